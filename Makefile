@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# Targets are listed by "make help"; every public target has a "## text" behind it.
+# Objects live under build/<mode>/, so modes never mix. MODE: release, debug, asan, fuzz, cov.
+MODE ?= release
+B    := build/$(MODE)
+PKGS := libevent_core openssl libcares lmdb libseccomp
+
+CPPFLAGS += -D_GNU_SOURCE -Igateway -I.
+CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wundef -Wcast-qual -Wwrite-strings -Wstrict-prototypes \
+        -Wmissing-prototypes -Wswitch-enum -Wimplicit-fallthrough -Wno-format-nonliteral
+C_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+C_debug   := -O1 -g3
+C_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+C_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+C_cov     := -O0 -g3 --coverage
+L_release := -pie -Wl,-z,relro,-z,now
+L_asan    := -fsanitize=address,undefined
+L_fuzz    := -fsanitize=address,undefined
+L_cov     := --coverage
+ifeq ($(MODE),fuzz)
+CC := clang
+endif
+CFLAGS  += -std=c17 $(WARN) $(WERROR) $(C_$(MODE))
+LDFLAGS += $(L_$(MODE))
+
+LIB_SRC := $(sort $(wildcard gateway/*/*.c policy/*.c rbl/*.c filters/*.c quarantine/*.c))
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+UNIT    := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
+FUZZ    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+TOOLS   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
+CRASH   := $(patsubst tests/crash/%.c,$(B)/crash/%,$(sort $(wildcard tests/crash/*.c)))
+
+.DEFAULT_GOAL := all
+.PHONY: all program tools unit-bin crash-bin fuzz-bin help clean
+
+all: deps ## the program: build/dogana
+	@$(MAKE) --no-print-directory program
+
+program: $(B)/dogana
+	@mkdir -p build && ln -sf $(MODE)/dogana build/dogana
+
+deps:
+	@tests/tools/deps.sh build
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+$(B)/libdogana.a: $(LIB_OBJ)
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(B)/dogana: $(B)/gateway/main.o $(B)/libdogana.a
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(B)/unit/%: $(B)/tests/unit/%.o $(B)/libdogana.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+
+$(B)/crash/%: $(B)/tests/crash/%.o $(B)/libdogana.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(B)/tools/%: $(B)/tests/tools/%.o $(B)/libdogana.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libdogana.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+
+tools: $(TOOLS)
+unit-bin: $(UNIT)
+crash-bin: $(CRASH)
+fuzz-bin: $(FUZZ)
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
+
+clean: ## remove everything built (not build/peers)
+	rm -rf build/release build/debug build/asan build/fuzz build/cov build/tmp build/dogana
+
+-include $(LIB_OBJ:.o=.d) $(wildcard $(B)/gateway/main.d $(B)/tests/*/*.d)

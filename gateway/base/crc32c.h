@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* crc32c.h - CRC-32C (Castagnoli, RFC 3720 B.4): guards every spool record. Uses the processor's instruction where there is one. */
+#ifndef BASE_CRC32C_H
+#define BASE_CRC32C_H
+
+#include "base/span.h"
+
+/* Continues crc (0 to begin with) over s. crc32c(crc32c(0, a), b) is the sum of a followed by b. */
+uint32_t crc32c(uint32_t crc, struct span s);
+
+#endif

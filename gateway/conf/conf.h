@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conf.h - an immutable snapshot of the configuration: main.cf, conf.d, master.cf and every file
+ * they name.
+ *
+ * The master (and every command) loads a snapshot from a directory; the other roles get it as an
+ * image, a sealed memory file, and never open a configuration file themselves. A session holds a
+ * reference on the snapshot it began with; reload makes a new one. Every parameter is a row of
+ * params.def; a row's field in struct params holds its value, expanded and range-checked.
+ * Facts sections 1, 2 and 14.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "base/buf.h"
+
+/* C types of the row types. A string is never NULL; it lives as long as the snapshot. */
+typedef bool conf_BOOL;
+typedef int64_t conf_INT;
+typedef uint64_t conf_TIME;      /* microseconds */
+typedef const char *conf_STR;    /* $-expanded, trimmed */
+typedef const char *conf_LIST;   /* as STR: items by comma or white space, { } groups */
+typedef const char *conf_RAW;    /* not expanded: has its own later expansion */
+
+struct params {
+#define PARAM(name, type, def, min, max, flags, doc) conf_##type p_##name;
+#include "conf/params.def"
+#undef PARAM
+};
+
+/* One line of master.cf. */
+struct service {
+	const char *name, *type;         /* "smtp", "inet" */
+	bool is_private, unprivileged, chroot;
+	int wakeup, maxproc;             /* seconds; 0 = none, no limit; -1 = the default */
+	const char *command;             /* "smtpd" */
+	const char *const *args;         /* NULL-terminated, without -o settings */
+	const struct params *params;     /* main.cf with this service's -o settings */
+	const char *file;                /* where it stands, for messages; "" for built-in defaults */
+	int line;
+	bool disabled;                   /* by master_service_disable */
+};
+
+struct conf;
+
+/* A problem found while loading or checking; printed as "file:line: text" (line 0: not shown). */
+enum conf_severity { CONF_WARNING, CONF_ERROR };
+struct conf_problem {
+	enum conf_severity severity;
+	const char *file;
+	int line;
+	const char *text;
+};
+
+/* ---- making a snapshot ---- */
+
+/* Reads DIR (DESIGN section 2). Problems are kept in the snapshot; RC_PERM when at least one is an
+ * error, and then *out is still given (for its problems) unless NULL. Reference count 1. */
+enum rc conf_load(const char *dir, struct conf **out, struct err *e) MUST_CHECK;
+/* The same with settings on top, "name=value" each (postconf -o); NULL-terminated. */
+enum rc conf_load_with(const char *dir, const char *const *overrides, struct conf **out, struct err *e) MUST_CHECK;
+
+struct conf *conf_ref(struct conf *c);
+void conf_unref(struct conf **cp);
+
+/* Image for the other roles: a sealed memfd (given to the caller), and the way back. The image also
+ * holds every file read through conf_file() and every name given to conf_attach(). */
+enum rc conf_image_write(const struct conf *c, int *fd_out, struct err *e) MUST_CHECK;
+enum rc conf_image_read(int fd, struct conf **out, struct err *e) MUST_CHECK;
+
+/* ---- reading it ---- */
+
+const char *conf_directory(const struct conf *c);
+const struct params *conf_params(const struct conf *c);
+size_t conf_service_count(const struct conf *c);
+const struct service *conf_service(const struct conf *c, size_t row);
+/* NULL if there is none. */
+const struct service *conf_service_find(const struct conf *c, const char *name, const char *type);
+
+/* Any parameter by name, also user-defined ones and per-transport ones: its expanded value in the
+ * view of a service (NULL: main.cf), or NULL when the name is unknown and not set. */
+const char *conf_value(const struct conf *c, const struct service *s, const char *name);
+
+/* Per-transport parameters (facts 7.4): T_suffix when set, otherwise default_suffix. suffix without
+ * the leading underscore: "destination_concurrency_limit". */
+int64_t conf_transport_int(const struct conf *c, const char *transport, const char *suffix);
+uint64_t conf_transport_time(const struct conf *c, const char *transport, const char *suffix);
+const char *conf_transport_str(const struct conf *c, const char *transport, const char *suffix);
+
+/* Contents of a file named in the configuration (tables, /file match lists), relative names below
+ * conf_directory(). While loading it is read from disk once and kept for the image; in a role it comes
+ * from the image. Lives as long as the snapshot. RC_TEMP: cannot be read. */
+enum rc conf_file(struct conf *c, const char *path, struct span *out, struct err *e) MUST_CHECK;
+
+/* A note kept for the image under a key: what a table type must hand to the roles (for a compiled
+ * table: its file name below conf_tables_dir). conf_attached gives NULL when there is none. */
+void conf_attach(struct conf *c, const char *key, const char *value);
+const char *conf_attached(const struct conf *c, const char *key);
+/* Directory of compiled tables: data_directory/tables, or "/" after a chroot to it (set by the role). */
+const char *conf_tables_dir(const struct conf *c);
+void conf_set_tables_dir(struct conf *c, const char *dir);
+
+/* True in the process that loads from disk (commands, master), false in a role. */
+bool conf_is_loader(const struct conf *c);
+
+/* ---- problems ---- */
+
+/* Adds one (any layer, while checking); name: the parameter it concerns (gives file and line), or NULL. */
+void conf_problem(struct conf *c, enum conf_severity sev, const struct service *s, const char *name, const char *fmt, ...) PRINTF(5, 6);
+size_t conf_problem_count(const struct conf *c, enum conf_severity sev);
+const struct conf_problem *conf_problem_at(const struct conf *c, size_t i, enum conf_severity sev);
+
+/* ---- small syntax shared by all who read lists ---- */
+
+/* Next item of a list: separators are comma and white space; a { ... } group is one item, braces
+ * removed and ends trimmed (facts 1.3). RC_OK, RC_NONE at the end, RC_PERM for unbalanced braces. */
+enum rc conf_item(struct span *rest, struct span *item_out, bool *was_group_out);
+/* Logical lines of any Postfix text file (facts 1.1): comments and blanks dropped, continuations joined
+ * in buf. RC_NONE at the end. line_out: number of the first physical line. */
+struct conf_lines {
+	struct span rest;
+	int at;
+};
+enum rc conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "ipc/msgs.h"
+
+#include "base/metric.h"
+
+void
+msg_submit_put(struct buf *b, const struct msg_submit *m)
+{
+	buf_put_u64(b, m->draft);
+	buf_put_u64(b, m->content_len);
+	buf_put_u32(b, m->content_crc);
+	buf_put_block(b, m->qid);
+	buf_put_block(b, m->envelope);
+	buf_put_block(b, m->content);
+}
+
+enum rc
+msg_submit_get(struct span payload, struct msg_submit *out)
+{
+	struct cur rd = cur_of(payload);
+	out->draft = cur_u64(&rd);
+	out->content_len = cur_u64(&rd);
+	out->content_crc = cur_u32(&rd);
+	out->qid = cur_block(&rd);
+	out->envelope = cur_block(&rd);
+	out->content = cur_block(&rd);
+	bool lens_agree = out->draft != 0 ? out->content.n == 0 : out->content.n == out->content_len;
+	return cur_done(&rd) && lens_agree ? RC_OK : RC_PERM;
+}
+
+static bool
+outcome_known(uint8_t v)
+{
+	return v >= SUBMIT_OK && v <= SUBMIT_REFUSED;
+}
+
+void
+msg_submitted_put(struct buf *b, const struct msg_submitted *m)
+{
+	buf_put_u8(b, (uint8_t)m->outcome);
+	buf_put_block(b, m->reason);
+}
+
+enum rc
+msg_submitted_get(struct span payload, struct msg_submitted *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t v = cur_u8(&rd);
+	out->outcome = (enum submit_outcome)v;
+	out->reason = cur_block(&rd);
+	return cur_done(&rd) && outcome_known(v) ? RC_OK : RC_PERM;
+}
+
+void
+msg_draft_put(struct buf *b, const struct msg_draft *m)
+{
+	buf_put_u8(b, (uint8_t)m->outcome);
+	buf_put_u64(b, m->draft);
+}
+
+enum rc
+msg_draft_get(struct span payload, struct msg_draft *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t v = cur_u8(&rd);
+	out->outcome = (enum submit_outcome)v;
+	out->draft = cur_u64(&rd);
+	return cur_done(&rd) && outcome_known(v) ? RC_OK : RC_PERM;
+}
+
+void
+msg_admission_put(struct buf *b, const struct msg_admission *m)
+{
+	buf_put_u8(b, m->accepting);
+	buf_put_u64(b, m->free_bytes);
+}
+
+enum rc
+msg_admission_get(struct span payload, struct msg_admission *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t v = cur_u8(&rd);
+	out->accepting = v == 1;
+	out->free_bytes = cur_u64(&rd);
+	return cur_done(&rd) && v <= 1 ? RC_OK : RC_PERM;
+}
+
+void
+msg_job_put(struct buf *b, const struct msg_job *m)
+{
+	buf_put_u64(b, m->job);
+	buf_put_u64(b, m->segment);
+	buf_put_u64(b, m->offset);
+	buf_put_u64(b, m->length);
+	buf_put_u64(b, m->arrival);
+	buf_put_u64(b, m->active);
+	buf_put_block(b, m->transport);
+	buf_put_block(b, m->nexthop);
+	buf_put_block(b, m->qid);
+	buf_put_block(b, m->sender);
+	buf_put_block(b, m->envid);
+	buf_put_u32(b, m->flags);
+	buf_put_u32(b, m->nrcpt);
+}
+
+enum rc
+msg_job_get(struct span payload, struct msg_job *out)
+{
+	struct cur rd = cur_of(payload);
+	out->job = cur_u64(&rd);
+	out->segment = cur_u64(&rd);
+	out->offset = cur_u64(&rd);
+	out->length = cur_u64(&rd);
+	out->arrival = cur_u64(&rd);
+	out->active = cur_u64(&rd);
+	out->transport = cur_block(&rd);
+	out->nexthop = cur_block(&rd);
+	out->qid = cur_block(&rd);
+	out->sender = cur_block(&rd);
+	out->envid = cur_block(&rd);
+	out->flags = cur_u32(&rd);
+	out->nrcpt = cur_u32(&rd);
+	out->rcpts = rd;
+	if (rd.bad || out->nrcpt == 0 || out->nrcpt > JOB_RCPT_MAX)
+		return RC_PERM;
+	for (uint32_t i = 0; i < out->nrcpt; i++) {
+		struct job_rcpt r;
+		if (msg_job_rcpt_get(&rd, &r) != RC_OK)
+			return RC_PERM;
+	}
+	return cur_done(&rd) ? RC_OK : RC_PERM;
+}
+
+void
+msg_job_rcpt_put(struct buf *b, const struct job_rcpt *r)
+{
+	buf_put_u32(b, r->index);
+	buf_put_u8(b, r->notify);
+	buf_put_block(b, r->addr);
+	buf_put_block(b, r->orig);
+	buf_put_block(b, r->orcpt);
+}
+
+enum rc
+msg_job_rcpt_get(struct cur *rcpts, struct job_rcpt *out)
+{
+	out->index = cur_u32(rcpts);
+	out->notify = cur_u8(rcpts);
+	out->addr = cur_block(rcpts);
+	out->orig = cur_block(rcpts);
+	out->orcpt = cur_block(rcpts);
+	return rcpts->bad ? RC_PERM : RC_OK;
+}
+
+void
+msg_job_done_put(struct buf *b, const struct msg_job_done *m)
+{
+	buf_put_u64(b, m->job);
+	buf_put_u8(b, m->last);
+	buf_put_u8(b, (uint8_t)m->health);
+	buf_put_block(b, m->reason);
+	buf_put_u32(b, m->nresult);
+}
+
+enum rc
+msg_job_done_get(struct span payload, struct msg_job_done *out)
+{
+	struct cur rd = cur_of(payload);
+	out->job = cur_u64(&rd);
+	uint8_t last = cur_u8(&rd), health = cur_u8(&rd);
+	out->last = last == 1;
+	out->health = (enum job_health)health;
+	out->reason = cur_block(&rd);
+	out->nresult = cur_u32(&rd);
+	out->results = rd;
+	if (rd.bad || last > 1 || health < JOB_HUB_OK || health > JOB_NO_ROUTE || out->nresult > JOB_RCPT_MAX)
+		return RC_PERM;
+	for (uint32_t i = 0; i < out->nresult; i++) {
+		struct rcpt_result r;
+		if (msg_result_get(&rd, &r) != RC_OK)
+			return RC_PERM;
+	}
+	return cur_done(&rd) ? RC_OK : RC_PERM;
+}
+
+void
+msg_result_put(struct buf *b, const struct rcpt_result *r)
+{
+	buf_put_u32(b, r->index);
+	buf_put_u8(b, (uint8_t)r->status);
+	buf_put_u8(b, r->dsn_passed);
+	buf_put_block(b, r->dsn);
+	buf_put_block(b, r->text);
+	buf_put_block(b, r->mta);
+	buf_put_block(b, r->diag);
+}
+
+enum rc
+msg_result_get(struct cur *results, struct rcpt_result *out)
+{
+	out->index = cur_u32(results);
+	uint8_t status = cur_u8(results), passed = cur_u8(results);
+	out->status = (enum rcpt_status)status;
+	out->dsn_passed = passed == 1;
+	out->dsn = cur_block(results);
+	out->text = cur_block(results);
+	out->mta = cur_block(results);
+	out->diag = cur_block(results);
+	return results->bad || status < RCPT_SENT || status > RCPT_BOUNCED || passed > 1 ? RC_PERM : RC_OK;
+}
+
+void
+msg_status_put(struct buf *b, struct span json_members)
+{
+	buf_put_u32(b, M_COUNT);
+	for (int i = 0; i < M_COUNT; i++)
+		buf_put_u64(b, (uint64_t)metric_values[i]);
+	buf_put_block(b, json_members);
+}
+
+enum rc
+msg_status_get(struct span payload, struct msg_status *out)
+{
+	struct cur rd = cur_of(payload);
+	out->n = cur_u32(&rd);
+	if (out->n > 4096)
+		return RC_PERM;
+	out->values = cur_of(cur_take(&rd, (size_t)out->n * 8));
+	out->json_members = cur_block(&rd);
+	return cur_done(&rd) ? RC_OK : RC_PERM;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * msgs.h - what the messages between edge, queue and relay say, and their encodings.
+ *
+ * Writers append to a buf, readers take from a cur and leave the test of cur_done() to the pair at
+ * the end; spans that come out are borrowed from the frame. An encoding that cannot be read is
+ * RC_PERM: the sibling has gone mad. Numbers are little-endian.
+ */
+#ifndef IPC_MSGS_H
+#define IPC_MSGS_H
+
+#include "base/buf.h"
+
+/* ---- SUBMIT: edge -> queue (call). The envelope is msg/envelope.h's encoding, opaque here. ---- */
+struct msg_submit {
+	uint64_t draft;          /* 0: the content is inline; else the draft it was written to */
+	uint64_t content_len;    /* bytes of content, Received header included */
+	uint32_t content_crc;    /* CRC-32C of the content */
+	struct span qid;
+	struct span envelope;
+	struct span content;     /* inline only */
+};
+void msg_submit_put(struct buf *b, const struct msg_submit *m);
+enum rc msg_submit_get(struct span payload, struct msg_submit *out) MUST_CHECK;
+
+/* Its answer. */
+enum submit_outcome {
+	SUBMIT_OK = 1,           /* durable: say 250 */
+	SUBMIT_FULL,             /* 452 4.3.1 Insufficient system storage */
+	SUBMIT_FAILED,           /* 451 4.3.0 queue file write error */
+	SUBMIT_REFUSED,          /* not acceptable for the queue (bad envelope, id in use): 451 */
+};
+struct msg_submitted {
+	enum submit_outcome outcome;
+	struct span reason;      /* for the log */
+};
+void msg_submitted_put(struct buf *b, const struct msg_submitted *m);
+enum rc msg_submitted_get(struct span payload, struct msg_submitted *out) MUST_CHECK;
+
+/* ---- DRAFT: edge -> queue (call); the answer brings the descriptor, opened for writing only, at
+ * the offset where content begins: the edge only writes. ---- */
+struct msg_draft {
+	enum submit_outcome outcome;
+	uint64_t draft;
+};
+void msg_draft_put(struct buf *b, const struct msg_draft *m);
+enum rc msg_draft_get(struct span payload, struct msg_draft *out) MUST_CHECK;
+
+/* ---- ADMISSION: queue -> edge ---- */
+struct msg_admission {
+	bool accepting;
+	uint64_t free_bytes;     /* of the spool's file system */
+};
+void msg_admission_put(struct buf *b, const struct msg_admission *m);
+enum rc msg_admission_get(struct span payload, struct msg_admission *out) MUST_CHECK;
+
+/* ---- JOB: queue -> relay ---- */
+enum {                           /* DSN NOTIFY, RFC 3461 4.1; 0: not given */
+	NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8,
+};
+enum {                           /* flags of a message, also in the envelope */
+	MSGF_8BITMIME = 1,       /* BODY=8BITMIME was declared */
+	MSGF_SMTPUTF8 = 2,       /* SMTPUTF8 was declared */
+	MSGF_RET_FULL = 4, MSGF_RET_HDRS = 8,
+	MSGF_HOLD = 16,          /* goes to the hold queue */
+	MSGF_INTERNAL = 32,      /* made by us: a report */
+	/* about the content, found while it was received */
+	MSGF_HAS_8BIT = 256,
+	MSGF_HAS_DOTS = 512,     /* a line begins with a dot: must be stuffed */
+	MSGF_HAS_LONG = 1024,    /* a line is longer than 998 octets */
+	MSGF_UTF8_HEADERS = 2048,/* a header has octets over 127 */
+};
+struct job_rcpt {
+	uint32_t index;          /* the queue's number of this recipient */
+	uint8_t notify;
+	struct span addr;        /* local@domain, unquoted form as in the envelope */
+	struct span orig;        /* as first given, when it differs; empty otherwise */
+	struct span orcpt;       /* "type;xtext" as given or made; may be empty */
+};
+struct msg_job {
+	uint64_t job;
+	uint64_t segment, offset, length; /* segment 0: the descriptor of the frame */
+	uint64_t arrival, active;         /* wall clock usec: arrival, and when it became active */
+	struct span transport;            /* master.cf service name */
+	struct span nexthop;              /* facts 5.4 */
+	struct span qid, sender, envid;
+	uint32_t flags;
+	uint32_t nrcpt;
+	struct cur rcpts;                 /* msg_job_rcpt_get() nrcpt times */
+};
+enum { JOB_RCPT_MAX = 1000 };
+/* Writes all but the recipients; msg_job_rcpt_put() then nrcpt times. */
+void msg_job_put(struct buf *b, const struct msg_job *m);
+void msg_job_rcpt_put(struct buf *b, const struct job_rcpt *r);
+enum rc msg_job_get(struct span payload, struct msg_job *out) MUST_CHECK;
+enum rc msg_job_rcpt_get(struct cur *rcpts, struct job_rcpt *out) MUST_CHECK;
+
+/* ---- JOB_DONE: relay -> queue. One frame ends the job; earlier ones for the same job (last = false)
+ * may report some recipients early. ---- */
+enum rcpt_status { RCPT_SENT = 1, RCPT_DEFERRED, RCPT_BOUNCED };
+enum job_health {
+	JOB_HUB_OK = 1,          /* a session was established: the destination is alive */
+	JOB_HUB_DOWN,            /* connect or handshake failed: counts against the destination (facts 7.4) */
+	JOB_NO_ROUTE,            /* never got as far as a destination (bad nexthop, local trouble) */
+};
+struct rcpt_result {
+	uint32_t index;
+	enum rcpt_status status;
+	bool dsn_passed;         /* the hub offered DSN and got our NOTIFY/ORCPT */
+	struct span dsn;         /* "2.0.0" */
+	struct span text;        /* as in the log: "250 2.0.0 Ok: queued as X", "host h[ip] said: 550 ..." */
+	struct span mta;         /* hub's name for Remote-MTA; empty: none */
+	struct span diag;        /* the hub's own reply for Diagnostic-Code; empty: none */
+};
+struct msg_job_done {
+	uint64_t job;
+	bool last;
+	enum job_health health;
+	struct span reason;      /* for JOB_HUB_DOWN: "connect to h[ip]:25: Connection refused" */
+	uint32_t nresult;
+	struct cur results;      /* msg_result_get() nresult times */
+};
+void msg_job_done_put(struct buf *b, const struct msg_job_done *m);
+void msg_result_put(struct buf *b, const struct rcpt_result *r);
+enum rc msg_job_done_get(struct span payload, struct msg_job_done *out) MUST_CHECK;
+enum rc msg_result_get(struct cur *results, struct rcpt_result *out) MUST_CHECK;
+
+/* ---- STATUS answer: u32 number of metrics, then s64 each in the order of metrics.def; then a
+ * block of JSON members for the role (may be empty): "\"segments\":4,\"listening\":[...]" ---- */
+void msg_status_put(struct buf *b, struct span json_members);
+struct msg_status {
+	struct cur values;       /* u64 each */
+	uint32_t n;
+	struct span json_members;
+};
+enum rc msg_status_get(struct span payload, struct msg_status *out) MUST_CHECK;
+
+#endif

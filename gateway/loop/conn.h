@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * conn.h - a buffered, non-blocking stream connection.
+ *
+ * Input arrives in a scratch buffer shared by the process and only what the owner leaves unconsumed
+ * is kept, so an idle connection holds no buffer. Output gathers and leaves once per loop turn.
+ * Callbacks come from the loop only, never from inside a conn_ call. After conn_close none comes.
+ * Embedded in its owner; owns the descriptor.
+ */
+#ifndef LOOP_CONN_H
+#define LOOP_CONN_H
+
+#include "base/buf.h"
+#include "loop/loop.h"
+
+#include <sys/socket.h>
+
+struct conn;
+
+enum conn_end { CONN_EOF = 1, CONN_ERROR, CONN_TIMEOUT };
+
+struct conn_ops {
+	/* New bytes: look at conn_input(), take some with conn_consume(). Called again only when more
+	 * bytes came, or after conn_pause() .. conn_resume() with bytes left. */
+	void (*input)(struct conn *);
+	/* The peer closed its side, the connection failed, or the deadline passed. err: errno or 0.
+	 * The owner decides what to do; it normally calls conn_close. Comes once per cause. */
+	void (*ended)(struct conn *, enum conn_end why, int err);
+	/* Everything written has left; comes once after the owner set want_drained. */
+	void (*drained)(struct conn *);
+	/* Optional, for conn_connect: the connection stands. */
+	void (*connected)(struct conn *);
+};
+
+struct conn {
+	unsigned magic;
+	int fd;                     /* -1 when closed */
+	const struct conn_ops *ops;
+	struct watch watch;
+	struct timer timer;
+	uint64_t deadline;          /* loop_now() scale; 0: none */
+	struct buf in;              /* unconsumed input between callbacks */
+	struct span fresh;          /* input during a callback, in the scratch buffer */
+	bool in_callback;
+	struct buf out;
+	struct list dirty;          /* on the flush list, or waiting for the delayed input call */
+	struct list again;
+	size_t in_max;              /* reading stops while this much is unconsumed */
+	bool paused, eof, connecting, broken, want_drained;
+	uint64_t bytes_in, bytes_out;
+};
+
+/* fd is given (non-blocking is set here). in_max and out_max limit the two buffers in bytes; a write
+ * past out_max breaks the connection (ended(CONN_ERROR, ENOBUFS)). */
+void conn_init(struct conn *c, int fd, const struct conn_ops *ops, size_t in_max, size_t out_max);
+/* Starts a TCP or UNIX connection; bind_to may be NULL. RC_TEMP with reason if it failed at once
+ * (the conn is then closed). Otherwise connected() or ended() follows; set a deadline. */
+enum rc conn_connect(struct conn *c, const struct sockaddr *to, socklen_t len, const struct sockaddr *bind_to,
+    socklen_t bind_len, const struct conn_ops *ops, size_t in_max, size_t out_max, struct err *e) MUST_CHECK;
+/* Idempotent. Unsent output is tried once and then dropped. No callback afterwards. */
+void conn_close(struct conn *c);
+static inline bool
+conn_is_open(const struct conn *c)
+{
+	return c->fd >= 0;
+}
+
+struct span conn_input(const struct conn *c);
+void conn_consume(struct conn *c, size_t n);
+void conn_pause(struct conn *c);    /* no input() until resumed */
+void conn_resume(struct conn *c);   /* input() is called from the loop if bytes are waiting */
+bool conn_input_eof(const struct conn *c);
+
+void conn_put(struct conn *c, struct span s);
+void conn_puts(struct conn *c, const char *literal);
+/* The output buffer itself, for writers that compose in place; marks the conn to be flushed. */
+struct buf *conn_out(struct conn *c);
+static inline size_t
+conn_unsent(const struct conn *c)
+{
+	return buf_len(&c->out);
+}
+
+/* ended(CONN_TIMEOUT) when usec pass without this being called again; 0 = no deadline. Cheap: the
+ * timer itself moves only when it fires early. */
+void conn_deadline(struct conn *c, uint64_t usec);
+
+#endif
