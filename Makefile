@@ -33,7 +33,7 @@ TOOLS   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools
 CRASH   := $(patsubst tests/crash/%.c,$(B)/crash/%,$(sort $(wildcard tests/crash/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: peers bench all program tools unit-bin crash-bin fuzz-bin help clean
+.PHONY: peers bench compat all program tools unit-bin crash-bin fuzz-bin help clean
 
 all: deps ## the program: build/dogana
 	@$(MAKE) --no-print-directory program
@@ -82,6 +82,10 @@ peers: ## fetch what we are compared with into build/peers (installs nothing); N
 bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery" N= RUNS=
 	@tests/tools/peers.sh postfix
 	@/usr/bin/python3 tests/bench/bench.py
+
+compat: program ## the same configuration and client for Postfix and for us; every reply compared
+	@tests/tools/peers.sh postfix
+	@/usr/bin/python3 tests/compat/compat.py
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
