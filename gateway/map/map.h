@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * map.h - lookup tables: "type:name" in the configuration, one row of maps.def per type. Facts section 6.
+ *
+ * A struct map_list is the value of a parameter such as transport_maps: tables searched in order, first
+ * hit wins. It belongs to a snapshot (it holds a reference on it); tables named twice in one snapshot are
+ * opened once. Lookups never block on anything but page faults of a compiled table.
+ *
+ * Found, not there, not now: RC_OK, RC_NONE, RC_TEMP. A table that cannot be read answers RC_TEMP to
+ * every key, never RC_NONE.
+ */
+#ifndef MAP_MAP_H
+#define MAP_MAP_H
+
+#include "base/buf.h"
+#include "conf/conf.h"
+
+struct map;
+struct map_list;
+
+/* ---- opening ---- */
+
+/* The tables of a list value, as the named parameter of a service (NULL: of main.cf) gives it. Problems
+ * (unknown or unsupported type, missing source, bad rules) go to conf_problem() with that parameter's file
+ * and line. RC_OK also for an empty value (map_list_empty). RC_PERM: a table cannot be used at all; *out
+ * is then still given and its lookups of that table are RC_TEMP. Free with map_list_free in any case. */
+enum rc maps_open(struct conf *c, const struct service *s, const char *parameter, const char *value, struct map_list **out,
+    struct err *e) MUST_CHECK;
+/* The same with the value the parameter has. */
+enum rc maps_open_param(struct conf *c, const struct service *s, const char *parameter, struct map_list **out, struct err *e) MUST_CHECK;
+void map_list_free(struct map_list **lp);        /* NULL inside is fine */
+
+/* ---- asking ---- */
+
+enum {
+	/* Part of a longer key (a parent domain, "@domain", ...): only tables with fixed keys are asked;
+	 * pattern tables want the whole key once. */
+	MAP_PARTIAL = 1,
+};
+
+bool map_list_empty(const struct map_list *l);   /* true for NULL */
+/* Asks the tables in order. *value_out points into the table (valid as long as the list) or into scratch
+ * (valid until it is next written); scratch has a limit of its own, too small gives RC_TEMP. An empty value
+ * is RC_TEMP, as in Postfix. Indexed types look for the lower-cased key. e may be NULL. */
+enum rc map_find(const struct map_list *l, struct span key, unsigned flags, struct buf *scratch, struct span *value_out,
+    struct err *e) MUST_CHECK;
+/* The table that answered last on this list ("hash:/etc/x"), for explain; "" if none. */
+const char *map_list_answered_by(const struct map_list *l);
+/* At least one table has fixed keys: partial keys are worth asking. */
+bool map_list_has_fixed(const struct map_list *l);
+
+/* ---- commands: "map build|query|dump TYPE:FILE [KEY]", and postmap, postalias by argv[0] ---- */
+int map_command(const char *dir, int argc, char *const *argv);
+
+/* Master, after a new snapshot is in force: removes compiled tables that no snapshot of keep[] names and that
+ * are older than a minute. Never touches anything but our own files in data_directory/tables. */
+void maps_sweep(struct conf *const *keep, size_t n);
+
+#endif

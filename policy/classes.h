@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * classes.h - which addresses are ours: address classes, resolution of routed addresses, recipient validation.
+ * Facts 5.1, 5.2, 3.8.
+ *
+ * A struct address_book holds the domain lists and recipient tables of one service's view of a snapshot.
+ * Resolution is pure but for table lookups; RC_TEMP from any of them is "not now", never "not ours".
+ * Runs in: edge (restrictions) and queue (routing).
+ */
+#ifndef POLICY_CLASSES_H
+#define POLICY_CLASSES_H
+
+#include "map/mapkeys.h"
+#include "map/matchlist.h"
+
+enum address_class {
+	CLASS_NONE = 0,
+	CLASS_LOCAL,             /* mydestination, own address literals */
+	CLASS_VIRTUAL_ALIAS,
+	CLASS_VIRTUAL_MAILBOX,
+	CLASS_RELAY,
+	CLASS_DEFAULT,           /* not ours */
+};
+const char *address_class_name(enum address_class class); /* "local", "virtual_alias", ... */
+
+enum { ADDRESS_MAX = 1024 };     /* longest address that is resolved; longer is a syntax error */
+
+struct resolved {
+	enum address_class class;
+	bool is_routed;          /* the sender prescribed a route: %, !, @a:b@c, x@y@own */
+	bool is_bad;             /* impossible address: "bad address syntax" (facts 5.2.2); class is CLASS_NONE */
+	struct span addr;        /* into text: local@domain after routes to ourselves were taken off */
+	struct span local, domain; /* its parts, domain in lower case without trailing dots; "" for null */
+	unsigned char text[ADDRESS_MAX + 256];
+};
+
+struct address_book;
+
+/* Problems to conf_problem(). RC_PERM: a list or table cannot be used; *out is given in any case. */
+enum rc address_book_open(struct conf *c, const struct service *s, struct address_book **out, struct err *e) MUST_CHECK;
+void address_book_free(struct address_book **bp);
+
+/* addr: internal form (facts.h). RC_OK, or RC_TEMP when a domain list could not be asked. */
+enum rc address_resolve(const struct address_book *b, struct span addr, struct resolved *out, struct err *e) MUST_CHECK;
+/* Class of a domain (lower case): first of local, virtual alias, virtual mailbox, relay that lists it. */
+enum rc address_class_of(const struct address_book *b, struct span domain, enum address_class *out, struct err *e) MUST_CHECK;
+
+/* May anybody send to it (reject_unauth_destination)? RC_OK: ours and not routed; RC_NONE: no; RC_TEMP. */
+enum rc address_is_ours(const struct address_book *b, const struct resolved *a, struct err *e) MUST_CHECK;
+
+/* The transport_maps row of an address. RC_OK: "transport:nexthop" split; either may be empty (facts 5.3).
+ * Spans point into the table or scratch. RC_NONE: no row. */
+enum rc address_transport(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct span *transport_out,
+    struct span *nexthop_out, struct err *e) MUST_CHECK;
+/* Transport and nexthop of a class by its parameter ("relay_transport"), without transport_maps or relayhost:
+ * "smtp:[hub]" split; nexthop empty: the recipient's domain. CLASS_VIRTUAL_ALIAS: "error",
+ * "5.1.1 User unknown in virtual alias table". */
+void address_class_transport(const struct address_book *b, enum address_class class, struct span *transport_out, struct span *nexthop_out);
+
+/* The unlisted-recipient test (facts 3.8). RC_OK: listed, or the class does not know its recipients. RC_NONE: unknown,
+ * code and text say how ("User unknown in relay recipient table"; text is borrowed from book or scratch, and
+ * dsn from it when the error transport gives one). RC_TEMP: a table could not be asked. */
+struct unlisted {
+	unsigned code;
+	struct span dsn;         /* empty: 5.1.1 for a recipient, 5.1.0 for a sender */
+	struct span text;
+};
+enum rc address_is_listed(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct unlisted *out,
+    struct err *e) MUST_CHECK;
+
+/* The book's view of two settings that routing needs as well. */
+const char *address_delimiters(const struct address_book *b);
+struct map_addr address_split(const struct address_book *b, struct span addr); /* local, domain, extension */
+bool address_is_own_domain(const struct address_book *b, struct span domain);  /* $myorigin, mydestination or own literal; false when unsure */
+
+#endif

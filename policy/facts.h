@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * facts.h - what policy may know of a session: a plain struct, filled in by whoever owns the session.
+ *
+ * Spans are borrowed for the time of a policy_run. What is not known yet stays empty and its has_ flag false;
+ * rules that need it are skipped then.
+ */
+#ifndef POLICY_FACTS_H
+#define POLICY_FACTS_H
+
+#include "base/ipaddr.h"
+
+struct facts {
+	/* the client; always there */
+	struct ipaddr client;        /* IPv4-mapped addresses already unmapped */
+	struct span client_addr;     /* its text, "192.0.2.1", "2001:db8::1" */
+	struct span client_name;     /* verified name, or "unknown" */
+	struct span reverse_name;    /* unverified PTR name, or "unknown" */
+	enum rc client_name_rc;      /* RC_OK: client_name is verified; RC_NONE: there is none; RC_TEMP: DNS could not say */
+	enum rc reverse_name_rc;
+	uint16_t client_port;
+	struct ipaddr server;        /* our end of the connection */
+
+	bool has_helo, is_esmtp;
+	struct span helo;
+
+	bool is_tls;
+	bool is_cert_verified;       /* by our CAs */
+	struct span cert_fingerprint, pubkey_fingerprint;
+	struct span login;           /* SASL user; empty: not logged in (ANONYMOUS counts as not) */
+	struct span sasl_method, sasl_sender;
+
+	bool has_sender;             /* MAIL was given */
+	struct span sender;          /* internal form local@domain, quotes removed; empty: null sender */
+	bool is_smtputf8;
+
+	/* The recipient in question. At DATA and end of data: only when exactly one was accepted (facts 3.1). */
+	bool has_rcpt;
+	struct span rcpt;            /* internal form as sender */
+	bool is_vrfy;                /* it came with VRFY */
+	uint32_t nrcpt;              /* accepted so far, the one in question not counted */
+
+	uint64_t size_bytes;         /* end of data: of the message; before: SIZE= or 0 */
+	bool pipelined_early;        /* the client sent ahead where it may not */
+
+	/* NOQUEUE or a queue id, for what rules report */
+	struct span qid;
+};
+
+#endif

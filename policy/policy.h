@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * policy.h - restriction lists, compiled per service and evaluated over facts. Facts section 3.
+ *
+ * policy_compile() turns the smtpd_*_restrictions of one smtpd service into rows; problems go to
+ * conf_problem() with file and line. A struct policy is immutable, belongs to its snapshot (holds a
+ * reference) and serves any number of runs. Never logs, never talks: the verdict says it all.
+ *
+ *	policy_run_init(&s->pol, &s->ops, policy_done);                       once per session
+ *	if (policy_run_now(&s->pol, s->policy, POLICY_RCPT, &s->facts))       true: s->pol.verdict is there
+ *		... else wait for policy_done(), which finds the verdict in the same place
+ *	policy_run_reset(&s->pol)                                             when its text is no longer needed
+ *
+ * Runs in: edge, and commands (check, explain). One run at a time per policy_run.
+ */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include "conf/conf.h"
+#include "loop/op.h"
+#include "policy/facts.h"
+#include "policy/verdict.h"
+
+struct policy;
+struct policy_list;
+struct policy_rule;
+struct policy_trace;
+struct address_book;         /* policy/classes.h */
+
+/* RC_PERM: the configuration must not be run (also: it could be an open relay); *out is NULL then. */
+enum rc policy_compile(struct conf *c, const struct service *s, struct policy **out, struct err *e) MUST_CHECK;
+void policy_free(struct policy **pp);
+/* Compiles everything for every smtpd service of a snapshot; problems only. For check, start and reload. */
+void policy_check(struct conf *c);
+
+/* Which command is asked about. The lists that run: facts 3.1. */
+enum policy_stage {
+	POLICY_NO_STAGE = 0,
+	POLICY_CONNECT,          /* runs nothing when smtpd_delay_reject=yes */
+	POLICY_HELO,             /* likewise */
+	POLICY_MAIL,             /* likewise */
+	POLICY_RCPT,             /* and VRFY: facts.is_vrfy */
+	POLICY_DATA,
+	POLICY_END_OF_DATA,
+	POLICY_ETRN,
+};
+
+enum { POLICY_DEPTH_MAX = 100 };
+
+/* A "defer_if" reason that was recorded and may be needed later. */
+struct policy_deferral {
+	unsigned code;           /* 0: none */
+	size_t at, len;          /* its reply in policy_run.text */
+	const struct policy_rule *rule;
+	const char *list;
+};
+
+struct policy_frame {
+	const struct policy_list *list;
+	unsigned next;           /* rule to run next */
+	bool warn;               /* warn_if_reject was in force for the whole list */
+};
+
+struct policy_run {
+	struct op op;            /* ends RC_OK with the verdict valid */
+	struct verdict verdict;
+	/* private */
+	const struct policy *policy;
+	const struct facts *facts;
+	enum policy_stage stage;
+	struct buf text;         /* everything the verdict's spans point into; empty between runs */
+	struct buf scratch;      /* table results */
+	struct policy_frame *frames; /* stack, allocated when lists nest */
+	struct policy_frame first;
+	unsigned depth;
+	unsigned phase;          /* which of the stage's lists */
+	bool warn_next;
+	struct policy_deferral if_permit, if_reject;
+	struct policy_trace *trace;
+};
+
+void policy_run_init(struct policy_run *r, struct op_owner *owner, op_fn *done);
+/* Cancels and frees; idempotent, and fine on zeroed memory. */
+void policy_run_fini(struct policy_run *r);
+/* Drops the verdict and its memory. */
+void policy_run_reset(struct policy_run *r);
+/* facts and policy are kept until the verdict is there. true: it is there already and done() will not be
+ * called. false: r->op is pending. */
+bool policy_run_now(struct policy_run *r, const struct policy *p, enum policy_stage stage, const struct facts *f) MUST_CHECK;
+
+/* ---- questions the session asks besides ---- */
+bool policy_delays_reject(const struct policy *p);
+/* Client is in mynetworks. */
+enum rc policy_is_mynetworks(const struct policy *p, const struct ipaddr *client);
+const struct address_book *policy_addresses(const struct policy *p);
+
+/* "dogana explain": every rule that would run and what it says, and the reply. Exit status: 0 accepted,
+ * 1 refused, 2 usage or configuration. client: address or name[address]. */
+int policy_explain(const char *dir, const char *client, const char *helo, const char *from, const char *to, FILE *out);
+
+#endif

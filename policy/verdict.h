@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * verdict.h - what policy says: one decision, marks that go with it, and notes for the log.
+ *
+ * The decision is about the command in question. Marks are about the message and gather over all its
+ * commands, in this order of strength: discard, (reject,) hold. Notes are Postfix's log lines with other
+ * keywords than "reject" (facts 3.2); the session logs them, in order, before it acts.
+ */
+#ifndef POLICY_VERDICT_H
+#define POLICY_VERDICT_H
+
+#include "base/buf.h"
+
+enum verdict_kind {
+	VERDICT_NONE = 0,        /* not decided yet */
+	VERDICT_PERMIT,          /* go on (also when no rule said anything) */
+	VERDICT_REFUSE,          /* answer with reply; nothing else of the command happens */
+};
+
+enum { VERDICT_NOTES = 16, VERDICT_REPLY_MAX = 510 };
+
+enum verdict_note_kind {
+	NOTE_REJECT_WARNING = 1, /* "reject_warning: RCPT from h[ip]: <text>; from=..." */
+	NOTE_WARN,               /* "warn: ..." */
+	NOTE_INFO,               /* "info: ..." */
+	NOTE_HOLD,               /* "hold: ..." */
+	NOTE_DISCARD,            /* "discard: ..." */
+	NOTE_TROUBLE,            /* "warning: <text>": ours, not about the client */
+};
+
+struct verdict_note {
+	enum verdict_note_kind kind;
+	struct span text;        /* into verdict.text */
+};
+
+struct verdict {
+	enum verdict_kind kind;
+	unsigned code;           /* 450, 554, ...; 0 for VERDICT_PERMIT */
+	struct span reply;       /* "554 5.7.1 <x@y>: Relay access denied": one line without CRLF, clean, at most
+	                          * VERDICT_REPLY_MAX bytes; several lines separated by LF with a footer */
+	bool close;              /* 421 and 521: the connection ends after the reply */
+	const char *rule;        /* name of the restriction that decided, NULL: end of list */
+	const char *list;        /* name of the parameter it stands in, NULL: none */
+
+	bool hold, discard;      /* marks: the message goes to the hold queue; is accepted and thrown away */
+	unsigned nnotes;
+	struct verdict_note notes[VERDICT_NOTES];
+};
+
+/* Name of a note as the log has it: "reject_warning", "hold", ... */
+const char *verdict_note_name(enum verdict_note_kind kind);
+
+#endif
