@@ -278,11 +278,10 @@ ipc_call_begin(struct ipc_call *call, struct ipc_chan *c, enum ipc_type type)
 	return ipc_begin(c, type, call->id);
 }
 
-void
-ipc_call_send(struct ipc_call *call, uint64_t timeout_usec)
+static void
+finish_send(struct ipc_call *call, uint64_t timeout_usec)
 {
 	struct ipc_chan *c = call->chan;
-	ipc_end(c);
 	if (timeout_usec > 0) {
 		timer_init(&call->timer, on_call_timeout);
 		timer_set(&call->timer, timeout_usec);
@@ -291,6 +290,20 @@ ipc_call_send(struct ipc_call *call, uint64_t timeout_usec)
 		forget_call(call);
 		op_finish(&call->op, RC_TEMP);
 	}
+}
+
+void
+ipc_call_send(struct ipc_call *call, uint64_t timeout_usec)
+{
+	ipc_end(call->chan);
+	finish_send(call, timeout_usec);
+}
+
+void
+ipc_call_send_fd(struct ipc_call *call, int fd, uint64_t timeout_usec)
+{
+	ipc_send_fd(call->chan, fd);
+	finish_send(call, timeout_usec);
 }
 
 static void

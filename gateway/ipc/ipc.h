@@ -111,6 +111,8 @@ void ipc_call_fini(struct ipc_call *call);   /* cancels, frees the reply, closes
 /* Starts: returns the buffer to write the payload into; ipc_call_send() ends it. timeout 0: none. */
 struct buf *ipc_call_begin(struct ipc_call *call, struct ipc_chan *c, enum ipc_type type);
 void ipc_call_send(struct ipc_call *call, uint64_t timeout_usec);
+/* The same with a descriptor (given). */
+void ipc_call_send_fd(struct ipc_call *call, int fd, uint64_t timeout_usec);
 /* Answers a call frame (its id). fd (or -1) is given. */
 void ipc_answer(struct ipc_chan *c, uint64_t id, struct span payload, int fd);
 struct buf *ipc_answer_begin(struct ipc_chan *c, uint64_t id); /* then ipc_end */

@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef BASE_VERSION_H
+#define BASE_VERSION_H
+#define DOGANA_VERSION "0.1.0"
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "ipc/sandbox.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/landlock.h>
+#include <pwd.h>
+#include <seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HAS_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HAS_SANITIZER 1
+#endif
+#endif
+#ifndef HAS_SANITIZER
+#define HAS_SANITIZER 0
+#endif
+
+/* System calls a role may make. Everything else fails with EPERM; what starts another program or
+ * looks into another process is nowhere. */
+#define CALLS_ALL                                                                                                     \
+	SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv), SCMP_SYS(writev), SCMP_SYS(pread64), SCMP_SYS(recvmsg),     \
+	    SCMP_SYS(sendmsg), SCMP_SYS(recvfrom), SCMP_SYS(sendto), SCMP_SYS(sendmmsg), SCMP_SYS(close),             \
+	    SCMP_SYS(fstat), SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(lseek), SCMP_SYS(mmap), SCMP_SYS(munmap), \
+	    SCMP_SYS(mremap), SCMP_SYS(mprotect), SCMP_SYS(brk), SCMP_SYS(madvise), SCMP_SYS(futex),                  \
+	    SCMP_SYS(clock_gettime), SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(gettimeofday),          \
+	    SCMP_SYS(time), SCMP_SYS(getrandom), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait),  \
+	    SCMP_SYS(epoll_pwait), SCMP_SYS(epoll_pwait2), SCMP_SYS(eventfd2), SCMP_SYS(timerfd_create),              \
+	    SCMP_SYS(timerfd_settime), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(rt_sigaction),                       \
+	    SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(exit),                  \
+	    SCMP_SYS(exit_group), SCMP_SYS(getpid), SCMP_SYS(gettid), SCMP_SYS(getuid), SCMP_SYS(geteuid),            \
+	    SCMP_SYS(getgid), SCMP_SYS(getegid), SCMP_SYS(tgkill), SCMP_SYS(sched_yield),                             \
+	    SCMP_SYS(sched_getaffinity), SCMP_SYS(restart_syscall), SCMP_SYS(fcntl), SCMP_SYS(dup),                   \
+	    SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(getsockname),                    \
+	    SCMP_SYS(getpeername), SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(prlimit64), SCMP_SYS(uname),   \
+	    SCMP_SYS(sysinfo), SCMP_SYS(membarrier), SCMP_SYS(pipe2), SCMP_SYS(uname), SCMP_SYS(socketpair)
+#define CALLS_NET SCMP_SYS(socket), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(ioctl)
+#define CALLS_TABLES SCMP_SYS(openat), SCMP_SYS(open), SCMP_SYS(fstatfs), SCMP_SYS(access), SCMP_SYS(readlink)
+
+static const int edge_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(accept4), SCMP_SYS(pwrite64), SCMP_SYS(getdents64) };
+static const int relay_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES };
+static const int queue_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(pwrite64), SCMP_SYS(pwritev), SCMP_SYS(pwritev2),
+	SCMP_SYS(preadv), SCMP_SYS(openat2), SCMP_SYS(unlinkat), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(linkat),
+	SCMP_SYS(mkdirat), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(sync_file_range),
+	SCMP_SYS(syncfs), SCMP_SYS(fchmod), SCMP_SYS(flock), SCMP_SYS(getdents64), SCMP_SYS(copy_file_range), SCMP_SYS(sendfile),
+	SCMP_SYS(fadvise64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address), SCMP_SYS(utimensat), SCMP_SYS(faccessat2) };
+
+static const struct {
+	enum role role;
+	const int *calls;
+	size_t ncalls;
+} rows[] = {
+	{ ROLE_EDGE, edge_calls, NELEMS(edge_calls) },
+	{ ROLE_QUEUE, queue_calls, NELEMS(queue_calls) },
+	{ ROLE_RELAY, relay_calls, NELEMS(relay_calls) },
+};
+
+enum rc
+sandbox_user(struct sandbox *s, const char *user, struct err *e)
+{
+	uint64_t n;
+	if (span_u64(span_str(user), UINT32_MAX - 1, &n)) {
+		if (n == 0)
+			return err_set(e, RC_PERM, "a role must not run as root");
+		s->uid = (uid_t)n;
+		s->gid = (gid_t)n;
+		return RC_OK;
+	}
+	struct passwd *pw = getpwnam(user);
+	if (pw == NULL)
+		return err_set(e, RC_PERM, "user %s does not exist", user);
+	if (pw->pw_uid == 0)
+		return err_set(e, RC_PERM, "a role must not run as root");
+	s->uid = pw->pw_uid;
+	s->gid = pw->pw_gid;
+	return RC_OK;
+}
+
+enum rc
+sandbox_lower(const struct sandbox *s, struct err *e)
+{
+	if (s->uid == (uid_t)-1)
+		return RC_OK;
+	if (setgroups(0, NULL) != 0 || setresgid(s->gid, s->gid, s->gid) != 0 || setresuid((uid_t)-1, s->uid, (uid_t)-1) != 0)
+		return err_set(e, RC_PERM, "cannot become user %u: %s", (unsigned)s->uid, strerror(errno));
+	return RC_OK;
+}
+
+static enum rc
+load_seccomp(enum role role, struct err *e)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+	if (ctx == NULL)
+		return err_set(e, RC_PERM, "seccomp_init failed");
+	enum rc rc = RC_OK;
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		for (size_t k = 0; rows[i].role == role && k < rows[i].ncalls; k++)
+			(void)seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rows[i].calls[k], 0); /* a call this machine lacks is no matter */
+	int r = seccomp_load(ctx);
+	if (r != 0)
+		rc = err_set(e, RC_TEMP, "seccomp: %s", strerror(-r));
+	seccomp_release(ctx);
+	return rc;
+}
+
+/* The network roles touch no file system at all but their root directory: nothing may be written.
+ * RC_NONE: this kernel has no Landlock. */
+static enum rc
+load_landlock(enum role role, struct err *e)
+{
+	uint64_t writes = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+	    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+	    LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+	struct landlock_ruleset_attr attr = { .handled_access_fs = role == ROLE_QUEUE ? LANDLOCK_ACCESS_FS_EXECUTE : writes };
+	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
+	if (fd < 0)
+		return RC_NONE;
+	long r = syscall(SYS_landlock_restrict_self, fd, 0);
+	int err = errno;
+	close(fd);
+	return r == 0 ? RC_OK : err_set(e, RC_TEMP, "landlock: %s", strerror(err));
+}
+
+static void
+step(struct buf *steps, const char *name)
+{
+	if (steps == NULL)
+		return;
+	if (buf_len(steps) > 0)
+		buf_putc(steps, ' ');
+	buf_puts(steps, name);
+}
+
+enum rc
+sandbox_enter(const struct sandbox *s, struct buf *steps, struct err *e)
+{
+	if (s->uid != (uid_t)-1) {
+		if (setresuid((uid_t)-1, 0, (uid_t)-1) != 0)
+			return err_set(e, RC_PERM, "cannot come back to root: %s", strerror(errno));
+		if (s->root != NULL) {
+			if (chdir(s->root) != 0 || chroot(".") != 0)
+				return err_set(e, RC_PERM, "chroot %s: %s", s->root, strerror(errno));
+			step(steps, "chroot");
+		}
+		if (setresuid(s->uid, s->uid, s->uid) != 0 || setuid(0) == 0)
+			return err_set(e, RC_PERM, "cannot give up root: %s", strerror(errno));
+		step(steps, "user");
+	}
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return err_set(e, RC_PERM, "no_new_privs: %s", strerror(errno));
+	step(steps, "no_new_privs");
+	enum rc rc = load_landlock(s->role, e);
+	if (rc == RC_OK)
+		step(steps, "landlock");
+	if (HAS_SANITIZER) /* their runtime makes calls of its own */
+		return RC_OK;
+	rc = load_seccomp(s->role, e);
+	if (rc == RC_OK)
+		step(steps, "seccomp");
+	return rc == RC_TEMP ? RC_OK : rc; /* a kernel without seccomp: status shows the step is missing */
+}
