@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * answer.h - what a DNS packet says about one question. Pure: bytes in, a typed answer out.
+ *
+ * Names come out as text without the final dot, in the sender's case; bytes that no host name has are
+ * escaped as in zone files (\. and \DDD), so such a name never passes dns_is_hostname(). The root is
+ * the empty span. Limits: DNS_RR_MAX records, DNS_CNAME_MAX aliases, DNS_TXT_MAX bytes of one text.
+ */
+#ifndef DNS_ANSWER_H
+#define DNS_ANSWER_H
+
+#include "base/arena.h"
+
+#include <netinet/in.h>
+
+enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
+const char *dns_type_name(enum dns_type t);
+
+enum {
+	DNS_NAME_MAX = 255,        /* bytes of a name on the wire */
+	DNS_RR_MAX = 512,          /* records kept; more are left out */
+	DNS_SCAN_MAX = 2048,       /* records looked at */
+	DNS_CNAME_MAX = 10,        /* aliases followed */
+	DNS_TXT_MAX = 4096,        /* bytes of one TXT record, its strings joined */
+	DNS_TTL_MAX = 86400,
+	DNS_NEGATIVE_TTL_MAX = 3600,
+};
+
+struct dns_rr {
+	uint16_t pref;             /* MX */
+	union {
+		struct in_addr a;
+		struct in6_addr aaaa;
+	} addr;
+	struct span data;          /* MX, PTR: name as text; TXT: the bytes */
+};
+
+struct dns_answer {
+	bool nxdomain;             /* with RC_NONE: the name itself does not exist */
+	uint32_t ttl;              /* seconds; smallest of what was used */
+	unsigned n;
+	struct dns_rr *rr;
+	const char *why;           /* unless RC_OK: a literal, as in Postfix's texts */
+};
+
+/* RC_OK: at least one record. RC_NONE: no such name or no such record (ttl: how long to believe it).
+ * RC_TEMP: the server could not say (SERVFAIL, REFUSED, truncated), or aliases without end.
+ * RC_PERM: not a well-formed answer to this question. Records and their bytes go into the arena. */
+enum rc dns_answer_parse(struct span packet, struct span name, enum dns_type type, struct arena *a, struct dns_answer *out) MUST_CHECK;
+
+/* Text to wire form; false when it cannot be asked for: an empty or too long label, a backslash, space,
+ * control or octet over 127. A final dot is fine. */
+bool dns_name_encode(struct span text, unsigned char wire[DNS_NAME_MAX], size_t *len_out) MUST_CHECK;
+
+/* A host name as RFC 1123 has it (underscores allowed, as Postfix does): labels of 1 to 63 letters,
+ * digits, hyphens inside; at most 255 in all; not all digits and dots. */
+bool dns_is_hostname(struct span s);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cache.h - answers kept until their TTL is over, the least recently used leave first.
+ *
+ * An answer is one block of memory with its records and bytes behind it (dns_answer_pack), so that a
+ * copy is one allocation and mem_free() frees all of it.
+ */
+#ifndef DNS_CACHE_H
+#define DNS_CACHE_H
+
+#include "base/htab.h"
+#include "base/list.h"
+#include "dns/answer.h"
+
+struct dns_cache {
+	struct htab by_key;
+	struct list by_use;          /* most recently used first */
+	size_t count, max;
+};
+
+void dns_cache_init(struct dns_cache *c, size_t max);
+void dns_cache_fini(struct dns_cache *c);
+/* rc and answer of a question asked before; false: not known, or too old. now: monotonic usec. The
+ * answer is borrowed until the next call. */
+bool dns_cache_find(struct dns_cache *c, enum dns_type type, struct span name, uint64_t now, enum rc *rc_out, const struct dns_answer **out);
+/* Keeps a copy when rc is RC_OK or RC_NONE and the TTL is not 0; replaces what was there. */
+void dns_cache_put(struct dns_cache *c, enum dns_type type, struct span name, uint64_t now, enum rc rc, const struct dns_answer *a);
+
+struct dns_answer *dns_answer_pack(const struct dns_answer *a) MUST_CHECK; /* given; free with mem_free */
+/* Case does not matter in keys, nor does a final dot. */
+struct span dns_key(struct span name);
+uint64_t dns_key_hash(enum dns_type type, struct span name);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * dns.h - questions to the domain name system, as operations.
+ *
+ * One resolver per process (dns_open), driven by the loop: no threads, never blocks. Identical
+ * questions in flight are asked once; answers, also negative ones, are kept for their TTL in a bounded
+ * cache. What comes back is parsed by answer.c from the raw packet. dns_open reads /etc/resolv.conf and
+ * nothing is read afterwards, so it works after a chroot. Runs in: edge, relay.
+ *
+ * Outcomes of a query's op, never merged:
+ *	RC_OK    answer->n records
+ *	RC_NONE  no such name (answer->nxdomain) or no such record
+ *	RC_TEMP  no usable answer: time-out, SERVFAIL, REFUSED, endless aliases
+ *	RC_PERM  the name cannot be asked for, or what came back is malformed
+ * Ownership: the query is embedded in its user and owns its answer until the next dns_ask or dns_query_fini.
+ */
+#ifndef DNS_DNS_H
+#define DNS_DNS_H
+
+#include "base/buf.h"
+#include "dns/answer.h"
+#include "loop/loop.h"
+#include "loop/op.h"
+
+#include <sys/socket.h>
+
+struct dns_settings {
+	const char *servers;         /* "127.0.0.1:5353, [::1]:53"; empty: as /etc/resolv.conf says */
+	uint64_t timeout_usec;       /* of the first try at one server; doubles with each round; 0: default */
+	unsigned tries;              /* rounds over the servers; 0: default */
+	unsigned cache_max;          /* answers kept; 0: default */
+};
+enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 8192, DNS_FLIGHTS_MAX = 4096 };
+
+/* Before the process gives up its rights. Again on reload: new questions then go to the new servers.
+ * RC_PERM: servers cannot be parsed. */
+enum rc dns_open(const struct dns_settings *s, struct err *e) MUST_CHECK;
+/* Every query still in flight ends with RC_TEMP. */
+void dns_close(void);
+/* Is this a list of servers we could use? For `check`. */
+enum rc dns_servers_check(const char *servers, struct err *e) MUST_CHECK;
+void dns_cache_clear(void);
+
+struct dns_flight;
+
+struct dns_query {
+	struct op op;
+	const struct dns_answer *answer; /* in done(): never NULL; answer->why tells what is wrong */
+	/* private */
+	struct dns_flight *flight;
+	struct dns_answer *owned;
+	struct list by_flight;
+	struct timer timer;
+};
+
+void dns_query_init(struct dns_query *q, struct op_owner *owner, op_fn *done);
+/* Starts; the op must be idle. name is borrowed. timeout_usec: RC_TEMP when it has passed; 0: the
+ * resolver's own limits only. */
+void dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t timeout_usec);
+/* PTR of an address. */
+void dns_ask_ptr(struct dns_query *q, const struct sockaddr *addr, uint64_t timeout_usec);
+/* Cancels and frees the answer. Idempotent; a zeroed query is fine. */
+void dns_query_fini(struct dns_query *q);
+
+/* 4.3.2.1.in-addr.arpa, nibbles under ip6.arpa; an IPv4 address inside IPv6 counts as IPv4. Also for
+ * block lists: zone instead of the arpa ones when not empty. */
+void dns_reverse_name(const struct sockaddr *addr, struct span zone, struct buf *out);
+
+#endif

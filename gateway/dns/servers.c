@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "dns/servers.h"
+
+#include <arpa/inet.h>
+
+enum { DNS_PORT = 53 };
+
+static bool
+parse_one(struct span word, struct dns_server *out)
+{
+	char text[INET6_ADDRSTRLEN + 1];
+	struct span host = word, port = SPAN_EMPTY;
+	if (word.p[0] == '[') {
+		size_t close = span_chr(word, ']');
+		if (close == SIZE_MAX)
+			return false;
+		host = span_from(span_head(word, close), 1);
+		port = span_from(word, close + 1);
+	} else if (span_chr(word, ':') != SIZE_MAX && span_chr(word, ':') == span_rchr(word, ':')) {
+		host = span_head(word, span_chr(word, ':'));
+		port = span_from(word, host.n);
+	}
+	uint64_t number = DNS_PORT;
+	if (port.n > 0 && (port.p[0] != ':' || !span_u64(span_from(port, 1), 65535, &number) || number == 0))
+		return false;
+	if (host.n == 0 || host.n >= sizeof text)
+		return false;
+	memcpy(text, host.p, host.n);
+	text[host.n] = '\0';
+	*out = (struct dns_server){ .family = AF_INET, .port = (uint16_t)number };
+	if (inet_pton(AF_INET, text, &out->addr.a) == 1)
+		return true;
+	out->family = AF_INET6;
+	return inet_pton(AF_INET6, text, &out->addr.aaaa) == 1;
+}
+
+enum rc
+dns_servers_parse(struct span list, struct dns_server out[DNS_SERVERS_MAX], unsigned *n_out, struct err *e)
+{
+	struct span word;
+	*n_out = 0;
+	while (span_word(&list, ", \t\r\n", &word)) {
+		if (*n_out == DNS_SERVERS_MAX)
+			return err_set(e, RC_PERM, "more than %d DNS servers", DNS_SERVERS_MAX);
+		if (!parse_one(word, &out[*n_out])) {
+			char shown[64] = "";
+			memcpy(shown, word.p, word.n < sizeof shown ? word.n : sizeof shown - 1);
+			return err_set(e, RC_PERM, "not an address[:port] of a DNS server: %s", shown);
+		}
+		++*n_out;
+	}
+	return *n_out > 0 ? RC_OK : RC_NONE;
+}

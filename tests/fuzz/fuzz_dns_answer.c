@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* First byte: the type asked for. Property: records only with RC_OK, names that come out go in again
+ * or are no host names, and parsing twice says the same. */
+#include "dns/answer.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	static const enum dns_type types[] = { DNS_A, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA };
+	if (n < 1)
+		return 0;
+	enum dns_type type = types[p[0] % NELEMS(types)];
+	struct span packet = span_of(p + 1, n - 1);
+	struct arena a;
+	struct dns_answer x, y;
+	arena_init(&a, 1024 * 1024);
+	enum rc rc = dns_answer_parse(packet, SPAN("a.test"), type, &a, &x);
+	BUG_ON((rc == RC_OK) != (x.n > 0));
+	BUG_ON(rc != RC_OK && x.why == NULL);
+	BUG_ON(x.n > DNS_RR_MAX || x.ttl > DNS_TTL_MAX);
+	for (unsigned i = 0; i < x.n; i++) {
+		unsigned char wire[DNS_NAME_MAX];
+		size_t len;
+		struct span s = x.rr[i].data;
+		BUG_ON(type == DNS_TXT && s.n > DNS_TXT_MAX);
+		if (type == DNS_MX || type == DNS_PTR)
+			BUG_ON(dns_is_hostname(s) && !dns_name_encode(s, wire, &len));
+	}
+	BUG_ON(dns_answer_parse(packet, SPAN("a.test"), type, &a, &y) != rc || y.n != x.n);
+	arena_fini(&a);
+	return 0;
+}
