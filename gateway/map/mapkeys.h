@@ -2,9 +2,9 @@
 /*
  * mapkeys.h - in which order the forms of an address, a host name or a domain are looked up.
  *
- * Iterators over keys; each says whether the key is partial (fixed-key tables only). They allocate nothing:
- * a key is borrowed until the next call. Facts 3.9 (access tables), 5.3 (transport), 5.6 (canonical, virtual,
- * recipient lists).
+ * Iterators over keys; each says whether the key is partial (fixed-key tables only). A key is valid until the
+ * next call. The user part is asked for quoted, when it needs quotes, and then without. Facts 3.9 (access
+ * tables), 5.3 (transport), 5.6 (canonical, virtual, recipient lists).
  */
 #ifndef MAP_MAPKEYS_H
 #define MAP_MAPKEYS_H
@@ -13,6 +13,7 @@
 
 /* local@domain, unquoted (internal) form, split at the last '@'. No '@': domain is empty and has_at false. */
 struct map_addr {
+	struct span whole;       /* local@domain as given */
 	struct span local, domain;
 	struct span base;        /* local without extension */
 	struct span ext;         /* extension with its delimiter in front; empty: none */
@@ -40,8 +41,8 @@ struct mapkeys {
 	bool own_domain;         /* MAPKEY_MAIL: also the bare user names */
 	/* private */
 	unsigned step;
-	size_t at;
-	struct span whole;
+	size_t dot;              /* parents: where the next one begins in the domain */
+	bool quoted_done;
 	struct buf text;
 };
 
@@ -50,8 +51,7 @@ void mapkeys_init(struct mapkeys *k, enum mapkey_kind kind, const struct map_add
 bool mapkeys_next(struct mapkeys *k, struct mapkey *out);
 void mapkeys_fini(struct mapkeys *k);
 
-/* Asks l for each key in turn; the common case of the above. key_out (may be NULL) is the key that was found,
- * borrowed from addr. RC_NONE: no form is there. */
+/* Asks l for each key in turn; the common case of the above. RC_NONE: no form is there. */
 enum rc map_find_address(const struct map_list *l, enum mapkey_kind kind, const struct map_addr *a, bool parent_plain, bool own_domain,
     struct buf *scratch, struct span *value_out, struct err *e) MUST_CHECK;
 

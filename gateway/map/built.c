@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "map/built.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "map/words.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct built {
+	MDB_env *env;
+	MDB_txn *txn;                /* lasts as long as the table: the file never changes */
+	MDB_dbi dbi;
+	struct words *words;         /* instead, where no file could be made */
+};
+
+enum { SWEEP_AGE_SEC = 60 };
+static const char files_key[] = "tables";    /* all built files of a snapshot, separated by spaces */
+
+static enum rc
+open_file(struct built *b, const char *dir, const char *name, struct err *e)
+{
+	char path[1024];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	int r = mdb_env_create(&b->env);
+	if (r == 0)
+		r = mdb_env_set_maxdbs(b->env, 2);
+	if (r == 0)
+		r = mdb_env_open(b->env, path, MDB_RDONLY | MDB_NOLOCK | MDB_NOSUBDIR, 0);
+	if (r == 0)
+		r = mdb_txn_begin(b->env, NULL, MDB_RDONLY, &b->txn);
+	if (r == 0)
+		r = mdb_dbi_open(b->txn, "data", 0, &b->dbi);
+	return r == 0 ? RC_OK : err_set(e, RC_TEMP, "open %s: %s", path, mdb_strerror(r));
+}
+
+/* "type:path" of an alias file is one that alias_maps or alias_database names. */
+static enum source_form
+form_of(struct conf *c, struct span name)
+{
+	static const char *const params[] = { "alias_maps", "alias_database" };
+	for (size_t i = 0; i < NELEMS(params); i++) {
+		const char *value = conf_value(c, NULL, params[i]);
+		struct span rest = span_str(value), item;
+		bool group;
+		while (conf_item(&rest, &item, &group) == RC_OK) {
+			if (span_starts(item, SPAN("proxy:")))
+				item = span_from(item, 6);
+			if (span_eq(item, name))
+				return SOURCE_ALIASES;
+		}
+	}
+	return SOURCE_MAP;
+}
+
+static void
+remember(struct conf *c, const char *key, const char *name)
+{
+	conf_attach(c, key, name);
+	const char *have = conf_attached(c, files_key);
+	struct buf all;
+	buf_init(&all, 1 << 20);
+	if (have != NULL)
+		buf_printf(&all, "%s ", have);
+	buf_puts(&all, name);
+	conf_attach(c, files_key, buf_cstr(&all));
+	buf_fini(&all);
+}
+
+/* The loader's part: builds, and falls back to memory so that a command can still answer. */
+static enum rc
+load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg, const char *key, struct err *e)
+{
+	char path[1024], name[BUILT_NAME];
+	int n = arg.n > 0 && arg.p[0] == '/'
+	    ? snprintf(path, sizeof path, "%.*s", (int)arg.n, (const char *)arg.p)
+	    : snprintf(path, sizeof path, "%s/%.*s", conf_directory(ctx->conf), (int)arg.n, (const char *)arg.p);
+	if (arg.n == 0 || n < 0 || (size_t)n >= sizeof path || span_chr(arg, '\0') != SIZE_MAX)
+		return err_set(e, RC_PERM, "%s: bad file name", m->name);
+
+	struct built_job job = { .ctx = ctx, .what = m->name, .path = path, .dir = conf_tables_dir(ctx->conf),
+		.form = form_of(ctx->conf, span_str(m->name)) };
+	enum rc rc = built_make(&job, name, e);
+	if (rc == RC_OK) {
+		remember(ctx->conf, key, name);
+		return open_file(b, job.dir, name, e);
+	}
+	if (rc == RC_TEMP) {
+		err_prefix(e, "%s", m->name);
+		return job.form == SOURCE_ALIASES ? RC_TEMP : RC_PERM;
+	}
+	map_problem(ctx, CONF_ERROR, "%s: %s", m->name, e->why);
+	struct buf text;
+	struct built_version version;
+	rc = built_read_source(path, &text, &version, e);
+	if (rc == RC_OK) {
+		b->words = words_new();
+		words_read(b->words, buf_span(&text), job.form, ctx, path);
+	}
+	buf_fini(&text);
+	return rc;
+}
+
+enum rc
+built_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e)
+{
+	struct built *b = m->state = mem_zalloc(sizeof *b);
+	char key[1100];
+	snprintf(key, sizeof key, "table %.*s", (int)sizeof key - 16, m->name);
+	if (conf_is_loader(ctx->conf))
+		return load(m, b, ctx, span_trim(arg), key, e);
+	const char *name = conf_attached(ctx->conf, key);
+	if (name == NULL)
+		return err_set(e, RC_TEMP, "%s: was not there when the configuration was loaded", m->name);
+	if (!built_is_name(name))
+		return err_set(e, RC_TEMP, "%s: bad name of a built table", m->name);
+	return open_file(b, conf_tables_dir(ctx->conf), name, e);
+}
+
+enum rc
+built_find(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	const struct built *b = m->state;
+	(void)scratch;
+	if (b->words != NULL) {
+		const struct word *it = words_get(b->words, key);
+		*value_out = it != NULL ? it->value : SPAN_EMPTY;
+		return it != NULL ? RC_OK : RC_NONE;
+	}
+	if (key.n > BUILT_KEY_MAX)
+		return RC_NONE;
+	MDB_val k = { key.n, (void *)(uintptr_t)key.p }, v;
+	int r = mdb_get(b->txn, b->dbi, &k, &v);
+	if (r == MDB_NOTFOUND)
+		return RC_NONE;
+	if (r != 0)
+		return err_set(e, RC_TEMP, "%s: %s", m->name, mdb_strerror(r));
+	*value_out = span_of(v.mv_data, v.mv_size);
+	return RC_OK;
+}
+
+enum rc
+built_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
+{
+	const struct built *b = m->state;
+	if (b->words != NULL) {
+		for (const struct word *it = b->words->first; it != NULL && fn(arg, it->key, it->value); it = it->next)
+			;
+		return RC_OK;
+	}
+	MDB_cursor *cur = NULL;
+	MDB_val k, v;
+	int r = mdb_cursor_open(b->txn, b->dbi, &cur);
+	if (r != 0)
+		return err_set(e, RC_TEMP, "%s: %s", m->name, mdb_strerror(r));
+	while ((r = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0)
+		if (!fn(arg, span_of(k.mv_data, k.mv_size), span_of(v.mv_data, v.mv_size)))
+			break;
+	mdb_cursor_close(cur);
+	return r == 0 || r == MDB_NOTFOUND ? RC_OK : err_set(e, RC_TEMP, "%s: %s", m->name, mdb_strerror(r));
+}
+
+void
+built_close(struct map *m)
+{
+	struct built *b = m->state;
+	if (b == NULL)
+		return;
+	if (b->txn != NULL)
+		mdb_txn_abort(b->txn);
+	if (b->env != NULL)
+		mdb_env_close(b->env);
+	words_free(&b->words);
+	mem_free(&b);
+	m->state = NULL;
+}
+
+/* ---- versions nobody uses any more ---- */
+
+static bool
+is_kept(struct conf *const *keep, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct span rest = span_str(conf_attached(keep[i], files_key)), item;
+		while (span_word(&rest, " ", &item))
+			if (span_eq_str(item, name))
+				return true;
+	}
+	return false;
+}
+
+static void
+sweep_dir(const char *dir, struct conf *const *keep, size_t n)
+{
+	DIR *d = opendir(dir);
+	if (d == NULL)
+		return;
+	for (struct dirent *en; (en = readdir(d)) != NULL;) {
+		struct stat st;
+		if (!built_is_name(en->d_name) || is_kept(keep, n, en->d_name))
+			continue;
+		if (fstatat(dirfd(d), en->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode))
+			continue;
+		uint64_t now = clock_wall() / USEC_PER_SEC, then = (uint64_t)st.st_ctim.tv_sec;
+		if (then + SWEEP_AGE_SEC < now) /* another process may just be about to use a younger one */
+			unlinkat(dirfd(d), en->d_name, 0);
+	}
+	closedir(d);
+}
+
+void
+maps_sweep(struct conf *const *keep, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || strcmp(conf_tables_dir(keep[i]), conf_tables_dir(keep[i - 1])) != 0)
+			sweep_dir(conf_tables_dir(keep[i]), keep, n);
+}

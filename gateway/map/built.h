@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * built.h - LMDB files compiled from text sources, below conf_tables_dir(). Facts 6.1.
+ *
+ * The loader builds when there is no file for this version of the source; a version is the source's device,
+ * inode, size and modification time, and it is in the file's name, so a role that holds an older one keeps it.
+ * A built file is never written again: roles read it without locks through one read transaction that lasts as
+ * long as the table, so results are pointers into the page cache.
+ */
+#ifndef MAP_BUILT_H
+#define MAP_BUILT_H
+
+#include "map/source.h"
+#include "map/table.h"
+
+enum { BUILT_NAME = 64, BUILT_KEY_MAX = 511 };
+
+struct built_version {
+	uint64_t dev, ino, size, mtime_nsec;
+};
+
+struct built_job {
+	const struct map_ctx *ctx;   /* complaints about lines go there */
+	const char *what;            /* "hash:/etc/x" */
+	const char *path;            /* absolute path of the source */
+	const char *dir;             /* of the built files; made when missing */
+	enum source_form form;
+	bool force;                  /* also when it is there already */
+};
+
+/* Makes sure there is a built file of the present version; name_out is its name in dir. RC_TEMP: the source is
+ * missing or unreadable (the reason in e); RC_PERM: the file could not be made. */
+enum rc built_make(const struct built_job *job, char name_out[BUILT_NAME], struct err *e) MUST_CHECK;
+
+/* Is it one of our file names? */
+bool built_is_name(const char *name);
+
+/* Reads all of a source file; text_out is to be freed. RC_TEMP: cannot. */
+enum rc built_read_source(const char *path, struct buf *text_out, struct built_version *version_out, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "map/table.h"
+
+#include "base/mem.h"
+#include "base/similar.h"
+
+#include <stdarg.h>
+
+struct map_list {
+	struct conf *conf;
+	struct map_set set;
+	bool has_fixed;
+	size_t *answered;            /* index of the table that answered last, or SIZE_MAX */
+};
+
+/* The tables that are open in this process, by name and snapshot. */
+static struct htab open_maps;
+
+/* ---- types ---- */
+
+static const struct map_type types[] = {
+#define MAP(type, flags, open, find, close, each, doc) { #type, flags, open, find, close, each, doc },
+#define MAP_LATER(type, doc) { #type, 0, NULL, NULL, NULL, NULL, doc },
+#include "map/maps.def"
+#undef MAP
+#undef MAP_LATER
+};
+
+size_t
+map_type_count(void)
+{
+	return NELEMS(types);
+}
+
+const struct map_type *
+map_type_at(size_t row)
+{
+	return row < NELEMS(types) ? &types[row] : NULL;
+}
+
+static const struct map_type *
+type_find(struct span name)
+{
+	for (size_t i = 0; i < NELEMS(types); i++)
+		if (span_eq_str(name, types[i].name))
+			return &types[i];
+	return NULL;
+}
+
+static enum rc
+type_unknown(struct span name, struct err *e)
+{
+	const char *best = NULL;
+	unsigned distance = 0;
+	char shown[40];
+	struct buf b;
+	for (size_t i = 0; i < NELEMS(types); i++)
+		similar_try(name, types[i].name, &best, &distance);
+	buf_init(&b, sizeof shown);
+	buf_put_safe(&b, name, sizeof shown - 1, false);
+	snprintf(shown, sizeof shown, "%s", buf_cstr(&b));
+	buf_fini(&b);
+	if (best != NULL)
+		return err_set(e, RC_PERM, "unknown table type \"%s\": did you mean %s?", shown, best);
+	return err_set(e, RC_PERM, "unknown table type \"%s\"", shown);
+}
+
+/* ---- one table ---- */
+
+void
+map_problem(const struct map_ctx *ctx, enum conf_severity sev, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	conf_problem(ctx->conf, sev, ctx->service, ctx->parameter, "%s: %s", ctx->parameter, text);
+}
+
+bool
+map_unbrace(struct span arg, struct span *inside_out)
+{
+	arg = span_trim(arg);
+	if (arg.n < 2 || arg.p[0] != '{' || arg.p[arg.n - 1] != '}')
+		return false;
+	*inside_out = span_trim(span_of(arg.p + 1, arg.n - 2));
+	return true;
+}
+
+static struct map *
+registered(const struct conf *c, struct span name)
+{
+	for (struct hnode *n = htab_first(&open_maps, span_hash(name)); n != NULL; n = htab_next(n)) {
+		struct map *m = container_of(n, struct map, by_name);
+		if (m->conf == c && span_eq_str(name, m->name))
+			return m;
+	}
+	return NULL;
+}
+
+static enum rc
+table_open(struct map *m, const struct map_ctx *ctx, struct span name, struct err *e)
+{
+	size_t colon = span_chr(name, ':');
+	if (colon == SIZE_MAX)
+		return err_set(e, RC_PERM, "expecting \"type:name\" form instead of \"%s\"", m->name);
+	m->type = type_find(span_head(name, colon));
+	if (m->type == NULL)
+		return type_unknown(span_head(name, colon), e);
+	if (m->type->open == NULL)
+		return err_set(e, RC_PERM, "table type %s: is not supported yet (%s)", m->type->name, m->name);
+	if (ctx->depth > MAP_NEST_MAX)
+		return err_set(e, RC_PERM, "tables are nested too deep at %s", m->name);
+	m->flags = m->type->flags;
+	return m->type->open(m, ctx, span_from(name, colon + 1), e);
+}
+
+enum rc
+map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct err *e)
+{
+	struct map *m = registered(ctx->conf, name);
+	if (m != NULL) {
+		m->refs++;
+		*out = m;
+		return m->broken ? err_set(e, RC_PERM, "%s", m->why) : RC_OK;
+	}
+	m = mem_zalloc(sizeof *m);
+	m->conf = ctx->conf;
+	m->refs = 1;
+	m->name = mem_alloc(name.n + 1);
+	memcpy(m->name, name.p, name.n);
+	m->name[name.n] = '\0';
+	htab_insert(&open_maps, &m->by_name, span_hash(name));
+	*out = m;
+
+	struct err why = { 0 };
+	enum rc rc = table_open(m, ctx, name, &why);
+	if (rc == RC_OK)
+		return RC_OK;
+	m->broken = true;
+	snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why.why);
+	if (rc == RC_PERM)
+		map_problem(ctx, CONF_ERROR, "%s", why.why);
+	else /* a table that may come back, such as the aliases of a machine without users */
+		map_problem(ctx, CONF_WARNING, "%s", why.why);
+	return err_set(e, RC_PERM, "%s", why.why);
+}
+
+void
+map_release(struct map **mp)
+{
+	struct map *m = *mp;
+	*mp = NULL;
+	if (m == NULL)
+		return;
+	BUG_ON(m->refs == 0);
+	if (--m->refs > 0)
+		return;
+	htab_remove(&open_maps, &m->by_name);
+	if (open_maps.count == 0)
+		htab_fini(&open_maps);
+	if (m->type != NULL && m->type->close != NULL)
+		m->type->close(m);
+	mem_free(&m->name);
+	mem_free(&m);
+}
+
+enum rc
+map_ask(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	unsigned char folded[MAP_KEY_MAX];
+	*value_out = SPAN_EMPTY;
+	if (m->broken)
+		return err_set(e, RC_TEMP, "%s lookup error: %s", m->name, m->why);
+	if (key.n == 0)
+		return RC_NONE;
+	if ((m->flags & MAPF_FOLD) != 0) {
+		if (key.n > sizeof folded)
+			return RC_NONE;
+		for (size_t i = 0; i < key.n; i++) {
+			unsigned char c = key.p[i];
+			folded[i] = c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : c;
+		}
+		key = span_of(folded, key.n);
+	}
+	return m->type->find(m, key, scratch, value_out, e);
+}
+
+enum rc
+map_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
+{
+	if (m->broken)
+		return err_set(e, RC_TEMP, "%s: %s", m->name, m->why);
+	if (m->type->each == NULL)
+		return err_set(e, RC_PERM, "tables of type %s cannot be listed", m->type->name);
+	return m->type->each(m, fn, arg, e);
+}
+
+/* ---- several ---- */
+
+enum rc
+map_set_open(const struct map_ctx *ctx, struct span list, struct map_set *out, struct err *e)
+{
+	enum rc worst = RC_OK, rc;
+	struct span item;
+	bool group;
+	*out = (struct map_set){ 0 };
+	while ((rc = conf_item(&list, &item, &group)) == RC_OK) {
+		struct map *m = NULL;
+		if (map_get(ctx, item, &m, e) != RC_OK)
+			worst = RC_PERM;
+		out->maps = mem_reallocarray(out->maps, out->count + 1, sizeof *out->maps);
+		out->maps[out->count++] = m;
+	}
+	if (rc != RC_NONE) {
+		err_set(e, RC_PERM, "unbalanced braces in a list of tables");
+		map_problem(ctx, CONF_ERROR, "unbalanced braces in a list of tables");
+		worst = RC_PERM;
+	}
+	return worst;
+}
+
+void
+map_set_close(struct map_set *s)
+{
+	for (size_t i = 0; i < s->count; i++)
+		map_release(&s->maps[i]);
+	mem_free(&s->maps);
+	s->count = 0;
+}
+
+enum rc
+maps_open(struct conf *c, const struct service *s, const char *parameter, const char *value, struct map_list **out, struct err *e)
+{
+	struct map_ctx ctx = { c, s, parameter, 0 };
+	struct map_list *l = mem_zalloc(sizeof *l);
+	l->conf = conf_ref(c);
+	l->answered = mem_alloc(sizeof *l->answered);
+	*l->answered = SIZE_MAX;
+	*out = l;
+	enum rc rc = map_set_open(&ctx, span_str(value), &l->set, e);
+	for (size_t i = 0; i < l->set.count; i++)
+		l->has_fixed |= l->set.maps[i]->broken || (l->set.maps[i]->flags & MAPF_FIXED) != 0;
+	return rc;
+}
+
+enum rc
+maps_open_param(struct conf *c, const struct service *s, const char *parameter, struct map_list **out, struct err *e)
+{
+	return maps_open(c, s, parameter, conf_value(c, s, parameter), out, e);
+}
+
+void
+map_list_free(struct map_list **lp)
+{
+	struct map_list *l = *lp;
+	*lp = NULL;
+	if (l == NULL)
+		return;
+	map_set_close(&l->set);
+	conf_unref(&l->conf);
+	mem_free(&l->answered);
+	mem_free(&l);
+}
+
+bool
+map_list_empty(const struct map_list *l)
+{
+	return l == NULL || l->set.count == 0;
+}
+
+bool
+map_list_has_fixed(const struct map_list *l)
+{
+	return l != NULL && l->has_fixed;
+}
+
+const char *
+map_list_answered_by(const struct map_list *l)
+{
+	return l == NULL || *l->answered >= l->set.count ? "" : l->set.maps[*l->answered]->name;
+}
+
+enum rc
+map_find(const struct map_list *l, struct span key, unsigned flags, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	*value_out = SPAN_EMPTY;
+	if (l == NULL)
+		return RC_NONE;
+	for (size_t i = 0; i < l->set.count; i++) {
+		const struct map *m = l->set.maps[i];
+		if ((flags & MAP_PARTIAL) != 0 && !m->broken && (m->flags & MAPF_FIXED) == 0)
+			continue;
+		enum rc rc = map_ask(m, key, scratch, value_out, e);
+		if (rc == RC_NONE)
+			continue;
+		*l->answered = i;
+		if (rc == RC_OK && value_out->n == 0)
+			return err_set(e, RC_TEMP, "%s: lookup gives an empty string; it should give nothing, or a result", m->name);
+		return rc == RC_PERM ? RC_TEMP : rc;
+	}
+	*l->answered = SIZE_MAX;
+	return RC_NONE;
+}
