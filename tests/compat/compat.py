@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""make compat: the same configuration, the same client, Debian's Postfix and Dogana; every reply compared.
+"""make compat: the same configuration, the same client, Debian's Postfix and Dogana; every reply compared, and for
+accepted messages what a hub behind them gets.
 
     compat.py              both live (Postfix needs root and make peers)
     compat.py --recorded   Dogana against Postfix's replies as kept in postfix-3.7.txt
@@ -18,12 +19,15 @@ import pathlib
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from deliveries import DELIVERIES  # noqa: E402
 from dialogues import GROUPS, SRC  # noqa: E402
 from differences import DIFFERENCES  # noqa: E402
 
@@ -38,6 +42,7 @@ mynetworks = 127.0.0.2, !127.0.1.9, 127.0.1.0/24
 relay_domains = example.org any.example any2.example .dot.example all.example
 relay_recipient_maps = inline:{{known@example.org=x}, {known2@example.org=x}, {listed@any2.example=x}, {@any.example=x}, {@all.example=x},
   {@sub.any.example=x}, {@.dot.example=x}, {@sub.dot.example=x}}
+mail_name = Mail
 smtpd_banner = $myhostname ESMTP
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
@@ -59,24 +64,25 @@ def free_port():
 class Postfix:
     script = TOP / 'tests/tools/postfix-peer.sh'
 
-    def __init__(self, scratch, extra):
+    def __init__(self, scratch, extra, hub=None):
         self.dir, self.port = scratch / 'postfix', free_port()
         self.dir.mkdir()
         (self.dir / 'extra.cf').write_text(COMMON + extra)
-        subprocess.run([self.script, 'start', self.dir, str(self.port), 'discard'], check=True)
+        nexthop = f'[127.0.0.1]:{hub}' if hub else 'discard'
+        subprocess.run([self.script, 'start', self.dir, str(self.port), nexthop], check=True)
 
     def close(self):
         subprocess.run([self.script, 'stop', self.dir], check=True)
 
 
 class Dogana:
-    """Its hub is a port where nobody listens: what becomes of the mail is not the question here."""
+    """Without a hub, mail goes where nobody listens."""
 
-    def __init__(self, scratch, extra):
+    def __init__(self, scratch, extra, hub=None):
         self.dir, self.port = scratch / 'dogana', free_port()
         etc = self.dir / 'etc'
         etc.mkdir(parents=True)
-        (etc / 'main.cf').write_text(COMMON + extra + f'relayhost = [127.0.0.1]:{free_port()}\n'
+        (etc / 'main.cf').write_text(COMMON + extra + f'relayhost = [127.0.0.1]:{hub or free_port()}\n'
                                      f'queue_directory = {self.dir}/queue\ndata_directory = {self.dir}/data\n'
                                      f'maillog_file = {self.dir}/log\nmaillog_file_prefixes = {self.dir}\n')
         (etc / 'master.cf').write_text(f'127.0.0.1:{self.port} inet n - n - - smtpd\n')
@@ -149,6 +155,59 @@ class Client:
             pass
 
 
+class Hub(socketserver.ThreadingTCPServer):
+    """Takes everything and keeps transactions: (MAIL and RCPT lines, content lines with their ends)."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            self.wfile.write(b'220 hub.example ESMTP\r\n')
+            envelope = []
+            for line in self.rfile:
+                verb = line[:4].upper()
+                if verb == b'EHLO':
+                    self.wfile.write(b'250-hub.example\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-DSN\r\n'
+                                     b'250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n')
+                    continue
+                if verb in (b'MAIL', b'RCPT'):
+                    envelope.append(line.strip().decode('utf-8', 'backslashreplace'))
+                elif verb == b'DATA':
+                    self.wfile.write(b'354 go ahead\r\n')
+                    content = []
+                    while (line := self.rfile.readline()) not in (b'.\r\n', b''):
+                        content.append(line)
+                    self.server.transactions.append((envelope, content))
+                    envelope = []
+                elif verb in (b'RSET', b'HELO'):
+                    envelope = []
+                self.wfile.write(b'221 2.0.0 bye\r\n' if verb == b'QUIT' else b'250 2.0.0 ok\r\n')
+                if verb == b'QUIT':
+                    return
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self):
+        super().__init__(('127.0.0.1', 0), self.Handler)
+        self.transactions = []
+        self.port = self.server_address[1]
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def of(self, tag):
+        """The transactions whose envelope has the tag, in a form without what changes from run to run."""
+        found = []
+        for envelope, content in list(self.transactions):
+            if not any(tag in line for line in envelope):
+                continue
+            lines = [re.sub(r'SIZE=\d+', 'SIZE=n', e) for e in envelope]
+            for raw in content:
+                text = repr(raw)[2:-1]
+                text = re.sub(r'( id |Message-Id: <\d+\.)[0-9A-Za-z]+', r'\1ID', text)
+                text = re.sub(r'\w{3}, +\d+ \w{3} 20\d\d [\d:]{8} [-+]\d{4} \(\w+\)', 'DATE', text)
+                lines.append('| ' + re.sub(r'Message-Id: <\d+', 'Message-Id: <NOW', text))
+            found.append('\n'.join(f'H: {line}'.replace(tag, '~') for line in lines) + '\n')
+        return ''.join(sorted(found))
+
+
 def normal(lines):
     return [re.sub(r'queued as \S+', 'queued as QID', text) for text in lines]
 
@@ -181,7 +240,14 @@ def play(port, case):
 
 
 def transcript(said):
-    return ''.join(f'C: {text}\n' * bool(text) + ''.join(f'S: {r}\n' for r in lines) for text, lines in said)
+    """As text; a reply of several lines becomes one."""
+    out = ''
+    for text, lines in said:
+        out += f'C: {text}\n' if text else ''
+        for i, line in enumerate(lines):
+            goes_on = line[3:4] == '-'
+            out += ('S: ' + line if i == 0 or lines[i - 1][3:4] != '-' else ' | ' + line[4:]) + '\n' * (not goes_on)
+    return out
 
 
 def run(kind, scratch, extra, cases):
@@ -193,6 +259,29 @@ def run(kind, scratch, extra, cases):
             return dict(done)
     finally:
         server.close()
+
+
+def with_tag(case, tag):
+    return tuple(s.replace('~', tag) if isinstance(s, str) else s for s in case)
+
+
+def run_deliveries(kind, scratch, cases):
+    """{case name: transcript of the client, then what came to the hub}"""
+    hub = Hub()
+    server = kind(scratch, 'smtpd_recipient_limit = 100\nmessage_size_limit = 200000\n', hub.port)
+    tags = {case[0]: f't{i:03}' for i, case in enumerate(cases)}
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            said = dict(pool.map(lambda c: (c[0], transcript(play(server.port, with_tag(c, tags[c[0]])))), cases))
+        end = time.monotonic() + 15
+        while time.monotonic() < end and not all(hub.of(tags[n]) for n, t in said.items() if 'queued as' in t):
+            time.sleep(0.05)
+        time.sleep(0.3)  # a second transaction of the same message
+        return {name: text.replace(tags[name], '~') + (hub.of(tags[name]) or 'H: nothing\n') for name, text in said.items()}
+    finally:
+        server.close()
+        hub.shutdown()
+        hub.server_close()
 
 
 def load_recorded():
@@ -252,19 +341,22 @@ def main():
     if not args.recorded and os.getuid() != 0:
         print('compat: Postfix needs root; comparing with its recorded replies')
         recorded = load_recorded()
-    for group, (extra, cases) in GROUPS.items():
+    for group, extra, cases in [(g, *v) for g, v in GROUPS.items()] + [('delivered', None, DELIVERIES)]:
         cases = [c for c in cases if args.k in c[0]]
         if not cases:
             continue
         scratch = pathlib.Path(tempfile.mkdtemp(prefix='compat-', dir=TOP / 'build/tmp'))
         scratch.chmod(0o755)
-        if recorded is None:
-            replies = run(Postfix, scratch, extra, cases)
-        else:
-            replies = {c[0]: recorded[group, c[0]] for c in cases}
-        postfix.update({(group, name): text for name, text in replies.items()})
-        if not args.record:
-            dogana.update({(group, name): text for name, text in run(Dogana, scratch, extra, cases).items()})
+        for kind, answers in ((Postfix, postfix), (Dogana, dogana)):
+            if kind is Postfix and recorded is not None:
+                replies = {c[0]: recorded[group, c[0]] for c in cases}
+            elif kind is Dogana and args.record:
+                continue
+            elif extra is None:
+                replies = run_deliveries(kind, scratch, cases)
+            else:
+                replies = run(kind, scratch, extra, cases)
+            answers.update({(group, name): text for name, text in replies.items()})
         shutil.rmtree(scratch)
     if args.record:
         save_recorded(postfix)

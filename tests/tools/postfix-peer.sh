@@ -71,6 +71,13 @@ main_cf() {
 	esac
 }
 
+# The first file's lines but for parameters the second one sets, then the second. A parameter set twice would
+# make each daemon warn while it starts, and postlogd, whose log those warnings go to, can block on its own socket.
+merge() {
+	awk 'NR == FNR { own[$1] = /^[^ \t#]/; next } !($1 in own)' "$2" "$1"
+	cat "$2"
+}
+
 master_cf() {
 	cat <<-END
 	127.0.0.1:$1 inet n - n - - smtpd
@@ -133,7 +140,9 @@ start)
 	running && die "already running in $dir"
 	directories
 	cp "$PEER_ROOT/usr/share/postfix/dynamicmaps.cf" "$dir/etc/"
-	{ main_cf "$2"; cat "$dir/extra.cf" 2>/dev/null || true; } >"$dir/etc/main.cf"
+	[ -e "$dir/extra.cf" ] || echo '# nothing to add' >"$dir/extra.cf"
+	main_cf "$2" >"$dir/etc/main.base"
+	merge "$dir/etc/main.base" "$dir/extra.cf" >"$dir/etc/main.cf"
 	{ master_cf "$1"; cat "$dir/extra-master.cf" 2>/dev/null || true; } >"$dir/etc/master.cf"
 	"$sbin/master" -c "$dir/etc" -w </dev/null >"$dir/master.out" 2>&1 ||
 	    die "master does not start: $(tail -n 3 "$dir/master.out" "$dir/log" 2>/dev/null)"
