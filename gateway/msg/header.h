@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * header.h - walks over the header of a message while it arrives: where it ends, how many Received there
+ * are, what the Message-ID is. Facts 12.2; attacks E02 to E05.
+ *
+ * Input is content with CRLF line ends (smtp/line.h), in whatever pieces. What must be put right is told,
+ * not done: the caller inserts and goes on.
+ */
+#ifndef MSG_HEADER_H
+#define MSG_HEADER_H
+
+#include "base/span.h"
+
+enum header_event {
+	HEADER_MORE = 0,         /* all used that could be; feed again from there when there is more */
+	HEADER_MBOX,             /* at the position used: an mbox "From " line; insert HEADER_MBOX_NAME there */
+	HEADER_NO_BLANK,         /* at the position used: the body begins without an empty line; insert CRLF there.
+	                          * The header is over. */
+	HEADER_END,              /* the empty line was used: the body follows */
+};
+#define HEADER_MBOX_NAME "X-Mailbox-Line: "
+
+enum { HEADER_NAME_MAX = 998, HEADER_ID_MAX = 256 };
+
+struct header_scan {
+	bool done;               /* the header is over; set by END and NO_BLANK */
+	bool has_8bit;           /* an octet over 127 */
+	uint32_t received;       /* Received headers */
+	uint32_t count;          /* headers */
+	uint64_t longest;        /* octets of the longest header with its continuation lines, so far */
+	uint16_t id_len;
+	unsigned char id[HEADER_ID_MAX]; /* value of the first Message-ID, cut, not trimmed */
+	/* private */
+	bool in_line;            /* inside a line that was recognised */
+	bool is_id;              /* and belongs to the Message-ID */
+	bool any, mbox;          /* a header was there; the line at hand is an mbox line we were told to name */
+	uint64_t size;           /* of the header at hand */
+};
+
+/* Looks at in; *used_out octets are settled. at_end: no more will come, so decide with what there is. */
+enum header_event header_feed(struct header_scan *h, struct span in, bool at_end, size_t *used_out);
+/* Message-ID without the white space around it; empty: none. */
+struct span header_message_id(const struct header_scan *h);
+
+#endif
