@@ -1,0 +1,679 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Runs the dialogues (*.dlg, grammar in README.md) against real gateways with the recording hub behind them.
+
+    run.py [-v] [-j N] [--cut] [--keep] [--list] [SCRIPT...]
+
+Each script runs as written, with all pipelinable commands in one write, and with one byte per write. --cut
+runs every script over and over instead: the client gone after each step and after each byte, the hub gone at each
+of its steps; afterwards no session, transaction, draft, job or operation may be left. Last line: N passed, N failed.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / 'tools'))
+sys.path.insert(0, str(HERE))
+import rig  # noqa: E402
+from rig import Broken, wait_for  # noqa: E402
+import script  # noqa: E402
+
+# The hub's listeners, by the name a script uses; $NAME is the port.
+LISTENERS = [('HUB', '0'), ('SECOND', '0'), ('PLAIN', '0,noesmtp'), ('LMTP', 'lmtp:0,nochunk'), ('NOCHUNK', '0,nochunk'),
+             ('CANARY', '0'), ('BARE', '0,nopipe,nochunk,no8bit,nosize,nodsn,noutf8,noenh'), ('SMALL', '0,size=2000')]
+
+BASE = '''\
+compatibility_level = 3.6
+myhostname = gw.test
+mydomain = gw.test
+mydestination =
+local_recipient_maps =
+local_transport = error:local mail delivery is disabled
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.9/32
+relay_domains = local.test, second.test, plain.test, lmtp.test, nochunk.test, bare.test, small.test, down.test,
+ two.test, mx.test, nullmx.test, nxdomain.test, servfail.test, canary.test
+relay_recipient_maps =
+transport_maps = texthash:$DIR/transport
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_recipient_restrictions =
+smtpd_error_sleep_time = 0
+smtpd_soft_error_limit = 1001
+smtpd_hard_error_limit = 1000
+smtpd_junk_command_limit = 10000
+smtpd_client_connection_count_limit = 200
+queue_directory = $WORK/queue
+data_directory = $WORK/data
+maillog_file = /dev/stdout
+dns_servers = 127.0.0.1:$DNS
+edge_workers = 1
+relay_workers = 1
+'''
+TRANSPORT = '''\
+local.test   smtp:[127.0.0.1]:$HUB
+canary.test  smtp:[127.0.0.1]:$CANARY
+second.test  smtp:[127.0.0.1]:$SECOND
+plain.test   smtp:[127.0.0.1]:$PLAIN
+lmtp.test    lmtp:inet:127.0.0.1:$LMTP
+nochunk.test smtp:[127.0.0.1]:$NOCHUNK
+bare.test    smtp:[127.0.0.1]:$BARE
+small.test   smtp:[127.0.0.1]:$SMALL
+down.test    smtp:[127.0.0.1]:$DOWN
+two.test     smtp:[127.0.0.1]:$DOWN, [127.0.0.1]:$SECOND
+mx.test      smtp:mx.test:$HUB
+nullmx.test  smtp:nullmx.test:$HUB
+nxdomain.test smtp:nxdomain.test:$HUB
+servfail.test smtp:servfail.test:$HUB
+'''
+DNS = [('mx.test', 'MX', '10 h1.mx.test'), ('mx.test', 'MX', '20 h2.mx.test'), ('h1.mx.test', 'A', '127.0.0.66'),
+       ('h2.mx.test', 'A', '127.0.0.1'), ('nullmx.test', 'MX', '0 .'), ('servfail.test', 'SERVFAIL', ''),
+       ('1.0.0.127.in-addr.arpa', 'PTR', 'localhost')]
+MASTER = '127.0.0.1:$SMTP inet n - n - - smtpd\n'
+GAUGES = ('smtpd_sessions', 'smtpd_transactions', 'smtpd_drafts', 'queue_drafts', 'queue_jobs', 'relay_jobs')
+
+
+class Client:
+    """One connection to the gateway; every reply line is checked for form."""
+
+    def __init__(self, port, source=None, trickle=False):
+        self.trickle = trickle
+        self.buf = b''
+        self.sock = socket.socket()
+        self.sock.settimeout(rig.WAIT)
+        if source:
+            self.sock.bind((source, 0))
+        self.sock.connect(('127.0.0.1', port))
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, data, tolerant=False):
+        try:
+            if self.trickle and len(data) <= 4000:
+                for i in range(len(data)):
+                    self.sock.sendall(data[i:i + 1])
+                    if i % 16 == 0:
+                        time.sleep(0.0005)
+            else:
+                self.sock.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            if not tolerant:
+                raise Broken('the gateway closed the connection while we sent')
+        except socket.timeout:
+            raise Broken('the gateway does not read')
+
+    def line(self):
+        while b'\n' not in self.buf:
+            try:
+                got = self.sock.recv(65536)
+            except socket.timeout:
+                raise Broken(f'no reply in {rig.WAIT:.0f} s' + (f', only {self.buf!r}' if self.buf else ''))
+            except ConnectionResetError:
+                got = b''
+            if not got:
+                raise Broken('the gateway closed the connection' + (f' after {self.buf!r}' if self.buf else ''))
+            self.buf += got
+        line, _, self.buf = self.buf.partition(b'\n')
+        if not line.endswith(b'\r') or re.search(rb'[\x00-\x08\x0b-\x1f\x7f]', line[:-1]) or len(line) > 511:
+            raise Broken(f'malformed reply line ({len(line) + 1} octets): {line[:120]!r}')
+        return line[:-1].decode('utf-8', 'backslashreplace')
+
+    def reply(self):
+        lines = []
+        while True:
+            lines.append(self.line())
+            if not re.match(r'[2-5]\d\d[ -]|[2-5]\d\d$', lines[-1]) or lines[-1][:3] != lines[0][:3]:
+                raise Broken(f'malformed reply: {lines}')
+            if lines[-1][3:4] != '-':
+                return lines
+
+    def at_eof(self):
+        end = time.monotonic() + rig.WAIT
+        try:
+            while time.monotonic() < end:
+                got = self.sock.recv(65536)
+                if not got:
+                    return
+                self.buf += got
+        except ConnectionResetError:
+            return
+        except socket.timeout:
+            pass
+        raise Broken('the gateway does not close the connection')
+
+    def stray(self):
+        """What came without having been asked for."""
+        if select.select([self.sock], [], [], 0)[0]:
+            try:
+                self.buf += self.sock.recv(65536)
+            except OSError:
+                pass
+        return self.buf
+
+    def close(self, rst=False):
+        if rst:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        self.sock.close()
+
+
+def reply_fits(want, lines):
+    codes, text, regex = want
+    if not any(re.fullmatch(c.replace('x', r'\d'), lines[-1][:3]) for c in codes):
+        return False
+    rest = lines[-1][4:]
+    if regex:
+        return bool(regex.search('\n'.join(lines)))
+    if text and text.endswith('...'):
+        return rest.startswith(text[:-3])
+    return not text or rest == text
+
+
+class Place:
+    """A gateway, a hub and a DNS server for the scripts of one configuration."""
+
+    def __init__(self, example, scripts):
+        self.dir = rig.workdir('dlg')
+        self.hub = rig.Hub(self.dir / 'hub', [spec for _, spec in LISTENERS])
+        self.dns = rig.Dns()
+        smtp, down = rig.free_ports(2)
+        self.vars = dict(zip([name for name, _ in LISTENERS], self.hub.ports), SMTP=smtp, DOWN=down, DNS=self.dns.port,
+                         DIR=self.dir / 'etc', WORK=self.dir)
+        for row in DNS:
+            self.dns.add(*row)
+        for s in scripts:
+            for row in s.dns:
+                self.dns.add(row[0], row[1], self.fill(row[2]) if len(row) > 2 else '')
+        files = {'transport': self.fill(TRANSPORT)}
+        for name, lines in example.files.items():
+            files[name] = self.fill('\n'.join(lines) + '\n')
+        master = MASTER + ''.join(line + '\n' for line in example.master)
+        self.gateway = rig.Gateway(self.dir, self.fill(BASE + '\n'.join(example.conf) + '\n'), self.fill(master), files)
+        self.gateway.start(smtp)
+
+    def fill(self, text):
+        for name, value in sorted(self.vars.items(), key=lambda kv: -len(kv[0])):
+            text = re.sub(r'\$%s\b' % name, str(value), text)
+        return text
+
+    def end(self, keep):
+        problems = []
+        try:
+            self.gateway.stop()
+        except Broken as e:
+            problems.append(str(e))
+        problems += self.gateway.troubles()
+        self.hub.stop()
+        self.dns.stop()
+        if not keep and not problems:
+            self.gateway.remove()
+        return problems
+
+
+class Run:
+    """One pass of one script."""
+
+    def __init__(self, place, scr, mode):
+        self.place, self.scr, self.mode = place, scr, mode
+        self.gw, self.hub = place.gateway, place.hub
+        self.clients = {}
+        self.output = ''
+        self.log_from = self.gw.log_size()
+        self.hub_from = len(self.hub.messages())
+        self.hub_refused_from = len(self.hub.records()) - self.hub_from
+        self.before = None
+        if any(s.kind == 'metric' for s in scr.steps) or mode.startswith('cut'):
+            self.before = self.gw.metrics()
+
+    # -- what a step does
+
+    def do(self, s):
+        if s.kind == 'connect':
+            source = None
+            port = self.place.vars['SMTP']
+            m = re.search(r'from (\S+)', s.words)
+            if m:
+                source = m.group(1)
+            m = re.search(r'to (\S+)', s.words)
+            if m:
+                port = int(self.place.fill(m.group(1)))
+            self.clients[s.client] = Client(port, source, trickle=self.mode == 'bytes')
+        elif s.kind in ('send', 'raw'):
+            self.clients[s.client].send(s.data)
+        elif s.kind == 'expect':
+            for want in s.want:
+                lines = self.clients[s.client].reply()
+                if not reply_fits(want, lines):
+                    codes, text, regex = want
+                    raise Broken(f'expected {"/".join(codes)} {text or (regex and "/" + regex.pattern + "/") or ""}, got: ' + '\\n'.join(lines))
+        elif s.kind == 'eof':
+            self.clients[s.client].at_eof()
+        elif s.kind == 'pour':
+            self.do_pour(self.clients[s.client], *s.words.split())
+        elif s.kind == 'fin':
+            self.clients[s.client].sock.shutdown(socket.SHUT_WR)
+        elif s.kind in ('close', 'rst'):
+            c = self.clients.pop(s.client)
+            left = b'' if s.kind == 'rst' else c.stray()
+            c.close(s.kind == 'rst')
+            if left:
+                raise Broken(f'unasked for: {left[:300]!r}')
+        else:
+            getattr(self, 'do_' + s.kind)(s.words)
+
+    @staticmethod
+    def do_pour(client, size, text):
+        block = text.encode() * (65536 // len(text))
+        try:
+            for _ in range(int(size) // len(block)):
+                client.sock.sendall(block)
+        except OSError:
+            pass
+        client.at_eof()
+        client.buf = b''
+
+    def do_hub(self, words):
+        verb, _, rest = words.partition(' ')
+        if verb == 'got':
+            n = int(rest)
+            wait_for(f'{n} messages at the hub', lambda: len(self.mine()) >= n)
+            self.do_idle('')
+            if len(self.mine()) != n:
+                raise Broken(f'the hub has {len(self.mine())} messages, not {n}: {[m["rcpt"] for m in self.mine()]}')
+        elif verb == 'refused':
+            n = int(rest)
+            wait_for(f'{n} refused messages at the hub',
+                     lambda: len(self.hub.records()) - len(self.hub.messages()) - self.hub_refused_from >= n)
+        elif verb == 'none':
+            self.do_idle('')
+            if self.mine():
+                raise Broken(f'the hub has {len(self.mine())} messages: {[(m["mail"], m["rcpt"]) for m in self.mine()]}')
+        else:
+            self.hub.order(self.place.fill(words))
+
+    def mine(self):
+        return self.hub.messages()[self.hub_from:]
+
+    def do_msg(self, words):
+        """msg N|last FIELD OP VALUE; OP: /re/, !/re/, == text, != text"""
+        which, field, rest = words.split(None, 2)
+        rows = self.mine()
+        if not rows or (which != 'last' and int(which) > len(rows)):
+            raise Broken(f'the hub has only {len(rows)} messages')
+        row = rows[-1 if which == 'last' else int(which) - 1]
+        raw = self.hub.content(row)
+        if field == 'content':
+            got = raw
+        elif field == 'body':
+            got = raw.partition(b'\r\n\r\n')[2]
+        elif field == 'rest':     # without our Received header
+            got = re.sub(rb'\AReceived:.*\r\n(?:[ \t].*\r\n)*', b'', raw)
+        else:
+            value = row[field]
+            got = (', '.join(value) if isinstance(value, list) else str(value)).encode('latin-1')
+        compare(f'message {which} {field}', rest, got)
+
+    def do_out(self, words):
+        compare('output', words, self.output.encode())
+
+    def do_queue(self, words):
+        verb, _, rest = words.partition(' ')
+        if verb == 'empty':
+            wait_for('an empty queue', lambda: not self.gw.queue(), pause=0.1)
+        elif verb.startswith('/'):
+            regex = re.compile(words[1:-1])
+            wait_for(f'{words} in the queue', lambda: regex.search('\n'.join(json.dumps(r) for r in self.gw.queue())), pause=0.1)
+        else:
+            wait_for(f'{rest} messages in {verb}',
+                     lambda: sum(r.get('queue_name') == verb for r in self.gw.queue()) == int(rest), pause=0.1)
+
+    def do_log(self, words):
+        regex = re.compile(words.strip()[1:-1], re.M)
+        try:
+            wait_for(f'the log line {words}', lambda: regex.search(self.gw.log_text(self.log_from)))
+        except Broken:
+            raise Broken(f'no log line {words} among:\n' + self.gw.log_text(self.log_from)[-3000:])
+
+    def do_nolog(self, words):
+        m = re.search(words.strip()[1:-1], self.gw.log_text(self.log_from), re.M)
+        if m:
+            raise Broken(f'log line {m.group(0)!r} must not be there')
+
+    def do_metric(self, words):
+        m = re.match(r'(\w+)\s*(==|>=|\+)\s*(\d+)$', words)
+        name, op, number = m.group(1), m.group(2), int(m.group(3))
+        base = self.before.get(name, 0) if op == '+' else 0
+
+        def fits():
+            value = self.gw.metrics().get(name)
+            if value is None:
+                raise Broken(f'no metric {name}')
+            return value - base >= number if op == '>=' else value - base == number
+        wait_for(f'metric {words} (now {self.gw.metrics().get(name)}, before {self.before.get(name)})', fits, pause=0.1)
+
+    def do_run(self, words, argv0=None):
+        text, _, status = words.partition(' => ')
+        code, self.output = self.gw.run(*self.ids(text).split(), argv0=argv0)
+        if code != int(status or 0):
+            raise Broken(f'`{text}\' ended with {code}: {self.output[:500]}')
+
+    def do_as(self, words):
+        name, _, rest = words.partition(' ')
+        self.do_run(rest, argv0=name)
+
+    def ids(self, text):
+        """QID stands for the id of the first message in the queue."""
+        if 'QID' in text:
+            rows = wait_for('a message in the queue', self.gw.queue, pause=0.1)
+            text = text.replace('QID', rows[0]['queue_id'])
+        return self.place.fill(text)
+
+    def do_write(self, words):
+        name, _, text = words.partition(' ')
+        self.gw.write(name, self.place.fill(script.unescape(text).decode()) + '\n')
+
+    def do_canary(self, words):
+        canary(self.place)
+
+    def do_kill(self, words):
+        self.gw.expect_deaths = True
+        for role, pid in rig.status_roles(self.gw.status()):
+            if role == words:
+                os.kill(pid, signal.SIGKILL)
+
+    def do_restart(self, words):
+        """restart [hard]: the gateway is stopped (or killed) and started again."""
+        port = self.gw.port
+        if words == 'hard':
+            self.gw.kill()
+        else:
+            self.gw.stop()
+        self.gw.start(port)
+
+    def do_idle(self, words):
+        """Nothing is being delivered any more."""
+        def idle():
+            m = self.gw.metrics()
+            return m.get('queue_active', 0) == 0 and m.get('queue_jobs', 0) == 0 and m.get('relay_jobs', 0) == 0
+        wait_for('deliveries to end', idle, pause=0.05)
+
+    # -- the whole
+
+    def steps(self, steps):
+        for s in steps:
+            try:
+                self.do(s)
+            except (Broken, OSError, KeyError, IndexError, ValueError) as e:
+                raise Broken(f'{self.scr.path.name}:{s.line} ({self.mode}): {s.kind} {s.data[:60] or s.words!r}: '
+                             f'{e if isinstance(e, Broken) else repr(e)}')
+
+    def finish(self):
+        for name in list(self.clients):
+            c = self.clients.pop(name)
+            left = c.stray()
+            c.close()
+            if left:
+                raise Broken(f'{self.scr.name} ({self.mode}): unasked for: {left[:300]!r}')
+
+    def abandon(self, rst=False):
+        for c in self.clients.values():
+            c.close(rst)
+        self.clients = {}
+
+
+def compare(what, rest, got):
+    rest = rest.strip()
+    m = re.match(r'(!?)\s*/(.*)/$', rest, re.S)
+    if m:
+        found = re.search(m.group(2).encode(), got, re.S | re.M)
+        if bool(found) == bool(m.group(1)):
+            raise Broken(f'{what}: {"there is" if found else "no"} {m.group(2)} in {got[:1500]!r}')
+        return
+    op, _, text = rest.partition(' ')
+    want = script.unescape(text)
+    if (got == want) != (op == '=='):
+        raise Broken(f'{what}: {got[:600]!r} {"is not" if op == "==" else "is"} {want[:600]!r}')
+
+
+def canary(place):
+    """I6: an ordinary message passes, soon."""
+    hub_before = len(place.hub.messages())
+    c = Client(place.vars['SMTP'], '127.0.0.9')
+    for text, want in [(b'', '220'), (b'EHLO canary.test\r\n', '250'), (b'MAIL FROM:<canary@local.test>\r\n', '250'),
+                       (b'RCPT TO:<canary@canary.test>\r\n', '250'), (b'DATA\r\n', '354'),
+                       (b'Subject: canary\r\n\r\ntweet\r\n.\r\n', '250'), (b'QUIT\r\n', '221')]:
+        if text:
+            c.send(text)
+        got = c.reply()
+        if got[-1][:3] != want:
+            raise Broken(f'canary: {text!r} was answered {got}')
+    c.close()
+    wait_for('the canary at the hub',
+             lambda: any('canary@canary.test' in ''.join(m['rcpt']) for m in place.hub.messages()[hub_before:]), pause=0.005)
+
+
+def settle(place):
+    """Clean for the next script; Broken when something is left over."""
+    place.hub.order('clear')
+    place.hub.order('drop')
+    left = {}
+
+    def quiet():
+        nonlocal left
+        m = place.gateway.metrics()
+        left = {k: m.get(k) for k in GAUGES if m.get(k)}
+        return not left
+    if place.gateway.queue():
+        place.gateway.run('queue', 'delete', 'ALL')
+    place.gateway.run('queue', 'flush')  # forget which destinations are dead
+    try:
+        wait_for('quiet', quiet, pause=0.05)
+    except Broken:
+        raise Broken(f'left over: {left}')
+    if place.gateway.queue():
+        raise Broken(f'left in the queue: {place.gateway.queue()[:3]}')
+
+
+def check_wire(place):
+    stats = place.hub.order('stats')
+    if stats['violations']:
+        raise Broken(f'the hub saw {stats["violations"]} times what no line may hold, first: {stats["first_violation"]}')
+
+
+# ---- plain passes
+
+def passes(scr):
+    yield 'plain', scr.steps
+    if scr.modes is None or 'bytes' in scr.modes:
+        if any(s.kind in ('send', 'raw') for s in scr.steps) and sum(len(s.data) for s in scr.steps) < 20000:
+            yield 'bytes', scr.steps
+    if scr.modes is None or 'whole' in scr.modes:
+        whole = scr.variant_whole()
+        if whole:
+            yield 'whole', whole
+
+
+def run_script(place, scr):
+    failures = []
+    for mode, steps in passes(scr):
+        run = None
+        try:
+            run = Run(place, scr, mode)
+            run.steps(steps)
+            run.finish()
+            settle(place)
+            check_wire(place)
+            canary(place)
+        except Broken as e:
+            failures.append(str(e) if scr.name in str(e) else f'{scr.name} ({mode}): {e}')
+            if run:
+                run.abandon()
+            try:
+                settle(place)
+            except Broken as e2:
+                failures.append(f'{scr.name} ({mode}): afterwards: {e2}')
+                return failures
+    return failures
+
+
+# ---- cut passes
+
+def cut_client(place, scr):
+    """The client goes away after each step, and in short scripts after each byte."""
+    acting = [i for i, s in enumerate(scr.steps) if s.client]
+    points = [(i, None) for i in acting]
+    size = sum(len(s.data) for s in scr.steps)
+    if size <= 600:
+        points += [(i, k) for i in acting for k in range(1, len(scr.steps[i].data))]
+    complete = confirmed = 0
+    run = Run(place, scr, 'cut client')
+    for number, (stop, byte) in enumerate(points):
+        try:
+            for i, s in enumerate(scr.steps[:stop + 1]):
+                if not s.client and not (s.kind == 'hub' and s.words.split()[0] in ('rule', 'clear')):
+                    continue
+                if i == stop and byte is not None:
+                    run.clients[s.client].send(s.data[:byte])
+                    break
+                run.do(s)
+                complete += s.final
+                confirmed += s.kind == 'expect' and any((t or '') and 'queued as' in t or r and 'queued as' in r.pattern for _, t, r in s.want)
+        except (Broken, OSError, KeyError) as e:
+            run.abandon()
+            raise Broken(f'{scr.path.name}:{s.line} (cut client at step {stop}, byte {byte}): {e}')
+        run.abandon(rst=bool(number & 1))
+    place.hub.order('clear')
+    wait_for('sessions to end', lambda: place.gateway.metrics().get('smtpd_sessions') == 0, pause=0.05)
+    took = place.gateway.metrics().get('smtpd_messages', 0) - run.before.get('smtpd_messages', 0)
+    if not confirmed <= took <= complete:
+        raise Broken(f'{scr.name} (cut client): {took} messages taken, but {complete} were complete and {confirmed} confirmed')
+    settle(place)
+    return len(points)
+
+
+def cut_hub(place, scr):
+    """The hub goes away at each step it is asked to do; then everything must still get through or bounce."""
+    if not any(s.kind == 'hub' and s.words.split()[0] == 'got' for s in scr.steps):
+        return 0
+    done = 0
+    for k in range(40):
+        run = Run(place, scr, f'cut hub at {k}')
+        place.hub.order('clear')
+        for how in ['close'] if k % 2 else ['rst']:
+            place.hub.order(f'rule any skip={k} times=1 {how}')
+        for s in scr.steps:
+            if s.client or (s.kind == 'hub' and s.words.split()[0] == 'rule'):
+                try:
+                    run.do(s)
+                except (Broken, OSError, KeyError) as e:
+                    run.abandon()
+                    raise Broken(f'{scr.path.name}:{s.line} (cut hub at {k}): {e}')
+        run.abandon()
+        run.do_idle('')
+        hit = place.hub.order('stats')['hits'][0]
+        place.hub.order('clear')
+        if place.gateway.queue():
+            place.gateway.run('queue', 'flush')
+            if not scr.modes or 'nodrain' not in scr.modes:
+                wait_for(f'the queue to empty after the hub was cut at {k} in {scr.name}', lambda: not place.gateway.queue(), pause=0.1)
+        done += 1
+        if not hit:
+            break
+    settle(place)
+    return done
+
+
+def run_cut(place, scr):
+    if scr.modes is not None and 'cut' not in scr.modes:
+        return []
+    try:
+        cut_client(place, scr)
+        cut_hub(place, scr)
+        check_wire(place)
+        canary(place)
+        settle(place)
+        return []
+    except Broken as e:
+        try:
+            settle(place)
+        except Broken as e2:
+            return [str(e), f'{scr.name}: afterwards: {e2}']
+        return [str(e)]
+
+
+# ---- all of it
+
+def run_group(scripts, args):
+    """(results: [(script, [failure])], problems of the gateway as a whole)"""
+    results, place = [], None
+    try:
+        place = Place(scripts[0], scripts)
+        for scr in scripts:
+            begin = time.monotonic()
+            if place.gateway.proc.poll() is not None:
+                raise Broken(f'the gateway ended with {place.gateway.proc.returncode}')
+            failures = run_cut(place, scr) if args.cut else run_script(place, scr)
+            results.append((scr, failures, time.monotonic() - begin))
+    except (Broken, OSError, ValueError, KeyError) as e:
+        done = {r[0] for r in results}
+        why = str(e) if isinstance(e, Broken) else traceback.format_exc()
+        for scr in scripts:
+            if scr not in done:
+                results.append((scr, [f'{scr.name}: {why}'], 0))
+    problems = place.end(args.keep) if place else []
+    return results, problems
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument('-v', action='store_true')
+    ap.add_argument('-j', type=int, default=2)
+    ap.add_argument('--cut', action='store_true')
+    ap.add_argument('--keep', action='store_true')
+    ap.add_argument('--list', action='store_true')
+    ap.add_argument('scripts', nargs='*')
+    args = ap.parse_args()
+    if args.scripts:
+        paths = [pathlib.Path(p) if p.endswith('.dlg') else q for p in args.scripts for q in ([p] if p.endswith('.dlg') else sorted(HERE.glob(f'{p}*.dlg')))]
+    else:
+        paths = sorted(HERE.glob('*.dlg'))
+    groups = {}
+    for path in paths:
+        scr = script.Script(path)
+        groups.setdefault(scr.key(), []).append(scr)
+        if args.list:
+            print(f'{scr.name:32} {scr.title}')
+    if args.list:
+        return 0
+    chunks = [g[i:i + 24] for g in groups.values() for i in range(0, len(g), 24)]
+    passed = failed = 0
+    with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
+        for results, problems in pool.map(lambda g: run_group(g, args), chunks):
+            for scr, failures, seconds in results:
+                passed += not failures
+                failed += bool(failures)
+                if args.v or failures:
+                    print(f'{"FAIL" if failures else "ok  "} {scr.name:30} {seconds:5.1f} s  {scr.title}', flush=True)
+                for text in failures:
+                    print('     ' + text.replace('\n', '\n     '), flush=True)
+            if problems:
+                failed += 1
+                print(f'FAIL gateway of {", ".join(s.name for s, _, _ in results[:4])}{"..." if len(results) > 4 else ""}:', flush=True)
+                for text in problems:
+                    print('     ' + text.replace('\n', '\n     '), flush=True)
+    print(f'{passed} passed, {failed} failed')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the tests start and steer: a gateway, the recording hub, a DNS server with a table; all on loopback.
+
+Used by tests/dialogue/run.py, tests/crash/killrun.py and tests/attack/. Environment: DOGANA (the program; default
+build/asan/dogana, then build/dogana), TOOLS (directory of hub and friends; default build/release/tools, then asan).
+"""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+BUILD = TOP / 'build'
+WAIT = float(os.environ.get('DIALOGUE_WAIT') or 10)  # seconds any single expectation may take
+
+
+class Broken(Exception):
+    """The thing under test did not do what it should."""
+
+
+def program():
+    for p in (os.environ.get('DOGANA'), BUILD / 'asan' / 'dogana', BUILD / 'dogana'):
+        if p and os.access(p, os.X_OK):
+            return str(pathlib.Path(p).resolve())
+    raise SystemExit('no program to test: make, or set DOGANA')
+
+
+def tool(name):
+    for d in (os.environ.get('TOOLS'), BUILD / 'release' / 'tools', BUILD / 'asan' / 'tools'):
+        if d and os.access(pathlib.Path(d) / name, os.X_OK):
+            return str(pathlib.Path(d) / name)
+    raise SystemExit(f'no {name}: make tools')
+
+
+def free_ports(n):
+    """Ports nobody listens on just now; all bound at once so that they differ."""
+    socks = [socket.socket() for _ in range(n)]
+    for s in socks:
+        s.bind(('127.0.0.1', 0))
+    ports = [s.getsockname()[1] for s in socks]
+    for s in socks:
+        s.close()
+    return ports
+
+
+def workdir(name):
+    """An empty directory below build/tmp, for this process."""
+    (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
+    return pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=BUILD / 'tmp'))
+
+
+def wait_for(what, test, seconds=None, pause=0.02):
+    """Calls test() until it gives something true, which is returned."""
+    end = time.monotonic() + (seconds or WAIT)
+    while True:
+        got = test()
+        if got:
+            return got
+        if time.monotonic() > end:
+            raise Broken(f'waited in vain for {what}')
+        time.sleep(pause)
+
+
+class Hub:
+    """tests/tools/hub with a directory of its own."""
+
+    def __init__(self, where, listeners, quiet=False):
+        self.dir = pathlib.Path(where)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.json = self.dir / 'messages.json'
+        self.json.touch()
+        args = [tool('hub')] + (['-q'] if quiet else ['-j', str(self.json), '-d', str(self.dir / 'content')]) + listeners
+        self.proc = subprocess.Popen(args, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.ports = json.loads(self.proc.stdout.readline())['ports']
+        self.offset = 0
+        self.seen = []
+
+    def order(self, line):
+        self.proc.stdin.write(line + '\n')
+        self.proc.stdin.flush()
+        answer = self.proc.stdout.readline().strip()
+        if answer.startswith('bad') or not answer:
+            raise Broken(f'hub: {answer or "gone"}: {line}')
+        return json.loads(answer) if answer.startswith('{') else answer
+
+    def records(self):
+        """All messages so far, the refused ones too."""
+        with open(self.json, 'rb') as f:
+            f.seek(self.offset)
+            data = f.read()
+        whole = data[:data.rfind(b'\n') + 1]
+        self.offset += len(whole)
+        self.seen += [json.loads(line) for line in whole.splitlines()]
+        return self.seen
+
+    def messages(self):
+        return [r for r in self.records() if r['accepted']]
+
+    def content(self, record):
+        return (self.dir / 'content' / f'{record["n"]}.eml').read_bytes()
+
+    def stop(self):
+        if self.proc.poll() is None:
+            self.proc.stdin.close()
+            self.proc.wait(5)
+
+
+class Dns(threading.Thread):
+    """Answers from a table over UDP: {(name, type): [data]}; a name with other types only is NODATA, else NXDOMAIN.
+
+    The type may be SERVFAIL, REFUSED or DROP, which then goes for every question about the name.
+    """
+    TYPES = {'A': 1, 'CNAME': 5, 'PTR': 12, 'MX': 15, 'TXT': 16, 'AAAA': 28}
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.table = {}
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind(('127.0.0.1', 0))
+        self.port = self.sock.getsockname()[1]
+        self.start()
+
+    def add(self, name, kind, data=''):
+        self.table.setdefault(name.lower().rstrip('.'), []).append((kind, data))
+
+    @staticmethod
+    def pack_name(name):
+        out = b''
+        for label in [x for x in name.rstrip('.').split('.') if x]:
+            out += bytes([len(label)]) + label.encode('latin-1')
+        return out + b'\0'
+
+    def pack(self, kind, data):
+        if kind == 'A':
+            return socket.inet_aton(data)
+        if kind == 'AAAA':
+            return socket.inet_pton(socket.AF_INET6, data)
+        if kind == 'MX':
+            pref, host = data.split()
+            return struct.pack('>H', int(pref)) + self.pack_name(host)
+        if kind == 'TXT':
+            return bytes([len(data)]) + data.encode('latin-1')
+        return self.pack_name(data)
+
+    def answer(self, q):
+        at, labels = 12, []
+        while q[at]:
+            labels.append(q[at + 1:at + 1 + q[at]].decode('latin-1'))
+            at += q[at] + 1
+        question = q[12:at + 5]
+        kind = struct.unpack('>H', q[at + 1:at + 3])[0]
+        rows = self.table.get('.'.join(labels).lower())
+        special = rows and rows[0][0]
+        if special == 'DROP':
+            return None
+        code = {'SERVFAIL': 2, 'REFUSED': 5}.get(special, 0 if rows else 3)
+        out = b''
+        count = 0
+        for k, data in rows or []:
+            if self.TYPES.get(k) == kind:
+                rd = self.pack(k, data)
+                out += b'\xc0\x0c' + struct.pack('>HHIH', kind, 1, 60, len(rd)) + rd
+                count += 1
+        return q[:2] + struct.pack('>HHHHH', 0x8180 | code, 1, count, 0, 0) + question + out
+
+    def run(self):
+        while True:
+            try:
+                q, peer = self.sock.recvfrom(4096)
+                out = self.answer(q)
+                if out:
+                    self.sock.sendto(out, peer)
+            except (OSError, IndexError, struct.error):
+                if self.sock.fileno() < 0:
+                    return
+
+    def stop(self):
+        self.sock.close()
+
+
+TROUBLE = re.compile(r'panic:|AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:|'
+                     r'warning: process \S+ pid|SUMMARY: |Assertion|\bBUG\b')
+
+
+class Gateway:
+    """One running gateway with a configuration, a queue and a log of its own."""
+
+    def __init__(self, where, main, master, files=None, binary=None):
+        self.dir = pathlib.Path(where)
+        self.etc = self.dir / 'etc'
+        for d in (self.etc, self.dir / 'bin', self.dir / 'asan'):
+            d.mkdir(parents=True, exist_ok=True)
+        self.binary = binary or program()
+        self.log = self.dir / 'log'
+        self.stderr = self.dir / 'stderr'
+        self.proc = None
+        self.expect_deaths = False
+        (self.etc / 'main.cf').write_text(main)
+        (self.etc / 'master.cf').write_text(master)
+        for name, text in (files or {}).items():
+            self.write(name, text)
+        self.env = dict(os.environ,
+                        ASAN_OPTIONS=f'log_path={self.dir}/asan/a:exitcode=99:detect_leaks=1:' + os.environ.get('ASAN_OPTIONS', ''),
+                        UBSAN_OPTIONS=f'log_path={self.dir}/asan/u:print_stacktrace=1:' + os.environ.get('UBSAN_OPTIONS', ''),
+                        MAIL_CONFIG=str(self.etc))
+
+    def write(self, name, text):
+        path = self.etc / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tmp = path.with_name(path.name + '.new')
+        tmp.write_text(text)
+        tmp.rename(path)
+
+    def start(self, port, address='127.0.0.1'):
+        self.proc = subprocess.Popen([self.binary, '-c', str(self.etc), 'run'], stdin=subprocess.DEVNULL,
+                                     stdout=open(self.log, 'ab'), stderr=open(self.stderr, 'ab'), env=self.env,
+                                     start_new_session=True)
+        self.address, self.port = address, port
+        self.wait_ready()
+
+    def wait_ready(self, seconds=20):
+        def greets():
+            if self.proc.poll() is not None:
+                raise Broken(f'the gateway ended with {self.proc.returncode}: {self.tail()}')
+            try:
+                with socket.create_connection((self.address, self.port), 1) as s:
+                    s.settimeout(2)
+                    if not s.recv(3).startswith(b'220'):
+                        return False
+                    s.sendall(b'QUIT\r\n')
+                    while s.recv(100):
+                        pass
+                    return True
+            except OSError:
+                return False
+        wait_for('the gateway to answer', greets, seconds, 0.05)
+
+    def tail(self, n=12):
+        text = ''
+        for p in (self.stderr, self.log):
+            if p.exists():
+                text += '\n'.join(p.read_text(errors='replace').splitlines()[-n:]) + '\n'
+        return text
+
+    def run(self, *args, argv0=None, stdin=None):
+        """A command of the same program: (status, standard output and error)."""
+        path = self.binary
+        args = list(args)
+        if argv0:
+            path = self.dir / 'bin' / argv0
+            if not path.exists():
+                path.symlink_to(self.binary)
+            args = [str(path)] + args
+        else:
+            args = [path, '-c', str(self.etc)] + args
+        done = subprocess.run(args, env=self.env, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=60, text=True, errors='replace')
+        return done.returncode, done.stdout
+
+    def status(self):
+        code, text = self.run('status', '--json')
+        if code != 0:
+            raise Broken(f'status --json: exit status {code}: {text[:300]}')
+        return json.loads(text)
+
+    def metrics(self):
+        return status_metrics(self.status())
+
+    def queue(self):
+        code, text = self.run('queue', 'list', '--json')
+        if code != 0:
+            raise Broken(f'queue list --json: exit status {code}: {text[:300]}')
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+    def log_text(self, since=0):
+        with open(self.log, 'rb') as f:
+            f.seek(since)
+            return f.read().decode('utf-8', 'backslashreplace')
+
+    def log_size(self):
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def troubles(self):
+        """What must never be there: sanitizer reports, panics, dead roles."""
+        found = []
+        for p in sorted((self.dir / 'asan').iterdir()):
+            found.append(f'{p.name}: ' + p.read_text(errors='replace')[:3000])
+        for p in (self.stderr, self.log):
+            if p.exists():
+                for line in p.read_text(errors='replace').splitlines():
+                    if TROUBLE.search(line) and not (self.expect_deaths and 'warning: process' in line):
+                        found.append(f'{p.name}: {line}')
+        return found[:20]
+
+    def stop(self):
+        """Stops it cleanly; raises Broken when that does not work. Whatever is left of it is killed."""
+        if not self.proc:
+            return
+        try:
+            if self.proc.poll() is None:
+                self.proc.send_signal(signal.SIGTERM)
+            try:
+                code = self.proc.wait(20)
+            except subprocess.TimeoutExpired:
+                raise Broken('the gateway does not stop on SIGTERM')
+            if code not in (0, -signal.SIGTERM):
+                raise Broken(f'the gateway ended with {code}: {self.tail()}')
+        finally:
+            self.kill()
+
+    def kill(self):
+        """kill -9 of everything: its own session holds all roles."""
+        if self.proc:
+            try:
+                os.killpg(self.proc.pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+            self.proc.wait()
+            self.proc = None
+
+    def remove(self):
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def status_metrics(status):
+    """The metrics of all roles as one sum, from `status --json'."""
+    if isinstance(status.get('metrics'), dict):
+        return status['metrics']
+    total = {}
+    for role in status.get('roles') or status.get('processes') or []:
+        for name, value in (role.get('metrics') or {}).items():
+            total[name] = total.get(name, 0) + value
+    return total
+
+
+def status_roles(status):
+    """[(role, pid)] from `status --json', the master too when it is listed."""
+    rows = status.get('roles') or status.get('processes') or []
+    return [(r.get('role') or r.get('name'), r['pid']) for r in rows if r.get('pid')]
