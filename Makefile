@@ -84,7 +84,7 @@ bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle
 	@/usr/bin/python3 tests/bench/bench.py
 
 compat: program ## the same configuration and client for Postfix and for us; every reply compared
-	@tests/tools/peers.sh postfix
+	@tests/tools/peers.sh postfix pflogsumm fail2ban
 	@/usr/bin/python3 tests/compat/compat.py
 
 help: ## this list

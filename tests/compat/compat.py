@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""make compat: the same configuration, the same client, Debian's Postfix and Dogana; every reply compared, and for
-accepted messages what a hub behind them gets.
+"""make compat: the same configuration, the same client, Debian's Postfix and Dogana; every reply compared, what a hub
+behind them gets of accepted messages, and the log: line by line, and as pflogsumm and fail2ban understand it.
 
     compat.py              both live (Postfix needs root and make peers)
     compat.py --recorded   Dogana against Postfix's replies as kept in postfix-3.7.txt
@@ -13,7 +13,9 @@ Exit status: 1 if a case differs that is not listed there, or a listed one does 
 """
 
 import argparse
+import collections
 import concurrent.futures
+import difflib
 import os
 import pathlib
 import re
@@ -43,6 +45,8 @@ relay_domains = example.org any.example any2.example .dot.example all.example
 relay_recipient_maps = inline:{{known@example.org=x}, {known2@example.org=x}, {listed@any2.example=x}, {@any.example=x}, {@all.example=x},
   {@sub.any.example=x}, {@.dot.example=x}, {@sub.dot.example=x}}
 mail_name = Mail
+syslog_name = postfix
+enable_long_queue_ids = yes
 smtpd_banner = $myhostname ESMTP
 smtpd_peername_lookup = no
 smtpd_client_connection_count_limit = 0
@@ -64,25 +68,22 @@ def free_port():
 class Postfix:
     script = TOP / 'tests/tools/postfix-peer.sh'
 
-    def __init__(self, scratch, extra, hub=None):
+    def __init__(self, scratch, extra, hub):
         self.dir, self.port = scratch / 'postfix', free_port()
         self.dir.mkdir()
         (self.dir / 'extra.cf').write_text(COMMON + extra)
-        nexthop = f'[127.0.0.1]:{hub}' if hub else 'discard'
-        subprocess.run([self.script, 'start', self.dir, str(self.port), nexthop], check=True)
+        subprocess.run([self.script, 'start', self.dir, str(self.port), f'[127.0.0.1]:{hub}'], check=True)
 
     def close(self):
         subprocess.run([self.script, 'stop', self.dir], check=True)
 
 
 class Dogana:
-    """Without a hub, mail goes where nobody listens."""
-
-    def __init__(self, scratch, extra, hub=None):
+    def __init__(self, scratch, extra, hub):
         self.dir, self.port = scratch / 'dogana', free_port()
         etc = self.dir / 'etc'
         etc.mkdir(parents=True)
-        (etc / 'main.cf').write_text(COMMON + extra + f'relayhost = [127.0.0.1]:{hub or free_port()}\n'
+        (etc / 'main.cf').write_text(COMMON + extra + f'relayhost = [127.0.0.1]:{hub}\n'
                                      f'queue_directory = {self.dir}/queue\ndata_directory = {self.dir}/data\n'
                                      f'maillog_file = {self.dir}/log\nmaillog_file_prefixes = {self.dir}\n')
         (etc / 'master.cf').write_text(f'127.0.0.1:{self.port} inet n - n - - smtpd\n')
@@ -201,9 +202,9 @@ class Hub(socketserver.ThreadingTCPServer):
             lines = [re.sub(r'SIZE=\d+', 'SIZE=n', e) for e in envelope]
             for raw in content:
                 text = repr(raw)[2:-1]
-                text = re.sub(r'( id |Message-Id: <\d+\.)[0-9A-Za-z]+', r'\1ID', text)
+                text = re.sub(r'(?<= id )[0-9A-Za-z]+', 'ID', text)
                 text = re.sub(r'\w{3}, +\d+ \w{3} 20\d\d [\d:]{8} [-+]\d{4} \(\w+\)', 'DATE', text)
-                lines.append('| ' + re.sub(r'Message-Id: <\d+', 'Message-Id: <NOW', text))
+                lines.append('| ' + re.sub(r'Message-Id: <[\w.]+@mx\.', 'Message-Id: <NEW@mx.', text))
             found.append('\n'.join(f'H: {line}'.replace(tag, '~') for line in lines) + '\n')
         return ''.join(sorted(found))
 
@@ -213,11 +214,11 @@ def normal(lines):
 
 
 def play(port, case):
-    """The transcript of one case: a list of (what was said, reply lines)."""
+    """One case: a list of (what was said, reply lines), and the queue ids that were given."""
     steps = list(case[1:])
     source = steps.pop(0).addr if steps and isinstance(steps[0], SRC) else '127.0.0.1'
     c = Client(port, source)
-    said = [('', c.reply())]
+    said, ids = [('', c.reply())], []
     for step in steps + ['QUIT']:
         data, n = step if isinstance(step, tuple) else (step, 1)
         if isinstance(data, str):
@@ -229,14 +230,15 @@ def play(port, case):
             lines += c.reply()
             if lines[-1] in ('(closed)', '(silence)'):
                 break
+        ids += re.findall(r'queued as (\S+)', ' '.join(lines))
         said.append((repr(short)[2:-1], normal(lines)))
         if lines[-1:] == ['(closed)']:
-            return said
+            return said, ids
     rest = []
     while (text := c.line()) not in (None, '(silence)'):
         rest.append(text)
     said.append(('', normal(rest) + (['(closed)'] if text is None else ['(still open)'])))
-    return said
+    return said, ids
 
 
 def transcript(said):
@@ -250,38 +252,92 @@ def transcript(said):
     return out
 
 
-def run(kind, scratch, extra, cases):
-    """{case name: transcript}"""
-    server = kind(scratch, extra)
-    try:
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            done = pool.map(lambda c: (c[0], transcript(play(server.port, c))), cases)
-            return dict(done)
-    finally:
-        server.close()
-
-
 def with_tag(case, tag):
     return tuple(s.replace('~', tag) if isinstance(s, str) else s for s in case)
 
 
-def run_deliveries(kind, scratch, cases):
-    """{case name: transcript of the client, then what came to the hub}"""
+class Log:
+    """What a server logged, without what changes from run to run."""
+
+    def __init__(self, path):
+        self.path = path
+        self.text = ''
+
+    def read(self):
+        self.text = self.path.read_text('utf-8', 'backslashreplace') if self.path.exists() else ''
+        return self.text
+
+    def wait(self, clients, ids):
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            text = self.read()
+            if text.count(' disconnect from ') >= clients and all(f' {i}: removed' in text for i in ids):
+                return
+            time.sleep(0.05)
+
+    def lines(self):
+        for line in self.text.splitlines():
+            m = re.match(r'\w{3} [ \d]\d [\d:]{8} \S+ postfix/(\S+?)\[\d+\]: (.*)', line)
+            yield f'{m[1]}: {m[2]}' if m else f'(not a log line) {line}'
+
+    @staticmethod
+    def plain(text):
+        for pattern, to in ((r'(?<=: )[0-9A-Za-z]{10,20}(?=: )', 'QID'), (r'delay=[\d.]+, delays=[\d./]+', 'delay=N'), (r'size=\d+', 'size=N'),
+                            (r'conn_use=\d+, ', ''), (r'(\[127\.0\.0\.1\]):\d+', r'\1:PORT'), (r'message-id=<[\w.]+@mx\.', 'message-id=<NEW@mx.')):
+            text = re.sub(pattern, to, text)
+        return text
+
+    def of(self, queue_id):
+        return [self.plain(t) for t in self.lines() if f' {queue_id}: ' in t]
+
+    def events(self):
+        """How often each line came that is not about one accepted message."""
+        seen = collections.Counter(
+            self.plain(t) for t in self.lines()
+            if re.search(r'reject: | disconnect from | too many errors | improper |non-SMTP|\(not a|(lost connection|timeout) after ', t)
+            and 'after CONNECT' not in t and 'commands=0/0' not in t)
+        return ''.join(f'{n} x {t}\n' for t, n in sorted(seen.items()))
+
+
+def run(kind, scratch, extra, cases, with_hub):
+    """({case name: transcript, with what came to the hub and what was logged about it}, the whole log)"""
     hub = Hub()
-    server = kind(scratch, 'smtpd_recipient_limit = 100\nmessage_size_limit = 200000\n', hub.port)
+    server = kind(scratch, extra, hub.port)
+    log = Log(server.dir / 'log')
     tags = {case[0]: f't{i:03}' for i, case in enumerate(cases)}
     try:
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            said = dict(pool.map(lambda c: (c[0], transcript(play(server.port, with_tag(c, tags[c[0]])))), cases))
-        end = time.monotonic() + 15
-        while time.monotonic() < end and not all(hub.of(tags[n]) for n, t in said.items() if 'queued as' in t):
-            time.sleep(0.05)
-        time.sleep(0.3)  # a second transaction of the same message
-        return {name: text.replace(tags[name], '~') + (hub.of(tags[name]) or 'H: nothing\n') for name, text in said.items()}
+            done = dict(pool.map(lambda c: (c[0], play(server.port, with_tag(c, tags[c[0]]))), cases))
+        log.wait(len(cases), [i for _, ids in done.values() for i in ids])
+        answers = {}
+        for name, (said, ids) in done.items():
+            answers[name] = transcript(said)
+            if with_hub:
+                answers[name] += hub.of(tags[name]) or 'H: nothing\n'
+                answers[name] += ''.join(f'L: {line}\n' for i in ids for line in log.of(i))
+                answers[name] = answers[name].replace(tags[name], '~')
+        answers['the log'] = log.events()
+        return answers, log.text
     finally:
         server.close()
         hub.shutdown()
         hub.server_close()
+
+
+def understood(log, scratch):
+    """What the log's readers make of it; empty without them."""
+    peers = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers') / 'bin'
+    file = scratch / 'mail.log'
+    file.write_text(log)
+    found = {}
+    if (peers / 'pflogsumm').exists():
+        out = subprocess.run([peers / 'pflogsumm', '--detail', '0', file], stdout=subprocess.PIPE, text=True).stdout
+        found['pflogsumm'] = ''.join(f'{line}\n' for line in 
+                                     re.findall(r'^ +\d+ +(?:received|delivered|forwarded|deferred|bounced|rejected|held|discarded|send|recip).*', out, re.M))
+    if (peers / 'fail2ban-regex').exists():
+        out = subprocess.run([peers / 'fail2ban-regex', file, 'postfix[mode=aggressive]'], stdout=subprocess.PIPE, text=True).stdout
+        found['fail2ban'] = ''.join(f'{n} matched\n' for n in re.findall(r'(\d+) matched', out))
+    return found
 
 
 def load_recorded():
@@ -303,7 +359,7 @@ def compare(postfix, dogana, verbose):
     same = listed = 0
     wrong, stale = [], []
     for key, theirs in postfix.items():
-        ours = dogana[key]
+        ours = dogana.get(key, '(nothing)\n')
         known = next((why for group, pattern, why in DIFFERENCES
                       if group in ('*', key[0]) and re.fullmatch(pattern, key[1])), None)
         if verbose:
@@ -316,11 +372,10 @@ def compare(postfix, dogana, verbose):
             listed += 1
         else:
             wrong.append(key)
-            a, b = theirs.splitlines(), ours.splitlines()
-            print(f'{" :: ".join(key)}')
-            for i in range(max(len(a), len(b))):
-                x, y = a[i] if i < len(a) else '', b[i] if i < len(b) else ''
-                print(f'    {x}' if x == y else f'  - {x}\n  + {y}')
+            print(" :: ".join(key))
+            for line in difflib.ndiff(theirs.splitlines(), ours.splitlines()):
+                if line[0] in '+-' or line[0] == ' ' and key[1] != 'the log':
+                    print(f'    {line}')
     for key in stale:
         print(f'{" :: ".join(key)}: is in differences.py, but there is no difference')
     print(f'compat: {same} the same, {listed} different on purpose, {len(wrong)} different, {len(stale)} wrongly listed '
@@ -341,23 +396,29 @@ def main():
     if not args.recorded and os.getuid() != 0:
         print('compat: Postfix needs root; comparing with its recorded replies')
         recorded = load_recorded()
-    for group, extra, cases in [(g, *v) for g, v in GROUPS.items()] + [('delivered', None, DELIVERIES)]:
+    logs = {Postfix: '', Dogana: ''}
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix='compat-', dir=TOP / 'build/tmp'))
+    scratch.chmod(0o755)
+    deliveries = 'smtpd_recipient_limit = 100\nmessage_size_limit = 200000\n', DELIVERIES
+    for number, (group, (extra, cases)) in enumerate([*GROUPS.items(), ('delivered', deliveries)]):
         cases = [c for c in cases if args.k in c[0]]
-        if not cases:
-            continue
-        scratch = pathlib.Path(tempfile.mkdtemp(prefix='compat-', dir=TOP / 'build/tmp'))
-        scratch.chmod(0o755)
+        (scratch / str(number)).mkdir()
         for kind, answers in ((Postfix, postfix), (Dogana, dogana)):
-            if kind is Postfix and recorded is not None:
-                replies = {c[0]: recorded[group, c[0]] for c in cases}
-            elif kind is Dogana and args.record:
+            if not cases or kind is Dogana and args.record:
                 continue
-            elif extra is None:
-                replies = run_deliveries(kind, scratch, cases)
+            if kind is Postfix and recorded is not None:
+                replies = {c[0]: recorded[group, c[0]] for c in [*cases, ('the log',)]}
             else:
-                replies = run(kind, scratch, extra, cases)
+                replies, log = run(kind, scratch / str(number), extra, cases, group == 'delivered')
+                logs[kind] += log
             answers.update({(group, name): text for name, text in replies.items()})
-        shutil.rmtree(scratch)
+    if not args.k:
+        for kind, answers in ((Postfix, postfix), (Dogana, dogana)):
+            reports = understood(logs[kind], scratch) if logs[kind] else {}
+            answers.update({('reports', name): text for name, text in reports.items()})
+        if recorded is not None:
+            postfix.update({key: text for key, text in recorded.items() if key in dogana and key[0] == 'reports'})
+    shutil.rmtree(scratch)
     if args.record:
         save_recorded(postfix)
         print(f'compat: {len(postfix)} cases recorded')
