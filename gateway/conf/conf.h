@@ -28,23 +28,37 @@ struct params {
 #undef PARAM
 };
 
+/* What a program named in master.cf becomes here; rows in services.def. */
+enum service_kind {
+	SERVICE_UNKNOWN,     /* no row: an error unless nothing uses it           */
+	SERVICE_LISTENER,    /* smtpd                                             */
+	SERVICE_TRANSPORT,   /* smtp, lmtp, error, discard: command says which    */
+	SERVICE_BUILTIN,     /* part of the program: the line has no effect       */
+	SERVICE_UNSUPPORTED, /* Postfix has it, we do not                         */
+};
+
 /* One line of master.cf. */
 struct service {
 	const char *name, *type;         /* "smtp", "inet" */
 	bool is_private, unprivileged, chroot;
 	int wakeup, maxproc;             /* seconds; 0 = none, no limit; -1 = the default */
 	const char *command;             /* "smtpd" */
+	enum service_kind kind;
 	const char *const *args;         /* NULL-terminated, without -o settings */
 	const struct params *params;     /* main.cf with this service's -o settings */
 	const char *file;                /* where it stands, for messages; "" for built-in defaults */
 	int line;
-	bool disabled;                   /* by master_service_disable */
+	bool disabled;                   /* by master_service_disable; not a service then */
 };
 
 struct conf;
 
 /* A problem found while loading or checking; printed as "file:line: text" (line 0: not shown). */
-enum conf_severity { CONF_WARNING, CONF_ERROR };
+enum conf_severity {
+	CONF_WARNING,
+	CONF_ERROR,
+	CONF_NOTE, /* true and harmless: "has no effect here" */
+};
 struct conf_problem {
 	enum conf_severity severity;
 	const char *file;
@@ -54,7 +68,11 @@ struct conf_problem {
 
 /* ---- making a snapshot ---- */
 
-/* Reads DIR (DESIGN section 2). Problems are kept in the snapshot; RC_PERM when at least one is an
+/* The release whose defaults we follow, as compatibility_level counts. */
+#define CONF_LEVEL "3.10"
+
+/* Reads DIR (DESIGN section 2). In the conf.d form (no main.cf) compatibility_level is the release's own
+ * unless set: such a directory was never an old Postfix's. Problems are kept in the snapshot; RC_PERM when at least one is an
  * error, and then *out is still given (for its problems) unless NULL. Reference count 1. */
 enum rc conf_load(const char *dir, struct conf **out, struct err *e) MUST_CHECK;
 /* The same with settings on top, "name=value" each (postconf -o); NULL-terminated. */
@@ -74,12 +92,16 @@ const char *conf_directory(const struct conf *c);
 const struct params *conf_params(const struct conf *c);
 size_t conf_service_count(const struct conf *c);
 const struct service *conf_service(const struct conf *c, size_t row);
-/* NULL if there is none. */
+/* NULL if there is none, or it is disabled. */
 const struct service *conf_service_find(const struct conf *c, const char *name, const char *type);
 
 /* Any parameter by name, also user-defined ones and per-transport ones: its expanded value in the
  * view of a service (NULL: main.cf), or NULL when the name is unknown and not set. */
 const char *conf_value(const struct conf *c, const struct service *s, const char *name);
+
+/* Our own addresses as inet_interfaces and inet_protocols leave them, found when the snapshot was loaded:
+ * "127.0.0.1 192.0.2.1 ::1", separated by one space. proxy_interfaces are not among them. */
+const char *conf_own_addresses(const struct conf *c);
 
 /* Per-transport parameters (facts 7.4): T_suffix when set, otherwise default_suffix. suffix without
  * the leading underscore: "destination_concurrency_limit". */
@@ -105,6 +127,10 @@ bool conf_is_loader(const struct conf *c);
 
 /* ---- problems ---- */
 
+/* Adds what the table of parameters and services knows: set but not supported, unused, undefined, services
+ * that cannot run, transports that do not exist. Restrictions and tables are looked at by policy/ and map/. */
+void conf_check_params(struct conf *c);
+
 /* Adds one (any layer, while checking); name: the parameter it concerns (gives file and line), or NULL. */
 void conf_problem(struct conf *c, enum conf_severity sev, const struct service *s, const char *name, const char *fmt, ...) PRINTF(5, 6);
 size_t conf_problem_count(const struct conf *c, enum conf_severity sev);
@@ -116,10 +142,12 @@ const struct conf_problem *conf_problem_at(const struct conf *c, size_t i, enum 
  * removed and ends trimmed (facts 1.3). RC_OK, RC_NONE at the end, RC_PERM for unbalanced braces. */
 enum rc conf_item(struct span *rest, struct span *item_out, bool *was_group_out);
 /* Logical lines of any Postfix text file (facts 1.1): comments and blanks dropped, continuations joined
- * in buf. RC_NONE at the end. line_out: number of the first physical line. */
+ * in buf. RC_NONE at the end. lineno_out: number of the first physical line. Start with { .rest = text }. */
 struct conf_lines {
 	struct span rest;
-	int at;
+	int at;           /* physical lines read so far */
+	int stray_line;   /* the last continuation with nothing before it (dropped), 0: none */
+	int nul_line;     /* the last line with a NUL byte (the byte is dropped), 0: none */
 };
 enum rc conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out);
 

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Logical lines and list items: the syntax that main.cf, master.cf and every table source share. */
+#include "conf/conf.h"
+
+static bool
+is_blank(unsigned char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* The next physical line without its newline. */
+static struct span
+take_line(struct conf_lines *it)
+{
+	size_t n = span_chr(it->rest, '\n');
+	struct span line = span_head(it->rest, n);
+	it->rest = span_from(it->rest, n == SIZE_MAX ? it->rest.n : n + 1);
+	it->at++;
+	if (line.n > 0 && span_chr(line, '\0') != SIZE_MAX)
+		it->nul_line = it->at;
+	return line;
+}
+
+static bool
+is_dropped(struct span line)
+{
+	struct span s = span_trim(line);
+	return s.n == 0 || s.p[0] == '#';
+}
+
+static void
+put_without_nul(struct buf *out, struct span s)
+{
+	for (size_t n; (n = span_chr(s, '\0')) != SIZE_MAX; s = span_from(s, n + 1))
+		buf_put(out, span_head(s, n));
+	buf_put(out, s);
+}
+
+enum rc
+conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out)
+{
+	buf_reset(line_out);
+	struct span line;
+	for (;;) {
+		if (it->rest.n == 0)
+			return RC_NONE;
+		line = take_line(it);
+		if (is_dropped(line))
+			continue;
+		if (!is_blank(line.p[0]))
+			break;
+		it->stray_line = it->at;
+	}
+	*lineno_out = it->at;
+	put_without_nul(line_out, line);
+	while (it->rest.n > 0) {
+		struct conf_lines before = *it;
+		line = take_line(it);
+		if (is_dropped(line))
+			continue;
+		if (!is_blank(line.p[0])) {
+			*it = before;
+			break;
+		}
+		put_without_nul(line_out, line);
+	}
+	return RC_OK;
+}
+
+static bool
+is_separator(unsigned char c)
+{
+	return c == ',' || c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+enum rc
+conf_item(struct span *rest, struct span *item_out, bool *was_group_out)
+{
+	while (rest->n > 0 && is_separator(rest->p[0]))
+		*rest = span_from(*rest, 1);
+	if (was_group_out != NULL)
+		*was_group_out = false;
+	if (rest->n == 0)
+		return RC_NONE;
+	size_t depth = 0, n = 0, first_close = SIZE_MAX;
+	for (; n < rest->n; n++) {
+		unsigned char c = rest->p[n];
+		if (c == '{') {
+			depth++;
+		} else if (c == '}' && depth > 0) {
+			if (--depth == 0 && first_close == SIZE_MAX)
+				first_close = n;
+		} else if (depth == 0 && is_separator(c)) {
+			break;
+		}
+	}
+	struct span item = span_head(*rest, n);
+	*rest = span_from(*rest, n);
+	if (depth > 0)
+		return RC_PERM;
+	if (item.p[0] == '{') {
+		if (first_close != item.n - 1)
+			return RC_PERM;
+		item = span_trim(span_from(span_head(item, item.n - 1), 1));
+		if (was_group_out != NULL)
+			*was_group_out = true;
+	}
+	*item_out = item;
+	return RC_OK;
+}
