@@ -1,0 +1,224 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# demo.sh - the gateway at work: started with the shipped conf.d on loopback, with the recording hub behind it
+#
+# Sends real messages and prints what the client heard and what became of each; not 0 when anything is not as
+# it should be. Everything lives in a temporary directory (KEEP=1 leaves it there); no process stays behind.
+# Environment: DOGANA, TOOLS (directory of hub and send), CORPUS (a folder of .eml files, default ../shared/corpora/mail).
+set -u
+
+top=$(cd "$(dirname "$0")/../.." && pwd)
+dogana=${DOGANA:-$top/build/dogana}
+tools=${TOOLS:-$top/build/release/tools}
+corpus=${CORPUS:-$top/../shared/corpora/mail}
+work=$(mktemp -d "${TMPDIR:-/tmp}/dogana-demo.XXXXXX") || exit 2
+chmod 755 "$work"
+etc=$work/etc
+log=$work/log
+wrong=0
+gateway=
+hub=
+
+finish() {
+	trap - EXIT INT TERM
+	for pid in $gateway $hub; do
+		kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+	done
+	[ -n "${KEEP:-}" ] && echo "kept: $work" || rm -rf "$work"
+	exit "$1"
+}
+trap 'finish 130' INT TERM
+trap 'finish 2' EXIT
+
+die() {
+	echo "demo: $*" >&2
+	[ -s "$log" ] && tail -n 15 "$log" >&2
+	[ -s "$work/err" ] && tail -n 15 "$work/err" >&2
+	finish 2
+}
+
+# until 10 COMMAND...: tries for so many seconds
+until_true() {
+	left=$(($1 * 20))
+	shift
+	while ! "$@" >/dev/null 2>&1; do
+		left=$((left - 1))
+		[ "$left" -le 0 ] && return 1
+		sleep 0.05
+	done
+}
+
+# ---- the hub: refuses gone@, makes later@ wait once, takes the rest
+
+"$tools/hub" -j "$work/hub.json" -d "$work/arrived" -r 'rcpt=gone@ reply 550 5.1.1 <gone@example.test>: no such mailbox' \
+    -r 'rcpt=later@ times=1 reply 451 4.2.1 <later@example.test>: mailbox busy, come back' 0 >"$work/hub.out" 2>"$work/hub.err" </dev/null &
+hub=$!
+until_true 5 grep -q ports "$work/hub.out" || die "the hub does not start: $(cat "$work/hub.err")"
+hubport=$(sed 's/[^0-9]//g' "$work/hub.out")
+port=$("$tools/send" -P) || die "no free port"
+
+# ---- the gateway: conf.d as shipped, and one more file
+
+mkdir -p "$etc"
+cp "$top"/conf.d/*.cf "$etc/" || die "no conf.d"
+sed "s/^smtp  *inet /127.0.0.1:$port inet /" "$top/conf.d/master.cf" >"$etc/master.cf"
+cat >"$etc/recipients" <<END
+user@example.test x
+later@example.test x
+gone@example.test x
+END
+echo "example.test smtp:[127.0.0.1]:$hubport" >"$etc/transport"
+cat >"$etc/90-demo.cf" <<END
+myhostname = gw.example.test
+inet_protocols = ipv4
+mynetworks = 127.0.0.9/32
+relay_domains = example.test
+relay_recipient_maps = texthash:$etc/recipients
+transport_maps = texthash:$etc/transport
+relayhost = [127.0.0.1]:$hubport
+message_size_limit = 1000000
+queue_minfree = 0
+queue_directory = $work/queue
+data_directory = $work/data
+maillog_file = /dev/stdout
+END
+"$dogana" -c "$etc" check >"$work/check" 2>&1 || die "check: $(cat "$work/check")"
+"$dogana" -c "$etc" run >"$log" 2>"$work/err" </dev/null &
+gateway=$!
+until_true 15 grep -q 'daemon started' "$log" || die "the gateway does not start"
+printf 'Gateway on 127.0.0.1:%s with the shipped conf.d, hub behind it on 127.0.0.1:%s.\n\n' "$port" "$hubport"
+printf '%-26s %-54s %s\n' 'message' 'the client heard' 'what became of it'
+printf '%-26s %-54s %s\n' '-------' '----------------' '-----------------'
+
+# ---- sending
+
+# What the log says about a queue id: sent, deferred, bounced
+fate() {
+	sed -n "s/.* $1: to=<.* status=\([a-z]*\).*/\1/p" "$log" | tail -n 1
+}
+
+row() {
+	printf '%-26s %-54s %s\n' "$1" "$(printf %s "$2" | cut -c1-53)" "$3"
+}
+
+# expect NAME WANTED GOT: counts and marks what is wrong
+expect() {
+	case $3 in
+	$2) return 0 ;;
+	esac
+	echo "    ^^^ not as expected: wanted $2, got: $3"
+	wrong=$((wrong + 1))
+}
+
+# deliver NAME FILE TO FROM SOURCE: sets heard and qid
+deliver() {
+	heard=$("$tools/send" -p "$port" -b "$4" -f "$3" -t "$2" "$1") || :
+	qid=$(printf %s "$heard" | sed -n 's/.*queued as \([0-9A-Za-z]*\).*/\1/p')
+}
+
+has_fate() {
+	[ -n "$(fate "$1")" ]
+}
+
+# The content the hub got under our name for a message, without the Received header we added.
+arrived() {
+	n=$(sed -n "s/^{\"n\":\([0-9]*\),\"accepted\":true.*/\1/p" "$work/hub.json" | tail -n 1)
+	awk 'skip && /^[ \t]/ { next } NR == 1 && /^Received:/ { skip = 1; next } { skip = 0; print }' "$work/arrived/$n.eml" | tr -d '\r'
+}
+
+same=0
+total=0
+for file in "$top"/tests/demo/mail/*.eml; do
+	deliver "$file" user@example.test anna@partner.example 127.0.0.1
+	expect "$file" '250 *' "$heard"
+	[ -n "$qid" ] && until_true 10 has_fate "$qid"
+	became=$(fate "$qid")
+	expect "$file" sent "$became"
+	total=$((total + 1))
+	if arrived | cmp -s - "$file"; then
+		same=$((same + 1))
+		became="delivered, octet for octet"
+	fi
+	row "$(basename "$file")" "$heard" "$became"
+done
+expect 'content' "$total" "$same"
+
+if [ -d "$corpus" ]; then
+	sent=0
+	ok=0
+	for file in $(find "$corpus" -name '*.eml' | sort | awk 'NR % 20 == 1'); do
+		sent=$((sent + 1))
+		deliver "$file" user@example.test list@partner.example 127.0.0.1
+		[ -n "$qid" ] && until_true 10 has_fate "$qid" && [ "$(fate "$qid")" = sent ] && ok=$((ok + 1))
+	done
+	row "$sent real messages" "$heard" "$ok delivered"
+	expect corpus "$sent" "$ok"
+fi
+
+deliver "$top/tests/demo/mail/hello.eml" someone@elsewhere.example spammer@partner.example 127.0.0.1
+row 'to a foreign domain' "$heard" 'refused: relay denied'
+expect relay '554 5.7.1 *Relay access denied' "$heard"
+
+deliver "$top/tests/demo/mail/hello.eml" nobody@example.test anna@partner.example 127.0.0.1
+row 'to an unknown user' "$heard" 'refused: unknown recipient'
+expect unknown '550 5.1.1 *User unknown*' "$heard"
+
+awk 'BEGIN { print "Subject: large\n"; for (i = 0; i < 20000; i++) print "sixty characters of text in a line that is not very new ..." }' >"$work/large.eml"
+deliver "$work/large.eml" user@example.test anna@partner.example 127.0.0.1
+row '1.2 MB' "$heard" 'refused: too large'
+expect large '552 5.3.4 *' "$heard"
+
+deliver "$top/tests/demo/mail/hello.eml" partner@elsewhere.example user@example.test 127.0.0.9
+[ -n "$qid" ] && until_true 10 has_fate "$qid"
+row 'outgoing, from mynetworks' "$heard" "$(fate "$qid") through relayhost"
+expect outgoing sent "$(fate "$qid")"
+
+deliver "$top/tests/demo/mail/hello.eml" later@example.test anna@partner.example 127.0.0.1
+late=$qid
+[ -n "$qid" ] && until_true 10 has_fate "$qid"
+first=$(fate "$qid")
+expect deferred deferred "$first"
+queued=$("$dogana" -c "$etc" queue list 2>&1)
+expect listed "*$late*" "$queued"
+"$dogana" -c "$etc" queue flush >/dev/null || expect flush 'exit status 0' 'another'
+is_sent() {
+	[ "$(fate "$1")" = sent ]
+}
+[ -n "$qid" ] && until_true 10 is_sent "$qid"
+row 'hub busy at first' "$heard" "$first, then $(fate "$qid") (queue flush)"
+expect delivered-later sent "$(fate "$qid")"
+
+deliver "$top/tests/demo/mail/hello.eml" gone@example.test anna@partner.example 127.0.0.1
+[ -n "$qid" ] && until_true 10 has_fate "$qid"
+until_true 10 grep -q "$qid: sender non-delivery notification" "$log"
+report=$(sed -n "s/.* $qid: sender non-delivery notification: \([0-9A-Za-z]*\).*/\1/p" "$log")
+[ -n "$report" ] && until_true 10 has_fate "$report"
+row 'hub says: no such mailbox' "$heard" "$(fate "$qid"), report to the sender: $(fate "$report")"
+expect bounced bounced "$(fate "$qid")"
+expect report sent "$(fate "$report")"
+
+# ---- the story of one message, and the end
+
+printf '\nThe message that had to wait, in the log:\n'
+grep -F "$late: " "$log"
+printf '\nWhat the queue list said meanwhile:\n%s\n' "$queued"
+kill "$gateway"
+wait "$gateway"
+status=$?
+gateway=
+expect 'clean stop' 0 "$status"
+if grep -E 'panic:|Sanitizer|runtime error' "$log" "$work/err"; then
+	wrong=$((wrong + 1))
+fi
+if [ "$wrong" -gt 0 ]; then
+	echo "demo: $wrong things were not as expected"
+	tail -n 20 "$work/err" >&2
+	finish 1
+fi
+cat <<'END'
+
+All as expected. Next: README.md (a gateway in front of your hub in five minutes), conf.d/ (the configuration
+just used), `make test`, `build/dogana -c DIR check|run|queue list|status|conf -n`.
+END
+finish 0
