@@ -6,16 +6,16 @@
 
 enum { NAME_MAX_OCTETS = 256, ADDR_MAX_OCTETS = 320 };
 
-/* Printable, and without what could close or open a comment. */
+/* Printable, and without what could end a word or open a comment. */
 static void
-put_name(struct buf *b, struct span s, bool in_comment)
+put_name(struct buf *b, struct span s)
 {
 	size_t from = buf_len(b);
 	buf_put_safe(b, s, NAME_MAX_OCTETS, true);
 	if (b->p == NULL || b->over)
 		return;
 	for (unsigned char *p = b->p + b->at + from; p < b->p + b->n; p++)
-		if (in_comment ? (*p == '(' || *p == ')' || *p == '\\') : *p == ' ')
+		if (*p <= ' ' || memchr("<>()\\\";@", *p, 8) != NULL)
 			*p = '?';
 }
 
@@ -34,9 +34,9 @@ received_write(struct buf *b, const struct received *r)
 	buf_puts(b, "Received: ");
 	if (!r->hide_client) {
 		buf_puts(b, "from ");
-		put_name(b, r->helo.n > 0 ? r->helo : r->client_name, false);
+		put_name(b, r->helo.n > 0 ? r->helo : r->client_name);
 		buf_puts(b, " (");
-		put_name(b, r->client_name, true);
+		put_name(b, r->client_name);
 		buf_puts(b, r->client_is_v6 ? " [IPv6:" : " [");
 		buf_put(b, r->client_addr);
 		buf_puts(b, "])\r\n\t");

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "smtp/reply.h"
+
+static const struct {
+	unsigned code;
+	const char *enhanced, *text;
+	struct span whole;       /* code, enhanced code and text */
+} rows[] = {
+#define REPLY(name, code, enhanced, text, doc) \
+	{ code, enhanced, text, { (const unsigned char *)#code " " enhanced " " text, sizeof(#code " " enhanced " " text) - 1 } },
+#include "smtp/replies.def"
+#undef REPLY
+};
+
+unsigned
+reply_code(enum reply_id id)
+{
+	return rows[id].code;
+}
+
+const char *
+reply_enhanced(enum reply_id id)
+{
+	return rows[id].enhanced;
+}
+
+const char *
+reply_text(enum reply_id id)
+{
+	return rows[id].text;
+}
+
+static void
+put_part(struct buf *b, char what, const struct reply_args *args)
+{
+	switch (what) {
+	case 'h':
+		buf_puts(b, args->myhostname);
+		break;
+	case 'c':
+		buf_put_safe(b, args->client, REPLY_LINE_MAX, true);
+		break;
+	case 'a':
+		buf_put(b, args->client_addr);
+		break;
+	case 's':
+		buf_put_safe(b, args->text, REPLY_LINE_MAX, true);
+		break;
+	case 'n':
+		buf_put_dec(b, args->number);
+		break;
+	default:
+		BUG("replies.def");
+	}
+}
+
+void
+reply_write(struct buf *b, enum reply_id id, unsigned code, const struct reply_args *args)
+{
+	size_t before = buf_len(b);
+	const char *text = rows[id].text;
+	if (code == 0 && rows[id].enhanced[0] != '\0' && strchr(text, '%') == NULL) {
+		buf_put(b, rows[id].whole);
+		return;
+	}
+	buf_put_dec(b, code != 0 ? code : rows[id].code);
+	buf_putc(b, ' ');
+	if (rows[id].enhanced[0] != '\0') {
+		buf_puts(b, rows[id].enhanced);
+		buf_putc(b, ' ');
+	}
+	for (const char *p = text; *p != '\0';) {
+		size_t n = strcspn(p, "%");
+		buf_put(b, span_of(p, n));
+		p += n;
+		if (*p == '%') {
+			put_part(b, p[1], args);
+			p += 2;
+		}
+	}
+	if (buf_len(b) - before > REPLY_LINE_MAX)
+		buf_cut(b, before + REPLY_LINE_MAX);
+}
