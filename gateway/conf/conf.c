@@ -6,6 +6,7 @@
 #include "conf/snap.h"
 
 #include <stdarg.h>
+#include <sys/mman.h>
 
 enum { ARENA_MAX = 1 << 30, PROBLEMS_MAX = 10000 };
 
@@ -55,8 +56,10 @@ conf_unref(struct conf **cp)
 	BUG_ON(c->refs <= 0);
 	if (--c->refs > 0)
 		return;
-	free_keeps(&c->files, true);
+	free_keeps(&c->files, c->map == NULL);
 	free_keeps(&c->notes, false);
+	if (c->map != NULL)
+		munmap(c->map, c->map_len);
 	htab_fini(&c->settings);
 	htab_fini(&c->memos);
 	mem_free(&c->list);

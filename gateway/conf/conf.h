@@ -81,8 +81,8 @@ enum rc conf_load_with(const char *dir, const char *const *overrides, struct con
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf **cp);
 
-/* Image for the other roles: a sealed memfd (given to the caller), and the way back. The image also
- * holds every file read through conf_file() and every name given to conf_attach(). */
+/* Image for the other roles: a sealed memfd (close-on-exec, given to the caller), and the way back (fd is
+ * borrowed). The image also holds every file read through conf_file() and every name given to conf_attach(). */
 enum rc conf_image_write(const struct conf *c, int *fd_out, struct err *e) MUST_CHECK;
 enum rc conf_image_read(int fd, struct conf **out, struct err *e) MUST_CHECK;
 

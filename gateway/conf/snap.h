@@ -84,6 +84,8 @@ struct conf {
 	const char *tables_dir;
 	struct problem_list problems[3];
 	struct htab files, notes, memos;
+	void *map;                  /* the image the kept files lie in, NULL in the loader */
+	size_t map_len;
 };
 
 /* Where a name is looked up. */
