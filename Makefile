@@ -5,7 +5,7 @@ MODE ?= release
 B    := build/$(MODE)
 PKGS := libevent_core openssl libcares lmdb libseccomp
 
-CPPFLAGS += -D_GNU_SOURCE -Igateway -I.
+CPPFLAGS += -D_GNU_SOURCE -Igateway -I. -Itests/unit
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS   += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wundef -Wcast-qual -Wwrite-strings -Wstrict-prototypes \
@@ -21,6 +21,9 @@ L_fuzz    := -fsanitize=address,undefined
 L_cov     := --coverage
 ifeq ($(MODE),fuzz)
 CC := clang
+endif
+ifndef V
+Q := @
 endif
 CFLAGS  += -std=c17 $(WARN) $(WERROR) $(C_$(MODE))
 LDFLAGS += $(L_$(MODE))
@@ -46,30 +49,30 @@ deps:
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/libdogana.a: $(LIB_OBJ)
 	@rm -f $@
 	@$(AR) rcs $@ $^
 
 $(B)/dogana: $(B)/gateway/main.o $(B)/libdogana.a
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(B)/unit/%: $(B)/tests/unit/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
 
 $(B)/crash/%: $(B)/tests/crash/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
 $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
 
 tools: $(TOOLS)
 unit-bin: $(UNIT)

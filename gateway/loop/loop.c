@@ -49,6 +49,7 @@ loop_run(void)
 {
 	enum { ROUNDS = 64 }; /* completions that make completions: descriptors get their turn again */
 	stopping = false;
+	end_turn(); /* what was written before the loop ran leaves too */
 	while (!stopping) {
 		event_base_loop(base, ops_any_ready() ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
 		turn_began = clock_mono();
