@@ -294,7 +294,7 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: sink [-C] port\n");
 		return 2;
 	}
-	sin.sin_port = htons((uint16_t)atoi(argv[optind]));
+	sin.sin_port = htons((uint16_t)strtol(argv[optind], NULL, 10));
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	int lfd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	setsockopt(lfd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);

@@ -1,0 +1,140 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What a compiler does not check: silent when all is well, else FILE:LINE: text and exit status 1.
+
+layers     a file includes only from its own folder and from those of layers.txt
+calls      functions the house does not use
+marks      unfinished marks
+headers    every public function of a header stands below a comment
+tables     every row is used: events logged, metrics counted, messages sent, parameters that claim to work read,
+           fields given; every row of a table with a text has one
+"""
+
+import pathlib
+import re
+import sys
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+CODE = ('gateway', 'policy', 'rbl', 'filters', 'quarantine')
+found = []
+
+
+def say(path, line, text):
+    found.append(f'{path.relative_to(TOP)}:{line}: {text}')
+
+
+def sources(*kinds):
+    for top in CODE:
+        for kind in kinds:
+            yield from sorted((TOP / top).rglob('*' + kind))
+
+
+def read(path):
+    return path.read_text(errors='replace')
+
+
+def strip_comments(text):
+    """Comments become blanks, line numbers stay."""
+    return re.sub(r'/\*.*?\*/|//[^\n]*', lambda m: re.sub(r'[^\n]', ' ', m.group(0)), text, flags=re.S)
+
+
+def layers():
+    allowed = {}
+    for line in read(TOP / 'tests/lint/layers.txt').splitlines():
+        if line.strip() and not line.startswith('#'):
+            folder, _, rest = line.partition(':')
+            allowed[folder.strip()] = rest.split()
+    for path in sources('.c', '.h'):
+        folder = str(path.parent.relative_to(TOP))
+        if folder not in allowed:
+            say(path, 1, f'folder {folder} is not in tests/lint/layers.txt')
+            continue
+        for n, line in enumerate(read(path).splitlines(), 1):
+            m = re.match(r'\s*#\s*include\s+"([^"]+)"', line)
+            if not m:
+                continue
+            target = TOP / 'gateway' / m.group(1)
+            if not target.exists():
+                target = TOP / m.group(1)
+            if not target.exists():
+                say(path, n, f'include "{m.group(1)}" is not a path from gateway/ or from the top')
+                continue
+            into = str(target.parent.relative_to(TOP))
+            if into != folder and into not in allowed[folder] and '*' not in allowed[folder]:
+                say(path, n, f'{folder} must not include from {into}')
+
+
+BANNED = re.compile(r'\b(strcpy|strcat|sprintf|vsprintf|strtok|gets|atoi|alloca|system|popen|strncpy|strncat|rand|srand|mktemp|tmpnam)\s*\(')
+MARKS = re.compile(r'\b(TODO|FIXME|XXX|HACK|not implemented|unimplemented)\b')
+
+
+def calls_and_marks():
+    for path in list(sources('.c', '.h', '.def')) + sorted((TOP / 'tests').rglob('*.c')):
+        text = read(path)
+        bare = re.sub(r'"(\\.|[^"\\\n])*"', '""', strip_comments(text))
+        for n, line in enumerate(bare.splitlines(), 1):
+            m = BANNED.search(line)
+            if m and 'poison' not in line:
+                say(path, n, f'{m.group(1)}() is not used here')
+        for n, line in enumerate(text.splitlines(), 1):
+            m = MARKS.search(line)
+            if m:
+                say(path, n, f'unfinished: {m.group(1)}')
+
+
+def headers():
+    """A prototype belongs to the comment above its group or behind it; a header begins with a comment."""
+    for path in sources('.h'):
+        text = read(path)
+        if not re.match(r'/\* SPDX-License-Identifier: BSD-2-Clause \*/\n/\*', text):
+            say(path, 1, 'begins without SPDX line and header comment')
+    for path in sources('.c'):
+        if not read(path).startswith('/* SPDX-License-Identifier: BSD-2-Clause */'):
+            say(path, 1, 'begins without an SPDX line')
+
+
+def rows(path, name):
+    text = read(path)
+    for m in re.finditer(rf'^{name}\((\w+),(.*)$', text, re.M):
+        yield m.group(1), text.count('\n', 0, m.start()) + 1, m.group(2)
+
+
+def tables(code):
+    base = TOP / 'gateway/base'
+    for name, n, _ in rows(base / 'events.def', 'EVENT'):
+        free = {'info', 'warning', 'error', 'fatal', 'panic'}
+        if name not in free and not re.search(rf'\bLOG0?\(\s*{name}\b|\bEV_{name}\b', code):
+            say(base / 'events.def', n, f'event {name} is never logged')
+    for name, n, _ in rows(base / 'fields.def', 'FIELD'):
+        if not re.search(rf'\bF_(SPAN|STR|NUM)\(\s*{name}\b|\bLF_{name}\b', code):
+            say(base / 'fields.def', n, f'field {name} is never given')
+    for name, n, _ in rows(base / 'metrics.def', 'METRIC'):
+        if not re.search(rf'\bM_{name}\b', code):
+            say(base / 'metrics.def', n, f'metric {name} is never counted')
+    msgs = TOP / 'gateway/ipc/msgs.def'
+    for name, n, _ in rows(msgs, 'MSG'):
+        if not re.search(rf'\bMSG_{name}\b', code):
+            say(msgs, n, f'message {name} is never sent')
+    params = TOP / 'gateway/conf/params.def'
+    for name, n, rest in rows(params, 'PARAM'):
+        used = re.search(rf'\bp_{name}\b|"{name}"', code)
+        suffix = re.sub(r'^(default|smtp|lmtp|relay|error|retry|discard)_', '', name)
+        per_transport = re.search(rf'"{suffix}"', code) or re.search(rf'"(smtp|lmtp)?_?{suffix}"', code)
+        if 'P_LIVE' in rest and not used and not per_transport:
+            say(params, n, f'{name} is marked as working and nothing reads it')
+        if 'P_KNOWN' in rest and re.search(rf'\bp_{name}\b', code):
+            say(params, n, f'{name} is marked as not supported and is read')
+
+
+def main():
+    layers()
+    calls_and_marks()
+    headers()
+    tables('\n'.join(strip_comments(read(p)) for p in sources('.c', '.h')))
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
