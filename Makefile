@@ -36,7 +36,7 @@ TOOLS   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools
 CRASH   := $(patsubst tests/crash/%.c,$(B)/crash/%,$(sort $(wildcard tests/crash/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: peers bench compat all program tools unit-bin crash-bin fuzz-bin help clean
+.PHONY: demo test lint fuzz attack faults soak peers bench compat all program tools unit-bin crash-bin fuzz-bin help clean
 
 all: deps ## the program: build/dogana
 	@$(MAKE) --no-print-directory program
@@ -89,6 +89,42 @@ bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle
 compat: program ## the same configuration and client for Postfix and for us; every reply compared
 	@tests/tools/peers.sh postfix pflogsumm fail2ban
 	@/usr/bin/python3 tests/compat/compat.py
+
+PAR = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
+
+demo: deps ## the gateway at work on loopback with real messages, in a minute
+	@$(MAKE) --no-print-directory -s $(PAR) program tools
+	@tests/demo/demo.sh
+
+test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue cut kill peers demo"
+	@tests/tools/deps.sh test
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan WERROR=-Werror build/asan/dogana tools unit-bin crash-bin
+	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory -s $(PAR) MODE=fuzz WERROR=-Werror fuzz-bin; fi
+	@/usr/bin/python3 tests/run.py $(SUITE)
+
+lint: ## layers, banned calls, tables, every warning of gcc, clang and cppcheck; silent when clean
+	@/usr/bin/python3 tests/lint/lint.py
+	@tests/lint/compile.sh "$(CPPFLAGS) -std=c17 $(WARN)" $(LIB_SRC) gateway/main.c $(wildcard tests/*/*.c)
+
+fuzz: ## fuzz one parser: make fuzz F=line T=60
+	@test -n "$(F)" || { echo "make fuzz F=name T=seconds; name: $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))"; exit 2; }
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=fuzz build/fuzz/fuzz/fuzz_$(F)
+	@mkdir -p build/tmp/corpus/fuzz_$(F)
+	build/fuzz/fuzz/fuzz_$(F) -max_total_time=$(or $(T),60) -timeout=10 -artifact_prefix=build/tmp/corpus/fuzz_$(F)/crash- \
+	    build/tmp/corpus/fuzz_$(F) $(wildcard tests/fuzz/corpus/$(F)) $(addprefix -dict=,$(wildcard tests/fuzz/fuzz_$(F).dict))
+
+attack: ## floods, slow clients, oversized everything: what must fail, under the sanitizers; ONLY="name ..."
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools
+	@/usr/bin/python3 tests/attack/run.py $(ONLY)
+
+faults: ## kill each role at random under load, fail every system call of the spool; N=100 kills
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools crash-bin
+	@/usr/bin/python3 tests/run.py crash
+	@/usr/bin/python3 tests/crash/killrun.py $(or $(N),100)
+
+soak: ## mixed load for T seconds; nothing lost, memory and descriptors level
+	@$(MAKE) --no-print-directory -s $(PAR) program tools
+	@/usr/bin/python3 tests/attack/soak.py $(or $(T),600)
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
