@@ -123,6 +123,10 @@ enum rc snap_read_file(const char *path, size_t max, struct buf *out, struct err
 void snap_parse_main(struct conf *c, const char *file, struct span text);
 void snap_parse_master(struct conf *c, const char *file, struct span text);
 extern const char snap_default_master[];
+/* A parameter of ours, or a per-transport one. */
+bool snap_is_known(struct conf *c, struct span name);
+/* A user-defined name that no value mentions. */
+bool snap_is_unused(struct conf *c, struct span name);
 enum service_kind service_kind_of(const char *program, const char **doc_out);
 /* After main.cf: chroot and disabled, which depend on parameters. */
 void snap_settle_services(struct conf *c);

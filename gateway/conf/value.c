@@ -150,15 +150,20 @@ store(struct view *v, const struct param *row, struct params *p)
 	const char *text;
 	bool known = snap_lookup(v, span_str(row->name), &raw);
 	BUG_ON(!known);
+	/* A default that is only another name: what is wrong is said where that name is set. */
+	const char *def = row->def;
+	bool borrowed = def[0] == '$' && strspn(def + 1, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(def + 1) &&
+	                snap_setting(c, v->svc, span_str(row->name)) == NULL;
 	if (row->type == PT_RAW) {
 		text = raw.n > 0 ? (const char *)raw.p : "";
 	} else if (snap_expand(v, raw, &text, &e) != RC_OK) {
-		conf_problem(c, CONF_ERROR, s, row->name, "parameter %s: %s", row->name, e.why);
+		if (!borrowed)
+			conf_problem(c, CONF_ERROR, s, row->name, "parameter %s: %s", row->name, e.why);
 		text = NULL;
 	}
 	if (text != NULL && param_store(row, text, p, &e) == RC_OK)
 		return;
-	if (text != NULL)
+	if (text != NULL && !borrowed)
 		conf_problem(c, CONF_ERROR, s, row->name, "%s", e.why);
 	/* The field holds something sensible whatever was wrong: the row's own default. */
 	struct view plain = { .c = c, .hides_settings = true };

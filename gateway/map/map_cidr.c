@@ -154,7 +154,7 @@ cidr_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err 
 		err_prefix(e, "%s", m->name);
 		return RC_PERM;
 	}
-	struct conf_lines lines = { text, 0 };
+	struct conf_lines lines = { .rest = text };
 	struct buf line;
 	int lineno = 0;
 	buf_init(&line, 1 << 20);

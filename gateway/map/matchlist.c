@@ -128,7 +128,7 @@ add_file(struct build *b, struct span path, bool negated, unsigned depth)
 		add_broken(b, negated, 0, why.why);
 		return;
 	}
-	struct conf_lines lines = { text, 0 };
+	struct conf_lines lines = { .rest = text };
 	struct buf line;
 	int lineno;
 	buf_init(&line, 1 << 20);
