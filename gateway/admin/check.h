@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* check.h - everything that can be said about a configuration without starting it. */
+#ifndef ADMIN_CHECK_H
+#define ADMIN_CHECK_H
+
+#include "conf/conf.h"
+
+/* Loads DIR and runs every layer's checks; problems are in the snapshot. RC_PERM: at least one error;
+ * *out is given even then (NULL when DIR cannot be read at all). */
+enum rc check_load(const char *dir, struct conf **out, struct err *e) MUST_CHECK;
+/* Prints warnings and errors as "file:line: text" lines. */
+void check_print(const struct conf *conf, struct buf *out);
+
+#endif

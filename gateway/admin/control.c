@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/control.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { LINE_LIMIT = 256 * 1024, REPLY_MAX = 16 * 1024 * 1024, CLIENTS_MAX = 64 };
+static const uint64_t IDLE_USEC = 60 * 1000000;
+
+struct control {
+	int fd;
+	struct watch watch;
+	struct list clients;
+	unsigned count;
+	control_fn *fn;
+	void *owner;
+};
+
+struct control_client {
+	struct conn conn;
+	struct control *control;
+	struct list link;
+	struct control_client **slot;
+	struct grave grave;
+	bool asked, replied;
+};
+
+static void
+dig(struct grave *g)
+{
+	struct control_client *c = container_of(g, struct control_client, grave);
+	mem_free(&c);
+}
+
+static void
+retire(struct control_client *c)
+{
+	conn_close(&c->conn);
+	if (c->slot != NULL)
+		*c->slot = NULL;
+	c->slot = NULL;
+	list_remove(&c->link);
+	c->control->count--;
+	loop_bury(&c->grave, dig);
+}
+
+static void
+on_input(struct conn *conn)
+{
+	struct control_client *c = container_of(conn, struct control_client, conn);
+	struct span in = conn_input(conn);
+	size_t nl = span_chr(in, '\n');
+	if (nl == SIZE_MAX) {
+		if (in.n > LINE_LIMIT)
+			retire(c);
+		return;
+	}
+	c->asked = true;
+	conn_pause(conn);
+	conn_deadline(conn, 0);
+	struct buf line;
+	buf_init(&line, LINE_LIMIT);
+	buf_put(&line, span_head(in, nl));
+	conn_consume(conn, in.n);
+	c->control->fn(c, buf_span(&line), c->control->owner);
+	buf_fini(&line);
+}
+
+static void
+on_ended(struct conn *conn, enum conn_end why, int err)
+{
+	(void)err;
+	struct control_client *c = container_of(conn, struct control_client, conn);
+	if (why == CONN_EOF && c->asked)
+		return; /* it said all it wanted; the answer is still owed */
+	retire(c);
+}
+
+static void
+on_drained(struct conn *conn)
+{
+	struct control_client *c = container_of(conn, struct control_client, conn);
+	if (c->replied)
+		retire(c);
+}
+
+static const struct conn_ops client_ops = { .input = on_input, .ended = on_ended, .drained = on_drained };
+
+static bool
+peer_allowed(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof cred;
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == 0 || cred.uid == geteuid());
+}
+
+static void
+on_accept(struct watch *w, short what)
+{
+	(void)what;
+	struct control *ctl = container_of(w, struct control, watch);
+	int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (!peer_allowed(fd) || ctl->count >= CLIENTS_MAX) {
+		close(fd);
+		return;
+	}
+	struct control_client *c = mem_zalloc(sizeof *c);
+	c->control = ctl;
+	list_init(&c->link);
+	list_append(&ctl->clients, &c->link);
+	ctl->count++;
+	conn_init(&c->conn, fd, &client_ops, LINE_LIMIT + 1, REPLY_MAX);
+	conn_deadline(&c->conn, IDLE_USEC);
+}
+
+void
+control_reply(struct control_client *c, bool ok, struct span text)
+{
+	if (c == NULL)
+		return;
+	c->replied = true;
+	c->slot = NULL;
+	conn_puts(&c->conn, ok ? "ok\n" : "error ");
+	conn_put(&c->conn, text);
+	if (!ok)
+		conn_puts(&c->conn, "\n");
+	c->conn.want_drained = true;
+	conn_deadline(&c->conn, IDLE_USEC);
+}
+
+int
+control_take_fd(struct control_client *c)
+{
+	int fd = fcntl(c->conn.fd, F_DUPFD_CLOEXEC, 3);
+	retire(c);
+	return fd;
+}
+
+void
+control_on_gone(struct control_client *c, struct control_client **slot)
+{
+	*slot = c;
+	c->slot = slot;
+}
+
+/* The path through an open directory: queue_directory may be longer than sun_path. */
+static enum rc
+control_addr(int dir, const char *name, struct sockaddr_un *out)
+{
+	*out = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	int n = snprintf(out->sun_path, sizeof out->sun_path, "/proc/self/fd/%d/%s", dir, name);
+	return n > 0 && (size_t)n < sizeof out->sun_path ? RC_OK : RC_PERM;
+}
+
+enum rc
+control_open(struct control **out, const char *queue_directory, control_fn *fn, void *owner, struct err *e)
+{
+	int top = open(queue_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0)
+		return err_set(e, RC_PERM, "%s: %s", queue_directory, strerror(errno));
+	(void)mkdirat(top, "public", 0755);
+	int dir = openat(top, "public", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	close(top);
+	if (dir < 0)
+		return err_set(e, RC_PERM, "%s/public: %s", queue_directory, strerror(errno));
+	struct sockaddr_un addr;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	(void)unlinkat(dir, "control", 0);
+	enum rc rc = fd >= 0 ? control_addr(dir, "control", &addr) : RC_PERM;
+	mode_t mask = umask(0177);
+	if (rc == RC_OK && (bind(fd, (struct sockaddr *)&addr, sizeof addr) != 0 || listen(fd, 16) != 0))
+		rc = RC_PERM;
+	umask(mask);
+	int err = errno;
+	close(dir);
+	if (rc != RC_OK) {
+		if (fd >= 0)
+			close(fd);
+		return err_set(e, rc, "%s/public/control: %s", queue_directory, strerror(err));
+	}
+	struct control *ctl = mem_zalloc(sizeof *ctl);
+	*ctl = (struct control){ .fd = fd, .fn = fn, .owner = owner };
+	list_init(&ctl->clients);
+	watch_init(&ctl->watch, fd, on_accept);
+	watch_want(&ctl->watch, EV_READ);
+	*out = ctl;
+	return RC_OK;
+}
+
+void
+control_close(struct control **cp)
+{
+	struct control *ctl = *cp;
+	*cp = NULL;
+	if (ctl == NULL)
+		return;
+	while (!list_empty(&ctl->clients))
+		retire(list_entry(ctl->clients.next, struct control_client, link));
+	watch_clear(&ctl->watch);
+	close(ctl->fd);
+	mem_free(&ctl);
+}
+
+/* ---- client side ---- */
+
+static bool
+write_all(int fd, struct span s)
+{
+	while (s.n > 0) {
+		ssize_t n = write(fd, s.p, s.n);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return false;
+		s = span_from(s, (size_t)n);
+	}
+	return true;
+}
+
+static int
+connect_control(const char *queue_directory, struct err *e)
+{
+	int top = open(queue_directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int dir = top >= 0 ? openat(top, "public", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	if (top >= 0)
+		close(top);
+	struct sockaddr_un addr;
+	int fd = dir >= 0 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+	bool connected = fd >= 0 && control_addr(dir, "control", &addr) == RC_OK && connect(fd, (struct sockaddr *)&addr, sizeof addr) == 0;
+	int err = errno;
+	if (dir >= 0)
+		close(dir);
+	if (connected)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	err_set(e, err == EACCES ? RC_PERM : RC_NONE, "%s/public/control: %s", queue_directory, strerror(err));
+	return -1;
+}
+
+enum rc
+control_request(const char *queue_directory, const char *line, int out_fd, struct err *e)
+{
+	struct err trouble = { .rc = RC_NONE };
+	int fd = connect_control(queue_directory, &trouble);
+	if (fd < 0)
+		return err_set(e, trouble.rc, "%s", trouble.why);
+	struct buf head; /* what came before the end of the first line */
+	buf_init(&head, 64 * 1024);
+	enum rc rc = RC_TEMP;
+	bool in_text = false;
+	if (!write_all(fd, span_str(line)) || !write_all(fd, SPAN("\n")))
+		err_set(e, RC_TEMP, "control socket: %s", strerror(errno));
+	for (;;) {
+		unsigned char chunk[65536];
+		ssize_t n = read(fd, chunk, sizeof chunk);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			break;
+		struct span s = span_of(chunk, (size_t)n);
+		if (in_text) {
+			if (!write_all(out_fd, s))
+				break;
+			continue;
+		}
+		buf_put(&head, s);
+		size_t nl = span_chr(buf_span(&head), '\n');
+		if (nl == SIZE_MAX)
+			continue;
+		struct span first = span_head(buf_span(&head), nl);
+		if (span_starts(first, SPAN("ok")))
+			rc = RC_OK;
+		else
+			rc = err_set(e, RC_PERM, "%.*s", (int)(first.n > 6 ? first.n - 6 : 0), (const char *)first.p + (first.n > 6 ? 6 : 0));
+		in_text = true;
+		if (!write_all(out_fd, span_from(buf_span(&head), nl + 1)))
+			break;
+	}
+	if (!in_text && rc == RC_TEMP)
+		err_set(e, RC_TEMP, "the gateway did not answer");
+	buf_fini(&head);
+	close(fd);
+	return rc;
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/master.h"
+
+#include "admin/check.h"
+#include "admin/control.h"
+#include "admin/logfile.h"
+#include "admin/procs.h"
+#include "admin/status.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "base/mem.h"
+#include "ipc/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct master {
+	const char *dir;
+	struct conf *conf;
+	int image, ready_fd, pid_fd;
+	struct listen_set listeners;
+	struct procs procs;
+	struct control *control;
+	struct sigwatch term, intr, hup;
+	/* a reload under way */
+	struct procs_reload reload;
+	struct conf *next_conf;
+	int next_image;
+	struct control_client *reload_client;
+	bool reloading, rolling_back;
+	struct control_client *stop_client;
+	int exit_status;
+};
+
+static struct master ma;
+
+/* ---- directories ---- */
+
+static enum rc
+make_dir(const char *path, mode_t mode, uid_t uid, gid_t gid, struct err *e)
+{
+	char part[4096];
+	size_t n = strlen(path);
+	if (n == 0 || n >= sizeof part)
+		return err_set(e, RC_PERM, "bad directory name");
+	for (size_t i = 1; i <= n; i++) { /* parents too: a fresh machine has none of them */
+		if (path[i] != '/' && path[i] != '\0')
+			continue;
+		memcpy(part, path, i);
+		part[i] = '\0';
+		if (mkdir(part, i == n ? mode : 0755) != 0) {
+			if (errno != EEXIST)
+				return err_set(e, RC_PERM, "%s: %s", part, strerror(errno));
+		} else if (i == n && (chmod(path, mode) != 0 || (uid != (uid_t)-1 && chown(path, uid, gid) != 0))) {
+			return err_set(e, RC_PERM, "%s: %s", path, strerror(errno));
+		}
+	}
+	return RC_OK;
+}
+
+static enum rc
+make_dirs(const struct conf *conf, struct err *e)
+{
+	const struct params *p = conf_params(conf);
+	struct sandbox queue = { .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	if (geteuid() == 0 && sandbox_user(&queue, p->p_queue_user, e) != RC_OK)
+		return err_prefix(e, "queue_user");
+	struct buf spool;
+	buf_init(&spool, 4096);
+	buf_printf(&spool, "%s/spool", p->p_queue_directory);
+	enum rc rc = make_dir(p->p_queue_directory, 0755, (uid_t)-1, (gid_t)-1, e);
+	if (rc == RC_OK)
+		rc = make_dir(buf_cstr(&spool), 0700, queue.uid, queue.gid, e);
+	buf_fini(&spool);
+	if (rc == RC_OK)
+		rc = make_dir(p->p_data_directory, 0755, (uid_t)-1, (gid_t)-1, e);
+	if (rc == RC_OK)
+		rc = make_dir(conf_tables_dir(conf), 0755, (uid_t)-1, (gid_t)-1, e);
+	return rc;
+}
+
+/* One gateway per queue_directory: pid/master.pid is locked for as long as the master lives. */
+static enum rc
+lock_pid_file(const struct conf *conf, struct err *e)
+{
+	const struct params *p = conf_params(conf);
+	struct buf path;
+	buf_init(&path, 4096);
+	buf_printf(&path, "%s/pid", p->p_queue_directory);
+	enum rc rc = make_dir(buf_cstr(&path), 0755, (uid_t)-1, (gid_t)-1, e);
+	buf_puts(&path, "/master.pid");
+	if (rc == RC_OK) {
+		ma.pid_fd = open(buf_cstr(&path), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+		if (ma.pid_fd < 0)
+			rc = err_set(e, RC_PERM, "%s: %s", buf_cstr(&path), strerror(errno));
+		else if (flock(ma.pid_fd, LOCK_EX | LOCK_NB) != 0)
+			rc = err_set(e, RC_PERM, "the Dogana mail system is already running");
+	}
+	if (rc == RC_OK) {
+		char text[32];
+		int n = snprintf(text, sizeof text, "%16d\n", (int)getpid());
+		if (ftruncate(ma.pid_fd, 0) != 0 || pwrite(ma.pid_fd, text, (size_t)n, 0) != n)
+			rc = err_set(e, RC_PERM, "%s: %s", buf_cstr(&path), strerror(errno));
+	}
+	buf_fini(&path);
+	return rc;
+}
+
+/* ---- log ---- */
+
+static enum rc
+open_log(const struct conf *conf, struct err *e)
+{
+	enum log_target target;
+	enum log_format format;
+	int fd;
+	enum rc rc = logfile_open(conf, &target, &format, &fd, e);
+	if (rc != RC_OK)
+		return rc;
+	if (ma.procs.log_fd >= 0)
+		close(ma.procs.log_fd);
+	ma.procs.log_fd = fd;
+	ma.procs.log_target = (uint8_t)target;
+	ma.procs.log_format = (uint8_t)format;
+	log_open(target, fcntl(fd, F_DUPFD_CLOEXEC, 3), format, conf_params(conf)->p_syslog_name, "master");
+	return RC_OK;
+}
+
+/* ---- reload ---- */
+
+static void
+log_problems(const struct conf *conf)
+{
+	struct buf text;
+	buf_init(&text, 1024 * 1024);
+	check_print(conf, &text);
+	struct span rest = buf_span(&text), line;
+	while (span_word(&rest, "\n", &line))
+		LOG(warning, NULL, F_SPAN(text, line));
+	buf_fini(&text);
+}
+
+static void
+end_reload(bool ok, struct span why)
+{
+	if (!ok)
+		LOG(error, NULL, F_SPAN(text, why));
+	control_reply(ma.reload_client, ok, ok ? SPAN_EMPTY : why);
+	ma.reload_client = NULL;
+	ma.reloading = false;
+}
+
+static void on_reloaded(struct procs_reload *r);
+
+static void
+roll_back(const char *why)
+{
+	char text[400];
+	snprintf(text, sizeof text, "reload failed, the old configuration stays in force: %s", why);
+	end_reload(false, span_str(text));
+	conf_unref(&ma.next_conf);
+	close(ma.next_image);
+	ma.rolling_back = true;
+	ma.reload = (struct procs_reload){ .done = on_reloaded };
+	procs_reload_start(&ma.procs, &ma.reload);
+}
+
+static void
+on_reloaded(struct procs_reload *r)
+{
+	if (ma.rolling_back) {
+		ma.rolling_back = false;
+		return;
+	}
+	if (!r->ok) {
+		ma.procs.conf = ma.conf;
+		ma.procs.image = ma.image;
+		roll_back(r->why);
+		return;
+	}
+	conf_unref(&ma.conf);
+	close(ma.image);
+	ma.conf = ma.next_conf;
+	ma.image = ma.next_image;
+	ma.next_conf = NULL;
+	LOG(reload, NULL, F_STR(value, DOGANA_VERSION), F_STR(path, ma.dir));
+	end_reload(true, SPAN_EMPTY);
+}
+
+static void
+start_reload(struct control_client *client)
+{
+	if (ma.reloading || ma.rolling_back || ma.procs.stopping) {
+		control_reply(client, false, SPAN("a reload or stop is under way"));
+		return;
+	}
+	ma.reloading = true;
+	if (client != NULL)
+		control_on_gone(client, &ma.reload_client);
+	struct err e = { .why = "" };
+	struct conf *next = NULL;
+	if (check_load(ma.dir, &next, &e) != RC_OK) {
+		struct buf text;
+		buf_init(&text, 1024 * 1024);
+		buf_puts(&text, "reload refused, the old configuration stays in force: ");
+		if (next != NULL)
+			check_print(next, &text);
+		if (next == NULL || conf_problem_count(next, CONF_ERROR) == 0)
+			buf_puts(&text, e.why);
+		end_reload(false, span_rtrim(buf_span(&text)));
+		buf_fini(&text);
+		conf_unref(&next);
+		return;
+	}
+	log_problems(next);
+	struct listen_set sockets;
+	int image = -1;
+	enum rc rc = make_dirs(next, &e);
+	if (rc == RC_OK && strcmp(conf_params(next)->p_queue_directory, conf_params(ma.conf)->p_queue_directory) != 0)
+		rc = err_set(&e, RC_PERM, "queue_directory can only be changed by stop and start");
+	if (rc == RC_OK)
+		rc = conf_image_write(next, &image, &e);
+	if (rc == RC_OK)
+		rc = listen_open(next, &ma.listeners, &sockets, &e);
+	if (rc == RC_OK && (rc = open_log(next, &e)) != RC_OK)
+		listen_close(&sockets);
+	if (rc != RC_OK) {
+		end_reload(false, span_str(e.why));
+		conf_unref(&next);
+		if (image >= 0)
+			close(image);
+		return;
+	}
+	listen_close(&ma.listeners);
+	ma.listeners = sockets;
+	ma.next_conf = next;
+	ma.next_image = image;
+	ma.procs.conf = next;
+	ma.procs.image = image;
+	ma.reload = (struct procs_reload){ .done = on_reloaded };
+	procs_reload_start(&ma.procs, &ma.reload);
+}
+
+/* ---- requests and signals ---- */
+
+static void
+on_all_gone(struct procs *p)
+{
+	(void)p;
+	control_reply(ma.stop_client, true, SPAN_EMPTY);
+	loop_stop();
+}
+
+static void
+start_stop(int signo)
+{
+	LOG(stop, NULL, F_NUM(count, signo));
+	listen_close(&ma.listeners); /* nobody new from now on */
+	procs_stop(&ma.procs);
+}
+
+static void
+on_request(struct control_client *client, struct span line, void *owner)
+{
+	(void)owner;
+	if (span_eq_str(line, "status") || span_eq_str(line, "status json")) {
+		status_start(&ma.procs, &ma.listeners, client, span_eq_str(line, "status json"));
+	} else if (span_eq_str(line, "reload")) {
+		start_reload(client);
+	} else if (span_eq_str(line, "stop") || span_eq_str(line, "abort")) {
+		control_on_gone(client, &ma.stop_client);
+		if (!ma.procs.stopping)
+			start_stop(SIGTERM);
+		if (span_eq_str(line, "abort"))
+			procs_abort(&ma.procs);
+	} else if (span_starts(line, SPAN("queue "))) {
+		struct proc *q = procs_find(&ma.procs, ROLE_QUEUE, 0);
+		if (q == NULL || q->chan == NULL || q->state != PROC_READY)
+			control_reply(client, false, SPAN("the queue is not ready, try again"));
+		else
+			ipc_send(q->chan, IPC_ADMIN, 0, line, control_take_fd(client));
+	} else {
+		control_reply(client, false, SPAN("unknown request"));
+	}
+}
+
+static void
+on_signal(struct sigwatch *s, int signo)
+{
+	(void)s;
+	if (signo == SIGHUP)
+		start_reload(NULL);
+	else if (!ma.procs.stopping)
+		start_stop(signo);
+	else
+		procs_abort(&ma.procs); /* the second time in earnest */
+}
+
+static void
+on_all_ready(struct procs *p)
+{
+	(void)p;
+	LOG(start, NULL, F_STR(value, DOGANA_VERSION), F_STR(path, ma.dir));
+	if (ma.ready_fd >= 0) {
+		(void)!write(ma.ready_fd, "1", 1);
+		close(ma.ready_fd);
+		ma.ready_fd = -1;
+	}
+}
+
+static void
+on_failed(struct procs *p, const struct proc *pr)
+{
+	(void)p;
+	log_fatal(NULL, "%s: %s", role_name(pr->role), pr->last_error[0] != '\0' ? pr->last_error : "ended while starting");
+	if (ma.procs.log_fd != STDERR_FILENO)
+		fprintf(stderr, "dogana: fatal: %s: %s\n", role_name(pr->role), pr->last_error);
+	ma.exit_status = 1;
+	procs_stop(&ma.procs);
+}
+
+/* ---- run ---- */
+
+static void
+raise_limits(void)
+{
+	struct rlimit r;
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static unsigned
+worker_count(int64_t wanted)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	return wanted > 0 ? (unsigned)wanted : (unsigned)((cpus > 1 ? cpus : 1) + 1) / 2;
+}
+
+static enum rc
+prepare(struct err *e)
+{
+	enum rc rc = make_dirs(ma.conf, e);
+	if (rc == RC_OK)
+		rc = lock_pid_file(ma.conf, e);
+	if (rc == RC_OK)
+		rc = conf_image_write(ma.conf, &ma.image, e);
+	if (rc == RC_OK)
+		rc = listen_open(ma.conf, NULL, &ma.listeners, e);
+	if (rc == RC_OK)
+		rc = open_log(ma.conf, e);
+	if (rc == RC_OK)
+		rc = control_open(&ma.control, conf_params(ma.conf)->p_queue_directory, on_request, NULL, e);
+	return rc;
+}
+
+static void
+tear_down(void)
+{
+	control_close(&ma.control);
+	procs_fini(&ma.procs);
+	listen_close(&ma.listeners);
+	conf_unref(&ma.conf);
+	conf_unref(&ma.next_conf);
+	if (ma.image >= 0)
+		close(ma.image);
+	if (ma.pid_fd >= 0)
+		close(ma.pid_fd);
+	log_flush();
+}
+
+static void
+print_problems(const struct conf *conf)
+{
+	struct buf text;
+	buf_init(&text, 1024 * 1024);
+	check_print(conf, &text);
+	fwrite(buf_span(&text).p, 1, buf_len(&text), stderr);
+	buf_fini(&text);
+}
+
+int
+master_run(const char *dir, const char *program, int ready_fd)
+{
+	struct err e = { .why = "" };
+	ma = (struct master){ .dir = dir, .image = -1, .next_image = -1, .ready_fd = ready_fd, .pid_fd = -1 };
+	ma.procs.log_fd = -1;
+	enum rc rc = check_load(dir, &ma.conf, &e);
+	if (ma.conf != NULL)
+		print_problems(ma.conf);
+	if (rc != RC_OK) {
+		fprintf(stderr, "dogana: fatal: %s\n", e.why);
+		conf_unref(&ma.conf);
+		return 1;
+	}
+	signal(SIGPIPE, SIG_IGN);
+	raise_limits();
+	loop_init();
+	rc = prepare(&e);
+	if (rc != RC_OK) {
+		fprintf(stderr, "dogana: fatal: %s\n", e.why);
+		tear_down();
+		loop_fini();
+		return 1;
+	}
+	if (geteuid() != 0)
+		log_info(NULL, "started as an ordinary user: roles share this user, and none changes its root directory");
+	sigwatch_init(&ma.term, SIGTERM, on_signal);
+	sigwatch_init(&ma.intr, SIGINT, on_signal);
+	sigwatch_init(&ma.hup, SIGHUP, on_signal);
+	struct procs *p = &ma.procs;
+	p->program = program;
+	p->conf = ma.conf;
+	p->image = ma.image;
+	p->listeners = &ma.listeners;
+	p->all_ready = on_all_ready;
+	p->failed = on_failed;
+	p->all_gone = on_all_gone;
+	procs_start(p, worker_count(conf_params(ma.conf)->p_edge_workers), worker_count(conf_params(ma.conf)->p_relay_workers));
+	loop_run();
+	tear_down();
+	sigwatch_clear(&ma.term);
+	sigwatch_clear(&ma.intr);
+	sigwatch_clear(&ma.hup);
+	loop_fini();
+	return ma.exit_status;
+}

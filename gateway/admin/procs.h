@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * procs.h - the role processes: spawn, connect to each other, configure, supervise with back-off, stop.
+ *
+ * Runs in: master. Each role is a fresh execution of this program with descriptor 3 as its channel. A dead
+ * child costs its own connections: its siblings get new channels when it is back.
+ */
+#ifndef ADMIN_PROCS_H
+#define ADMIN_PROCS_H
+
+#include "admin/listen.h"
+#include "conf/conf.h"
+#include "ipc/ipc.h"
+
+enum proc_state { PROC_DOWN = 0, PROC_STARTING, PROC_READY, PROC_DRAINING };
+
+struct proc {
+	enum role role;
+	unsigned index;
+	enum proc_state state;
+	pid_t pid;
+	struct ipc_chan *chan;       /* NULL while down */
+	uint64_t started;            /* monotonic */
+	unsigned failures;           /* in a row; sets the delay of the next start */
+	unsigned restarts;           /* since the master began */
+	struct timer restart;
+	struct op_owner ops;
+	struct ipc_call conf_call;
+	char last_error[256];        /* why it refused its configuration */
+};
+
+struct procs {
+	struct proc *proc;
+	size_t count;
+	const char *program;         /* path for execv */
+	struct conf *conf;           /* borrowed: the master's */
+	int image;                   /* descriptor of its image */
+	struct listen_set *listeners;
+	int log_fd;
+	uint8_t log_target, log_format;
+	void (*all_ready)(struct procs *);               /* every role said READY for the first time */
+	void (*failed)(struct procs *, const struct proc *); /* a role refused its configuration at start */
+	void (*all_gone)(struct procs *);                /* after procs_stop */
+	bool was_ready, stopping;
+	unsigned stop_stage;
+	struct timer stop_timer;
+	struct sigwatch child_signal;
+};
+
+/* Makes the table (edges, queue, relays) and starts all. conf, image and log_* are set by the caller before. */
+void procs_start(struct procs *p, unsigned edges, unsigned relays);
+/* Sends the log target, the configuration (p->conf, p->image) and the listeners to all. done(owner, ok, why)
+ * when each has answered. */
+struct procs_reload {
+	struct procs *procs;
+	unsigned pending;
+	bool ok;
+	char why[256];
+	void (*done)(struct procs_reload *);
+};
+void procs_reload_start(struct procs *p, struct procs_reload *r);
+/* Edges drain first, then relays, then the queue; each stage has a time limit, then SIGKILL. */
+void procs_stop(struct procs *p);
+/* SIGKILL to all, at once. */
+void procs_abort(struct procs *p);
+struct proc *procs_find(struct procs *p, enum role role, unsigned index);
+void procs_fini(struct procs *p);
+
+#endif
