@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every test there is, suite by suite; the last line is the sum: N passed, N failed, N skipped.
 
-    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut kill peers demo
+    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut kill compat peers demo
 
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
 failed. FUZZ: seconds per fuzz harness (default 4). KILLS: kills in the kill suite (default 10).
@@ -153,11 +153,15 @@ def peers():
     return counted('peers', [TOP / 'tests/peers/run.py'], 300)
 
 
+def compat():
+    return one('compat', [TOP / 'tests/compat/compat.py', '--recorded'], 200)
+
+
 def demo():
     return one('demo', [TOP / 'tests/demo/demo.sh'], 120)
 
 
-SUITES = (unit, crash, fuzz, lint, dialogue, cut, kill, peers, demo)
+SUITES = (unit, crash, fuzz, lint, dialogue, cut, kill, compat, peers, demo)
 
 
 def main():

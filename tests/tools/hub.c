@@ -6,7 +6,7 @@
  *
  * LISTENER is [lmtp:]PORT[,OPTION...]; port 0: the kernel chooses. Options: noesmtp nopipe nochunk no8bit nosize
  * nodsn noutf8 noenh, size=N, name=HOST. The first line on standard output is {"ports":[...]} in the order given.
- * -j: one JSON line per message, appended before the client hears its reply. -d: the content of each, unstuffed,
+ * -j: one JSON line per message, appended before the client hears its reply (ms: CLOCK_MONOTONIC). -d: the content of each, unstuffed,
  * as DIR/NUMBER.eml. -q: count only, look at nothing (benchmarks).
  *
  * RULE is  STAGE[=TEXT] [@N] [skip=N] [times=N] [for=MS] ACTION [ARGUMENT]
@@ -473,8 +473,8 @@ record(struct sess *s, const char *p, size_t n, bool bdat, const bool *taken)
 	EVP_Digest(body.p ? body.p : "", body.n, sum, NULL, EVP_sha256(), NULL);
 	t.n = 0;
 	long number = tally.messages + tally.refused;
-	text_fmt(&t, "{\"n\":%ld,\"accepted\":%s,\"port\":%d,\"session\":%ld,\"nth\":%ld,\"via\":\"%s\",\"proto\":\"%s\",\"bytes\":%zu,\"sha256\":\"",
-	    number, any ? "true" : "false", s->at->port, s->number, s->messages, bdat ? "bdat" : "data",
+	text_fmt(&t, "{\"n\":%ld,\"accepted\":%s,\"ms\":%llu,\"port\":%d,\"session\":%ld,\"nth\":%ld,\"via\":\"%s\",\"proto\":\"%s\",\"bytes\":%zu,\"sha256\":\"",
+	    number, any ? "true" : "false", (unsigned long long)now_ms(), s->at->port, s->number, s->messages, bdat ? "bdat" : "data",
 	    s->at->lmtp ? "lmtp" : s->esmtp ? "esmtp" : "smtp", body.n);
 	for (size_t i = 0; i < 32; i++)
 		text_fmt(&t, "%02x", sum[i]);
