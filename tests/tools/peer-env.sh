@@ -9,7 +9,7 @@ PEERS=${PEERS:-$PWD/build/peers}
 PEER_ROOT=$PEERS/root
 
 for peer_dir in "$PEER_ROOT"/usr/lib/postfix "$PEER_ROOT"/usr/lib/dovecot "$PEER_ROOT"/usr/lib/rspamd \
-    "$PEER_ROOT"/usr/lib/*-linux-gnu* "$PEER_ROOT"/lib/*-linux-gnu*; do
+    "$PEER_ROOT"/usr/lib "$PEER_ROOT"/usr/lib/*-linux-gnu* "$PEER_ROOT"/lib/*-linux-gnu*; do
 	[ -d "$peer_dir" ] && LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$peer_dir
 done
 PERL5LIB=$PEER_ROOT/usr/share/perl5

@@ -66,7 +66,8 @@ main_cf() {
 	discard) echo 'default_transport = discard:peer' ;;
 	maildir) printf '%s\n' 'default_transport = virtual' 'virtual_mailbox_maps = static:inbox/' \
 	    "virtual_mailbox_base = $dir/mail" "virtual_uid_maps = static:$(id -u $owner)" \
-	    "virtual_gid_maps = static:$(id -g $owner)" ;;
+	    "virtual_gid_maps = static:$(id -g $owner)" \
+	    'virtual_minimum_uid = 1' ;;
 	*) echo "relayhost = $1" ;;
 	esac
 }
