@@ -43,6 +43,7 @@ struct spool_msg {
 	uint32_t version;        /* of its state */
 	uint32_t pins;
 	struct list in_segment;  /* messages whose oldest live record is in one segment */
+	uint32_t head;           /* bytes of its record before the content */
 	uint8_t flags;
 };
 
@@ -55,6 +56,7 @@ struct spool_settings {
 	unsigned segments_max;   /* then the oldest messages move to files */
 	uint64_t inline_max;     /* spool_inline_limit: larger content goes through a draft */
 	uint64_t min_free;       /* bytes of the file system that stay free (queue_minfree) */
+	uint32_t uid, gid;       /* 0: as they come; else what spool_open makes is given to them (needs root) */
 };
 
 struct spool_ops {
@@ -117,10 +119,12 @@ void spool_pin(struct spool *s, struct spool_msg *m);
 void spool_unpin(struct spool *s, struct spool_msg *m);
 /* Read-only descriptor of the segment m->segment, borrowed, valid until segment_gone. */
 int spool_segment_fd(const struct spool *s, uint64_t segment);
-/* Opens a message's own file read-only; given. RC_TEMP: cannot. */
-enum rc spool_file_open(const struct spool *s, const struct spool_msg *m, int *fd_out, struct err *e) MUST_CHECK;
+/* Opens a message's own file read-only; given. RC_TEMP: cannot. RC_PERM: its content is gone or damaged (what was
+ * left is in corrupt/): nothing can be delivered any more, end it with spool_done. The first time after a
+ * restart the content's sum is checked here. */
+enum rc spool_file_open(struct spool *s, struct spool_msg *m, int *fd_out, struct err *e) MUST_CHECK;
 /* Reads up to n bytes of content from pos into out; for reports and postcat. */
-enum rc spool_read(const struct spool *s, const struct spool_msg *m, uint64_t pos, size_t n, struct buf *out, struct err *e) MUST_CHECK;
+enum rc spool_read(struct spool *s, struct spool_msg *m, uint64_t pos, size_t n, struct buf *out, struct err *e) MUST_CHECK;
 
 bool spool_accepting(const struct spool *s);
 uint64_t spool_free_bytes(const struct spool *s);

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ring of segments. They are reused strictly oldest first: a STATE or DONE record says something
+ * about an ACCEPT that is older or in a file, so as long as it may be read its record stays too.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/rand.h"
+#include "spool/io.h"
+#include "spool/internal.h"
+
+#include <errno.h>
+
+enum { READY_WANTED = 2, SMALLEST = 1 << 20, PIECES = 8 };
+#define RETRY_USEC (2 * USEC_PER_SEC)
+
+struct segment *
+segment_new(const struct seg_head *h, uint32_t file, int fd, int ro)
+{
+	struct segment *seg = mem_zalloc(sizeof *seg);
+	list_init(&seg->link);
+	list_init(&seg->live);
+	seg->head = *h;
+	seg->file = file;
+	seg->fd = fd;
+	seg->ro = ro;
+	seg->pos = SEG_HEADER;
+	return seg;
+}
+
+void
+segment_free(struct segment **sp)
+{
+	struct segment *seg = *sp;
+	if (seg == NULL)
+		return;
+	list_remove(&seg->link);
+	while (list_pop(&seg->live) != NULL)
+		;
+	if (seg->fd >= 0)
+		(void)spool_io->close(seg->fd);
+	if (seg->ro >= 0)
+		(void)spool_io->close(seg->ro);
+	mem_free(sp);
+}
+
+void
+segment_tell_gone(struct spool *s, struct segment *seg)
+{
+	if (!seg->gone && s->ops->segment_gone != NULL)
+		s->ops->segment_gone(s->owner, seg->head.generation);
+	seg->gone = true;
+}
+
+struct segment *
+segment_find(const struct spool *s, uint64_t generation)
+{
+	/* newest first: that is where deliveries read */
+	for (struct list *l = s->used.prev; l != &s->used; l = l->prev)
+		if (list_entry(l, struct segment, link)->head.generation == generation)
+			return list_entry(l, struct segment, link);
+	list_each(l, &s->retired)
+		if (list_entry(l, struct segment, link)->head.generation == generation)
+			return list_entry(l, struct segment, link);
+	if (s->turning != NULL && s->turning->head.generation == generation)
+		return s->turning;
+	return NULL;
+}
+
+/* A small file system gets small segments: the ring must have several, and leave room for files. */
+uint64_t
+segments_size(const struct spool *s)
+{
+	uint64_t size = s->set.segment_bytes, least = size < SMALLEST ? size : SMALLEST;
+	uint64_t room = s->free_bytes > s->set.min_free ? s->free_bytes - s->set.min_free : 0;
+	if (size > room / PIECES)
+		size = room / PIECES / SMALLEST * SMALLEST;
+	if (size < least)
+		size = least;
+	return size <= room ? size : 0;
+}
+
+static struct seg_head
+new_head(struct spool *s, uint64_t size)
+{
+	struct seg_head h = { .generation = s->next_generation++, .size = size, .nonce = (uint32_t)rand_u64() };
+	memcpy(h.spool, s->uuid, sizeof h.spool);
+	return h;
+}
+
+static void
+gauge(const struct spool *s)
+{
+	metric_set(M_spool_segments, s->nused + (s->turning != NULL));
+}
+
+static void
+make(struct spool *s)
+{
+	uint64_t size = segments_size(s);
+	if (s->making != NULL || clock_mono() < s->make_after)
+		return;
+	if (size == 0) {
+		s->disk_refuses = true;
+		return;
+	}
+	struct job *j = job_new(JOB_CREATE);
+	j->seg_head = new_head(s, size);
+	j->seg_file = s->next_file++;
+	s->making = j;
+	filer_give(&s->filer, j);
+}
+
+static void
+made(struct spool *s, struct job *j)
+{
+	s->making = NULL;
+	s->disk_refuses = j->rc != RC_OK;
+	if (j->rc == RC_OK) {
+		struct segment *seg = segment_new(&j->seg_head, j->seg_file, j->seg_fd, j->seg_ro);
+		list_append(&s->ready, &seg->link);
+		s->nready++;
+	} else {
+		s->make_after = clock_mono() + RETRY_USEC;
+		metric_add(M_spool_errors, 1);
+		log_warn(NULL, "spool: cannot make a journal segment: %s", strerrordesc_np(j->error));
+	}
+	admit_look(s);
+}
+
+static void
+turn_run(struct spool *s)
+{
+	struct segment *seg = s->turning;
+	struct job *j = job_new(s->turning_retire ? JOB_RETIRE : JOB_PREPARE);
+	j->seg = seg;
+	j->seg_fd = seg->fd;
+	j->seg_file = seg->file;
+	j->seg_head = new_head(s, seg->head.size);
+	s->turning_runs = true;
+	filer_give(&s->filer, j);
+}
+
+static unsigned
+count(const struct spool *s)
+{
+	unsigned n = s->nused + s->nready + (s->making != NULL) + (s->turning != NULL && !s->turning_retire);
+	list_each(l, &s->used)
+		n -= list_entry(l, struct segment, link)->bad;
+	return n;
+}
+
+static void
+turn(struct spool *s, struct segment *seg)
+{
+	list_remove(&seg->link);
+	s->nused--;
+	s->turning_retire = seg->bad || seg->readers > 0 || seg->head.size - SEG_HEADER < commit_record_max(s) ||
+	    (count(s) >= s->set.segments_max && s->nready >= READY_WANTED);
+	s->turning = seg;
+	if (seg->readers == 0)
+		segment_tell_gone(s, seg);
+	turn_run(s);
+}
+
+static void
+retired(struct spool *s, struct segment *seg)
+{
+	if (seg->readers > 0) {
+		list_append(&s->retired, &seg->link); /* spool_unpin frees it */
+		return;
+	}
+	segment_tell_gone(s, seg);
+	segment_free(&seg);
+}
+
+static void
+turned(struct spool *s, struct job *j)
+{
+	struct segment *seg = j->seg;
+	s->turning_runs = false;
+	if (j->rc != RC_OK) {
+		/* stays where it is: none younger may be reused before it */
+		s->turning_retire = true;
+		s->turn_after = clock_mono() + RETRY_USEC;
+		metric_add(M_spool_errors, 1);
+		log_warn(NULL, "spool: cannot reuse a journal segment: %s", strerrordesc_np(j->error));
+		return;
+	}
+	s->turning = NULL;
+	if (j->kind == JOB_RETIRE) {
+		retired(s, seg);
+		admit_look(s);
+		return;
+	}
+	seg->head = j->seg_head;
+	seg->pos = SEG_HEADER;
+	seg->seen_empty = seg->gone = false;
+	list_append(&s->ready, &seg->link);
+	s->nready++;
+}
+
+void
+segments_job_done(struct spool *s, struct job *j)
+{
+	switch (j->kind) {
+	case JOB_ACCEPT:
+		files_accept_done(s, j);
+		break;
+	case JOB_SPILL:
+		spill_done(s, j);
+		break;
+	case JOB_UNLINK:
+		break;
+	case JOB_CREATE:
+		made(s, j);
+		break;
+	case JOB_PREPARE:
+	case JOB_RETIRE:
+		turned(s, j);
+		break;
+	}
+	job_free(&j);
+	gauge(s);
+}
+
+bool
+segments_coming(const struct spool *s)
+{
+	return s->making != NULL || s->turning_runs || s->spill != NULL || (!s->disk_refuses && count(s) < s->set.segments_max);
+}
+
+/* Nothing in it matters any more, and that is durable. */
+static bool
+is_spent(struct spool *s, struct segment *seg)
+{
+	if (!list_empty(&seg->live)) {
+		seg->seen_empty = false;
+		return false;
+	}
+	if (!seg->seen_empty) {
+		seg->seen_empty = true;
+		seg->empty_at = s->removals_put;
+	}
+	/* a finished message that has a file is in nobody's list, but until its DONE is durable its last
+	 * state, which may be here, is needed */
+	return s->removals_landed >= seg->empty_at && s->doomed == 0 && (s->spill == NULL || s->spill->seg != seg);
+}
+
+void
+segments_tend(struct spool *s)
+{
+	uint64_t now = clock_mono();
+	if (s->turning != NULL && !s->turning_runs && now >= s->turn_after)
+		turn_run(s);
+	struct segment *oldest = list_empty(&s->used) ? NULL : list_entry(s->used.next, struct segment, link);
+	if (oldest == s->current)
+		oldest = NULL;
+	if (oldest != NULL && s->turning == NULL && is_spent(s, oldest)) {
+		turn(s, oldest);
+		oldest = NULL;
+	}
+	unsigned coming = (s->making != NULL) + (s->turning_runs && !s->turning_retire);
+	if (s->nready + coming >= READY_WANTED && count(s) >= s->set.segments_min)
+		return;
+	if (count(s) < s->set.segments_max)
+		make(s);
+	/* when the disk has no room for a segment it may still have room for some files */
+	if (oldest != NULL && s->spill == NULL && now >= s->spill_after && s->nready + coming < READY_WANTED &&
+	    (count(s) >= s->set.segments_max || s->disk_refuses))
+		(void)spill_start(s, oldest);
+}
