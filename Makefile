@@ -36,7 +36,7 @@ TOOLS   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools
 CRASH   := $(patsubst tests/crash/%.c,$(B)/crash/%,$(sort $(wildcard tests/crash/*.c)))
 
 .DEFAULT_GOAL := all
-.PHONY: demo test lint fuzz attack faults soak peers bench compat all program tools unit-bin crash-bin fuzz-bin help clean
+.PHONY: install demo test lint fuzz attack faults soak peers bench compat all program tools unit-bin crash-bin fuzz-bin help clean
 
 all: deps ## the program: build/dogana
 	@$(MAKE) --no-print-directory program
@@ -125,6 +125,23 @@ faults: ## kill each role at random under load, fail every system call of the sp
 soak: ## mixed load for T seconds; nothing lost, memory and descriptors level
 	@$(MAKE) --no-print-directory -s $(PAR) program tools
 	@/usr/bin/python3 tests/attack/soak.py $(or $(T),600)
+
+PREFIX ?= /usr
+SBIN   := $(DESTDIR)$(PREFIX)/sbin
+MAN    := $(DESTDIR)$(PREFIX)/share/man
+COMPAT_NAMES := mailq postqueue postsuper postcat postconf postmap postalias qshape newaliases sendmail
+
+install: program ## program, man pages, /etc/dogana, systemd unit; DESTDIR=, COMPAT=1 adds mailq, postqueue, ...
+	install -d $(SBIN) $(MAN)/man5 $(MAN)/man8 $(DESTDIR)/etc/dogana $(DESTDIR)/usr/lib/systemd/system $(DESTDIR)/usr/lib/sysusers.d
+	install -m 755 $(B)/dogana $(SBIN)/dogana
+	$(B)/dogana help --man >$(MAN)/man8/dogana.8
+	$(B)/dogana conf --man >$(MAN)/man5/dogana.cf.5
+	for f in conf.d/*.cf; do test -e $(DESTDIR)/etc/dogana/$${f#conf.d/} || install -m 644 $$f $(DESTDIR)/etc/dogana/; done
+	install -m 644 gateway/admin/dogana.service $(DESTDIR)/usr/lib/systemd/system/
+	install -m 644 gateway/admin/dogana.sysusers $(DESTDIR)/usr/lib/sysusers.d/dogana.conf
+	$(if $(COMPAT),for n in $(COMPAT_NAMES); do ln -sf dogana $(SBIN)/$$n; done)
+	@test -n "$(DESTDIR)" || systemd-sysusers dogana.conf 2>/dev/null || \
+	    for u in edge queue relay; do getent passwd dogana-$$u >/dev/null || useradd -r -d /nonexistent -s /usr/sbin/nologin dogana-$$u; done
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile

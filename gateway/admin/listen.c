@@ -100,7 +100,8 @@ add_service(struct listen_set *set, struct listen_set *old, const struct conf *c
 	struct span h = colon != SIZE_MAX ? span_head(name, colon) : SPAN_EMPTY;
 	if (h.n > 1 && h.p[0] == '[' && h.p[h.n - 1] == ']')
 		h = span_head(span_from(h, 1), h.n - 2);
-	snprintf(host, sizeof host, "%.*s", (int)h.n, (const char *)h.p);
+	if (h.n > 0)
+		snprintf(host, sizeof host, "%.*s", (int)h.n, (const char *)h.p);
 	snprintf(port, sizeof port, "%s", colon != SIZE_MAX ? sv->name + colon + 1 : sv->name);
 	if (host[0] != '\0')
 		return add_host(set, old, conf, row, host, port, e);
