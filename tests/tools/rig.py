@@ -55,7 +55,9 @@ def free_ports(n):
 def workdir(name):
     """An empty directory below build/tmp, for this process."""
     (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
-    return pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=BUILD / 'tmp'))
+    path = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=BUILD / 'tmp'))
+    path.chmod(0o755)
+    return path
 
 
 def wait_for(what, test, seconds=None, pause=0.02):
@@ -191,6 +193,10 @@ TROUBLE = re.compile(r'panic:|AddressSanitizer|LeakSanitizer|UndefinedBehaviorSa
                      r'warning: process \S+ pid|SUMMARY: |Assertion|\bBUG\b')
 
 
+# As root each role has a user of its own; numbers, because a test machine has no such names.
+ROLE_USERS = 'edge_user = 61001\nqueue_user = 61002\nrelay_user = 61003\n'
+
+
 class Gateway:
     """One running gateway with a configuration, a queue and a log of its own."""
 
@@ -204,7 +210,7 @@ class Gateway:
         self.stderr = self.dir / 'stderr'
         self.proc = None
         self.expect_deaths = False
-        (self.etc / 'main.cf').write_text(main)
+        (self.etc / 'main.cf').write_text(main + ROLE_USERS)
         (self.etc / 'master.cf').write_text(master)
         for name, text in (files or {}).items():
             self.write(name, text)
