@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Every message between roles: what was written comes back, and nothing shorter or longer is taken. */
+#include "unit.h"
+
+#include "base/metric.h"
+#include "ipc/msgs.h"
+#include "msg/envelope.h"
+
+typedef enum rc read_fn(struct span in);
+
+static enum rc
+read_submit(struct span in)
+{
+	struct msg_submit m;
+	return msg_submit_get(in, &m);
+}
+
+static enum rc
+read_submitted(struct span in)
+{
+	struct msg_submitted m;
+	return msg_submitted_get(in, &m);
+}
+
+static enum rc
+read_draft(struct span in)
+{
+	struct msg_draft m;
+	return msg_draft_get(in, &m);
+}
+
+static enum rc
+read_admission(struct span in)
+{
+	struct msg_admission m;
+	return msg_admission_get(in, &m);
+}
+
+static enum rc
+read_job(struct span in)
+{
+	struct msg_job m;
+	return msg_job_get(in, &m);
+}
+
+static enum rc
+read_job_done(struct span in)
+{
+	struct msg_job_done m;
+	return msg_job_done_get(in, &m);
+}
+
+static enum rc
+read_status(struct span in)
+{
+	struct msg_status m;
+	return msg_status_get(in, &m);
+}
+
+static enum rc
+read_envelope(struct span in)
+{
+	struct arena a;
+	struct envelope env;
+	arena_init(&a, 100000);
+	enum rc rc = envelope_get(in, &a, &env);
+	arena_fini(&a);
+	return rc;
+}
+
+static void
+only_whole(struct buf *b, read_fn *read)
+{
+	struct span all = buf_span(b);
+	assert_int_equal(read(all), RC_OK);
+	for (size_t n = 0; n < all.n; n++) {
+		void *copy = malloc(n > 0 ? n : 1); /* its own block, so that a read behind the end is seen */
+		if (n > 0)
+			memcpy(copy, all.p, n);
+		assert_int_equal(read(span_of(copy, n)), RC_PERM);
+		free(copy);
+	}
+	buf_putc(b, 0);
+	assert_int_equal(read(buf_span(b)), RC_PERM);
+	buf_fini(b);
+}
+
+static void
+submit(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 1000);
+	struct msg_submit m = { .content_len = 5, .content_crc = 7, .qid = SPAN("Q1"), .envelope = SPAN("env"), .content = SPAN("hello") }, out;
+	msg_submit_put(&b, &m);
+	assert_int_equal(msg_submit_get(buf_span(&b), &out), RC_OK);
+	assert_int_equal(out.content_crc, 7);
+	assert_span(out.content, "hello");
+	assert_span(out.qid, "Q1");
+	only_whole(&b, read_submit);
+	m.content_len = 6; /* says more than there is */
+	msg_submit_put(&b, &m);
+	assert_int_equal(msg_submit_get(buf_span(&b), &out), RC_PERM);
+	buf_fini(&b);
+	struct msg_submit large = { .draft = 3, .content_len = 1 << 30, .content_crc = 7, .qid = SPAN("Q1"), .envelope = SPAN("env") };
+	msg_submit_put(&b, &large);
+	only_whole(&b, read_submit);
+	msg_submitted_put(&b, &(struct msg_submitted){ SUBMIT_FULL, SPAN("no room") });
+	only_whole(&b, read_submitted);
+	msg_submitted_put(&b, &(struct msg_submitted){ (enum submit_outcome)9, SPAN("") });
+	assert_int_equal(read_submitted(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_draft_put(&b, &(struct msg_draft){ SUBMIT_OK, 12 });
+	only_whole(&b, read_draft);
+	msg_admission_put(&b, &(struct msg_admission){ true, 1234 });
+	only_whole(&b, read_admission);
+}
+
+static void
+job(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 10000);
+	struct msg_job m = { .job = 1, .segment = 2, .offset = 3, .length = 4, .arrival = 5, .active = 6, .transport = SPAN("smtp"),
+		.nexthop = SPAN("[hub]:25"), .qid = SPAN("Q"), .sender = SPAN("a@b"), .envid = SPAN("id"), .flags = MSGF_HAS_DOTS, .nrcpt = 2 }, out;
+	msg_job_put(&b, &m);
+	msg_job_rcpt_put(&b, &(struct job_rcpt){ 0, NOTIFY_NEVER, SPAN("r@x"), SPAN(""), SPAN("rfc822;r@x") });
+	msg_job_rcpt_put(&b, &(struct job_rcpt){ 7, 0, SPAN("s@x"), SPAN("o@x"), SPAN("") });
+	assert_int_equal(msg_job_get(buf_span(&b), &out), RC_OK);
+	struct job_rcpt r;
+	assert_int_equal(msg_job_rcpt_get(&out.rcpts, &r), RC_OK);
+	assert_span(r.orcpt, "rfc822;r@x");
+	assert_int_equal(msg_job_rcpt_get(&out.rcpts, &r), RC_OK);
+	assert_int_equal(r.index, 7);
+	assert_span(r.orig, "o@x");
+	assert_span(out.nexthop, "[hub]:25");
+	only_whole(&b, read_job);
+	struct msg_job_done d = { .job = 1, .last = true, .health = JOB_HUB_DOWN, .reason = SPAN("refused"), .nresult = 1 };
+	msg_job_done_put(&b, &d);
+	msg_result_put(&b, &(struct rcpt_result){ 7, RCPT_BOUNCED, true, SPAN("5.1.1"), SPAN("no"), SPAN("mx"), SPAN("550 no") });
+	only_whole(&b, read_job_done);
+}
+
+static void
+status(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 10000);
+	metric_set(M_queue_messages, -3);
+	msg_status_put(&b, SPAN("\"x\":1"));
+	struct msg_status out;
+	assert_int_equal(msg_status_get(buf_span(&b), &out), RC_OK);
+	assert_int_equal(out.n, M_COUNT);
+	for (int i = 0; i < M_COUNT; i++)
+		assert_int_equal((int64_t)cur_u64(&out.values), metric_values[i]);
+	metric_set(M_queue_messages, 0);
+	only_whole(&b, read_status);
+}
+
+static void
+envelopes(void **state)
+{
+	(void)state;
+	struct env_rcpt r[2] = { { SPAN("a@x"), SPAN(""), SPAN("rfc822;a@x"), NOTIFY_DELAY }, { SPAN("b@x"), SPAN("c@x"), SPAN(""), 0 } };
+	struct envelope env = { .arrival = 99, .flags = MSGF_8BITMIME, .sender = SPAN("s@y"), .envid = SPAN("e"), .client = SPAN("h[1]"), .nrcpt = 2, .rcpt = r }, out;
+	struct buf b;
+	buf_init(&b, 10000);
+	envelope_put(&b, &env);
+	struct arena a;
+	arena_init(&a, 10000);
+	assert_int_equal(envelope_get(buf_span(&b), &a, &out), RC_OK);
+	assert_int_equal(out.nrcpt, 2);
+	assert_span(out.rcpt[1].orig, "c@x");
+	assert_int_equal(out.rcpt[0].notify, NOTIFY_DELAY);
+	arena_fini(&a);
+	only_whole(&b, read_envelope);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(submit), cmocka_unit_test(job), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
