@@ -148,7 +148,8 @@ rows_read(struct rows *t, const struct built_job *job, struct span text)
 	}
 	source_fini(&src);
 
-	qsort(t->rows, t->count, sizeof *t->rows, by_key);
+	if (t->count > 0)
+		qsort(t->rows, t->count, sizeof *t->rows, by_key);
 	size_t keep = 0;
 	for (size_t i = 0; i < t->count; i++) {
 		if (keep > 0 && span_eq(t->rows[keep - 1].key, t->rows[i].key))

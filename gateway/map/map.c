@@ -2,7 +2,7 @@
 #include "map/table.h"
 
 #include "base/mem.h"
-#include "base/similar.h"
+#include "conf/param.h"
 
 #include <stdarg.h>
 
@@ -51,11 +51,14 @@ static enum rc
 type_unknown(struct span name, struct err *e)
 {
 	const char *best = NULL;
-	unsigned distance = 0;
+	unsigned near = 1 + (unsigned)name.n / 5;
 	char shown[40];
 	struct buf b;
 	for (size_t i = 0; i < NELEMS(types); i++)
-		similar_try(name, types[i].name, &best, &distance);
+		if (edit_distance(name, span_str(types[i].name), near) <= near) {
+			best = types[i].name;
+			near = edit_distance(name, span_str(best), near);
+		}
 	buf_init(&b, sizeof shown);
 	buf_put_safe(&b, name, sizeof shown - 1, false);
 	snprintf(shown, sizeof shown, "%s", buf_cstr(&b));

@@ -177,8 +177,8 @@ cidr_find(const struct map *m, struct span key, struct buf *scratch, struct span
 		const struct cidr_rule *r = &t->rules[i++];
 		if (r->kind == RULE_ENDIF)
 			continue;
-		/* "!" of the other family matches too: the address is not in that network */
-		bool hit = ipaddr_in(&a, &r->net.net, r->net.bits) != r->negated;
+		/* an address of the other family matches no pattern, not even a negated one */
+		bool hit = a.family == r->net.net.family && ipaddr_in(&a, &r->net.net, r->net.bits) != r->negated;
 		if (r->kind == RULE_IF && !hit) {
 			i = r->skip_to;
 		} else if (r->kind == RULE_MATCH && hit) {

@@ -12,7 +12,7 @@ is_white(unsigned char c)
 void
 source_init(struct source *s, struct span text, enum source_form form)
 {
-	*s = (struct source){ .lines = { text, 0 }, .form = form };
+	*s = (struct source){ .lines = { .rest = text }, .form = form };
 	buf_init(&s->line, LINE_MAX_BYTES);
 }
 
