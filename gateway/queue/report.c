@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "queue/report.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "msg/dsn.h"
+#include "queue/edge.h"
+#include "queue/record.h"
+
+#include <unistd.h>
+
+enum { REPORT_BYTES_MAX = 256 * 1024 * 1024, HEADER_READ = 256 * 1024, REPORT_RCPTS_MAX = 1000 };
+
+bool
+report_wanted(uint8_t notify, uint8_t kind)
+{
+	if (kind == NOTIFY_SUCCESS)
+		return (notify & NOTIFY_SUCCESS) != 0;
+	return notify == 0 || (notify & kind) != 0; /* not given: FAILURE and DELAY at our discretion */
+}
+
+bool
+report_is_double_bounce(const struct queue *q, struct span sender)
+{
+	struct span name = span_str(q->set.double_bounce_sender);
+	size_t at = span_rchr(sender, '@');
+	if (name.n == 0 || !span_caseeq(span_head(sender, at), name))
+		return false;
+	return at == SIZE_MAX || span_caseeq_str(span_from(sender, at + 1), q->set.myorigin) ||
+	    span_caseeq_str(span_from(sender, at + 1), q->set.myhostname);
+}
+
+/* What one report is about, and to whom it goes. */
+struct plan {
+	enum dsn_kind kind;
+	enum record_notice notice;
+	struct span sender, to;          /* of the report */
+	bool postmaster, headers_only;
+	struct dsn_rcpt *rcpts;
+	size_t n;
+	uint32_t next;                   /* recipient to look at first; nrcpt when all are told about */
+};
+
+static bool
+about_rcpt(const struct attempt *a, uint32_t i, enum dsn_kind kind, bool to_postmaster)
+{
+	uint8_t s = message_status(a->m)[i], notify = a->env.rcpt[i].notify;
+	switch (kind) {
+	case DSN_FAILED: return s == RS_FAILED && (to_postmaster || report_wanted(notify, NOTIFY_FAILURE));
+	case DSN_DELAYED: return s == RS_OPEN && a->m->why[i] != NULL && (to_postmaster || report_wanted(notify, NOTIFY_DELAY));
+	case DSN_SUCCEEDED: return s == RS_RELAYED;
+	}
+	return false;
+}
+
+/* The next of them, as many as go into one report. */
+static void
+collect(const struct attempt *a, struct plan *p)
+{
+	static const char *const actions[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_SUCCEEDED] = "relayed" };
+	uint32_t room = a->m->nrcpt < REPORT_RCPTS_MAX ? a->m->nrcpt : REPORT_RCPTS_MAX;
+	p->rcpts = mem_calloc(room, sizeof *p->rcpts);
+	p->n = 0;
+	for (; p->next < a->m->nrcpt && p->n < room; p->next++) {
+		uint32_t i = p->next;
+		if (!about_rcpt(a, i, p->kind, p->postmaster))
+			continue;
+		const struct env_rcpt *r = &a->env.rcpt[i];
+		const struct reason *why = a->m->why[i];
+		p->rcpts[p->n++] = (struct dsn_rcpt){
+			.addr = r->addr, .orcpt = r->orcpt, .action = actions[p->kind],
+			.status = why != NULL ? reason_dsn(why) : SPAN("5.0.0"),
+			.text = why != NULL ? reason_text(why) : SPAN("unknown"),
+			.mta = why != NULL ? reason_mta(why) : SPAN_EMPTY,
+			.diag = why != NULL ? reason_diag(why) : SPAN_EMPTY,
+		};
+	}
+}
+
+/* The value of the first Message-ID header, for References. */
+static struct span
+find_message_id(struct span content)
+{
+	struct span rest = content;
+	while (rest.n > 0) {
+		size_t end = span_find(rest, SPAN("\r\n"));
+		struct span line = span_head(rest, end == SIZE_MAX ? rest.n : end);
+		if (line.n == 0)
+			break;
+		if (span_casestarts(line, SPAN("message-id:")))
+			return span_trim(span_from(line, 11));
+		rest = end == SIZE_MAX ? SPAN_EMPTY : span_from(rest, end + 2);
+	}
+	return SPAN_EMPTY;
+}
+
+static bool
+any_utf8(const struct attempt *a, const struct plan *p)
+{
+	if (a->env.flags & (MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS))
+		return (a->env.flags & MSGF_SMTPUTF8) != 0;
+	return !span_is_ascii(p->to);
+}
+
+/* Reads what is returned of the original. RC_TEMP: cannot be read now. */
+static enum rc
+read_original(const struct attempt *a, struct plan *p, struct buf *out)
+{
+	const struct queue *q = a->q;
+	uint64_t length = a->m->spool.length;
+	if ((a->env.flags & MSGF_RET_HDRS) != 0 || p->postmaster || p->kind != DSN_FAILED || length > q->set.bounce_size_limit)
+		p->headers_only = true;
+	uint64_t want = p->headers_only && length > HEADER_READ ? HEADER_READ : length;
+	struct err e;
+	enum rc rc = spool_read(q->spool, &a->m->spool, 0, (size_t)want, out, &e);
+	if (rc != RC_OK)
+		log_warn(NULL, "content cannot be read for a report: %s", e.why);
+	return rc;
+}
+
+static void
+send_one(struct attempt *a, struct plan *p)
+{
+	struct queue *q = a->q;
+	struct buf original, text;
+	buf_init(&original, REPORT_BYTES_MAX);
+	buf_init(&text, REPORT_BYTES_MAX);
+	collect(a, p);
+	if (p->n == 0)
+		goto out;
+	if (read_original(a, p, &original) != RC_OK) {
+		a->reports_failed = true;
+		goto out;
+	}
+	struct spool_id id = spool_id_next((uint32_t)getpid());
+	char id_text[SPOOL_ID_TEXT], about_text[SPOOL_ID_TEXT];
+	uint64_t lifetime = a->env.sender.n > 0 ? q->set.lifetime : q->set.bounce_lifetime;
+	bool utf8 = any_utf8(a, p);
+	struct dsn_report r = {
+		.kind = p->kind, .postmaster = p->postmaster,
+		.myhostname = q->set.myhostname, .myorigin = q->set.myorigin, .mail_name = q->set.mail_name,
+		.qid = span_of(id_text, spool_id_text(&id, id_text)), .now = clock_wall(), .to = p->to,
+		.about_qid = span_of(about_text, spool_id_text(&a->m->spool.id, about_text)),
+		.sender = a->env.sender, .envid = a->env.envid,
+		.message_id = q->set.threaded_bounces ? find_message_id(buf_span(&original)) : SPAN_EMPTY,
+		.arrival = a->m->arrival, .retry_until = a->m->arrival + lifetime,
+		.rcpts = p->rcpts, .nrcpt = p->n, .content = buf_span(&original), .headers_only = p->headers_only, .is_utf8 = utf8,
+	};
+	dsn_write(&text, &r);
+	bool is_8bit = dsn_is_8bit(buf_span(&text));
+	struct env_rcpt to = { .addr = p->to, .notify = NOTIFY_NEVER };
+	struct envelope env = {
+		.arrival = r.now, .sender = p->sender, .client = SPAN("local"), .nrcpt = 1, .rcpt = &to,
+		.flags = MSGF_INTERNAL | (is_8bit ? MSGF_8BITMIME | MSGF_HAS_8BIT : 0) | (utf8 ? MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS : 0) | MSGF_HAS_DOTS,
+	};
+	metric_add(M_queue_bounces, p->kind == DSN_FAILED ? 1 : 0);
+	accept_report(q, a, (uint8_t)p->notice, &id, &env, buf_span(&text));
+out:
+	mem_free(&p->rcpts);
+	buf_fini(&original);
+	buf_fini(&text);
+}
+
+static void
+send_report(struct attempt *a, struct plan *p)
+{
+	while (p->next < a->m->nrcpt)
+		send_one(a, p);
+}
+
+/* "postmaster" and "double-bounce" are names at our own domain. */
+static struct span
+qualified(struct attempt *a, const char *name)
+{
+	if (strchr(name, '@') != NULL)
+		return span_str(name);
+	size_t n = strlen(name) + 1 + strlen(a->q->set.myorigin);
+	char *text = arena_alloc(&a->arena, n + 1);
+	BUG_ON(text == NULL);
+	snprintf(text, n + 1, "%s@%s", name, a->q->set.myorigin);
+	return span_of(text, n);
+}
+
+static void
+tell_sender(struct attempt *a, enum dsn_kind kind, enum record_notice notice)
+{
+	struct plan p = { .kind = kind, .notice = notice, .to = a->env.sender };
+	send_report(a, &p);
+}
+
+static void
+tell_postmaster(struct attempt *a, enum dsn_kind kind, const char *who)
+{
+	struct plan p = {
+		.kind = kind, .notice = NOTICE_POSTMASTER, .postmaster = true,
+		.sender = qualified(a, a->q->set.double_bounce_sender), .to = qualified(a, who),
+	};
+	send_report(a, &p);
+}
+
+static bool
+any_status(const struct attempt *a, enum rcpt_state s)
+{
+	for (uint32_t i = 0; i < a->m->nrcpt; i++)
+		if (message_status(a->m)[i] == s)
+			return true;
+	return false;
+}
+
+static void
+report_failure(struct attempt *a)
+{
+	const struct queue_settings *set = &a->q->set;
+	if (a->env.sender.n > 0) {
+		tell_sender(a, DSN_FAILED, NOTICE_FAILED);
+		if (set->notices & NOTICE_BOUNCE)
+			tell_postmaster(a, DSN_FAILED, set->bounce_recipient);
+	} else if (set->notices & (NOTICE_BOUNCE | NOTICE_2BOUNCE)) {
+		tell_postmaster(a, DSN_FAILED, set->bounce2_recipient);
+	}
+}
+
+static bool
+delay_is_due(const struct attempt *a)
+{
+	const struct message *m = a->m;
+	uint64_t now = clock_wall();
+	if (a->q->set.delay_warning == 0 || m->open == 0 || (m->flags & MF_DELAY_WARNED) || now < m->arrival)
+		return false;
+	return now - m->arrival >= a->q->set.delay_warning;
+}
+
+void
+report_start(struct attempt *a)
+{
+	struct queue *q = a->q;
+	bool failed = any_status(a, RS_FAILED), relayed = any_status(a, RS_RELAYED), late = delay_is_due(a);
+	if (!failed && !relayed && !late)
+		return;
+	if (report_is_double_bounce(q, a->env.sender)) {
+		if (failed)
+			record_warning(a->m, "undeliverable postmaster notification discarded");
+		return;
+	}
+	if (failed)
+		report_failure(a);
+	if (relayed && a->env.sender.n > 0)
+		tell_sender(a, DSN_SUCCEEDED, NOTICE_SUCCEEDED);
+	if (late) {
+		a->m->flags |= MF_DELAY_WARNED;
+		a->warned = a->changed = true;
+		if (a->env.sender.n > 0)
+			tell_sender(a, DSN_DELAYED, NOTICE_DELAYED);
+		if (q->set.notices & NOTICE_DELAY)
+			tell_postmaster(a, DSN_DELAYED, q->set.delay_recipient);
+	}
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "queue/route.h"
+
+#include "base/mem.h"
+#include "policy/classes.h"
+#include "queue/reason.h"
+
+enum { CACHE_SLOTS = 2048, TEXT_MAX = 8192 };
+
+struct remembered {
+	uint64_t hash;           /* 0: nothing */
+	struct route route;      /* spans point into bytes */
+	size_t key_len;
+	unsigned char *bytes;    /* key, transport, nexthop, dsn, text */
+};
+
+struct router {
+	struct conf *conf;
+	struct address_book *book;
+	struct map_list *relocated, *sender_transport, *sender_relayhost;
+	struct span relayhost, double_bounce, myorigin;
+	struct span null_transport_key, null_relayhost_key;
+	bool by_sender;
+	struct resolved res;
+	struct buf scratch, scratch2, text;
+	struct remembered cache[CACHE_SLOTS];
+};
+
+static struct span
+param(const struct conf *c, const char *name)
+{
+	const char *v = conf_value(c, NULL, name);
+	return span_str(v != NULL ? v : "");
+}
+
+enum rc
+router_open(struct conf *c, struct router **out, struct err *e)
+{
+	struct router *r = mem_zalloc(sizeof *r);
+	r->conf = conf_ref(c);
+	buf_init(&r->scratch, TEXT_MAX);
+	buf_init(&r->scratch2, TEXT_MAX);
+	buf_init(&r->text, TEXT_MAX);
+	*out = r;
+	enum rc rc = address_book_open(c, NULL, &r->book, e);
+	if (rc == RC_OK)
+		rc = maps_open_param(c, NULL, "relocated_maps", &r->relocated, e);
+	if (rc == RC_OK)
+		rc = maps_open_param(c, NULL, "sender_dependent_default_transport_maps", &r->sender_transport, e);
+	if (rc == RC_OK)
+		rc = maps_open_param(c, NULL, "sender_dependent_relayhost_maps", &r->sender_relayhost, e);
+	r->relayhost = param(c, "relayhost");
+	r->double_bounce = param(c, "double_bounce_sender");
+	r->myorigin = param(c, "myorigin");
+	r->null_transport_key = param(c, "empty_address_default_transport_maps_lookup_key");
+	r->null_relayhost_key = param(c, "empty_address_relayhost_maps_lookup_key");
+	r->by_sender = !map_list_empty(r->sender_transport) || !map_list_empty(r->sender_relayhost);
+	if (rc != RC_OK)
+		router_free(out);
+	return rc;
+}
+
+void
+router_free(struct router **rp)
+{
+	struct router *r = *rp;
+	*rp = NULL;
+	if (r == NULL)
+		return;
+	for (size_t i = 0; i < CACHE_SLOTS; i++)
+		mem_free(&r->cache[i].bytes);
+	address_book_free(&r->book);
+	map_list_free(&r->relocated);
+	map_list_free(&r->sender_transport);
+	map_list_free(&r->sender_relayhost);
+	buf_fini(&r->scratch);
+	buf_fini(&r->scratch2);
+	buf_fini(&r->text);
+	conf_unref(&r->conf);
+	mem_free(&r);
+}
+
+static void
+fail(struct route *out, enum route_kind kind, const char *dsn, struct span text)
+{
+	*out = (struct route){ .kind = kind, .dsn = span_str(dsn), .text = text };
+}
+
+static void
+resolver_failure(struct route *out)
+{
+	fail(out, ROUTE_WAIT, "4.3.0", SPAN("address resolver failure"));
+}
+
+/* A sender-dependent table: RC_OK with a value; RC_NONE also for DUNNO. */
+static enum rc
+find_by_sender(struct router *r, const struct map_list *l, struct span null_key, struct span sender, struct span *value_out)
+{
+	enum rc rc;
+	if (map_list_empty(l))
+		return RC_NONE;
+	if (sender.n == 0) {
+		rc = map_find(l, null_key, 0, &r->scratch2, value_out, NULL);
+	} else {
+		struct map_addr a = address_split(r->book, sender);
+		rc = map_find_address(l, MAPKEY_MAIL, &a, false, address_is_own_domain(r->book, a.domain), &r->scratch2, value_out, NULL);
+	}
+	return rc == RC_OK && span_caseeq_str(*value_out, "DUNNO") ? RC_NONE : rc;
+}
+
+static void
+split_transport(struct span value, struct span *transport_out, struct span *nexthop_out)
+{
+	size_t colon = span_chr(value, ':');
+	*transport_out = span_trim(colon == SIZE_MAX ? value : span_head(value, colon));
+	*nexthop_out = colon == SIZE_MAX ? SPAN_EMPTY : span_trim(span_from(value, colon + 1));
+}
+
+static bool
+uses_relayhost(enum address_class class)
+{
+	return class == CLASS_RELAY || class == CLASS_DEFAULT;
+}
+
+/* Steps 3 to 5 of facts 5.2 behind the classes. */
+static void
+route_resolved(struct router *r, struct span sender, struct route *out)
+{
+	struct resolved *a = &r->res;
+	struct span transport = SPAN_EMPTY, nexthop = SPAN_EMPTY, value;
+	enum rc rc = RC_NONE;
+	if (a->class != CLASS_VIRTUAL_ALIAS)
+		rc = address_transport(r->book, a, &r->scratch, &transport, &nexthop, NULL);
+	if (rc != RC_OK && rc != RC_NONE) {
+		resolver_failure(out);
+		return;
+	}
+	out->kind = ROUTE_DELIVER;
+	if (transport.n > 0) { /* a row that names a transport decides alone */
+		bool tells_why = span_eq_str(transport, "error") || span_eq_str(transport, "retry");
+		out->transport = transport;
+		out->nexthop = nexthop.n > 0 ? nexthop : tells_why ? SPAN("Address is undeliverable") : a->domain;
+		return;
+	}
+	struct span class_nexthop;
+	address_class_transport(r->book, a->class, &transport, &class_nexthop);
+	if (a->class == CLASS_DEFAULT) {
+		rc = find_by_sender(r, r->sender_transport, r->null_transport_key, sender, &value);
+		if (rc == RC_OK) {
+			split_transport(value, &transport, &class_nexthop);
+			buf_reset(&r->text); /* the next lookup uses scratch2 again */
+			buf_put(&r->text, transport);
+			buf_put(&r->text, class_nexthop);
+			transport = span_head(buf_span(&r->text), transport.n);
+			class_nexthop = span_from(buf_span(&r->text), transport.n);
+		} else if (rc != RC_NONE) {
+			resolver_failure(out);
+			return;
+		}
+	}
+	out->transport = transport;
+	out->nexthop = nexthop.n > 0 ? nexthop : class_nexthop;
+	if (out->nexthop.n > 0)
+		return;
+	if (uses_relayhost(a->class)) {
+		rc = find_by_sender(r, r->sender_relayhost, r->null_relayhost_key, sender, &value);
+		if (rc != RC_OK && rc != RC_NONE) {
+			resolver_failure(out);
+			return;
+		}
+		out->nexthop = rc == RC_OK ? value : r->relayhost;
+	}
+	if (out->nexthop.n == 0)
+		out->nexthop = a->domain;
+}
+
+static bool
+is_double_bounce(const struct router *r, const struct resolved *a)
+{
+	return r->double_bounce.n > 0 && span_caseeq(a->local, r->double_bounce) &&
+	    (a->class == CLASS_LOCAL || span_caseeq(a->domain, r->myorigin));
+}
+
+static void
+route_fresh(struct router *r, struct span sender, struct span rcpt, struct route *out)
+{
+	*out = (struct route){ 0 };
+	if (address_resolve(r->book, rcpt, &r->res, NULL) != RC_OK) {
+		resolver_failure(out);
+		return;
+	}
+	if (r->res.is_bad) {
+		fail(out, ROUTE_FAIL, "5.1.3", SPAN("bad address syntax"));
+		return;
+	}
+	if (is_double_bounce(r, &r->res)) {
+		out->kind = ROUTE_DROP;
+		return;
+	}
+	if (!map_list_empty(r->relocated)) {
+		struct map_addr a = address_split(r->book, r->res.addr);
+		struct span value;
+		enum rc rc = map_find_address(r->relocated, MAPKEY_MAIL, &a, false, address_is_own_domain(r->book, a.domain), &r->scratch2, &value, NULL);
+		if (rc == RC_OK) {
+			buf_reset(&r->text);
+			buf_puts(&r->text, "User has moved to ");
+			buf_put(&r->text, value);
+			fail(out, ROUTE_FAIL, "5.1.6", buf_span(&r->text));
+			return;
+		}
+		if (rc != RC_NONE) {
+			resolver_failure(out);
+			return;
+		}
+	}
+	route_resolved(r, sender, out);
+}
+
+static unsigned char *
+put(unsigned char *to, struct span from, struct span *out)
+{
+	if (from.n > 0)
+		memcpy(to, from.p, from.n);
+	*out = span_of(to, from.n);
+	return to + from.n;
+}
+
+static void
+remember(struct remembered *slot, uint64_t hash, struct span key, const struct route *route)
+{
+	unsigned char *bytes = mem_alloc(key.n + route->transport.n + route->nexthop.n + route->dsn.n + route->text.n);
+	struct route copy = { .kind = route->kind };
+	struct span k;
+	unsigned char *to = put(bytes, key, &k);
+	to = put(to, route->transport, &copy.transport);
+	to = put(to, route->nexthop, &copy.nexthop);
+	to = put(to, route->dsn, &copy.dsn);
+	(void)put(to, route->text, &copy.text);
+	mem_free(&slot->bytes);
+	*slot = (struct remembered){ .hash = hash, .route = copy, .key_len = key.n, .bytes = bytes };
+}
+
+void
+router_lookup(struct router *r, struct span sender, struct span rcpt, struct route *out)
+{
+	struct span key = rcpt;
+	if (r->by_sender) {
+		buf_reset(&r->text);
+		buf_put(&r->text, rcpt);
+		buf_putc(&r->text, '\0');
+		buf_put(&r->text, sender);
+		key = buf_span(&r->text);
+	}
+	uint64_t hash = span_hash(key) | 1;
+	struct remembered *slot = &r->cache[(hash >> 8) % CACHE_SLOTS];
+	if (slot->hash == hash && span_eq(span_of(slot->bytes, slot->key_len), key)) {
+		*out = slot->route;
+		return;
+	}
+	unsigned char kept[2 * ADDRESS_MAX + 1]; /* r->text is used below */
+	bool keep = key.n <= sizeof kept;
+	if (keep && key.n > 0)
+		memcpy(kept, key.p, key.n);
+	route_fresh(r, sender, rcpt, out);
+	if (keep && out->kind != ROUTE_WAIT)
+		remember(slot, hash, span_of(kept, key.n), out);
+}
+
+void
+route_reason(struct span nexthop, const char *classes, const char *otherwise, struct span *dsn_out, struct span *text_out)
+{
+	size_t blank = span_chr(nexthop, ' ');
+	struct span first = blank == SIZE_MAX ? nexthop : span_head(nexthop, blank);
+	if (dsn_code_valid(first) && strchr(classes, first.p[0]) != NULL) {
+		*dsn_out = first;
+		*text_out = span_trim(span_from(nexthop, first.n));
+	} else {
+		*dsn_out = span_str(otherwise);
+		*text_out = nexthop;
+	}
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * route.h - where a recipient is delivered: transport and next hop. Facts 5.2, 5.3, 5.7.
+ *
+ * Pure but for table lookups. Address classes and transport_maps come from policy/classes.h; here the
+ * order of precedence is kept: transport_maps, sender_dependent_*, the class's transport, relayhost, the
+ * recipient's domain. Answers are remembered per snapshot, so repeated recipients cost a hash.
+ */
+#ifndef QUEUE_ROUTE_H
+#define QUEUE_ROUTE_H
+
+#include "conf/conf.h"
+
+enum route_kind {
+	ROUTE_NONE = 0,
+	ROUTE_DELIVER,           /* transport and nexthop are valid */
+	ROUTE_FAIL,              /* dsn and text say why */
+	ROUTE_WAIT,              /* not now; dsn and text say why */
+	ROUTE_DROP,              /* mail to the double-bounce address */
+};
+
+struct route {
+	enum route_kind kind;
+	struct span transport, nexthop;
+	struct span dsn, text;   /* all borrowed until the next lookup */
+};
+
+struct router;
+
+/* Kept: a reference on the snapshot. RC_PERM: a table cannot be used at all (problems are in the snapshot). */
+enum rc router_open(struct conf *c, struct router **out, struct err *e) MUST_CHECK;
+void router_free(struct router **rp);            /* NULL inside is fine */
+
+void router_lookup(struct router *r, struct span sender, struct span rcpt, struct route *out);
+
+/* The text behind "error:", "retry:", "discard:": an enhanced status code of one of the classes may stand in
+ * front; else dsn is the given one. */
+void route_reason(struct span nexthop, const char *classes, const char *otherwise, struct span *dsn_out, struct span *text_out);
+
+#endif
