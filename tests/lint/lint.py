@@ -115,6 +115,12 @@ def tables(code):
     for name, n, _ in rows(msgs, 'MSG'):
         if not re.search(rf'\bMSG_{name}\b', code):
             say(msgs, n, f'message {name} is never sent')
+    replies = TOP / 'gateway/smtp/replies.def'
+    if replies.exists():
+        everything = code + ''.join(strip_comments(read(p)) for p in sources('.def') if p != replies)
+        for name, n, _ in rows(replies, 'REPLY'):
+            if name != 'NONE' and not re.search(rf'\bREPLY_{name}\b|\b{name}\)', everything):
+                say(replies, n, f'reply {name} is never given')
     params = TOP / 'gateway/conf/params.def'
     for name, n, rest in rows(params, 'PARAM'):
         used = re.search(rf'\bp_{name}\b|"{name}"', code)
