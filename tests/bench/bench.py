@@ -111,6 +111,7 @@ class Group:
 
     def close(self):
         if self.dir:
+            wait_for(lambda: not self.pids(0), 10, 'processes of a stopped gateway')
             self.dir.rmdir()
 
     def pids(self, root):
@@ -206,6 +207,8 @@ class Dogana(Gateway):
     program = os.environ.get('DOGANA') or next(
         (str(p) for p in (BUILD / 'release/dogana', BUILD / 'dogana') if p.exists()), None)
 
+    process = None
+
     def start(self):
         etc = self.dir / 'etc'
         etc.mkdir(exist_ok=True)
@@ -242,6 +245,8 @@ maillog_file_prefixes = {self.dir}
         return self.process.pid
 
     def stop(self):
+        if not self.process:
+            return
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -75,7 +75,7 @@ main_cf() {
 # The first file's lines but for parameters the second one sets, then the second. A parameter set twice would
 # make each daemon warn while it starts, and postlogd, whose log those warnings go to, can block on its own socket.
 merge() {
-	awk 'NR == FNR { own[$1] = /^[^ \t#]/; next } !($1 in own)' "$2" "$1"
+	awk 'FILENAME == ARGV[1] { own[$1] = /^[^ \t#]/; next } !($1 in own)' "$2" "$1"
 	cat "$2"
 }
 
