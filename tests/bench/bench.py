@@ -272,6 +272,7 @@ class Sink:
     """tests/tools/sink.c"""
 
     def __init__(self, port):
+        self.port = port
         self.process = subprocess.Popen([tool('sink'), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.buffer = b''
@@ -362,6 +363,7 @@ def relay_once(gateway, sink, messages, *options):
 
 
 def relay(opponents):
+    global run_number
     sink = Sink(port := free_port())
     pair = [kind(kind.__name__.lower(), port) for kind in opponents]
     for g in pair:
@@ -369,6 +371,10 @@ def relay(opponents):
         relay_once(g, sink, 500)  # journal, processes and connections are there afterwards
     for mode, options, times, cpu_goal in (('new session each', [], 9, 110), ('reused sessions', ['-r'], 14, 70)):
         say(f'relay, 10 kB, 20 clients, {mode}:')
+        run_number += 1
+        sink.expect(run_number, N)
+        bare = send(sink.port, N, run_number, *options)
+        say(f'  (the generator straight to the sink: {N / ((sink.all(N, N)["last_ns"] - bare["start_ns"]) / 1e9):.0f} messages/s)')
         results = {g: [] for g in pair}
         for _ in range(RUNS):
             for g in pair:
