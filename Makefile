@@ -21,6 +21,8 @@ L_fuzz    := -fsanitize=address,undefined
 L_cov     := --coverage
 ifeq ($(MODE),fuzz)
 CC := clang
+else
+WARN += -Wno-format-truncation # cutting is what snprintf is for; clang does not know the name
 endif
 ifndef V
 Q := @

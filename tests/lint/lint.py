@@ -76,7 +76,8 @@ def calls_and_marks():
             m = BANNED.search(line)
             if m and 'poison' not in line:
                 say(path, n, f'{m.group(1)}() is not used here')
-        for n, line in enumerate(text.splitlines(), 1):
+        quoted = re.sub(r'"(\\.|[^"\\\n])*"', '""', text)  # a reply may say that a command is not implemented
+        for n, line in enumerate(quoted.splitlines(), 1):
             m = MARKS.search(line)
             if m:
                 say(path, n, f'unfinished: {m.group(1)}')

@@ -388,7 +388,7 @@ main(int argc, char **argv)
 		}
 	if (optind != argc - 1 || opt.sessions < 1 || opt.messages < 1 || opt.addresses < 1)
 		goto usage;
-	opt.port = (unsigned)atoi(argv[optind]);
+	opt.port = (unsigned)strtoul(argv[optind], NULL, 10);
 	getrlimit(RLIMIT_NOFILE, &rl);
 	rl.rlim_cur = rl.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &rl);
