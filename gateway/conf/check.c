@@ -114,25 +114,45 @@ has_comment(const char *value)
 }
 
 static void
-check_setting(struct conf *c, const struct svc *svc, const struct setting *s)
+check_setting(struct conf *c, const struct setting *s)
 {
-	struct span name = span_str(s->name);
+	struct span name = span_str(s->name), raw;
 	const struct param *row = param_find(name);
 	const char *def;
-	struct span raw;
-	if (row != NULL) {
+	if (row != NULL)
 		check_known(c, s, row);
-	} else if (snap_transport_suffix(name, &def) != 0 && snap_default(c, NULL, name, &raw)) {
+	else if (snap_transport_suffix(name, &def) != 0 && snap_default(c, NULL, name, &raw))
 		check_transport_setting(c, s, def);
-	} else if (!is_used(c, name)) {
-		const char *near = param_suggest(name);
+	if (has_comment(s->text))
+		snap_problem(c, CONF_WARNING, s->file, s->line, "#comment after other text is not allowed: it is part of the value of %s", s->name);
+}
+
+static void
+check_names(struct conf *c, const struct svc *svc, const struct setting *s)
+{
+	const struct param *row = param_find(span_str(s->name));
+	if (snap_is_unused(c, span_str(s->name))) {
+		const char *near = param_suggest(span_str(s->name));
 		snap_problem(c, CONF_WARNING, s->file, s->line, "unused parameter: %s=%s%s%s%s", s->name, s->text,
 		    near != NULL ? "; did you mean \"" : "", near != NULL ? near : "", near != NULL ? "\"?" : "");
 	}
 	if (row == NULL || row->type != PT_RAW)
 		expand_names(span_str(s->value), report_undefined, &(struct undefined_search){ c, svc, s });
-	if (has_comment(s->text))
-		snap_problem(c, CONF_WARNING, s->file, s->line, "#comment after other text is not allowed: it is part of the value of %s", s->name);
+}
+
+void
+snap_check_main_names(struct conf *c)
+{
+	for (size_t i = 0; i < c->nset; i++)
+		check_names(c, NULL, c->list[i]);
+}
+
+void
+snap_check_service_names(struct conf *c)
+{
+	for (size_t k = 0; k < c->nenabled; k++)
+		for (size_t i = 0; i < c->enabled[k]->nset; i++)
+			check_names(c, c->enabled[k], &c->enabled[k]->sets[i]);
 }
 
 /* ---- services and transports ---- */
@@ -288,16 +308,18 @@ void
 conf_check_params(struct conf *c)
 {
 	for (size_t i = 0; i < c->nset; i++)
-		check_setting(c, NULL, c->list[i]);
+		check_setting(c, c->list[i]);
 	check_enums(c, NULL);
 	for (size_t k = 0; k < c->nenabled; k++) {
 		const struct svc *svc = c->enabled[k];
 		check_service(c, svc);
 		for (size_t i = 0; i < svc->nset; i++)
-			check_setting(c, svc, &svc->sets[i]);
+			check_setting(c, &svc->sets[i]);
 		if (svc->pub.params != &c->params)
 			check_enums(c, &svc->pub);
 	}
+	snap_check_main_names(c);
+	snap_check_service_names(c);
 	check_transports(c);
 	check_relations(c);
 	check_level(c);

@@ -260,6 +260,7 @@ conf_image_read(int fd, struct conf **out, struct err *e)
 		conf_unref(&c);
 		return err_set(e, RC_PERM, "configuration image: damaged");
 	}
+	snap_compute_process(c);
 	snap_settle_services(c);
 	snap_fill(c);
 	*out = c;

@@ -191,12 +191,14 @@ conf_load_with(const char *dir, const char *const *overrides, struct conf **out,
 	if (out != NULL)
 		*out = NULL;
 	snap_compute(c, "config_directory", c->dir);
+	snap_compute_process(c);
 	enum rc rc = read_all(c, e);
 	if (rc != RC_OK) {
 		conf_unref(&c);
 		return rc;
 	}
 	set_overrides(c, overrides);
+	c->syntax_errors = conf_problem_count(c, CONF_ERROR);
 	if (!c->has_main)
 		snap_compute(c, "compatibility_level", CONF_LEVEL);
 	read_myorigin(c);

@@ -232,6 +232,8 @@ one_service(struct conf *c, const char *file, int at, struct span text)
 		return;
 	svc.pub.is_private = private != 'n';
 	svc.pub.unprivileged = unprivileged != 'n';
+	svc.private_field = private;
+	svc.unprivileged_field = unprivileged;
 	svc.pub.kind = service_kind_of(svc.pub.command, NULL);
 	struct svc *to = NULL;
 	for (size_t i = 0; i < c->nsvc && to == NULL; i++)

@@ -4,6 +4,7 @@
 #include "conf/snap.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -36,6 +37,15 @@ main_value(struct conf *c, const char *name)
 	if (!snap_lookup(&v, span_str(name), &raw) || snap_expand(&v, raw, &text, &e) != RC_OK)
 		return ""; /* snap_fill says why */
 	return text;
+}
+
+void
+snap_compute_process(struct conf *c)
+{
+	char id[32];
+	snprintf(id, sizeof id, "%ld", (long)getpid());
+	snap_compute(c, "process_id", id);
+	snap_compute(c, "process_name", program_invocation_short_name);
 }
 
 void

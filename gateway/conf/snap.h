@@ -27,6 +27,7 @@ struct setting {
 struct svc {
 	struct service pub;
 	char chroot;                /* 'y', 'n', or '-' */
+	char private_field, unprivileged_field; /* the same; loader only */
 	bool wakeup_if_used;        /* "300?" */
 	struct setting *sets;       /* the -o settings, in order */
 	size_t nset;
@@ -73,6 +74,7 @@ struct conf {
 	struct htab settings;
 	struct setting **list;      /* the same, in order of first appearance */
 	size_t nset, set_cap;
+	size_t syntax_errors;       /* problems that were found while reading the files */
 	struct setting computed[8]; /* defaults that depend on the machine and the directory */
 	size_t ncomputed;
 	struct svc **svcs;          /* in file order */
@@ -116,6 +118,10 @@ enum rc snap_expand(struct view *v, struct span raw, const char **out, struct er
 void snap_fill(struct conf *c);
 /* "<transport>_<suffix>": gives the length of the transport part and the name of its default, or 0. */
 size_t snap_transport_suffix(struct span name, const char **default_name_out);
+/* Does <name of the service>_<suffix> mean anything? */
+bool snap_has_suffix(const struct service *s, struct span suffix);
+/* The suffixes in turn; NULL behind the last. */
+const char *snap_suffix_at(size_t i);
 
 /* ---- reading files (load.c, master.c, net.c) ---- */
 enum rc snap_read_file(const char *path, size_t max, struct buf *out, struct err *e) MUST_CHECK;
@@ -123,6 +129,9 @@ enum rc snap_read_file(const char *path, size_t max, struct buf *out, struct err
 void snap_parse_main(struct conf *c, const char *file, struct span text);
 void snap_parse_master(struct conf *c, const char *file, struct span text);
 extern const char snap_default_master[];
+/* Adds problems for names that nothing uses or defines: main.cf's, and master.cf's. */
+void snap_check_main_names(struct conf *c);
+void snap_check_service_names(struct conf *c);
 /* A parameter of ours, or a per-transport one. */
 bool snap_is_known(struct conf *c, struct span name);
 /* A user-defined name that no value mentions. */
@@ -131,6 +140,7 @@ enum service_kind service_kind_of(const char *program, const char **doc_out);
 /* After main.cf: chroot and disabled, which depend on parameters. */
 void snap_settle_services(struct conf *c);
 /* host name, domain, own addresses, mynetworks. */
+void snap_compute_process(struct conf *c);
 void snap_compute_names(struct conf *c);
 void snap_compute_networks(struct conf *c);
 

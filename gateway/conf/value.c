@@ -45,11 +45,22 @@ snap_transport_suffix(struct span name, const char **default_name_out)
 	return best;
 }
 
-static bool
-is_transport(const struct conf *c, struct span name)
+const char *
+snap_suffix_at(size_t i)
 {
-	for (size_t i = 0; i < c->nsvc; i++)
-		if (strcmp(c->svcs[i]->pub.type, "unix") == 0 && span_eq_str(name, c->svcs[i]->pub.name))
+	return i < NELEMS(transport_suffixes) ? transport_suffixes[i].suffix : NULL;
+}
+
+bool
+snap_has_suffix(const struct service *s, struct span suffix)
+{
+	static const char *const agents[] = { "smtp", "lmtp", "error", "discard", "local", "virtual", "pipe" };
+	if (strcmp(s->type, "unix") != 0)
+		return false;
+	if (span_eq(suffix, SPAN("time_limit")))
+		return strcmp(s->command, "pipe") == 0 || strcmp(s->command, "spawn") == 0;
+	for (size_t i = 0; i < NELEMS(agents); i++)
+		if (strcmp(s->command, agents[i]) == 0)
 			return true;
 	return false;
 }
@@ -60,7 +71,12 @@ transport_default(const struct conf *c, struct span name, struct span *raw_out)
 {
 	const char *def;
 	size_t n = snap_transport_suffix(name, &def);
-	if (n == 0 || !is_transport(c, span_head(name, n)))
+	bool known = false;
+	for (size_t i = 0; n != 0 && i < c->nsvc && !known; i++) {
+		const struct service *s = &c->svcs[i]->pub;
+		known = span_eq_str(span_head(name, n), s->name) && snap_has_suffix(s, span_from(name, n + 1));
+	}
+	if (!known)
 		return false;
 	if (span_eq(name, SPAN("local_destination_concurrency_limit")))
 		*raw_out = SPAN("2");
