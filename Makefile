@@ -105,8 +105,8 @@ test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit cras
 	@/usr/bin/python3 tests/run.py $(SUITE)
 
 lint: ## layers, banned calls, tables, every warning of gcc, clang and cppcheck; silent when clean
-	@/usr/bin/python3 tests/lint/lint.py
-	@tests/lint/compile.sh "$(CPPFLAGS) -std=c17 $(WARN)" $(LIB_SRC) gateway/main.c $(wildcard tests/*/*.c)
+	@bad=0; /usr/bin/python3 tests/lint/lint.py || bad=1; \
+	tests/lint/compile.sh "$(CPPFLAGS) -std=c17 $(WARN)" $(LIB_SRC) gateway/main.c $(wildcard tests/*/*.c) || bad=1; exit $$bad
 
 fuzz: ## fuzz one parser: make fuzz F=line T=60
 	@test -n "$(F)" || { echo "make fuzz F=name T=seconds; name: $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))"; exit 2; }
