@@ -282,7 +282,9 @@ class Log:
 
     @staticmethod
     def plain(text):
-        for pattern, to in ((r'(?<=: )[0-9A-Za-z]{10,20}(?=: )', 'QID'), (r'delay=[\d.]+, delays=[\d./]+', 'delay=N'), (r'size=\d+', 'size=N'),
+        """The first row: Postfix 3.10 names the message where 3.7 does not."""
+        for pattern, to in ((r'(?:NOQUEUE|\w{10,20}): (too many errors|lost connection|timeout) after', r'\1 after'),
+                            (r'(?<=: )[0-9A-Za-z]{10,20}(?=: )', 'QID'), (r'delay=[\d.]+, delays=[\d./]+', 'delay=N'), (r'size=\d+', 'size=N'),
                             (r'conn_use=\d+, ', ''), (r'(\[127\.0\.0\.1\]):\d+', r'\1:PORT'), (r'message-id=<[\w.]+@mx\.', 'message-id=<NEW@mx.')):
             text = re.sub(pattern, to, text)
         return text
