@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* DATA, and what DATA and BDAT share: content, its draft, the end of the message. 250 is said in one place here. */
+#include "smtp/session.h"
+
+#include "base/clock.h"
+#include "base/metric.h"
+#include "ipc/msgs.h"
+#include "msg/received.h"
+
+#define SUBMIT_USEC (UINT64_C(300) * USEC_PER_SEC) /* a queue that hangs: the client gives up after ten minutes */
+
+/* ---- DATA ---- */
+
+static enum step
+data_parse(struct sess *s)
+{
+	if (s->args.n > 0) {
+		sess_reply(s, REPLY_SYNTAX_DATA);
+		return STEP_END;
+	}
+	s->facts.has_rcpt = s->tx->nrcpt == 1;
+	s->facts.rcpt = s->tx->first_rcpt;
+	return STEP_NEXT;
+}
+
+static enum step
+data_policy(struct sess *s)
+{
+	return sess_ask(s, POLICY_DATA);
+}
+
+static void
+put_received(struct sess *s, struct buf *b)
+{
+	const struct tx *tx = s->tx;
+	const struct received r = {
+		.helo = s->facts.helo, .client_name = s->facts.client_name, .client_addr = s->facts.client_addr,
+		.client_is_v6 = s->facts.client.family == IPADDR_V6, .hide_client = s->svc->p->p_smtpd_hide_client_session,
+		.myhostname = s->svc->p->p_myhostname, .mail_name = s->svc->p->p_mail_name, .is_esmtp = s->facts.is_esmtp,
+		.is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nrcpt == 1 ? tx->first_rcpt : SPAN_EMPTY,
+		.when = clock_wall(),
+	};
+	received_write(b, &r);
+}
+
+void
+data_begin(struct sess *s, bool dots)
+{
+	struct tx *tx = s->tx;
+	struct content_limits limits = s->svc->content;
+	limits.refuse_bare_lf = s->svc->bare_lf == BARE_LF_REJECT && !s->no_bare_lf_rules;
+	content_init(&tx->content, &limits, dots);
+	tx->has_content = true;
+	tx->content.line.keep_stray_cr = !s->svc->p->p_cleanup_replace_stray_cr_lf;
+	/* a trusted client whose commands end in LF alone knows no other end of data (smtp/line.h) */
+	tx->content.line.lf_ends = dots && s->no_bare_lf_rules && s->cmd_bare_lf;
+	put_received(s, content_front(&tx->content, tx->params.size));
+	content_front_done(&tx->content);
+	s->content_began = loop_now();
+}
+
+static enum step
+data_verdict(struct sess *s)
+{
+	return sess_verdict(s);
+}
+
+static enum step
+data_go(struct sess *s)
+{
+	data_begin(s, true);
+	s->input = INPUT_DATA;
+	sess_reply(s, REPLY_SEND_DATA);
+	return STEP_END;
+}
+
+const struct step_row data_steps[] = {
+	{ "data_parse", data_parse },
+	{ "data_policy", data_policy },
+	{ "data_verdict", data_verdict },
+	{ "data_go", data_go },
+};
+
+/* ---- the draft of a large message ---- */
+
+static void
+on_call(struct op *op)
+{
+	struct tx *tx = container_of(op, struct tx, call.op);
+	sess_resume(tx->sess);
+}
+
+static struct ipc_call *
+new_call(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	if (tx->has_call)
+		ipc_call_fini(&tx->call);
+	ipc_call_init(&tx->call, &s->ops, on_call);
+	tx->has_call = true;
+	return &tx->call;
+}
+
+static enum step
+draft_ask(struct sess *s)
+{
+	if (s->edge->queue == NULL) {
+		content_fail(&s->tx->content, CONTENT_NO_DRAFT);
+		return STEP_END;
+	}
+	struct ipc_call *call = new_call(s);
+	(void)ipc_call_begin(call, s->edge->queue, IPC_DRAFT);
+	ipc_call_send(call, SUBMIT_USEC);
+	return STEP_WAIT;
+}
+
+static enum step
+draft_got(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	struct msg_draft m;
+	if (tx->call.op.rc != RC_OK || msg_draft_get(buf_span(&tx->call.reply), &m) != RC_OK || m.outcome != SUBMIT_OK || m.draft == 0 ||
+	    tx->call.fd < 0) {
+		bool full = tx->call.op.rc == RC_OK && msg_draft_get(buf_span(&tx->call.reply), &m) == RC_OK && m.outcome == SUBMIT_FULL;
+		content_fail(&tx->content, full ? CONTENT_DRAFT_FULL : CONTENT_NO_DRAFT);
+		return STEP_END;
+	}
+	tx->draft = m.draft;
+	tx->draft_generation = s->edge->queue_generation;
+	metric_add(M_smtpd_drafts, 1);
+	content_draft_open(&tx->content, tx->call.fd);
+	tx->call.fd = -1;
+	return STEP_END;
+}
+
+static const struct step_row draft_steps[] = {
+	{ "draft_ask", draft_ask },
+	{ "draft_got", draft_got },
+};
+
+/* ---- the end of the message ---- */
+
+static enum step
+message_done(struct sess *s)
+{
+	s->input = INPUT_COMMAND;
+	sess_end_tx(s);
+	return STEP_END;
+}
+
+static enum step
+refuse_message(struct sess *s, enum reply_id id)
+{
+	sess_refuse(s, id);
+	return message_done(s);
+}
+
+static enum step
+bare_lf_message(struct sess *s)
+{
+	sess_refuse_code(s, REPLY_BARE_LF, (unsigned)s->svc->p->p_smtpd_forbid_bare_newline_reject_code);
+	return message_done(s);
+}
+
+enum step
+data_fault(struct sess *s)
+{
+	switch (s->tx->content.fault) {
+	case CONTENT_FINE:
+		return STEP_NEXT;
+	case CONTENT_TOO_BIG:
+		metric_add(M_smtpd_size_limit, 1);
+		return refuse_message(s, s->tx->chunking ? REPLY_CHUNK_TOO_BIG : REPLY_TOO_BIG);
+	case CONTENT_HEADER_TOO_BIG:
+		metric_add(M_smtpd_size_limit, 1);
+		return refuse_message(s, REPLY_HEADER_TOO_BIG);
+	case CONTENT_TOO_MANY_HOPS:
+		metric_add(M_smtpd_hop_limit, 1);
+		return refuse_message(s, REPLY_TOO_MANY_HOPS);
+	case CONTENT_BARE_LF:
+		return bare_lf_message(s);
+	case CONTENT_NO_DRAFT:
+		metric_add(M_smtpd_spool_temp, 1);
+		return refuse_message(s, REPLY_NO_QUEUE);
+	case CONTENT_DRAFT_FULL:
+		metric_add(M_smtpd_spool_temp, 1);
+		return refuse_message(s, REPLY_NO_SPACE);
+	}
+	return STEP_NEXT;
+}
+
+static enum step
+end_check(struct sess *s)
+{
+	struct content *c = &s->tx->content;
+	s->input = INPUT_COMMAND;
+	s->where = "END-OF-MESSAGE";
+	s->failed = false;
+	content_finish(c);
+	if (c->line.bare_lf && s->svc->bare_lf == BARE_LF_NOTE && !s->no_bare_lf_rules)
+		s->noted_bare_lf = true;
+	s->facts.size_bytes = c->len - c->own_len;
+	return data_fault(s);
+}
+
+/* The last piece, or what content_finish() added, may have made it too large for memory. */
+static enum step
+end_draft(struct sess *s)
+{
+	if (!content_wants_draft(&s->tx->content))
+		return STEP_NEXT;
+	return draft_ask(s) == STEP_WAIT ? STEP_WAIT : STEP_NEXT;
+}
+
+static enum step
+end_draft_got(struct sess *s)
+{
+	struct content *c = &s->tx->content;
+	if (content_wants_draft(c)) {
+		(void)draft_got(s);
+		content_finish(c);
+	}
+	return data_fault(s);
+}
+
+static enum step
+end_policy(struct sess *s)
+{
+	return sess_ask(s, POLICY_END_OF_DATA);
+}
+
+static enum step
+end_verdict(struct sess *s)
+{
+	enum step next = sess_verdict(s);
+	if (next != STEP_NEXT)
+		sess_end_tx(s);
+	return next;
+}
+
+static void
+log_message_id(struct sess *s)
+{
+	struct log_ctx ctx = s->log;
+	ctx.qid = s->tx->qid;
+	LOG(message_id, &ctx, F_SPAN(message_id, header_message_id(&s->tx->content.header)));
+}
+
+/* The one place where a message is answered with 250. */
+static enum step
+message_accepted(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	metric_add(M_smtpd_messages, 1);
+	sess_reply_full(s, tx->chunking ? REPLY_QUEUED_BDAT : REPLY_QUEUED, 0, tx->qid, tx->content.len - tx->content.own_len);
+	s->errors = s->junk = 0;
+	return message_done(s);
+}
+
+static enum step
+end_submit(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	log_message_id(s);
+	if (tx->discard)
+		return message_accepted(s);
+	if (s->edge->queue == NULL || tx_draft_is_lost(tx)) {
+		metric_add(M_smtpd_spool_temp, 1);
+		return refuse_message(s, REPLY_NO_QUEUE);
+	}
+	struct ipc_call *call = new_call(s);
+	tx_write_submit(tx, s->client, ipc_call_begin(call, s->edge->queue, IPC_SUBMIT));
+	tx->submitted = true;
+	buf_fini(&tx->content.out); /* the channel has its copy */
+	ipc_call_send(call, SUBMIT_USEC);
+	return STEP_WAIT;
+}
+
+static enum step
+end_submitted(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	struct msg_submitted m = { .outcome = SUBMIT_FAILED };
+	if (tx->call.op.rc != RC_OK || msg_submitted_get(buf_span(&tx->call.reply), &m) != RC_OK)
+		m.outcome = SUBMIT_FAILED;
+	switch (m.outcome) {
+	case SUBMIT_OK:
+		return message_accepted(s);
+	case SUBMIT_FULL:
+		metric_add(M_smtpd_spool_temp, 1);
+		return refuse_message(s, REPLY_NO_SPACE);
+	case SUBMIT_FAILED:
+	case SUBMIT_REFUSED:
+		break;
+	}
+	metric_add(M_smtpd_spool_temp, 1);
+	return refuse_message(s, REPLY_NO_QUEUE);
+}
+
+const struct step_row end_steps[] = {
+	{ "end_check", end_check },
+	{ "end_draft", end_draft },
+	{ "end_draft_got", end_draft_got },
+	{ "end_policy", end_policy },
+	{ "end_verdict", end_verdict },
+	{ "end_submit", end_submit },
+	{ "end_submitted", end_submitted },
+};
+
+/* ---- input ---- */
+
+size_t
+data_input(struct sess *s, struct span in)
+{
+	struct content *c = &s->tx->content;
+	size_t used = 0;
+	while (used < in.n && !c->line.ended && !content_wants_draft(c))
+		used += content_feed(c, span_from(in, used));
+	if (c->line.ended)
+		sess_run_steps(s, end_steps);
+	else if (content_wants_draft(c))
+		sess_run_steps(s, draft_steps);
+	return used;
+}
+
+size_t
+data_chunk_piece(struct sess *s, struct span in)
+{
+	struct content *c = &s->tx->content;
+	size_t used = 0;
+	while (used < in.n && !content_wants_draft(c))
+		used += content_feed(c, span_from(in, used));
+	if (content_wants_draft(c) && used < in.n)
+		sess_run_steps(s, draft_steps);
+	return used;
+}

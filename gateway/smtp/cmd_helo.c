@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* HELO and EHLO: the client's name, and the end of whatever transaction there was. */
+#include "smtp/session.h"
+
+/* Printable, and without what could end a word or open a comment in a header or a log line. */
+static struct span
+clean_name(struct sess *s, struct span name)
+{
+	struct buf b;
+	buf_init(&b, 2 * HELO_MAX);
+	buf_put_safe(&b, name, HELO_MAX, true);
+	for (size_t i = 0; i < buf_len(&b); i++)
+		if (memchr(" <>()\\\";@", b.p[b.at + i], 9) != NULL)
+			b.p[b.at + i] = '?';
+	struct span out = span_of(s->helo, buf_len(&b) < HELO_MAX ? buf_len(&b) : HELO_MAX);
+	if (out.n > 0)
+		memcpy(s->helo, b.p + b.at, out.n);
+	buf_fini(&b);
+	return out;
+}
+
+static enum step
+take_name(struct sess *s, bool esmtp)
+{
+	if (s->args.n == 0) {
+		sess_reply(s, esmtp ? REPLY_SYNTAX_EHLO : REPLY_SYNTAX_HELO);
+		return STEP_END;
+	}
+	sess_end_tx(s);
+	s->facts.helo = clean_name(s, s->args);
+	s->facts.has_helo = true;
+	s->facts.is_esmtp = esmtp;
+	return STEP_NEXT;
+}
+
+static enum step
+helo_name(struct sess *s)
+{
+	return take_name(s, false);
+}
+
+static enum step
+ehlo_name(struct sess *s)
+{
+	return take_name(s, true);
+}
+
+static enum step
+helo_policy(struct sess *s)
+{
+	return sess_ask(s, POLICY_HELO);
+}
+
+/* A refused name was not given. */
+static enum step
+helo_verdict(struct sess *s)
+{
+	enum step next = sess_verdict(s);
+	if (next != STEP_NEXT) {
+		s->facts.has_helo = s->facts.is_esmtp = false;
+		s->facts.helo = SPAN_EMPTY;
+	}
+	return next;
+}
+
+static enum step
+helo_accept(struct sess *s)
+{
+	conn_put(&s->conn, buf_span(s->facts.is_esmtp ? &s->svc->ehlo_reply : &s->svc->helo_reply));
+	return STEP_END;
+}
+
+const struct step_row helo_steps[] = {
+	{ "helo_name", helo_name },
+	{ "helo_policy", helo_policy },
+	{ "helo_verdict", helo_verdict },
+	{ "helo_accept", helo_accept },
+};
+
+const struct step_row ehlo_steps[] = {
+	{ "ehlo_name", ehlo_name },
+	{ "helo_policy", helo_policy },
+	{ "helo_verdict", helo_verdict },
+	{ "helo_accept", helo_accept },
+};

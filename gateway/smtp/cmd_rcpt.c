@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* RCPT, and VRFY, which asks the same question without consequences; completing addresses. */
+#include "smtp/session.h"
+
+#include "base/metric.h"
+
+/* facts 5.2.2: allow_min_user = no */
+bool
+sess_bad_user(const struct sess *s, const struct addr *a)
+{
+	return a->text.n > 0 && a->text.p[0] == '-' && !s->svc->p->p_allow_min_user;
+}
+
+/* Standard form (facts 5.6.1): user@$myorigin, and with append_dot_mydomain user@host.$mydomain. */
+struct span
+sess_complete(struct sess *s, const struct addr *a)
+{
+	const struct params *p = s->svc->p;
+	if (a->text.n == 0)
+		return a->text;
+	bool origin = a->domain.n == 0 && p->p_append_at_myorigin && p->p_myorigin[0] != '\0';
+	bool dot = a->domain.n > 0 && p->p_append_dot_mydomain && (a->flags & ADDR_IS_LITERAL) == 0 && span_chr(a->domain, '.') == SIZE_MAX &&
+	    p->p_mydomain[0] != '\0';
+	if (!origin && !dot)
+		return a->text;
+	struct span tail = span_str(origin ? p->p_myorigin : p->p_mydomain);
+	unsigned char *out = arena_alloc(&s->tx->arena, a->text.n + 1 + tail.n);
+	if (out == NULL)
+		return a->text;
+	memcpy(out, a->text.p, a->text.n);
+	out[a->text.n] = origin ? '@' : '.';
+	memcpy(out + a->text.n + 1, tail.p, tail.n);
+	return span_of(out, a->text.n + 1 + tail.n);
+}
+
+static enum step
+bad_address(struct sess *s, struct span text)
+{
+	LOG(smtpd_syntax, &s->log, F_SPAN(client, s->client), F_STR(stage, s->where), F_SPAN(text, span_head(text, 200)));
+	sess_reply(s, REPLY_BAD_RCPT);
+	return STEP_END;
+}
+
+static unsigned
+how(const struct sess *s)
+{
+	return (s->svc->p->p_strict_rfc821_envelopes ? (unsigned)ADDR_STRICT : 0) | (s->svc->p->p_smtputf8_enable ? (unsigned)ADDR_UTF8 : 0);
+}
+
+/* Recipients over the limit are not the client's error until it overdoes it. */
+static enum step
+too_many(struct sess *s)
+{
+	metric_add(M_smtpd_rcpt_limit, 1);
+	sess_refuse(s, REPLY_TOO_MANY_RCPTS);
+	if (s->overshoot++ < (uint64_t)s->svc->p->p_smtpd_recipient_overshoot_limit)
+		s->failed = false;
+	return STEP_END;
+}
+
+static enum step
+rcpt_parse(struct sess *s)
+{
+	struct span path, rest;
+	struct tx *tx = s->tx;
+	struct param_fault fault;
+	struct err e;
+	if (!syntax_keyword(s->args, SPAN("TO:"), &path) || span_trim(path).n == 0) {
+		sess_reply(s, REPLY_SYNTAX_RCPT);
+		return STEP_END;
+	}
+	if (tx->nrcpt >= (uint64_t)s->svc->p->p_smtpd_recipient_limit)
+		return too_many(s);
+	/* in scratch until it is accepted: what is refused must not fill the transaction's memory */
+	if (addr_parse_path(path, how(s), &s->scratch, &s->addr, &rest, &e) != RC_OK || s->addr.text.n == 0 || sess_bad_user(s, &s->addr))
+		return bad_address(s, path);
+	if (rcpt_params_parse(rest, &s->scratch, &s->rcpt_params, &fault) != RC_OK) {
+		sess_reply_text(s, fault.param == PARAM_NOTIFY ? REPLY_BAD_NOTIFY : fault.param == PARAM_ORCPT ? REPLY_BAD_ORCPT : REPLY_BAD_OPTION,
+		    span_head(fault.word, 200));
+		return STEP_END;
+	}
+	if ((s->addr.flags & ADDR_HAS_8BIT) != 0 && !tx->params.is_smtputf8) {
+		sess_reply(s, REPLY_NEED_SMTPUTF8);
+		return STEP_END;
+	}
+	s->facts.has_rcpt = true;
+	s->facts.rcpt = s->addr.text;
+	s->facts.nrcpt = tx->nrcpt;
+	return STEP_NEXT;
+}
+
+static void
+forget_rcpt(struct sess *s)
+{
+	s->facts.has_rcpt = s->facts.is_vrfy = false;
+	s->facts.rcpt = SPAN_EMPTY;
+}
+
+static enum step
+rcpt_policy(struct sess *s)
+{
+	return sess_ask(s, POLICY_RCPT);
+}
+
+static enum step
+rcpt_verdict(struct sess *s)
+{
+	enum step next = sess_verdict(s);
+	if (next != STEP_NEXT)
+		forget_rcpt(s);
+	return next;
+}
+
+/* The first one gives the message its name. */
+static void
+name_message(struct sess *s)
+{
+	tx_name(s->tx, s->edge->serial);
+	s->facts.qid = s->tx->qid;
+	struct log_ctx ctx = s->log;
+	ctx.qid = s->tx->qid;
+	LOG(smtpd_client, &ctx, F_SPAN(client, s->client));
+}
+
+static enum step
+rcpt_accept(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	forget_rcpt(s);
+	s->addr.text = arena_span(&tx->arena, s->addr.text);
+	s->addr.local = span_head(s->addr.text, s->addr.local.n);
+	s->addr.domain = s->addr.domain.n > 0 ? span_from(s->addr.text, s->addr.local.n + 1) : SPAN_EMPTY;
+	struct env_rcpt r = { .addr = sess_complete(s, &s->addr), .orcpt = arena_span(&tx->arena, s->rcpt_params.orcpt), .notify = s->rcpt_params.notify };
+	if (!span_eq(r.addr, s->addr.text))
+		r.orig = s->addr.text;
+	if (!tx_add_rcpt(tx, &r))
+		return too_many(s);
+	s->facts.nrcpt = tx->nrcpt;
+	if (tx->nrcpt == 1) {
+		tx->first_rcpt = s->addr.text;
+		name_message(s);
+	}
+	sess_reply(s, REPLY_RCPT_OK);
+	return STEP_END;
+}
+
+const struct step_row rcpt_steps[] = {
+	{ "rcpt_parse", rcpt_parse },
+	{ "rcpt_policy", rcpt_policy },
+	{ "rcpt_verdict", rcpt_verdict },
+	{ "rcpt_accept", rcpt_accept },
+};
+
+/* ---- VRFY ---- */
+
+static enum step
+vrfy_parse(struct sess *s)
+{
+	if (s->svc->p->p_disable_vrfy_command) {
+		sess_reply(s, REPLY_VRFY_OFF);
+		return STEP_END;
+	}
+	struct span rest, word, path = s->args;
+	if (path.n == 0) {
+		sess_reply(s, REPLY_SYNTAX_VRFY);
+		return STEP_END;
+	}
+	struct err e;
+	unsigned flags = how(s) & ~(unsigned)ADDR_STRICT;
+	bool ok = addr_parse_path(path, flags, &s->scratch, &s->addr, &rest, &e) == RC_OK && s->addr.text.n > 0 && !sess_bad_user(s, &s->addr);
+	bool utf8 = ok && span_word(&rest, " \t", &word) && span_caseeq(word, SPAN("SMTPUTF8"));
+	if (!ok || (!utf8 && rest.n > 0) || span_word(&rest, " \t", &word))
+		return bad_address(s, path);
+	if ((s->addr.flags & ADDR_HAS_8BIT) != 0 && !utf8) {
+		sess_reply(s, REPLY_NEED_SMTPUTF8);
+		return STEP_END;
+	}
+	s->args = arena_span(&s->scratch, path); /* the reply repeats it */
+	s->facts.has_rcpt = s->facts.is_vrfy = true;
+	s->facts.rcpt = s->addr.text;
+	return STEP_NEXT;
+}
+
+static enum step
+vrfy_answer(struct sess *s)
+{
+	forget_rcpt(s);
+	sess_reply_text(s, REPLY_VRFY_OK, s->args);
+	return STEP_END;
+}
+
+const struct step_row vrfy_steps[] = {
+	{ "vrfy_parse", vrfy_parse },
+	{ "vrfy_policy", rcpt_policy },
+	{ "vrfy_verdict", rcpt_verdict },
+	{ "vrfy_answer", vrfy_answer },
+};

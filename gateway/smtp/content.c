@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "smtp/content.h"
+
+#include "base/crc32c.h"
+#include "ipc/msgs.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+enum {
+	FIRST_ROOM = 4096,       /* most messages declare nothing and are small */
+	ROOM_MAX = 32 * 1024,
+	DRAFT_WRITE = 128 * 1024,/* written at a time */
+};
+
+void
+content_init(struct content *c, const struct content_limits *limits, bool dots)
+{
+	*c = (struct content){ .limits = *limits, .line.dots = dots, .draft_fd = -1 };
+	/* what is in memory when a draft is asked for, one piece grown to its worst, and our own insertions */
+	buf_init(&c->out, limits->inline_max + 2 * LINE_GROWTH(CONTENT_PIECE) + DRAFT_WRITE + HEADER_NAME_MAX);
+}
+
+void
+content_fini(struct content *c)
+{
+	buf_fini(&c->out);
+	if (c->draft_fd > 0)
+		close(c->draft_fd);
+	c->draft_fd = -1;
+}
+
+struct buf *
+content_front(struct content *c, uint64_t expected)
+{
+	size_t room = expected < FIRST_ROOM ? FIRST_ROOM : expected > ROOM_MAX ? ROOM_MAX : (size_t)expected + FIRST_ROOM / 4;
+	(void)buf_reserve(&c->out, room);
+	return &c->out;
+}
+
+void
+content_front_done(struct content *c)
+{
+	c->own_len = c->len = c->scanned = buf_len(&c->out);
+}
+
+void
+content_fail(struct content *c, enum content_fault fault)
+{
+	if (c->fault != CONTENT_FINE)
+		return;
+	c->fault = fault;
+	buf_fini(&c->out);
+	c->scanned = 0;
+}
+
+/* Puts text into out at position at. Rare, and what is behind is at most a piece. */
+static void
+insert(struct content *c, size_t at, struct span text)
+{
+	size_t len = buf_len(&c->out), tail = len - at;
+	unsigned char *p = buf_reserve(&c->out, text.n);
+	BUG_ON(p == NULL);
+	buf_commit(&c->out, text.n);
+	p = c->out.p + c->out.at + at;
+	memmove(p + text.n, p, tail);
+	memcpy(p, text.p, text.n);
+	c->len += text.n;
+}
+
+static void
+check_header(struct content *c)
+{
+	if (c->header.longest > c->limits.header_size || c->header.count > c->limits.header_count)
+		content_fail(c, CONTENT_HEADER_TOO_BIG);
+	else if (c->header.received > c->limits.hops)
+		content_fail(c, CONTENT_TOO_MANY_HOPS);
+}
+
+static void
+walk_header(struct content *c, bool at_end)
+{
+	while (!c->header.done) {
+		size_t used;
+		enum header_event ev = header_feed(&c->header, span_from(buf_span(&c->out), c->scanned), at_end, &used);
+		c->scanned += used;
+		if (ev == HEADER_MORE)
+			break;
+		if (ev == HEADER_MBOX) {
+			insert(c, c->scanned, SPAN(HEADER_MBOX_NAME));
+		} else if (ev == HEADER_NO_BLANK) {
+			insert(c, c->scanned, SPAN("\r\n"));
+			c->scanned += 2;
+		}
+	}
+	check_header(c);
+}
+
+/* Writes everything settled. */
+static void
+write_draft(struct content *c, size_t keep)
+{
+	struct span s = span_head(buf_span(&c->out), buf_len(&c->out) - keep);
+	size_t done = 0;
+	while (done < s.n) {
+		ssize_t n = write(c->draft_fd, s.p + done, s.n - done);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			content_fail(c, n < 0 && errno != ENOSPC && errno != EDQUOT ? CONTENT_NO_DRAFT : CONTENT_DRAFT_FULL);
+			return;
+		}
+		done += (size_t)n;
+	}
+	c->crc = crc32c(c->crc, s);
+	buf_consume(&c->out, s.n);
+	c->scanned -= s.n < c->scanned ? s.n : c->scanned;
+}
+
+/* Octets at the end of out that the header walk may still put something in front of. */
+static size_t
+unsettled(const struct content *c)
+{
+	return c->header.done ? 0 : buf_len(&c->out) - c->scanned;
+}
+
+size_t
+content_feed(struct content *c, struct span in)
+{
+	in = span_head(in, CONTENT_PIECE);
+	size_t before = buf_len(&c->out);
+	size_t used = line_data_feed(&c->line, in, &c->out);
+	BUG_ON(c->out.over);
+	if (c->fault != CONTENT_FINE) {
+		buf_reset(&c->out);
+		return used;
+	}
+	c->len += buf_len(&c->out) - before;
+	if (c->line.bare_lf && c->limits.refuse_bare_lf)
+		content_fail(c, CONTENT_BARE_LF);
+	else if (c->limits.size != 0 && c->len - c->own_len > c->limits.size)
+		content_fail(c, CONTENT_TOO_BIG);
+	else if (!c->header.done)
+		walk_header(c, false);
+	if (c->fault == CONTENT_FINE && c->draft_fd >= 0 && buf_len(&c->out) >= DRAFT_WRITE)
+		write_draft(c, unsettled(c));
+	return used;
+}
+
+void
+content_finish(struct content *c)
+{
+	if (!c->line.dots && c->fault == CONTENT_FINE) {
+		size_t before = buf_len(&c->out);
+		line_data_finish(&c->line, &c->out);
+		c->len += buf_len(&c->out) - before;
+	}
+	if (c->fault == CONTENT_FINE && !c->header.done)
+		walk_header(c, true);
+	if (c->fault == CONTENT_FINE && c->draft_fd >= 0)
+		write_draft(c, 0);
+	else if (c->fault == CONTENT_FINE && !content_wants_draft(c))
+		c->crc = crc32c(0, buf_span(&c->out));
+	if (c->draft_fd >= 0) {
+		if (close(c->draft_fd) != 0)
+			content_fail(c, CONTENT_NO_DRAFT);
+		c->draft_fd = -1;
+	}
+}
+
+bool
+content_wants_draft(const struct content *c)
+{
+	return c->fault == CONTENT_FINE && c->draft_fd < 0 && buf_len(&c->out) > c->limits.inline_max;
+}
+
+void
+content_draft_open(struct content *c, int fd)
+{
+	c->draft_fd = fd;
+}
+
+unsigned
+content_flags(const struct content *c)
+{
+	return (c->line.has_8bit ? (unsigned)MSGF_HAS_8BIT : 0) | (c->line.has_dots ? (unsigned)MSGF_HAS_DOTS : 0) |
+	    (c->line.has_long ? (unsigned)MSGF_HAS_LONG : 0) | (c->header.has_8bit ? (unsigned)MSGF_UTF8_HEADERS : 0);
+}

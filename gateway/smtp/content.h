@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * content.h - the content of one message on its way in: lines made right, header looked at, limits kept,
+ * in memory while it is small and in a draft (a file of the spool, opened for writing only) when it is not.
+ *
+ * Knows no session and no IPC: the owner asks for a draft when content_wants_draft() says so and hands the
+ * descriptor over. Whatever is wrong with the content is remembered (fault) and the rest is swallowed without being
+ * kept, so that the session stays in step. Embedded in the transaction; memory comes with the first octet.
+ */
+#ifndef SMTP_CONTENT_H
+#define SMTP_CONTENT_H
+
+#include "base/buf.h"
+#include "msg/header.h"
+#include "smtp/line.h"
+
+enum content_fault {
+	CONTENT_FINE = 0,
+	CONTENT_TOO_BIG,         /* message_size_limit */
+	CONTENT_HEADER_TOO_BIG,  /* header_size_limit, or too many headers */
+	CONTENT_TOO_MANY_HOPS,   /* hopcount_limit */
+	CONTENT_BARE_LF,         /* and smtpd_forbid_bare_newline = reject */
+	CONTENT_NO_DRAFT,        /* the draft could not be written */
+	CONTENT_DRAFT_FULL,      /* for want of space */
+};
+
+struct content_limits {
+	uint64_t size;           /* octets without our Received; 0: none */
+	uint64_t header_size;    /* of one header with its continuation lines */
+	uint32_t header_count;
+	uint32_t hops;           /* Received headers */
+	size_t inline_max;       /* more goes to a draft */
+	bool refuse_bare_lf;
+};
+
+struct content {
+	struct content_limits limits;
+	struct line_data line;
+	struct header_scan header;
+	enum content_fault fault;
+	uint64_t len;            /* octets of the whole content so far, Received included */
+	uint64_t own_len;        /* of them, what we put in front */
+	uint32_t crc;            /* CRC-32C of what went to the draft; of all after content_finish() */
+	struct buf out;          /* the content, or what has not gone to the draft yet */
+	size_t scanned;          /* octets of out (from its front) the header walk has settled */
+	int draft_fd;            /* -1: none */
+};
+
+/* dots: DATA, otherwise BDAT. */
+void content_init(struct content *c, const struct content_limits *limits, bool dots);
+/* Closes the draft's descriptor, frees the memory. Idempotent, and fine on zeroed memory. */
+void content_fini(struct content *c);
+
+/* Room for about so many octets (SIZE=); the buffer our own header is written into, before any input. */
+struct buf *content_front(struct content *c, uint64_t expected);
+void content_front_done(struct content *c);
+
+/* Takes octets; gives how many were used (fewer than all only at the end of DATA, then c->line.ended is
+ * set). Pieces of any size, but not more than CONTENT_PIECE are taken at a time. */
+enum { CONTENT_PIECE = 64 * 1024 };
+size_t content_feed(struct content *c, struct span in);
+/* No more will come: decides about what is held back, writes the rest to the draft, sums up. When
+ * content_wants_draft() afterwards: again, once the draft is open. */
+void content_finish(struct content *c);
+
+/* More than may stay in memory. While it says so nothing should be fed. */
+bool content_wants_draft(const struct content *c);
+/* fd is given. */
+void content_draft_open(struct content *c, int fd);
+/* Gives up: nothing more is kept. */
+void content_fail(struct content *c, enum content_fault fault);
+
+/* MSGF_HAS_* and MSGF_UTF8_HEADERS. */
+unsigned content_flags(const struct content *c);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * edge.h - the edge role: listeners, sessions, the channel to the queue.
+ *
+ * One struct edge per process, owned by edge.c; sessions borrow it. Never opens a file of the spool.
+ */
+#ifndef SMTP_EDGE_H
+#define SMTP_EDGE_H
+
+#include "ipc/child.h"
+#include "smtp/limits.h"
+#include "smtp/service.h"
+
+struct edge {
+	struct edge_conf *conf;      /* in force for new sessions */
+	struct ipc_chan *queue;      /* NULL: the queue process is not there */
+	unsigned queue_generation;   /* drafts of another one are gone */
+	bool accepting;              /* the queue's last word (ADMISSION) */
+	uint64_t free_bytes;         /* of the spool's file system; UINT64_MAX: not told yet */
+	uint32_t serial;             /* in queue ids: tells edges apart */
+	struct list sessions;
+	size_t nsessions;
+	bool draining;
+	struct limits limits;
+	void (*idle)(struct edge *); /* the last session ended */
+};
+
+void edge_init(struct edge *e, unsigned index);
+/* Sets the channel to the queue; an older one goes. fd is given. */
+void edge_set_queue(struct edge *e, unsigned index, int fd);
+
+/* Nothing new: idle sessions hear 421, the others end with their message. */
+void edge_drain_sessions(struct edge *e);
+
+extern const struct role_ops edge_role;
+
+#endif

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "smtp/service.h"
+
+#include "base/mem.h"
+#include "ipc/ipc.h"
+#include "smtp/tx.h"
+
+enum {
+	REPLY_MAX_OCTETS = 8192,
+	INLINE_MAX = IPC_FRAME_MAX - TX_ENVELOPE_MAX - 4096, /* content and envelope travel in one frame */
+};
+
+static const char *const keyword_names[] = {
+#define EHLO_KEYWORD(name, bit, doc) name,
+#include "smtp/keywords.def"
+#undef EHLO_KEYWORD
+};
+
+/* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
+static const char *const other_keywords[] = { "etrn", "starttls", "auth", "verp", "xclient", "xforward", "silent-discard" };
+
+static void
+problem(struct conf *c, enum conf_severity severity, const struct service *s, const char *name, struct span item, const char *what)
+{
+	conf_problem(c, severity, s, name, "%s: %s \"%.*s\"", name, what, (int)(item.n < 80 ? item.n : 80), (const char *)item.p);
+}
+
+static unsigned
+keywords_of(struct conf *c, const struct service *s)
+{
+	unsigned on = (1u << EHLO_COUNT) - 1;
+	if (s->params->p_disable_vrfy_command)
+		on &= ~(1u << EHLO_VRFY);
+	if (!s->params->p_smtputf8_enable)
+		on &= ~(1u << EHLO_SMTPUTF8);
+	struct span rest = span_str(s->params->p_smtpd_discard_ehlo_keywords), word;
+	while (span_word(&rest, ", \t\r\n", &word)) {
+		bool known = false;
+		for (unsigned i = 0; i < EHLO_COUNT; i++)
+			if (span_caseeq_str(word, keyword_names[i])) {
+				on &= ~(1u << i);
+				known = true;
+			}
+		for (size_t i = 0; i < NELEMS(other_keywords); i++)
+			known |= span_caseeq_str(word, other_keywords[i]);
+		if (!known)
+			problem(c, CONF_WARNING, s, "smtpd_discard_ehlo_keywords", word, "no such EHLO keyword");
+	}
+	return on;
+}
+
+static bool
+bare_lf_of(struct span v, enum bare_lf_mode *out)
+{
+	static const struct {
+		const char *word;
+		enum bare_lf_mode mode;
+	} words[] = { { "no", BARE_LF_NO }, { "normalize", BARE_LF_NORMALIZE }, { "yes", BARE_LF_NORMALIZE }, { "note", BARE_LF_NOTE },
+		{ "reject", BARE_LF_REJECT } };
+	for (size_t i = 0; i < NELEMS(words); i++)
+		if (span_caseeq_str(v, words[i].word)) {
+			*out = words[i].mode;
+			return true;
+		}
+	return false;
+}
+
+/* The one pattern of the default is built in: it needs no regular expressions. What else is in the list
+ * goes through a match list. */
+static enum rc
+open_forbidden(struct conf *c, const struct service *s, struct edge_service *svc, struct err *e)
+{
+	struct buf words;
+	buf_init(&words, 64 * 1024);
+	struct span rest = span_str(s->params->p_smtpd_forbidden_commands);
+	static const char pattern[] = "regexp:{{/^[^A-Z]/ Bogus}}";
+	for (;;) {
+		size_t at = span_find(rest, span_str(pattern));
+		buf_put(&words, span_head(rest, at));
+		if (at == SIZE_MAX)
+			break;
+		svc->forbid_nonletters = true;
+		buf_putc(&words, ' ');
+		rest = span_from(rest, at + sizeof pattern - 1);
+	}
+	enum rc rc = matchlist_open(c, s, "smtpd_forbidden_commands", buf_cstr(&words), MATCH_STRING, &svc->forbidden, e);
+	buf_fini(&words);
+	return rc;
+}
+
+static void
+write_replies(struct edge_service *svc)
+{
+	const struct params *p = svc->p;
+	buf_init(&svc->banner, REPLY_MAX_OCTETS);
+	buf_puts(&svc->banner, "220 ");
+	buf_put_safe(&svc->banner, span_str(p->p_smtpd_banner), 500, true);
+	buf_puts(&svc->banner, "\r\n");
+	buf_init(&svc->helo_reply, REPLY_MAX_OCTETS);
+	buf_puts(&svc->helo_reply, "250 ");
+	buf_puts(&svc->helo_reply, p->p_myhostname);
+	buf_puts(&svc->helo_reply, "\r\n");
+	buf_init(&svc->ehlo_reply, REPLY_MAX_OCTETS);
+	struct buf *b = &svc->ehlo_reply;
+	size_t last = 0;
+	buf_puts(b, "250-");
+	buf_puts(b, p->p_myhostname);
+	buf_puts(b, "\r\n");
+	for (unsigned i = 0; i < EHLO_COUNT; i++) {
+		if ((svc->keywords & 1u << i) == 0)
+			continue;
+		last = buf_len(b);
+		buf_puts(b, "250-");
+		buf_puts(b, keyword_names[i]);
+		if (i == EHLO_SIZE && p->p_message_size_limit > 0) {
+			buf_putc(b, ' ');
+			buf_put_dec(b, (uint64_t)p->p_message_size_limit);
+		}
+		buf_puts(b, "\r\n");
+	}
+	b->p[b->at + last + 3] = ' ';
+}
+
+static void
+service_free(struct edge_service **sp)
+{
+	struct edge_service *svc = *sp;
+	*sp = NULL;
+	if (svc == NULL)
+		return;
+	policy_free(&svc->policy);
+	matchlist_free(&svc->forbidden);
+	matchlist_free(&svc->noop);
+	matchlist_free(&svc->limit_exempt);
+	matchlist_free(&svc->bare_lf_exempt);
+	buf_fini(&svc->banner);
+	buf_fini(&svc->helo_reply);
+	buf_fini(&svc->ehlo_reply);
+	mem_free(&svc);
+}
+
+/* The worse of two outcomes; e keeps the reason of the first bad one. */
+static enum rc
+worse(enum rc a, enum rc b)
+{
+	return a != RC_OK ? a : b;
+}
+
+static enum rc
+service_open(struct conf *c, const struct service *s, bool with_policy, struct edge_service **out, struct err *e)
+{
+	struct edge_service *svc = mem_zalloc(sizeof *svc);
+	*out = svc;
+	svc->row = s;
+	svc->p = s->params;
+	if (strcmp(s->params->p_syslog_name, conf_params(c)->p_syslog_name) != 0)
+		svc->tag = s->params->p_syslog_name;
+	svc->keywords = keywords_of(c, s);
+	svc->content = (struct content_limits){
+		.size = (uint64_t)s->params->p_message_size_limit,
+		.header_size = (uint64_t)s->params->p_header_size_limit,
+		.header_count = (uint32_t)s->params->p_smtpd_header_count_limit,
+		.hops = (uint32_t)s->params->p_hopcount_limit,
+		.inline_max = (size_t)(s->params->p_spool_inline_limit < INLINE_MAX ? s->params->p_spool_inline_limit : INLINE_MAX),
+	};
+	enum rc rc = RC_OK;
+	struct span mode = span_str(s->params->p_smtpd_forbid_bare_newline);
+	if (!bare_lf_of(mode, &svc->bare_lf)) {
+		problem(c, CONF_ERROR, s, "smtpd_forbid_bare_newline", mode, "must be no, normalize, note or reject, not");
+		rc = err_set(e, RC_PERM, "smtpd_forbid_bare_newline: bad value");
+	}
+	rc = worse(rc, open_forbidden(c, s, svc, e));
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_noop_commands", MATCH_STRING, &svc->noop, e));
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_client_event_limit_exceptions", MATCH_HOST, &svc->limit_exempt, e));
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_forbid_bare_newline_exclusions", MATCH_HOST, &svc->bare_lf_exempt, e));
+	if (with_policy)
+		rc = worse(rc, policy_compile(c, s, &svc->policy, e));
+	write_replies(svc);
+	return rc;
+}
+
+static bool
+is_smtpd(const struct service *s)
+{
+	return s->kind == SERVICE_LISTENER && strcmp(s->command, "smtpd") == 0 && !s->disabled;
+}
+
+enum rc
+edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e)
+{
+	size_t n = conf_service_count(c);
+	struct edge_conf *ec = mem_zalloc(sizeof *ec + n * sizeof ec->services[0]);
+	ec->refs = 1;
+	ec->conf = conf_ref(c);
+	ec->n = n;
+	enum rc rc = RC_OK;
+	for (size_t i = 0; i < n; i++)
+		if (is_smtpd(conf_service(c, i)))
+			rc = worse(rc, service_open(c, conf_service(c, i), true, &ec->services[i], e));
+	if (rc != RC_OK)
+		edge_conf_unref(&ec);
+	*out = ec;
+	return rc;
+}
+
+struct edge_conf *
+edge_conf_ref(struct edge_conf *ec)
+{
+	BUG_ON(ec->refs <= 0);
+	ec->refs++;
+	return ec;
+}
+
+void
+edge_conf_unref(struct edge_conf **ecp)
+{
+	struct edge_conf *ec = *ecp;
+	*ecp = NULL;
+	if (ec == NULL)
+		return;
+	BUG_ON(ec->refs <= 0);
+	if (--ec->refs > 0)
+		return;
+	for (size_t i = 0; i < ec->n; i++)
+		service_free(&ec->services[i]);
+	conf_unref(&ec->conf);
+	mem_free(&ec);
+}
+
+void
+edge_conf_check(struct conf *c)
+{
+	for (size_t i = 0; i < conf_service_count(c); i++) {
+		struct edge_service *svc = NULL;
+		if (is_smtpd(conf_service(c, i)) && service_open(c, conf_service(c, i), false, &svc, NULL) == RC_OK && svc->bare_lf == BARE_LF_NO)
+			conf_problem(c, CONF_NOTE, conf_service(c, i), "smtpd_forbid_bare_newline",
+			    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");
+		service_free(&svc);
+	}
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * service.h - what one smtpd line of master.cf means to its sessions, worked out once per configuration.
+ *
+ * An edge_conf holds a reference on its snapshot and one edge_service per smtpd line; both are immutable and
+ * counted: a session keeps those it began with. Runs in: edge; edge_conf_check() also in `check`.
+ */
+#ifndef SMTP_SERVICE_H
+#define SMTP_SERVICE_H
+
+#include "conf/conf.h"
+#include "map/matchlist.h"
+#include "policy/policy.h"
+#include "smtp/content.h"
+
+enum ehlo_keyword {
+#define EHLO_KEYWORD(name, bit, doc) EHLO_##bit,
+#include "smtp/keywords.def"
+#undef EHLO_KEYWORD
+	EHLO_COUNT
+};
+
+enum bare_lf_mode { BARE_LF_NO, BARE_LF_NORMALIZE, BARE_LF_NOTE, BARE_LF_REJECT };
+
+struct edge_service {
+	const struct service *row;
+	const struct params *p;
+	struct policy *policy;
+	const char *tag;                     /* syslog_name when the service has its own, else NULL */
+	unsigned keywords;                   /* 1 << EHLO_x: announced */
+	enum bare_lf_mode bare_lf;
+	bool forbid_nonletters;              /* regexp:{{/^[^A-Z]/ Bogus}} of smtpd_forbidden_commands */
+	struct matchlist *forbidden, *noop;  /* commands */
+	struct matchlist *limit_exempt;      /* smtpd_client_event_limit_exceptions */
+	struct matchlist *bare_lf_exempt;
+	struct content_limits content;
+	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included */
+};
+
+struct edge_conf {
+	int refs;
+	struct conf *conf;
+	size_t n;                            /* rows of master.cf */
+	struct edge_service *services[];     /* by row; NULL: not smtpd */
+};
+
+/* Compiles every smtpd line. RC_PERM: cannot be run as it is; problems went to conf_problem(). */
+enum rc edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e) MUST_CHECK;
+struct edge_conf *edge_conf_ref(struct edge_conf *ec);
+void edge_conf_unref(struct edge_conf **ecp);
+/* Problems only, into the snapshot: for check, start and reload. */
+void edge_conf_check(struct conf *c);
+
+#endif

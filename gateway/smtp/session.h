@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * session.h - one SMTP client: the connection, the command at hand, the transaction.
+ *
+ * Commands are rows of commands.def; each is a table of named steps. A step that waits starts exactly one op
+ * and the session goes on at the next row when it completes; meanwhile no input is looked at, so replies
+ * leave in order. A session ends in sess_retire() and nowhere else. Runs in: edge.
+ *
+ * Memory: idle it holds this struct, a block of its arena and no buffer; what belongs to a message is in the tx.
+ */
+#ifndef SMTP_SESSION_H
+#define SMTP_SESSION_H
+
+#include "base/log.h"
+#include "loop/conn.h"
+#include "smtp/edge.h"
+#include "smtp/reply.h"
+#include "smtp/tx.h"
+
+enum verb {
+	VERB_NONE = 0,
+#define SMTP_CMD(verb, flags, steps, doc) VERB_##verb,
+#define SMTP_PHASE(verb, phases, reply)
+#include "smtp/commands.def"
+#undef SMTP_CMD
+#undef SMTP_PHASE
+	VERB_UNKNOWN,
+	VERB_COUNT
+};
+
+enum phase { PH_IDLE = 1, PH_MAIL = 2, PH_RCPT = 4, PH_BDAT = 8 };
+enum cmd_flags { CF_LAST = 1, CF_JUNK = 2, CF_HELP = 4, CF_QUIT = 8 };
+
+enum step { STEP_NEXT, STEP_WAIT, STEP_END, STEP_CLOSE };
+struct sess;
+typedef enum step step_fn(struct sess *);
+struct step_row {
+	const char *name;
+	step_fn *fn;
+};
+
+/* What the next octets of the client are. */
+enum sess_input {
+	INPUT_COMMAND = 0,
+	INPUT_SKIP,              /* the rest of a command line that was too long */
+	INPUT_DATA,              /* content up to CRLF.CRLF */
+	INPUT_CHUNK,             /* chunk_left octets of content */
+	INPUT_SWALLOW,           /* chunk_left octets nobody wants */
+	INPUT_GONE,              /* nothing: the session ends when the last reply has left */
+};
+
+enum { HELO_MAX = 256 };         /* octets kept of a name; no host name is longer */
+
+struct verb_count {
+	uint16_t good, all;
+};
+
+struct sess {
+	unsigned magic;
+	struct edge *edge;
+	struct edge_conf *conf;      /* a reference: the configuration it began with */
+	const struct edge_service *svc;
+	struct list link;
+	struct grave grave;
+	struct conn conn;
+	struct op_owner ops;
+	struct arena arena;          /* of the connection */
+	struct log_ctx log;
+	struct span client;          /* "host[address]" or "host[address]:port" */
+	struct facts facts;
+	struct policy_run pol;
+	struct limits_ref limit;
+	struct tx *tx;
+
+	/* the command at hand */
+	const struct step_row *steps;/* NULL: none */
+	unsigned at;
+	const char *step_name;
+	enum verb verb;
+	struct span args;            /* valid until its first wait */
+	struct arena scratch;        /* of the command */
+	struct addr addr;            /* RCPT, VRFY: in tx->arena or scratch */
+	struct rcpt_params rcpt_params;
+	bool failed;                 /* its reply was 4xx or 5xx: an error of the client */
+	bool cmd_bare_lf;            /* its line ended in LF alone */
+
+	enum sess_input input;
+	uint64_t chunk_left;
+	bool chunk_is_last;
+	uint64_t skipped;            /* octets of the line or after the last reply */
+	uint64_t content_began;      /* loop time: DATA, or the chunk at hand */
+
+	const char *where;           /* for the log: last command, CONNECT, END-OF-MESSAGE */
+	unsigned errors, junk, overshoot;
+	bool denied;                 /* refused at connect: only QUIT is left */
+	bool hold, discard;          /* marks given before MAIL */
+	bool noted_bare_lf;
+	bool no_bare_lf_rules;       /* smtpd_forbid_bare_newline_exclusions */
+	struct timer delay;          /* smtpd_error_sleep_time */
+	struct op delay_op;
+	struct verb_count counts[VERB_COUNT];
+	unsigned char helo[HELO_MAX];
+};
+
+/* ---- life ---- */
+
+/* fd is given. peer and local as accept() and getsockname() gave them. */
+void sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const struct sockaddr *peer, const struct sockaddr *local);
+void sess_retire(struct sess *s);
+/* A reply, then the end. */
+void sess_shut(struct sess *s, enum reply_id id);
+
+/* ---- for the steps ---- */
+
+void sess_reply(struct sess *s, enum reply_id id);
+void sess_reply_text(struct sess *s, enum reply_id id, struct span text);
+void sess_reply_full(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number);
+/* Reply and reject line. */
+void sess_refuse(struct sess *s, enum reply_id id);
+void sess_refuse_code(struct sess *s, enum reply_id id, unsigned code);
+/* The op of a step that returned STEP_WAIT is done: goes on at the next row. */
+void sess_resume(struct sess *s);
+/* Runs these steps now (end of data, draft): from the input side only. */
+void sess_run_steps(struct sess *s, const struct step_row *steps);
+
+/* Starts the policy for a stage: STEP_WAIT or STEP_NEXT; the next row calls sess_verdict(): STEP_NEXT when
+ * permitted, else the refusal is said and logged. */
+enum step sess_ask(struct sess *s, enum policy_stage stage);
+enum step sess_verdict(struct sess *s);
+
+enum phase sess_phase(const struct sess *s);
+bool sess_is_esmtp(const struct sess *s);
+void sess_end_tx(struct sess *s);
+/* Copies what an address or name is in the log; borrowed until the command ends. */
+struct span sess_log_addr(struct sess *s, struct span internal);
+/* The process stops: 421 now, or when the transaction is over. */
+void sess_drain(struct sess *s);
+void sess_linger(struct sess *s);     /* after the last reply of a session we end */
+void sess_label(struct sess *s);      /* makes s->client after the client's name became known */
+void sess_set_deadline(struct sess *s);
+/* The client sent seen before it was its turn: logs, and true when that ended the session. */
+bool sess_early_input(struct sess *s, struct span seen);
+
+/* ---- addresses (cmd_rcpt.c) ---- */
+bool sess_bad_user(const struct sess *s, const struct addr *a);
+struct span sess_complete(struct sess *s, const struct addr *a); /* in tx->arena */
+
+/* ---- content (cmd_data.c, cmd_bdat.c) ---- */
+/* The first octet may come now: Received is in front. */
+void data_begin(struct sess *s, bool dots);
+/* Octets used. May run steps; look at s->steps and s->input afterwards. */
+size_t data_input(struct sess *s, struct span in);
+size_t chunk_input(struct sess *s, struct span in);
+size_t data_chunk_piece(struct sess *s, struct span in);
+/* Answers what is wrong with the content and ends the transaction, or STEP_NEXT. */
+enum step data_fault(struct sess *s);
+extern const struct step_row end_steps[];
+
+#define SMTP_CMD(verb, flags, steps, doc) extern const struct step_row steps[];
+#define SMTP_PHASE(verb, phases, reply)
+#include "smtp/commands.def"
+#undef SMTP_CMD
+#undef SMTP_PHASE
+extern const struct step_row connect_steps[];
+
+#endif

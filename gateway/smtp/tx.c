@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "smtp/tx.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "ipc/msgs.h"
+#include "smtp/edge.h"
+
+enum { TX_MAGIC = 0x7a115ac7, TX_ARENA_MAX = 2 * TX_ENVELOPE_MAX };
+
+_Static_assert((int)DSN_NEVER == (int)NOTIFY_NEVER && (int)DSN_SUCCESS == (int)NOTIFY_SUCCESS && (int)DSN_FAILURE == (int)NOTIFY_FAILURE &&
+        (int)DSN_DELAY == (int)NOTIFY_DELAY,
+    "one numbering of NOTIFY");
+
+struct tx *
+tx_begin(struct edge *edge, struct sess *sess)
+{
+	struct tx *tx = mem_alloc(sizeof *tx);
+	/* content and call are large and not used by most of the life of a session: their own init does it */
+	memset(tx, 0, offsetof(struct tx, content));
+	tx->magic = TX_MAGIC;
+	tx->edge = edge;
+	tx->sess = sess;
+	arena_init(&tx->arena, TX_ARENA_MAX);
+	tx->arrival = clock_wall();
+	tx->submitted = false;
+	tx->draft = 0;
+	tx->has_call = false;
+	metric_add(M_smtpd_transactions, 1);
+	return tx;
+}
+
+bool
+tx_draft_is_lost(const struct tx *tx)
+{
+	return tx->draft != 0 && tx->draft_generation != tx->edge->queue_generation;
+}
+
+static void
+drop_draft(struct tx *tx)
+{
+	if (tx->edge->queue == NULL || tx_draft_is_lost(tx))
+		return;
+	buf_put_u64(ipc_begin(tx->edge->queue, IPC_DRAFT_DROP, 0), tx->draft);
+	ipc_end(tx->edge->queue);
+}
+
+void
+tx_end(struct tx **tp)
+{
+	struct tx *tx = *tp;
+	*tp = NULL;
+	if (tx == NULL)
+		return;
+	CHECK(tx, TX_MAGIC);
+	if (tx->has_call)
+		ipc_call_fini(&tx->call);
+	if (tx->draft != 0) {
+		metric_add(M_smtpd_drafts, -1);
+		if (!tx->submitted)
+			drop_draft(tx);
+	}
+	if (tx->has_content)
+		content_fini(&tx->content);
+	arena_fini(&tx->arena);
+	mem_free(&tx->rcpts);
+	metric_add(M_smtpd_transactions, -1);
+	mem_poison(tx, offsetof(struct tx, content));
+	mem_free(&tx);
+}
+
+bool
+tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
+{
+	size_t cost = r->addr.n + r->orig.n + r->orcpt.n + TX_RCPT_EXTRA;
+	if (tx->arena.over || cost > TX_ENVELOPE_MAX - tx->envelope_bytes)
+		return false;
+	tx->envelope_bytes += cost;
+	if (tx->nrcpt == tx->cap_rcpt) {
+		tx->cap_rcpt = tx->cap_rcpt > 0 ? tx->cap_rcpt * 4 : 1;
+		tx->rcpts = mem_reallocarray(tx->rcpts, tx->cap_rcpt, sizeof *tx->rcpts);
+	}
+	tx->rcpts[tx->nrcpt++] = *r;
+	return true;
+}
+
+void
+tx_name(struct tx *tx, uint32_t serial)
+{
+	struct spool_id id = spool_id_next(serial);
+	tx->qid = span_of(tx->qid_text, spool_id_text(&id, tx->qid_text));
+}
+
+static uint32_t
+flags_of(const struct tx *tx)
+{
+	uint32_t f = content_flags(&tx->content);
+	f |= tx->params.is_8bitmime ? (uint32_t)MSGF_8BITMIME : 0;
+	f |= tx->params.is_smtputf8 ? (uint32_t)MSGF_SMTPUTF8 : 0;
+	f |= tx->params.ret == DSN_RET_FULL ? (uint32_t)MSGF_RET_FULL : tx->params.ret == DSN_RET_HDRS ? (uint32_t)MSGF_RET_HDRS : 0;
+	f |= tx->hold ? (uint32_t)MSGF_HOLD : 0;
+	return f;
+}
+
+void
+tx_write_submit(struct tx *tx, struct span client, struct buf *out)
+{
+	struct buf env_buf;
+	buf_init(&env_buf, 2 * TX_ENVELOPE_MAX);
+	const struct envelope env = {
+		.arrival = tx->arrival, .flags = flags_of(tx), .sender = tx->env_sender, .envid = tx->params.envid,
+		.client = client, .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
+	};
+	envelope_put(&env_buf, &env);
+	BUG_ON(env_buf.over);
+	struct msg_submit m = {
+		.draft = tx->draft, .content_len = tx->content.len, .content_crc = tx->content.crc, .qid = tx->qid,
+		.envelope = buf_span(&env_buf),
+	};
+	if (tx->draft == 0)
+		m.content = buf_span(&tx->content.out);
+	msg_submit_put(out, &m);
+	buf_fini(&env_buf);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * tx.h - one mail transaction: from an accepted MAIL to the answer of the end of data, or to whatever ends it.
+ *
+ * A session has at most one; s->tx != NULL is "MAIL was accepted", tx->nrcpt > 0 is "RCPT was accepted".
+ * tx_begin() and tx_end() are the only ways in and out, so nothing of one message is left for the next.
+ * Everything about the message lives in the transaction's arena and its content.
+ */
+#ifndef SMTP_TX_H
+#define SMTP_TX_H
+
+#include "ipc/ipc.h"
+#include "msg/addr.h"
+#include "msg/envelope.h"
+#include "msg/syntax.h"
+#include "smtp/content.h"
+#include "spool/spool.h"
+
+enum {
+	TX_ENVELOPE_MAX = 512 * 1024, /* octets of recipients and their parameters */
+	TX_RCPT_EXTRA = 64,           /* what one costs beside its text */
+};
+
+struct edge;
+struct sess;
+
+struct tx {
+	unsigned magic;
+	struct edge *edge;
+	struct sess *sess;           /* the owner */
+	struct arena arena;
+	struct addr sender;          /* as given */
+	struct span env_sender;      /* as the envelope has it: completed */
+	struct mail_params params;
+	struct env_rcpt *rcpts;      /* heap */
+	uint32_t nrcpt, cap_rcpt;
+	struct span first_rcpt;      /* as given, while there is just one */
+	size_t envelope_bytes;
+	uint64_t arrival;            /* wall clock, usec: MAIL */
+	struct span qid;             /* empty until the first recipient was accepted */
+	char qid_text[SPOOL_ID_TEXT];
+	bool hold, discard;          /* marks of the policy */
+	bool chunking;               /* a BDAT was accepted */
+	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
+	struct content content;
+	bool submitted;              /* SUBMIT is on its way, or answered OK */
+	uint64_t draft;              /* 0: none */
+	unsigned draft_generation;   /* of the queue that gave it */
+	bool has_call;
+	struct ipc_call call;        /* DRAFT, then SUBMIT */
+};
+
+struct tx *tx_begin(struct edge *edge, struct sess *sess);
+/* The only way a transaction ends. Gives back the draft. NULL inside is fine; sets it to NULL. */
+void tx_end(struct tx **tp);
+/* false: no room for more (the caller says 452). addr and orcpt must live in tx->arena. */
+bool tx_draft_is_lost(const struct tx *tx);   /* the queue process that held it is gone */
+bool tx_add_rcpt(struct tx *tx, const struct env_rcpt *r);
+/* Makes the queue id. */
+void tx_name(struct tx *tx, uint32_t serial);
+
+/* Puts the envelope and, if inline, the content into the SUBMIT call's buffer. client: "host[address]". */
+void tx_write_submit(struct tx *tx, struct span client, struct buf *out);
+
+#endif
