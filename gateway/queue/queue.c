@@ -13,6 +13,7 @@
 #include "queue/state.h"
 #include "queue/status.h"
 
+#include <limits.h>
 #include <unistd.h>
 
 /* ---- what the spool asks of its owner ---- */
@@ -190,12 +191,15 @@ queue_fini(struct queue *q)
 
 static struct queue the_queue;
 
+/* The spool has a directory of its own, made by the master for the queue's user: what lies beside it belongs
+ * to the master. */
 static struct spool_settings
-spool_settings_of(const struct conf *c)
+spool_settings_of(const struct conf *c, char dir[PATH_MAX])
 {
 	const struct params *p = conf_params(c);
+	snprintf(dir, PATH_MAX, "%s/spool", p->p_queue_directory);
 	return (struct spool_settings){
-		.dir = p->p_queue_directory,
+		.dir = dir,
 		.segment_bytes = (uint64_t)p->p_spool_segment_size,
 		.segments_min = (unsigned)p->p_spool_segments_min,
 		.segments_max = (unsigned)p->p_spool_segments_max,
@@ -217,7 +221,8 @@ role_start(struct child *ch, struct err *e)
 	enum rc rc = router_open(q->conf, &q->router, e);
 	if (rc != RC_OK)
 		return rc;
-	struct spool_settings s = spool_settings_of(q->conf);
+	char dir[PATH_MAX];
+	struct spool_settings s = spool_settings_of(q->conf, dir);
 	return queue_open_spool(q, &s, e);
 }
 
@@ -243,7 +248,8 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 		router_free(&router);
 		return e->rc;
 	}
-	struct spool_settings s = spool_settings_of(new_conf);
+	char dir[PATH_MAX];
+	struct spool_settings s = spool_settings_of(new_conf, dir);
 	spool_reconfigure(q->spool, &s);
 	router_free(&q->router);
 	q->router = router;

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/commands.h"
+
+#include "admin/check.h"
+#include "admin/control.h"
+#include "admin/master.h"
+#include "base/mem.h"
+#include "base/version.h"
+#include "conf/show.h"
+#include "map/map.h"
+#include "policy/policy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { EX_USAGE = 64, EX_UNAVAILABLE = 69, LINE_LIMIT = 200 * 1024 };
+
+/* What a command gets: the directory, its own words, and what followed them. */
+struct command_line {
+	const char *dir, *words;
+	int argc;       /* of argv, which begins behind the words */
+	char **argv;
+};
+
+#define COMMAND(words, fn, synopsis, doc) static int fn(const struct command_line *);
+COMMAND("", cmd_run, "", "") COMMAND("", cmd_start, "", "") COMMAND("", cmd_stop, "", "") COMMAND("", cmd_abort, "", "")
+COMMAND("", cmd_reload, "", "") COMMAND("", cmd_check, "", "") COMMAND("", cmd_flush, "", "") COMMAND("", cmd_status, "", "")
+COMMAND("", cmd_conf, "", "") COMMAND("", cmd_map, "", "") COMMAND("", cmd_queue_list, "", "") COMMAND("", cmd_queue_show, "", "")
+COMMAND("", cmd_queue_ids, "", "") COMMAND("", cmd_queue_shape, "", "") COMMAND("", cmd_explain, "", "") COMMAND("", cmd_help, "", "")
+COMMAND("", cmd_version, "", "")
+#undef COMMAND
+
+static const struct command_row {
+	const char *words;
+	int (*fn)(const struct command_line *);
+	const char *synopsis, *doc;
+} rows[] = {
+#define COMMAND(words, fn, synopsis, doc) { words, fn, synopsis, doc },
+#include "admin/commands.def"
+#undef COMMAND
+};
+
+static int
+usage(const struct command_line *cl)
+{
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		if (strcmp(rows[i].words, cl->words) == 0)
+			fprintf(stderr, "usage: dogana [-c DIR] %s %s\n", rows[i].words, rows[i].synopsis);
+	return EX_USAGE;
+}
+
+/* ---- talking to the gateway ---- */
+
+char *
+command_queue_directory(const char *dir)
+{
+	struct err e = { .why = "" };
+	struct conf *conf = NULL;
+	if (conf_load(dir, &conf, &e) != RC_OK && conf == NULL) {
+		fprintf(stderr, "dogana: fatal: %s\n", e.why);
+		return NULL;
+	}
+	char *path = mem_strdup(conf_params(conf)->p_queue_directory);
+	conf_unref(&conf);
+	return path;
+}
+
+int
+command_request(const char *dir, const char *name, const char *line, int out_fd)
+{
+	char *qdir = command_queue_directory(dir);
+	if (qdir == NULL)
+		return 1;
+	struct err e = { .why = "" };
+	enum rc rc = control_request(qdir, line, out_fd, &e);
+	mem_free(&qdir);
+	switch (rc) {
+	case RC_OK:
+		return 0;
+	case RC_NONE:
+		fprintf(stderr, "%s: the Dogana mail system is not running\n", name);
+		return strcmp(name, "dogana") == 0 ? 1 : EX_UNAVAILABLE;
+	case RC_TEMP:
+	case RC_PERM:
+		break;
+	}
+	fprintf(stderr, "%s: fatal: %s\n", name, e.why);
+	return 1;
+}
+
+/* ---- run and be controlled ---- */
+
+static const char *
+program_path(void)
+{
+	static char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+	if (n <= 0)
+		return "/proc/self/exe";
+	path[n] = '\0';
+	return path;
+}
+
+static int
+cmd_run(const struct command_line *cl)
+{
+	return master_run(cl->dir, program_path(), -1);
+}
+
+static int
+cmd_start(const struct command_line *cl)
+{
+	int fds[2];
+	if (pipe(fds) != 0 || fcntl(fds[1], F_SETFD, FD_CLOEXEC) != 0) {
+		perror("dogana: pipe");
+		return 1;
+	}
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(fds[0]);
+		setsid();
+		_exit(master_run(cl->dir, program_path(), fds[1]));
+	}
+	close(fds[1]);
+	char c;
+	ssize_t n = pid > 0 ? read(fds[0], &c, 1) : -1;
+	close(fds[0]);
+	if (n == 1)
+		return 0;
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
+	fprintf(stderr, "dogana: fatal: the mail system did not start\n");
+	return 1;
+}
+
+/* The answer comes when every role has ended; then the master goes too. */
+static int
+cmd_stop(const struct command_line *cl)
+{
+	return command_request(cl->dir, "dogana", "stop", STDOUT_FILENO);
+}
+
+static int
+cmd_abort(const struct command_line *cl)
+{
+	return command_request(cl->dir, "dogana", "abort", STDOUT_FILENO);
+}
+
+static int
+cmd_reload(const struct command_line *cl)
+{
+	return command_request(cl->dir, "dogana", "reload", STDOUT_FILENO);
+}
+
+static int
+cmd_status(const struct command_line *cl)
+{
+	bool as_json = cl->argc == 1 && strcmp(cl->argv[0], "--json") == 0;
+	if (cl->argc > 0 && !as_json)
+		return usage(cl);
+	return command_request(cl->dir, "dogana", as_json ? "status json" : "status", STDOUT_FILENO);
+}
+
+static int
+cmd_check(const struct command_line *cl)
+{
+	struct err e = { .why = "" };
+	struct conf *conf = NULL;
+	enum rc rc = check_load(cl->dir, &conf, &e);
+	if (conf != NULL) {
+		struct buf text;
+		buf_init(&text, 4 * 1024 * 1024);
+		check_print(conf, &text);
+		fwrite(buf_span(&text).p, 1, buf_len(&text), stderr);
+		buf_fini(&text);
+	}
+	if (rc != RC_OK && (conf == NULL || conf_problem_count(conf, CONF_ERROR) == 0))
+		fprintf(stderr, "dogana: fatal: %s\n", e.why);
+	conf_unref(&conf);
+	return rc == RC_OK ? 0 : 1;
+}
+
+/* ---- configuration and tables ---- */
+
+static int
+cmd_conf(const struct command_line *cl)
+{
+	return conf_command(cl->dir, cl->argc + 1, cl->argv - 1, NULL);
+}
+
+static int
+cmd_map(const struct command_line *cl)
+{
+	return map_command(cl->dir, cl->argc + 1, cl->argv - 1);
+}
+
+static int
+cmd_explain(const struct command_line *cl)
+{
+	const char *client = NULL, *helo = NULL, *from = "", *to = NULL;
+	for (int i = 0; i + 1 < cl->argc; i += 2) {
+		const char *opt = cl->argv[i], *val = cl->argv[i + 1];
+		if (strcmp(opt, "--client") == 0)
+			client = val;
+		else if (strcmp(opt, "--helo") == 0)
+			helo = val;
+		else if (strcmp(opt, "--from") == 0)
+			from = val;
+		else if (strcmp(opt, "--to") == 0)
+			to = val;
+		else
+			return usage(cl);
+	}
+	if (client == NULL || to == NULL || cl->argc % 2 != 0)
+		return usage(cl);
+	return policy_explain(cl->dir, client, helo, from, to, stdout);
+}
+
+/* ---- queue ---- */
+
+/* Appends a word of the command line to a request: nothing that would end or split the line. */
+static bool
+put_word(struct buf *line, const char *word)
+{
+	for (const char *p = word; *p != '\0'; p++)
+		if ((unsigned char)*p <= ' ' || *p == 0x7f)
+			return false;
+	if (word[0] == '\0')
+		return false;
+	buf_putc(line, ' ');
+	buf_puts(line, word);
+	return !line->over;
+}
+
+static int
+request_words(const struct command_line *cl, const char *request)
+{
+	struct buf line;
+	buf_init(&line, LINE_LIMIT);
+	buf_puts(&line, request);
+	int status = 0;
+	for (int i = 0; i < cl->argc && status == 0; i++)
+		if (!put_word(&line, cl->argv[i]))
+			status = usage(cl);
+	if (status == 0)
+		status = command_request(cl->dir, "dogana", buf_cstr(&line), STDOUT_FILENO);
+	buf_fini(&line);
+	return status;
+}
+
+static int
+cmd_flush(const struct command_line *cl)
+{
+	return cl->argc <= 1 ? request_words(cl, "queue flush") : usage(cl);
+}
+
+static int
+cmd_queue_list(const struct command_line *cl)
+{
+	bool as_json = cl->argc == 1 && strcmp(cl->argv[0], "--json") == 0;
+	if (cl->argc > 0 && !as_json)
+		return usage(cl);
+	return command_request(cl->dir, "dogana", as_json ? "queue list json" : "queue list", STDOUT_FILENO);
+}
+
+static int
+cmd_queue_show(const struct command_line *cl)
+{
+	return cl->argc == 1 ? request_words(cl, "queue show") : usage(cl);
+}
+
+static int
+cmd_queue_ids(const struct command_line *cl)
+{
+	return cl->argc >= 1 ? request_words(cl, cl->words) : usage(cl);
+}
+
+static int
+cmd_queue_shape(const struct command_line *cl)
+{
+	return request_words(cl, "queue shape");
+}
+
+/* ---- help ---- */
+
+/* The manual page of the program, from the same rows. */
+static void
+print_manual(void)
+{
+	printf(".TH DOGANA 8 \"\" \"dogana %s\"\n.SH NAME\ndogana \\- mail gateway\n.SH SYNOPSIS\n"
+	       ".B dogana\n[\\fB\\-c\\fR \\fIDIR\\fR] \\fICOMMAND\\fR ...\n.SH DESCRIPTION\n"
+	       "A store-and-forward SMTP gateway that reads Postfix's configuration: \\fIDIR\\fR/main.cf and \\fIDIR\\fR/conf.d/*.cf, or the "
+	       "*.cf of \\fIDIR\\fR itself (default /etc/dogana). Parameters: dogana.cf(5).\n.SH COMMANDS\n",
+	    DOGANA_VERSION);
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct span s = span_str(rows[i].synopsis);
+		printf(".TP\n\\fB%s\\fR ", rows[i].words);
+		for (size_t k = 0; k < s.n; k++)
+			printf(s.p[k] == '-' ? "\\-" : "%c", s.p[k]);
+		printf("\n%s\n", rows[i].doc);
+	}
+	printf(".SH EXIT STATUS\n0: done. 1: refused, or failed. 64: usage. 69: the gateway is not running (mailq and its like).\n"
+	       ".SH OTHER NAMES\nCalled as mailq, postqueue, postsuper, postcat, postconf, postmap, postalias, qshape, newaliases or "
+	       "sendmail it behaves as that command.\n.SH SIGNALS\nSIGTERM stops \\fBrun\\fR, SIGHUP reloads.\n");
+}
+
+static int
+cmd_help(const struct command_line *cl)
+{
+	if (cl != NULL && cl->argc == 1 && strcmp(cl->argv[0], "--man") == 0) {
+		print_manual();
+		return 0;
+	}
+	printf("usage: dogana [-c DIR] COMMAND ...   (DIR: /etc/dogana)\n\n");
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		printf("  %s%s%s\n      %s\n", rows[i].words, rows[i].synopsis[0] != '\0' ? " " : "", rows[i].synopsis, rows[i].doc);
+	printf("\nCalled as mailq, postqueue, postsuper, postcat, postconf, postmap, postalias, qshape, newaliases or sendmail it\n"
+	       "behaves as that command.\n");
+	return 0;
+}
+
+static int
+cmd_version(const struct command_line *cl)
+{
+	(void)cl;
+	printf("dogana %s\n", DOGANA_VERSION);
+	return 0;
+}
+
+/* How many words of row match the command line; 0: it is another command. */
+static int
+match(const struct command_row *row, int argc, char **argv)
+{
+	struct span rest = span_str(row->words), word;
+	int n = 0;
+	while (span_word(&rest, " ", &word)) {
+		if (n >= argc || !span_eq_str(word, argv[n]))
+			return 0;
+		n++;
+	}
+	return n;
+}
+
+int
+commands_main(int argc, char **argv)
+{
+	int status;
+	if (compat_main(argc, argv, &status) == RC_OK)
+		return status;
+	const char *dir = "/etc/dogana";
+	int at = 1;
+	if (at < argc && strcmp(argv[at], "--help") == 0)
+		return cmd_help(NULL);
+	if (at + 1 < argc && strcmp(argv[at], "-c") == 0) {
+		dir = argv[at + 1];
+		at += 2;
+	}
+	const struct command_row *best = NULL;
+	int words = 0;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		int n = match(&rows[i], argc - at, argv + at);
+		if (n > words) {
+			best = &rows[i];
+			words = n;
+		}
+	}
+	if (best == NULL) {
+		fprintf(stderr, at < argc ? "dogana: unknown command \"%s\"; try: dogana help\n" : "usage: dogana [-c DIR] COMMAND ...; try: dogana help\n",
+		    at < argc ? argv[at] : "");
+		return EX_USAGE;
+	}
+	return best->fn(&(struct command_line){ dir, best->words, argc - at - words, argv + at + words });
+}
