@@ -536,7 +536,10 @@ def cut_client(place, scr):
         points += [(i, k) for i in acting for k in range(1, len(scr.steps[i].data))]
     complete = confirmed = 0
     run = Run(place, scr, 'cut client')
+    ruled = any(s.kind == 'hub' for s in scr.steps)
     for number, (stop, byte) in enumerate(points):
+        if ruled:
+            place.hub.order('clear')
         try:
             for i, s in enumerate(scr.steps[:stop + 1]):
                 if not s.client and not (s.kind == 'hub' and s.words.split()[0] in ('rule', 'clear')):

@@ -6,6 +6,7 @@ layers     a file includes only from its own folder and from those of layers.txt
 calls      functions the house does not use
 marks      unfinished marks
 headers    every public function of a header stands below a comment
+tested     every reply of the SMTP server is expected by some test
 tables     every row is used: events logged, metrics counted, messages sent, parameters that claim to work read,
            fields given; every row of a table with a text has one
 """
@@ -133,8 +134,24 @@ def tables(code):
             say(params, n, f'{name} is marked as not supported and is read')
 
 
+def tested():
+    """A reply that no dialogue and no recorded comparison ever hears is a row without a test."""
+    path = TOP / 'gateway/smtp/replies.def'
+    if not path.exists():
+        return
+    heard = ''.join(read(p) for p in sorted((TOP / 'tests/dialogue').glob('*.dlg')) + sorted((TOP / 'tests/compat').glob('*.txt')) +
+                    sorted((TOP / 'tests/unit').glob('test_smtp*.c')) + sorted((TOP / 'tests/unit').glob('test_session*.c')))
+    heard = heard.replace('\\.', '.')
+    for name, n, rest in rows(path, 'REPLY'):
+        m = re.match(r'\s*\d+,\s*"[^"]*",\s*"([^"]*)"', rest)
+        longest = max(re.split(r'%[hcasn]', m.group(1)), key=len).strip() if m else ''
+        if name != 'NONE' and longest and longest not in heard:
+            say(path, n, f'no test hears reply {name}: {longest}')
+
+
 def main():
     layers()
+    tested()
     calls_and_marks()
     headers()
     tables('\n'.join(strip_comments(read(p)) for p in sources('.c', '.h')))
