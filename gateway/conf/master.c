@@ -122,7 +122,7 @@ service_type(struct line *l)
 
 /* The next argument: a word, in which { } keep white space together; outer braces are taken off. */
 static bool
-argument(struct line *l, struct span *out)
+argument(struct line *l, struct span *out, bool *was_group_out)
 {
 	struct span rest = span_trim(l->rest);
 	if (l->bad || rest.n == 0)
@@ -139,7 +139,8 @@ argument(struct line *l, struct span *out)
 	}
 	struct span item = span_head(rest, n);
 	l->rest = span_from(rest, n);
-	if (item.p[0] == '{') {
+	*was_group_out = item.p[0] == '{';
+	if (*was_group_out) {
 		struct span one = item;
 		if (conf_item(&one, &item, NULL) != RC_OK || one.n != 0) {
 			snap_problem(l->c, CONF_ERROR, l->file, l->at, "unbalanced braces or text behind them: \"%s\"", snap_str(l->c, span_head(rest, n)));
@@ -177,14 +178,14 @@ arguments(struct line *l, struct svc *svc)
 	size_t nargs = 0;
 	struct buf flags;
 	struct span w;
-	bool options = true;
+	bool options = true, group;
 	buf_init(&flags, 4096);
-	while (argument(l, &w)) {
-		options = options && w.n > 1 && w.p[0] == '-' && !span_eq(w, SPAN("--"));
+	while (argument(l, &w, &group)) {
+		options = options && !group && w.n > 1 && w.p[0] == '-' && !span_eq(w, SPAN("--"));
 		if (options && w.p[1] == 'o') {
 			if (w.n > 2)
 				w = span_from(w, 2);
-			else if (!argument(l, &w))
+			else if (!argument(l, &w, &group))
 				w = SPAN_EMPTY;
 			override(l, sets, &svc->nset, w);
 		} else if (options) {
@@ -192,6 +193,9 @@ arguments(struct line *l, struct svc *svc)
 			buf_put(&flags, w);
 		} else if (nargs < ARGS_MAX) {
 			args[nargs++] = snap_str(l->c, w);
+		} else {
+			snap_problem(l->c, CONF_ERROR, l->file, l->at, "more than %d arguments", ARGS_MAX);
+			l->bad = true;
 		}
 	}
 	svc->sets = arena_alloc(&l->c->arena, svc->nset * sizeof *sets + 1);

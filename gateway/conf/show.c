@@ -6,6 +6,7 @@
 #include "conf/text.h"
 
 enum { LINE_LIMIT = 80 };
+#define BLANKS " \t\r\n\v\f"
 
 /* ---- one line ---- */
 
@@ -189,10 +190,12 @@ service_matches(struct span *pattern, const struct service *s)
 	return part_matches(pattern, s->type);
 }
 
+/* In braces when it would not read back as one word, or (the first one) as an option. */
 static void
-put_arg(struct buf *b, const char *arg)
+put_arg(struct buf *b, const char *arg, bool is_first)
 {
-	bool plain = arg[0] != '\0' && strpbrk(arg, " \t\r\n") == NULL;
+	bool plain = arg[0] != '\0' && arg[0] != '{' && strpbrk(arg, BLANKS) == NULL &&
+	             !(is_first && arg[0] == '-' && arg[1] != '\0' && strcmp(arg, "--") != 0);
 	buf_puts(b, plain ? "" : "{");
 	buf_puts(b, arg);
 	buf_puts(b, plain ? "" : "}");
@@ -223,7 +226,7 @@ text_service(struct buf *out, const struct svc *svc, bool fold)
 		buf_puts(out, svc->flags);
 	}
 	for (size_t i = 0; i < svc->nset; i++) {
-		bool braces = svc->sets[i].text[0] != '\0' && strpbrk(svc->sets[i].text, " \t\r\n{}") != NULL;
+		bool braces = svc->sets[i].name[0] == '{' || strpbrk(svc->sets[i].text, BLANKS) != NULL;
 		buf_puts(out, fold ? "\n    -o " : " -o ");
 		buf_puts(out, braces ? "{" : "");
 		buf_puts(out, svc->sets[i].name);
@@ -236,7 +239,7 @@ text_service(struct buf *out, const struct svc *svc, bool fold)
 		size_t n = strlen(s->args[i]);
 		bool breaks = fold && col + 1 + n >= LINE_LIMIT;
 		buf_puts(out, breaks ? "\n    " : " ");
-		put_arg(out, s->args[i]);
+		put_arg(out, s->args[i], i == 0);
 		col = (breaks ? 4 : col + 1) + n;
 	}
 }
