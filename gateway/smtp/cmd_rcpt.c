@@ -168,8 +168,10 @@ vrfy_parse(struct sess *s)
 	struct err e;
 	unsigned flags = how(s) & ~(unsigned)ADDR_STRICT;
 	bool ok = addr_parse_path(path, flags, &s->scratch, &s->addr, &rest, &e) == RC_OK && s->addr.text.n > 0 && !sess_bad_user(s, &s->addr);
-	bool utf8 = ok && span_word(&rest, " \t", &word) && span_caseeq(word, SPAN("SMTPUTF8"));
-	if (!ok || (!utf8 && rest.n > 0) || span_word(&rest, " \t", &word))
+	bool utf8 = ok && span_word(&rest, " \t", &word);
+	if (utf8)
+		ok = span_caseeq(word, SPAN("SMTPUTF8")) && !span_word(&rest, " \t", &word);
+	if (!ok)
 		return bad_address(s, path);
 	if ((s->addr.flags & ADDR_HAS_8BIT) != 0 && !utf8) {
 		sess_reply(s, REPLY_NEED_SMTPUTF8);
