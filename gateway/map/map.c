@@ -126,7 +126,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	if (m != NULL) {
 		m->refs++;
 		*out = m;
-		return m->broken ? err_set(e, RC_PERM, "%s", m->why) : RC_OK;
+		return m->broken && !m->may_return ? err_set(e, RC_PERM, "%s", m->why) : RC_OK;
 	}
 	m = mem_zalloc(sizeof *m);
 	m->conf = ctx->conf;
@@ -143,11 +143,10 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 		return RC_OK;
 	m->broken = true;
 	snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why.why);
-	if (rc == RC_PERM)
-		map_problem(ctx, CONF_ERROR, "%s", why.why);
-	else /* a table that may come back, such as the aliases of a machine without users */
-		map_problem(ctx, CONF_WARNING, "%s", why.why);
-	return err_set(e, RC_PERM, "%s", why.why);
+	/* a role does not judge the configuration: what the loader let pass and cannot be read here is "not now" */
+	m->may_return = rc == RC_TEMP || !conf_is_loader(ctx->conf);
+	map_problem(ctx, m->may_return ? CONF_WARNING : CONF_ERROR, "%s", why.why);
+	return m->may_return ? RC_OK : err_set(e, RC_PERM, "%s", why.why);
 }
 
 void

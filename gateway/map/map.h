@@ -22,8 +22,11 @@ struct map_list;
 
 /* The tables of a list value, as the named parameter of a service (NULL: of main.cf) gives it. Problems
  * (unknown or unsupported type, missing source, bad rules) go to conf_problem() with that parameter's file
- * and line. RC_OK also for an empty value (map_list_empty). RC_PERM: a table cannot be used at all; *out
- * is then still given and its lookups of that table are RC_TEMP. Free with map_list_free in any case. */
+ * and line. RC_OK also for an empty value (map_list_empty). RC_PERM (in the loader only): the configuration must
+ * not be used. *out is given in any case, and lookups of a table that could not be opened are RC_TEMP; free it
+ * with map_list_free.
+ * What a role will open must have been opened in the loader before the image is written: that reads and
+ * compiles the sources (policy_check() does it for all that policy and routing by class need). */
 enum rc maps_open(struct conf *c, const struct service *s, const char *parameter, const char *value, struct map_list **out,
     struct err *e) MUST_CHECK;
 /* The same with the value the parameter has. */

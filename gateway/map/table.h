@@ -51,6 +51,7 @@ struct map {
 	unsigned refs;
 	unsigned flags;              /* of the type; proxy takes those of the table behind it */
 	bool broken;                 /* every lookup is RC_TEMP */
+	bool may_return;             /* broken, but no reason to refuse the configuration */
 	char why[160];
 	void *state;                 /* the type's own */
 };
