@@ -25,6 +25,7 @@ const char *address_class_name(enum address_class class); /* "local", "virtual_a
 
 enum { ADDRESS_MAX = 1024 };     /* longest address that is resolved; longer is a syntax error */
 
+/* Points into itself: not to be copied. */
 struct resolved {
 	enum address_class class;
 	bool is_routed;          /* the sender prescribed a route: %, !, @a:b@c, x@y@own */
@@ -71,6 +72,8 @@ enum rc address_is_listed(const struct address_book *b, const struct resolved *a
 /* The book's view of two settings that routing needs as well. */
 const char *address_delimiters(const struct address_book *b);
 struct map_addr address_split(const struct address_book *b, struct span addr); /* local, domain, extension */
+/* One of our own addresses (inet_interfaces, proxy_interfaces). */
+bool address_is_own_ip(const struct address_book *b, const struct ipaddr *ip);
 bool address_is_own_domain(const struct address_book *b, struct span domain);  /* $myorigin, mydestination or own literal; false when unsure */
 
 #endif

@@ -16,14 +16,15 @@
 #ifndef POLICY_POLICY_H
 #define POLICY_POLICY_H
 
+#include "base/arena.h"
 #include "conf/conf.h"
+#include "loop/loop.h"
 #include "loop/op.h"
 #include "policy/facts.h"
 #include "policy/verdict.h"
 
 struct policy;
 struct policy_list;
-struct policy_rule;
 struct policy_trace;
 struct address_book;         /* policy/classes.h */
 
@@ -45,44 +46,55 @@ enum policy_stage {
 	POLICY_ETRN,
 };
 
-enum { POLICY_DEPTH_MAX = 100 };
+enum { POLICY_DEPTH_MAX = 100, POLICY_TEXT_MAX = 65536 };
 
 /* A "defer_if" reason that was recorded and may be needed later. */
 struct policy_deferral {
 	unsigned code;           /* 0: none */
-	size_t at, len;          /* its reply in policy_run.text */
-	const struct policy_rule *rule;
-	const char *list;
+	struct span reply;
+	const char *rule, *list; /* for the verdict */
 };
 
 struct policy_frame {
 	const struct policy_list *list;
 	unsigned next;           /* rule to run next */
-	bool warn;               /* warn_if_reject was in force for the whole list */
+	bool permit_is_dunno;    /* a permit in here is none for the caller */
 };
 
+struct resolved;
+
 struct policy_run {
+	unsigned magic;
 	struct op op;            /* ends RC_OK with the verdict valid */
 	struct verdict verdict;
 	/* private */
 	const struct policy *policy;
 	const struct facts *facts;
 	enum policy_stage stage;
-	struct buf text;         /* everything the verdict's spans point into; empty between runs */
+	struct arena text;       /* what the verdict's spans point into; empty between runs */
 	struct buf scratch;      /* table results */
-	struct policy_frame *frames; /* stack, allocated when lists nest */
-	struct policy_frame first;
-	unsigned depth;
+	struct policy_frame frame_space[2], *frames;
+	unsigned depth, frames_cap;
 	unsigned phase;          /* which of the stage's lists */
-	bool warn_next;
+	unsigned warn;           /* warn_if_reject is in force at this depth and deeper; 0: not */
+	bool is_running, rcpt_checked, sender_checked;
 	struct policy_deferral if_permit, if_reject;
+	struct {                 /* what connect, HELO and MAIL leave for later (smtpd_delay_reject=no) */
+		unsigned code;
+		char *reply;
+		const char *rule, *list;
+	} carried[3];
+	struct resolved *rcpt, *sender;
+	struct policy_list *made; /* lists that table results said */
+	struct timer timer;      /* what a rule waits for */
 	struct policy_trace *trace;
 };
 
 void policy_run_init(struct policy_run *r, struct op_owner *owner, op_fn *done);
 /* Cancels and frees; idempotent, and fine on zeroed memory. */
 void policy_run_fini(struct policy_run *r);
-/* Drops the verdict and its memory. */
+/* Drops the verdict and its memory; also done by the next policy_run_now. What connect, HELO and MAIL left for
+ * later stays until they come again. */
 void policy_run_reset(struct policy_run *r);
 /* facts and policy are kept until the verdict is there. true: it is there already and done() will not be
  * called. false: r->op is pending. */

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "policy/classes.h"
+
+#include "base/mem.h"
+#include "conf/param.h"
+#include "policy/resolve.h"
+
+enum { OWN_MAX = 256 };
+
+struct address_book {
+	struct conf *conf;
+	const struct params *params;
+	struct matchlist *mydestination, *virtual_alias_domains, *virtual_mailbox_domains, *relay_domains;
+	struct map_list *canonical, *recipient_canonical, *virtual_alias, *transport;
+	struct map_list *local_recipients, *mailbox_recipients, *relay_recipients;
+	bool transport_parent_plain;
+	struct ipaddr *own;          /* inet_interfaces and proxy_interfaces */
+	size_t nown;
+};
+
+const char *
+address_class_name(enum address_class class)
+{
+	static const char *const names[] = {
+		[CLASS_NONE] = "none",
+		[CLASS_LOCAL] = "local",
+		[CLASS_VIRTUAL_ALIAS] = "virtual_alias",
+		[CLASS_VIRTUAL_MAILBOX] = "virtual_mailbox",
+		[CLASS_RELAY] = "relay",
+		[CLASS_DEFAULT] = "default",
+	};
+	return (size_t)class < NELEMS(names) ? names[class] : "none";
+}
+
+/* ---- opening ---- */
+
+static void
+add_own(struct address_book *b, struct span text)
+{
+	struct ipaddr a;
+	if (text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']')
+		text = span_of(text.p + 1, text.n - 2);
+	if (b->nown == OWN_MAX || ipaddr_parse(text, &a) != RC_OK)
+		return;
+	b->own = mem_reallocarray(b->own, b->nown + 1, sizeof *b->own);
+	b->own[b->nown++] = a;
+}
+
+static void
+find_own(struct address_book *b, struct conf *c, const struct service *s)
+{
+	struct span rest = span_str(conf_own_addresses(c)), item;
+	while (span_word(&rest, " ", &item))
+		add_own(b, item);
+	rest = span_str(conf_value(c, s, "proxy_interfaces"));
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK)
+		add_own(b, item);
+}
+
+static bool
+has_item(const char *list, const char *name)
+{
+	struct span rest = span_str(list), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK)
+		if (span_eq_str(item, name))
+			return true;
+	return false;
+}
+
+enum rc
+address_book_open(struct conf *c, const struct service *s, struct address_book **out, struct err *e)
+{
+	struct address_book *b = *out = mem_zalloc(sizeof *b);
+	enum rc worst = RC_OK;
+	b->conf = conf_ref(c);
+	b->params = s != NULL ? s->params : conf_params(c);
+	find_own(b, c, s);
+	b->transport_parent_plain = has_item(b->params->p_parent_domain_matches_subdomains, "transport_maps");
+
+	const struct {
+		const char *name;
+		enum matchlist_kind kind;
+		struct matchlist **list;
+	} lists[] = {
+		{ "mydestination", MATCH_STRING, &b->mydestination },
+		{ "virtual_alias_domains", MATCH_STRING, &b->virtual_alias_domains },
+		{ "virtual_mailbox_domains", MATCH_STRING, &b->virtual_mailbox_domains },
+		{ "relay_domains", MATCH_DOMAIN, &b->relay_domains },
+	};
+	for (size_t i = 0; i < NELEMS(lists); i++)
+		if (matchlist_open_param(c, s, lists[i].name, lists[i].kind, lists[i].list, e) != RC_OK)
+			worst = RC_PERM;
+	const struct {
+		const char *name;
+		struct map_list **list;
+	} tables[] = {
+		{ "canonical_maps", &b->canonical },
+		{ "recipient_canonical_maps", &b->recipient_canonical },
+		{ "virtual_alias_maps", &b->virtual_alias },
+		{ "transport_maps", &b->transport },
+		{ "local_recipient_maps", &b->local_recipients },
+		{ "virtual_mailbox_maps", &b->mailbox_recipients },
+		{ "relay_recipient_maps", &b->relay_recipients },
+	};
+	for (size_t i = 0; i < NELEMS(tables); i++)
+		if (maps_open_param(c, s, tables[i].name, tables[i].list, e) != RC_OK)
+			worst = RC_PERM;
+	return worst;
+}
+
+void
+address_book_free(struct address_book **bp)
+{
+	struct address_book *b = *bp;
+	*bp = NULL;
+	if (b == NULL)
+		return;
+	matchlist_free(&b->mydestination);
+	matchlist_free(&b->virtual_alias_domains);
+	matchlist_free(&b->virtual_mailbox_domains);
+	matchlist_free(&b->relay_domains);
+	map_list_free(&b->canonical);
+	map_list_free(&b->recipient_canonical);
+	map_list_free(&b->virtual_alias);
+	map_list_free(&b->transport);
+	map_list_free(&b->local_recipients);
+	map_list_free(&b->mailbox_recipients);
+	map_list_free(&b->relay_recipients);
+	mem_free(&b->own);
+	conf_unref(&b->conf);
+	mem_free(&b);
+}
+
+/* ---- classes ---- */
+
+bool
+address_is_own_ip(const struct address_book *b, const struct ipaddr *ip)
+{
+	struct ipaddr a = ipaddr_unmap(*ip);
+	for (size_t i = 0; i < b->nown; i++)
+		if (ipaddr_eq(&a, &b->own[i]))
+			return true;
+	return false;
+}
+
+/* "[192.0.2.1]", "[IPv6:2001:db8::1]" of ours. */
+static bool
+is_own_literal(const struct address_book *b, struct span domain)
+{
+	struct ipaddr ip;
+	if (domain.n < 3 || domain.p[0] != '[' || domain.p[domain.n - 1] != ']')
+		return false;
+	struct span text = span_of(domain.p + 1, domain.n - 2);
+	if (span_casestarts(text, SPAN("ipv6:")))
+		text = span_from(text, 5);
+	return ipaddr_parse(text, &ip) == RC_OK && address_is_own_ip(b, &ip);
+}
+
+static enum rc
+is_local(void *arg, struct span domain, struct err *e)
+{
+	const struct address_book *b = arg;
+	if (is_own_literal(b, domain))
+		return RC_OK;
+	return matchlist_name(b->mydestination, domain, e);
+}
+
+enum rc
+address_class_of(const struct address_book *b, struct span domain, enum address_class *out, struct err *e)
+{
+	const struct {
+		const struct matchlist *list;
+		enum address_class class;
+	} rows[] = {
+		{ b->virtual_alias_domains, CLASS_VIRTUAL_ALIAS },
+		{ b->virtual_mailbox_domains, CLASS_VIRTUAL_MAILBOX },
+		{ b->relay_domains, CLASS_RELAY },
+	};
+	*out = CLASS_LOCAL;
+	enum rc rc = is_local((void *)(uintptr_t)b, domain, e);
+	for (size_t i = 0; i < NELEMS(rows) && rc == RC_NONE; i++) {
+		*out = rows[i].class;
+		rc = matchlist_name(rows[i].list, domain, e);
+	}
+	if (rc == RC_NONE) {
+		*out = CLASS_DEFAULT;
+		rc = RC_OK;
+	}
+	return rc;
+}
+
+enum rc
+address_resolve(const struct address_book *b, struct span addr, struct resolved *out, struct err *e)
+{
+	const struct params *p = b->params;
+	struct resolve_rules rules = {
+		.myorigin = p->p_myorigin,
+		.mydomain = p->p_mydomain,
+		.append_at = p->p_append_at_myorigin,
+		.append_dot = p->p_append_dot_mydomain,
+		.bangs = p->p_swap_bangpath,
+		.percents = p->p_allow_percent_hack,
+		.look_in_quotes = p->p_resolve_dequoted_address,
+		.min_user = p->p_allow_min_user,
+		.null_domain = p->p_resolve_null_domain,
+		.numeric_domain = p->p_resolve_numeric_domain,
+		.is_local = is_local,
+		.arg = (void *)(uintptr_t)b,
+	};
+	bool local;
+	enum rc rc = resolve_address(&rules, addr, out, &local, e);
+	if (rc != RC_OK || out->is_bad)
+		return rc;
+	if (local) {
+		out->class = CLASS_LOCAL;
+		return RC_OK;
+	}
+	return address_class_of(b, out->domain, &out->class, e);
+}
+
+enum rc
+address_is_ours(const struct address_book *b, const struct resolved *a, struct err *e)
+{
+	(void)e;
+	if (a->is_bad)
+		return RC_NONE;
+	if (a->is_routed && !b->params->p_allow_untrusted_routing)
+		return RC_NONE;
+	return a->class != CLASS_NONE && a->class != CLASS_DEFAULT ? RC_OK : RC_NONE;
+}
+
+bool
+address_is_own_domain(const struct address_book *b, struct span domain)
+{
+	return span_caseeq_str(domain, b->params->p_myorigin) || is_local((void *)(uintptr_t)b, domain, NULL) == RC_OK;
+}
+
+const char *
+address_delimiters(const struct address_book *b)
+{
+	return b->params->p_recipient_delimiter;
+}
+
+struct map_addr
+address_split(const struct address_book *b, struct span addr)
+{
+	return map_addr_split(addr, b->params->p_recipient_delimiter, b->params->p_double_bounce_sender, b->params->p_owner_request_special);
+}
+
+/* ---- transports ---- */
+
+static void
+split_transport(struct span value, struct span *transport_out, struct span *nexthop_out)
+{
+	size_t colon = span_chr(value, ':');
+	*transport_out = span_head(value, colon);
+	*nexthop_out = colon == SIZE_MAX ? SPAN_EMPTY : span_trim(span_from(value, colon + 1));
+}
+
+enum rc
+address_transport(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct span *transport_out,
+    struct span *nexthop_out, struct err *e)
+{
+	struct span value;
+	*transport_out = *nexthop_out = SPAN_EMPTY;
+	if (a->class == CLASS_VIRTUAL_ALIAS)
+		return RC_NONE;
+	struct map_addr split = address_split(b, a->addr);
+	enum rc rc = map_find_address(b->transport, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
+	if (rc == RC_OK)
+		split_transport(value, transport_out, nexthop_out);
+	return rc;
+}
+
+void
+address_class_transport(const struct address_book *b, enum address_class class, struct span *transport_out, struct span *nexthop_out)
+{
+	const struct params *p = b->params;
+	const char *value = p->p_default_transport;
+	switch (class) {
+	case CLASS_LOCAL:
+		value = p->p_local_transport;
+		break;
+	case CLASS_VIRTUAL_MAILBOX:
+		value = p->p_virtual_transport;
+		break;
+	case CLASS_RELAY:
+		value = p->p_relay_transport;
+		break;
+	case CLASS_VIRTUAL_ALIAS:
+		value = p->p_show_user_unknown_table_name ? "error:5.1.1 User unknown in virtual alias table" : "error:5.1.1 User unknown";
+		break;
+	case CLASS_NONE:
+	case CLASS_DEFAULT:
+		break;
+	}
+	split_transport(span_str(value), transport_out, nexthop_out);
+}
+
+/* ---- who is listed ---- */
+
+/* "5.1.6 text": the code in front, if there is one. */
+static struct span
+take_dsn(struct span *text)
+{
+	struct span s = *text;
+	size_t i = 0, dots = 0;
+	while (i < s.n && ((s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '.'))
+		dots += s.p[i++] == '.';
+	bool is_dsn = dots == 2 && i > 4 && s.p[1] == '.' && (s.p[0] == '2' || s.p[0] == '4' || s.p[0] == '5') && s.p[i - 1] != '.'
+	    && span_find(span_head(s, i), SPAN("..")) == SIZE_MAX && (i == s.n || s.p[i] == ' ' || s.p[i] == '\t');
+	if (!is_dsn)
+		return SPAN_EMPTY;
+	*text = span_trim(span_from(s, i));
+	return span_head(s, i);
+}
+
+static enum rc
+asked_in(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch, struct err *e)
+{
+	struct span value;
+	struct map_addr split = address_split(b, a->addr);
+	if (map_list_empty(l))
+		return RC_NONE;
+	return map_find_address(l, MAPKEY_MAIL, &split, false, address_is_own_domain(b, a->domain), scratch, &value, e);
+}
+
+/* transport error: (or retry:) tells why nobody is there. RC_NONE: another transport. */
+static enum rc
+ask_transport(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct unlisted *out, struct err *e)
+{
+	struct span transport, nexthop, t, n;
+	address_class_transport(b, a->class, &transport, &nexthop);
+	enum rc rc = address_transport(b, a, scratch, &t, &n, e);
+	if (rc == RC_TEMP || rc == RC_PERM)
+		return RC_TEMP;
+	if (rc == RC_OK && t.n > 0) {
+		transport = t;
+		nexthop = n.n > 0 ? n : SPAN("Address is undeliverable");
+	} else if (rc == RC_OK && n.n > 0) {
+		nexthop = n;
+	}
+	bool is_error = span_eq_str(transport, "error");
+	if (!is_error && !span_eq_str(transport, "retry"))
+		return RC_NONE;
+	out->code = !is_error ? 450
+	    : a->class == CLASS_VIRTUAL_ALIAS ? (unsigned)b->params->p_unknown_virtual_alias_reject_code : 550;
+	out->text = nexthop;
+	out->dsn = take_dsn(&out->text);
+	return RC_OK;
+}
+
+static bool
+is_always_listed(const struct address_book *b, struct span local)
+{
+	return span_caseeq_str(local, "postmaster") || span_caseeq_str(local, "mailer-daemon")
+	    || span_caseeq_str(local, b->params->p_double_bounce_sender);
+}
+
+/* The recipient table of the class. RC_NONE: not in it, out says how; RC_OK: in it, or there is no table. */
+static enum rc
+ask_recipients(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct unlisted *out, struct err *e)
+{
+	const struct params *p = b->params;
+	const struct map_list *l = NULL;
+	const char *text = "User unknown";
+	switch (a->class) {
+	case CLASS_LOCAL:
+		if (is_always_listed(b, a->local))
+			return RC_OK;
+		l = b->local_recipients;
+		out->code = (unsigned)p->p_unknown_local_recipient_reject_code;
+		text = "User unknown in local recipient table";
+		break;
+	case CLASS_VIRTUAL_MAILBOX:
+		l = b->mailbox_recipients;
+		out->code = (unsigned)p->p_unknown_virtual_mailbox_reject_code;
+		text = "User unknown in virtual mailbox table";
+		break;
+	case CLASS_RELAY:
+		l = b->relay_recipients;
+		out->code = (unsigned)p->p_unknown_relay_recipient_reject_code;
+		text = "User unknown in relay recipient table";
+		break;
+	case CLASS_NONE:
+	case CLASS_VIRTUAL_ALIAS:
+	case CLASS_DEFAULT:
+		break;
+	}
+	out->text = span_str(p->p_show_user_unknown_table_name ? text : "User unknown");
+	return map_list_empty(l) ? RC_OK : asked_in(b, l, a, scratch, e);
+}
+
+enum rc
+address_is_listed(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct unlisted *out, struct err *e)
+{
+	const struct map_list *known[] = { b->recipient_canonical, b->canonical, b->virtual_alias };
+	*out = (struct unlisted){ 0 };
+	for (size_t i = 0; i < NELEMS(known); i++) {
+		enum rc rc = asked_in(b, known[i], a, scratch, e);
+		if (rc != RC_NONE)
+			return rc;
+	}
+	/* Postfix delivers to local users unless told otherwise, and we refuse to: who is unknown to both hears the same */
+	const struct param *local = param_find(SPAN("local_transport"));
+	if (a->class == CLASS_LOCAL && local != NULL && strcmp(b->params->p_local_transport, local->def) == 0) {
+		enum rc rc = ask_recipients(b, a, scratch, out, e);
+		if (rc != RC_OK)
+			return rc;
+	}
+	enum rc rc = ask_transport(b, a, scratch, out, e);
+	if (rc != RC_NONE)
+		return rc == RC_OK ? RC_NONE : rc;
+	return ask_recipients(b, a, scratch, out, e);
+}

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Restriction lists of a service become rows; what cannot work is a problem with file and line. Facts 3.1. */
+#include "policy/engine.h"
+
+#include "base/mem.h"
+#include "conf/param.h"
+
+#include <stdarg.h>
+
+/* ---- rows ---- */
+
+static const struct restriction rows[] = {
+#define RESTRICTION(name, arg, needs, kind, fn, doc) { #name, arg, needs, kind, fn, NULL, doc },
+#define RESTRICTION_LATER(name, arg, doc) { #name, arg, 0, 0, NULL, NULL, doc },
+#define RESTRICTION_GONE(name, advice) { #name, ARG_NONE, 0, 0, NULL, advice, "" },
+#define RESTRICTION_ALIAS(name, of)
+#include "policy/restrictions.def"
+#undef RESTRICTION
+#undef RESTRICTION_LATER
+#undef RESTRICTION_GONE
+#undef RESTRICTION_ALIAS
+};
+
+static const struct {
+	const char *name, *of;
+} aliases[] = {
+#define RESTRICTION(name, arg, needs, kind, fn, doc)
+#define RESTRICTION_LATER(name, arg, doc)
+#define RESTRICTION_GONE(name, advice)
+#define RESTRICTION_ALIAS(name, of) { #name, #of },
+#include "policy/restrictions.def"
+#undef RESTRICTION
+#undef RESTRICTION_LATER
+#undef RESTRICTION_GONE
+#undef RESTRICTION_ALIAS
+};
+
+size_t
+restriction_count(void)
+{
+	return NELEMS(rows);
+}
+
+const struct restriction *
+restriction_at(size_t row)
+{
+	return &rows[row];
+}
+
+const struct restriction *
+restriction_find(struct span name)
+{
+	for (size_t i = 0; i < NELEMS(aliases); i++)
+		if (span_caseeq_str(name, aliases[i].name))
+			name = span_str(aliases[i].of);
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		if (span_caseeq_str(name, rows[i].name))
+			return &rows[i];
+	return NULL;
+}
+
+const char *
+restriction_suggest(struct span name)
+{
+	const char *best = NULL;
+	unsigned near = 2 + (unsigned)name.n / 6;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		unsigned d = edit_distance(name, span_str(rows[i].name), near);
+		if (d <= near && (best == NULL || d < near)) {
+			best = rows[i].name;
+			near = d;
+		}
+	}
+	return best;
+}
+
+/* ---- the lists of smtpd ---- */
+
+static const struct {
+	const char *name;
+	const char *bare;
+	unsigned has_now;            /* facts there are at its own command, with smtpd_delay_reject=no */
+} list_rows[LIST_COUNT] = {
+	[LIST_CLIENT] = { "smtpd_client_restrictions", "check_client_access", 0 },
+	[LIST_HELO] = { "smtpd_helo_restrictions", "check_helo_access", NEED_HELO },
+	[LIST_SENDER] = { "smtpd_sender_restrictions", "check_sender_access", NEED_HELO | NEED_SENDER },
+	[LIST_RELAY] = { "smtpd_relay_restrictions", "check_recipient_access", NEED_HELO | NEED_SENDER | NEED_RCPT },
+	[LIST_RECIPIENT] = { "smtpd_recipient_restrictions", "check_recipient_access", NEED_HELO | NEED_SENDER | NEED_RCPT },
+	[LIST_DATA] = { "smtpd_data_restrictions", NULL, NEED_HELO | NEED_SENDER | NEED_RCPT },
+	[LIST_END_OF_DATA] = { "smtpd_end_of_data_restrictions", NULL, NEED_HELO | NEED_SENDER | NEED_RCPT },
+	[LIST_ETRN] = { "smtpd_etrn_restrictions", "check_etrn_access", NEED_HELO },
+};
+
+struct compile {
+	struct policy *p;
+	const char *parameter;       /* whose text is being read: problems name it */
+	enum policy_list_id id;
+	bool failed;
+};
+
+static void
+fail(struct compile *k, const char *fmt, ...) PRINTF(2, 3);
+static void
+fail(struct compile *k, const char *fmt, ...)
+{
+	char text[400];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	k->failed = true;
+	conf_problem(k->p->conf, CONF_ERROR, k->p->service, k->parameter, "%s: %s", k->parameter, text);
+}
+
+static struct policy_list *
+list_new(struct policy *p, const char *name, const struct restriction *bare)
+{
+	struct policy_list *l = mem_zalloc(sizeof *l);
+	l->name = name;
+	l->bare = bare;
+	l->next = p->all;
+	p->all = l;
+	return l;
+}
+
+void
+policy_list_add(struct policy_list *l, struct policy_rule rule)
+{
+	if (l->count == l->cap) {
+		l->cap = l->cap > 0 ? l->cap * 2 : 8;
+		l->rules = mem_reallocarray(l->rules, l->cap, sizeof *l->rules);
+	}
+	l->rules[l->count++] = rule;
+}
+
+static const char *
+shown(struct compile *k, const char *name, struct span arg)
+{
+	struct buf b;
+	buf_init(&b, 300);
+	buf_puts(&b, name);
+	if (arg.n > 0)
+		buf_putc(&b, ' ');
+	buf_put_safe(&b, arg, 200, true);
+	const char *text = arena_cstr(&k->p->arena, buf_span(&b));
+	buf_fini(&b);
+	return text != NULL ? text : name;
+}
+
+const struct policy_list *
+policy_class(const struct policy *p, struct span name, const struct restriction *bare)
+{
+	for (const struct policy_list *l = p->all; l != NULL; l = l->next) {
+		bool is_list = false;
+		for (size_t i = 0; i < LIST_COUNT; i++)
+			is_list |= p->lists[i] == l;
+		if (!is_list && l->bare == bare && span_eq_str(name, l->name))
+			return l;
+	}
+	return NULL;
+}
+
+static bool
+is_class(struct compile *k, struct span name)
+{
+	struct span rest = span_str(k->p->p->p_smtpd_restriction_classes), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK)
+		if (span_eq(item, name))
+			return true;
+	return false;
+}
+
+static void compile_items(struct compile *k, struct policy_list *l, struct span items, unsigned depth);
+
+static const struct policy_list *
+compile_class(struct compile *k, struct span name, const struct restriction *bare)
+{
+	struct policy_list *l = (struct policy_list *)(uintptr_t)policy_class(k->p, name, bare);
+	if (l != NULL) {
+		if (l->in_progress)
+			fail(k, "restriction class %s refers to itself", l->name);
+		return l;
+	}
+	const char *parameter = arena_cstr(&k->p->arena, name);
+	const char *value = conf_value(k->p->conf, k->p->service, parameter);
+	l = list_new(k->p, parameter, bare);
+	if (value == NULL) {
+		fail(k, "restriction class %s is not defined", parameter);
+		return l;
+	}
+	struct compile inner = *k;
+	inner.parameter = parameter;
+	inner.failed = false;
+	l->in_progress = true;
+	compile_items(&inner, l, span_str(value), 0);
+	l->in_progress = false;
+	k->failed |= inner.failed;
+	return l;
+}
+
+static bool
+lacks_facts(struct compile *k, const struct restriction *row)
+{
+	return !k->p->p->p_smtpd_delay_reject && (row->needs & ~list_rows[k->id].has_now) != 0;
+}
+
+/* A row with its argument. */
+static void
+add_rule(struct compile *k, struct policy_list *l, const struct restriction *row, struct span arg)
+{
+	struct policy_rule rule = { .row = row, .shown = shown(k, row->name, arg) };
+	struct err e;
+	uint64_t seconds = 0;
+	if (row->advice != NULL) {
+		fail(k, "restriction %s is gone: %s", row->name, row->advice);
+		return;
+	}
+	if (row->fn == NULL) {
+		fail(k, "restriction %s is not supported yet", row->name);
+		return;
+	}
+	if (lacks_facts(k, row) || (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0))
+		fail(k, "restriction %s has nothing to look at here%s", row->name,
+		    k->id == LIST_ETRN ? "" : ": it comes later than this list with smtpd_delay_reject=no");
+	if (row->arg == ARG_MAP) {
+		char *list = mem_zalloc(arg.n + 1);
+		memcpy(list, arg.p, arg.n);
+		if (span_chr(arg, ':') == SIZE_MAX)
+			fail(k, "restriction %s: bad argument \"%s\": need maptype:mapname", row->name, list);
+		else if (maps_open(k->p->conf, k->p->service, k->parameter, list, &rule.map, &e) != RC_OK)
+			k->failed = true;
+		mem_free(&list);
+	} else if (row->arg == ARG_SECONDS) {
+		if (!span_u64(arg, 86400, &seconds))
+			fail(k, "restriction %s: bad argument: need a number of seconds", row->name);
+		rule.seconds = (unsigned)seconds;
+	}
+	policy_list_add(l, rule);
+}
+
+static bool
+is_unconditional_permit(const struct policy_list *l)
+{
+	return l->count > 0 && l->rules[l->count - 1].row != NULL && l->rules[l->count - 1].row->fn == r_permit;
+}
+
+static void
+unknown(struct compile *k, struct span item)
+{
+	const char *near = restriction_suggest(item);
+	const char *name = shown(k, "", item);
+	if (near != NULL)
+		fail(k, "unknown smtpd restriction: \"%s\": did you mean %s?", name + (*name == ' '), near);
+	else
+		fail(k, "unknown smtpd restriction: \"%s\"", name + (*name == ' '));
+}
+
+static void
+compile_items(struct compile *k, struct policy_list *l, struct span items, unsigned depth)
+{
+	struct span item, arg;
+	bool group, arg_group;
+	enum rc rc;
+	while ((rc = conf_item(&items, &item, &group)) == RC_OK) {
+		if (is_unconditional_permit(l))
+			conf_problem(k->p->conf, CONF_WARNING, k->p->service, k->parameter, "%s: restriction `%s' after `permit' is ignored",
+			    k->parameter, shown(k, "", item) + 1);
+		if (group) { /* one restriction with its argument */
+			if (depth >= 10)
+				fail(k, "braces are nested too deep");
+			else
+				compile_items(k, l, item, depth + 1);
+			continue;
+		}
+		arg = SPAN_EMPTY;
+		const struct restriction *row = restriction_find(item);
+		if (is_class(k, item)) {
+			const struct policy_list *class = compile_class(k, item, l->bare);
+			policy_list_add(l, (struct policy_rule){ .class = class, .shown = class->name });
+			continue;
+		}
+		if (row == NULL && span_chr(item, ':') != SIZE_MAX) {
+			row = l->bare;
+			arg = item;
+			if (row == NULL) {
+				fail(k, "a table needs a restriction in front of it here: \"%s\"", shown(k, "", item) + 1);
+				continue;
+			}
+		} else if (row == NULL) {
+			unknown(k, item);
+			continue;
+		} else if (row->arg != ARG_NONE && conf_item(&items, &arg, &arg_group) != RC_OK) {
+			fail(k, "restriction %s needs an argument", row->name);
+			continue;
+		}
+		add_rule(k, l, row, arg);
+	}
+	if (rc != RC_NONE)
+		fail(k, "unbalanced braces");
+}
+
+/* ---- could it be an open relay? ---- */
+
+static const char required[] = "reject_unauth_destination, defer_unauth_destination, reject, defer or defer_if_permit";
+
+static bool
+is_required(const struct policy_rule *rule)
+{
+	static policy_rule_fn *const fns[] = { r_unauth_destination, r_defer_destination, r_reject, r_defer, r_defer_if_permit };
+	for (size_t i = 0; i < NELEMS(fns); i++)
+		if (rule->row != NULL && rule->row->fn == fns[i])
+			return true;
+	return false;
+}
+
+static bool
+has_required(const struct policy_list *l, unsigned depth)
+{
+	for (unsigned i = 0; l != NULL && i < l->count; i++) {
+		const struct policy_rule *rule = &l->rules[i];
+		if (rule->row != NULL && rule->row->fn == r_warn_if_reject) {
+			i++; /* what it only warns about protects nobody */
+			continue;
+		}
+		if (rule->row != NULL && rule->row->fn == r_permit)
+			return false;
+		if (is_required(rule))
+			return true;
+		if (rule->row == NULL && depth < 10 && has_required(rule->class, depth + 1))
+			return true;
+	}
+	return false;
+}
+
+/* ---- a whole policy ---- */
+
+static bool
+has_item(const char *list, const char *name)
+{
+	struct span rest = span_str(list), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK)
+		if (span_eq_str(item, name))
+			return true;
+	return false;
+}
+
+/* Classes may come out of tables: each for every kind of list. */
+static void
+compile_classes(struct compile *k)
+{
+	struct span rest = span_str(k->p->p->p_smtpd_restriction_classes), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK)
+		for (size_t i = 0; i < LIST_COUNT; i++)
+			if (k->p->lists[i]->count > 0) {
+				k->id = (enum policy_list_id)i;
+				k->parameter = list_rows[i].name;
+				(void)compile_class(k, item, k->p->lists[i]->bare);
+			}
+}
+
+enum rc
+policy_compile(struct conf *c, const struct service *s, struct policy **out, struct err *e)
+{
+	struct policy *p = mem_zalloc(sizeof *p);
+	struct compile k = { .p = p };
+	struct err why = { 0 };
+	p->conf = conf_ref(c);
+	p->service = s;
+	p->p = s != NULL ? s->params : conf_params(c);
+	arena_init(&p->arena, SIZE_MAX / 2);
+	p->access_parent_plain = has_item(p->p->p_parent_domain_matches_subdomains, "smtpd_access_maps");
+	if (address_book_open(c, s, &p->book, &why) != RC_OK)
+		k.failed = true;
+	if (matchlist_open_param(c, s, "mynetworks", MATCH_HOST, &p->mynetworks, &why) != RC_OK)
+		k.failed = true;
+	for (size_t i = 0; i < LIST_COUNT; i++)
+		p->lists[i] = list_new(p, list_rows[i].name,
+		    list_rows[i].bare != NULL ? restriction_find(span_str(list_rows[i].bare)) : NULL);
+	for (size_t i = 0; i < LIST_COUNT; i++) {
+		k.id = (enum policy_list_id)i;
+		k.parameter = list_rows[i].name;
+		compile_items(&k, p->lists[i], span_str(conf_value(c, s, k.parameter)), 0);
+	}
+	compile_classes(&k);
+	if (!k.failed && !has_required(p->lists[LIST_RELAY], 0) && !has_required(p->lists[LIST_RECIPIENT], 0)) {
+		k.failed = true;
+		snprintf(why.why, sizeof why.why,
+		    "in parameter smtpd_relay_restrictions or smtpd_recipient_restrictions, specify at least one working instance of: %s", required);
+		conf_problem(c, CONF_ERROR, s, "smtpd_relay_restrictions", "%s", why.why);
+	}
+	if (k.failed) {
+		policy_free(&p);
+		*out = NULL;
+		return err_set(e, RC_PERM, "%s", why.why[0] != '\0' ? why.why : "the restrictions cannot be used");
+	}
+	*out = p;
+	return RC_OK;
+}
+
+void
+policy_free(struct policy **pp)
+{
+	struct policy *p = *pp;
+	*pp = NULL;
+	if (p == NULL)
+		return;
+	while (p->all != NULL) {
+		struct policy_list *l = p->all;
+		p->all = l->next;
+		for (unsigned i = 0; i < l->count; i++)
+			map_list_free(&l->rules[i].map);
+		mem_free(&l->rules);
+		mem_free(&l);
+	}
+	matchlist_free(&p->mynetworks);
+	address_book_free(&p->book);
+	arena_fini(&p->arena);
+	conf_unref(&p->conf);
+	mem_free(&p);
+}
+
+void
+policy_check(struct conf *c)
+{
+	struct err e;
+	size_t n = conf_service_count(c);
+	/* kept to the end: a table that five services use is opened once */
+	struct policy **all = mem_calloc(n + 1, sizeof(struct policy *));
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(conf_service(c, i)->command, "smtpd") == 0)
+			(void)!policy_compile(c, conf_service(c, i), &all[i], &e);
+	for (size_t i = 0; i < n; i++)
+		policy_free(&all[i]);
+	mem_free(&all);
+}
+
+bool
+policy_delays_reject(const struct policy *p)
+{
+	return p->p->p_smtpd_delay_reject;
+}
+
+enum rc
+policy_is_mynetworks(const struct policy *p, const struct ipaddr *client)
+{
+	return matchlist_addr(p->mynetworks, client, NULL);
+}
+
+const struct address_book *
+policy_addresses(const struct policy *p)
+{
+	return p->book;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * engine.h - the inside of policy: rows, compiled lists, and what a rule may do. For files of policy/ only.
+ */
+#ifndef POLICY_ENGINE_H
+#define POLICY_ENGINE_H
+
+#include "base/arena.h"
+#include "policy/classes.h"
+#include "policy/policy.h"
+
+enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS };
+enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
+enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4 };
+
+/* What a rule said. */
+enum pol {
+	POL_DUNNO = 0,           /* the next rule */
+	POL_PERMIT,              /* this list ends, the next one runs */
+	POL_REFUSE,              /* run->verdict has the reply; nothing more runs */
+	POL_CALL,                /* a list was pushed: it runs next */
+	POL_WAIT,                /* something of the run is under way; policy_continue() goes on with the next rule */
+};
+
+struct policy_rule;
+typedef enum pol policy_rule_fn(struct policy_run *r, const struct policy_rule *rule);
+
+struct restriction {
+	const char *name;
+	enum restriction_arg arg;
+	unsigned needs;
+	enum restriction_kind kind;
+	policy_rule_fn *fn;          /* NULL: not supported, doc says what it is */
+	const char *advice;          /* RESTRICTION_GONE: what to write instead */
+	const char *doc;
+};
+
+struct policy_rule {
+	const struct restriction *row; /* NULL: a restriction class */
+	struct map_list *map;        /* ARG_MAP */
+	unsigned seconds;            /* sleep */
+	const struct policy_list *class;
+	const char *shown;           /* as configured: "check_client_access hash:/x" */
+};
+
+struct policy_list {
+	const char *name;            /* parameter or class */
+	const struct restriction *bare; /* what a bare type:table means here; NULL: nothing */
+	struct policy_rule *rules;
+	unsigned count, cap;
+	bool in_progress;            /* while compiling: a class that names itself */
+	struct policy_list *next;    /* all of a policy */
+};
+
+enum policy_list_id {
+	LIST_CLIENT = 0, LIST_HELO, LIST_SENDER, LIST_RELAY, LIST_RECIPIENT, LIST_DATA, LIST_END_OF_DATA, LIST_ETRN, LIST_COUNT
+};
+
+struct policy {
+	struct conf *conf;
+	const struct service *service;
+	const struct params *p;
+	struct address_book *book;
+	struct matchlist *mynetworks;
+	bool access_parent_plain;    /* smtpd_access_maps in parent_domain_matches_subdomains */
+	struct policy_list *lists[LIST_COUNT];
+	struct policy_list *all;     /* those and the classes, to free */
+	struct arena arena;
+};
+
+const struct restriction *restriction_find(struct span name);   /* aliases are resolved */
+size_t restriction_count(void);
+const struct restriction *restriction_at(size_t row);
+const char *restriction_suggest(struct span name);              /* NULL: nothing near */
+
+/* A class of this policy for lists whose bare tables mean bare; NULL: there is none of that name. */
+const struct policy_list *policy_class(const struct policy *p, struct span name, const struct restriction *bare);
+void policy_list_add(struct policy_list *l, struct policy_rule rule);
+
+/* ---- what a rule uses ---- */
+
+/* What a refusal is about. */
+enum reply_class {
+	ABOUT_CLIENT = 1, ABOUT_REVERSE_CLIENT, ABOUT_LOGIN, ABOUT_HELO, ABOUT_SENDER, ABOUT_RECIPIENT, ABOUT_ETRN, ABOUT_DATA, ABOUT_END
+};
+struct about {
+	enum reply_class class;
+	struct span object;          /* between < and > */
+};
+const char *reply_class_name(enum reply_class class);  /* "Client host" */
+/* What the list being run is about. */
+struct about policy_about(struct policy_run *r);
+struct about policy_about_class(struct policy_run *r, enum reply_class class);
+
+/* An access code "5.1.1" adapted to what is refused (facts 3.2). */
+struct span policy_fix_dsn(struct span dsn, enum reply_class class, char buf[16]);
+/* Takes a status code off the front of text; empty when there is none. */
+struct span policy_take_dsn(struct span *text);
+
+/* "code dsn <object>: Class rejected: text" as the answer, with everything that may happen to it: bad codes,
+ * soft_bounce, warn_if_reject, defer_if_reject. */
+enum pol policy_refuse(struct policy_run *r, const struct policy_rule *rule, unsigned code, struct span dsn, struct about about,
+    struct span text);
+/* The same with the whole text behind the codes given. */
+enum pol policy_refuse_text(struct policy_run *r, const struct policy_rule *rule, unsigned code, struct span dsn, struct span text);
+/* Ours to mend: not softened by warn_if_reject. "451 4.3.5 <x>: Class rejected: Server configuration error". */
+enum pol policy_server_error(struct policy_run *r, const struct policy_rule *rule, struct about about, const char *why, ...) PRINTF(4, 5);
+/* "451 4.3.0 <x>: Temporary lookup failure". */
+enum pol policy_lookup_failed(struct policy_run *r, const struct policy_rule *rule, struct span object, const struct err *e);
+enum pol policy_defer_if(struct policy_run *r, const struct policy_rule *rule, struct policy_deferral *which, unsigned code, struct span dsn,
+    struct about about, struct span text);
+/* A log line that goes with the verdict. */
+void policy_note(struct policy_run *r, enum verdict_note_kind kind, struct span text);
+/* Runs a list before the next rule of the present one. */
+enum pol policy_call(struct policy_run *r, const struct policy_list *l, bool permit_is_dunno);
+
+/* From the loop: what a rule waited for is there. */
+void policy_continue(struct policy_run *r);
+
+/* The recipient or sender resolved, once per run. RC_TEMP: could not. */
+enum rc policy_rcpt(struct policy_run *r, const struct resolved **out, struct err *e) MUST_CHECK;
+enum rc policy_sender(struct policy_run *r, const struct resolved **out, struct err *e) MUST_CHECK;
+
+/* access(5): does what the result of a table says (access.c). */
+enum pol policy_access_result(struct policy_run *r, const struct policy_rule *rule, struct span value, struct about about,
+    bool permit_is_dunno, bool permit_is_error);
+
+/* Rules that the engine itself ends lists with. */
+extern const struct policy_rule policy_implicit_rcpt, policy_implicit_sender;
+
+/* explain: told of every rule and what it said. */
+struct policy_trace {
+	void (*rule)(struct policy_trace *t, const struct policy_run *r, const struct policy_list *list, const struct policy_rule *rule,
+	    unsigned depth, const char *result);
+};
+
+/* Rows of restrictions.def */
+policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject, r_warn_if_reject, r_sleep, r_unauth_pipelining,
+    r_plaintext_session, r_multi_recipient_bounce, r_mynetworks, r_inet_interfaces, r_sasl_authenticated, r_tls_clientcerts,
+    r_tls_all_clientcerts, r_unknown_client, r_unknown_reverse_client, r_client_access, r_reverse_client_access, r_sasl_access,
+    r_helo_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
+    r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient;
+
+#endif
