@@ -152,6 +152,13 @@ argument(struct line *l, struct span *out, bool *was_group_out)
 	return true;
 }
 
+/* {text} and nothing behind it. */
+static bool
+whole_group(struct span s, struct span *out)
+{
+	return s.p[0] == '{' && conf_item(&s, out, NULL) == RC_OK && s.n == 0;
+}
+
 static void
 override(struct line *l, struct setting *sets, size_t *nset, struct span text)
 {
@@ -183,10 +190,9 @@ arguments(struct line *l, struct svc *svc)
 	while (argument(l, &w, &group)) {
 		options = options && !group && w.n > 1 && w.p[0] == '-' && !span_eq(w, SPAN("--"));
 		if (options && w.p[1] == 'o') {
-			if (w.n > 2)
-				w = span_from(w, 2);
-			else if (!argument(l, &w, &group))
-				w = SPAN_EMPTY;
+			struct span glued = span_from(w, 2);
+			if (glued.n == 0 ? !argument(l, &w, &group) : !whole_group(glued, &w))
+				w = glued;
 			override(l, sets, &svc->nset, w);
 		} else if (options) {
 			buf_putc(&flags, ' ');

@@ -10,7 +10,7 @@ enum { LINE_LIMIT = 80 };
 
 /* ---- one line ---- */
 
-/* Next word for printing: white space separates, { } keep it. */
+/* Next word for printing: white space separates, but not in a word that begins with a brace. */
 static bool
 token(struct span *rest, struct span *out)
 {
@@ -18,7 +18,7 @@ token(struct span *rest, struct span *out)
 	size_t depth = 0, n = 0;
 	for (; n < rest->n; n++) {
 		unsigned char c = rest->p[n];
-		if (c == '{')
+		if (c == '{' && rest->p[0] == '{')
 			depth++;
 		else if (c == '}' && depth > 0)
 			depth--;
