@@ -16,7 +16,7 @@ admit_look(struct spool *s)
 		if (v.f_files > 0 && v.f_favail == 0)
 			s->free_bytes = 0;
 		if (s->free_bytes > s->set.min_free && segments_size(s) > 0)
-			s->disk_refuses = s->disk_refuses && clock_mono() < s->make_after;
+			s->disk_refuses = s->disk_refuses && spool_io->now() < s->make_after;
 	}
 	admit_update(s);
 }
@@ -27,7 +27,7 @@ judge(struct spool *s)
 	if (s->retry_after != 0 || s->free_bytes < s->set.min_free || s->free_bytes == 0)
 		return false;
 	bool room = s->nready > 0 || (s->current != NULL && s->current->head.size - s->current->pos > s->current->head.size / 4);
-	return room || (segments_coming(s) && (s->blocked_since == 0 || clock_mono() - s->blocked_since < BLOCKED_USEC));
+	return room || (segments_coming(s) && (s->blocked_since == 0 || spool_io->now() - s->blocked_since < BLOCKED_USEC));
 }
 
 void

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "spool/internal.h"
+#include "spool/io.h"
 
 #include <errno.h>
 
@@ -250,7 +251,7 @@ pick_small(struct spool *s)
 void
 commit_launch(struct spool *s)
 {
-	if (s->flight != NULL || list_empty(&s->waiting) || (!s->closing && clock_mono() < s->retry_after))
+	if (s->flight != NULL || list_empty(&s->waiting) || (!s->closing && spool_io->now() < s->retry_after))
 		return;
 	struct batch *b = batch_at(s->waiting.next);
 	if (fits(s, b)) {
@@ -258,7 +259,7 @@ commit_launch(struct spool *s)
 		return;
 	}
 	if (s->blocked_since == 0)
-		s->blocked_since = clock_mono();
+		s->blocked_since = spool_io->now();
 	if ((b = pick_small(s)) == NULL)
 		return;
 	list_prepend(&s->waiting, &b->link);
@@ -373,7 +374,7 @@ failed(struct spool *s, struct batch *b)
 		return;
 	unsigned shift = s->failures - REFUSE_AFTER;
 	uint64_t sec = shift < 5 ? UINT64_C(1) << shift : BACKOFF_MAX_SEC;
-	s->retry_after = clock_mono() + sec * USEC_PER_SEC;
+	s->retry_after = spool_io->now() + sec * USEC_PER_SEC;
 	commit_refuse_waiting(s, full);
 }
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spool/io.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@ static const struct spool_io kernel = {
 	.renameat = renameat,
 	.unlinkat = unlinkat,
 	.mkdirat = mkdirat,
+	.now = clock_mono,
 };
 
 const struct spool_io *spool_io = &kernel;

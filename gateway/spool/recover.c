@@ -584,7 +584,7 @@ recover_run(struct spool *s, struct spool_report *report, struct err *e)
 	list_init(&r.chunks);
 	buf_init(&envelope, SIZE_MAX / 4);
 	buf_init(&state, SIZE_MAX / 4);
-	uint64_t began = clock_mono();
+	uint64_t began = spool_io->now();
 	rand_bytes(s->uuid, sizeof s->uuid);
 	s->next_generation = s->next_file = 1;
 	sweep_drafts(s);
@@ -598,7 +598,7 @@ recover_run(struct spool *s, struct spool_report *report, struct err *e)
 			from_journal(&r, k->f, &envelope, &state), have = true;
 	}
 	report->messages = s->by_id.count;
-	report->usec = clock_mono() - began;
+	report->usec = spool_io->now() - began;
 	for (struct list *l; (l = list_pop(&r.chunks)) != NULL;) {
 		struct chunk *c = list_entry(l, struct chunk, link);
 		mem_free(&c);

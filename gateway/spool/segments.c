@@ -100,7 +100,7 @@ static void
 make(struct spool *s)
 {
 	uint64_t size = segments_size(s);
-	if (s->making != NULL || clock_mono() < s->make_after)
+	if (s->making != NULL || spool_io->now() < s->make_after)
 		return;
 	if (size == 0) {
 		s->disk_refuses = true;
@@ -123,7 +123,7 @@ made(struct spool *s, struct job *j)
 		list_append(&s->ready, &seg->link);
 		s->nready++;
 	} else {
-		s->make_after = clock_mono() + RETRY_USEC;
+		s->make_after = spool_io->now() + RETRY_USEC;
 		metric_add(M_spool_errors, 1);
 		log_warn(NULL, "spool: cannot make a journal segment: %s", strerrordesc_np(j->error));
 	}
@@ -184,7 +184,7 @@ turned(struct spool *s, struct job *j)
 	if (j->rc != RC_OK) {
 		/* stays where it is: none younger may be reused before it */
 		s->turning_retire = true;
-		s->turn_after = clock_mono() + RETRY_USEC;
+		s->turn_after = spool_io->now() + RETRY_USEC;
 		metric_add(M_spool_errors, 1);
 		log_warn(NULL, "spool: cannot reuse a journal segment: %s", strerrordesc_np(j->error));
 		return;
@@ -232,11 +232,21 @@ segments_coming(const struct spool *s)
 	return s->making != NULL || s->turning_runs || s->spill != NULL || (!s->disk_refuses && count(s) < s->set.segments_max);
 }
 
+/* Part of the batch in flight lies there: its messages are in no list yet. */
+static bool
+is_written(const struct spool *s, const struct segment *seg)
+{
+	for (size_t i = 0; s->flight != NULL && i < s->flight->nextents; i++)
+		if (s->flight->extents[i].seg == seg)
+			return true;
+	return false;
+}
+
 /* Nothing in it matters any more, and that is durable. */
 static bool
 is_spent(struct spool *s, struct segment *seg)
 {
-	if (!list_empty(&seg->live)) {
+	if (!list_empty(&seg->live) || is_written(s, seg)) {
 		seg->seen_empty = false;
 		return false;
 	}
@@ -252,7 +262,7 @@ is_spent(struct spool *s, struct segment *seg)
 void
 segments_tend(struct spool *s)
 {
-	uint64_t now = clock_mono();
+	uint64_t now = spool_io->now();
 	if (s->turning != NULL && !s->turning_runs && now >= s->turn_after)
 		turn_run(s);
 	struct segment *oldest = list_empty(&s->used) ? NULL : list_entry(s->used.next, struct segment, link);

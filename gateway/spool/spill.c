@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "spool/internal.h"
+#include "spool/io.h"
 
 /* One job is small, so that the loop is not held up by describing, nor accepts by the filer. */
 enum { ITEMS = 64, BYTES = 4 << 20 };
@@ -110,7 +111,7 @@ spill_done(struct spool *s, struct job *j)
 		log_error(NULL, "spool: %u messages in journal segment %llu are damaged; what was left is in corrupt/", damaged,
 		    (unsigned long long)j->seg->head.generation);
 	if (j->rc != RC_OK) {
-		s->spill_after = clock_mono() + RETRY_USEC;
+		s->spill_after = spool_io->now() + RETRY_USEC;
 		metric_add(M_spool_errors, 1);
 		log_warn(NULL, "spool: cannot move messages to files: %s", strerrordesc_np(j->error));
 	}

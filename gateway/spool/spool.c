@@ -183,6 +183,8 @@ on_turn_end(struct loop_hook *h)
 	struct spool *s = container_of(h, struct spool, hook);
 	commit_launch(s);
 	segments_tend(s);
+	if (!s->accepting || s->blocked_since != 0)
+		admit_update(s);
 }
 
 static void
