@@ -26,8 +26,10 @@ judge(struct spool *s)
 {
 	if (s->retry_after != 0 || s->free_bytes < s->set.min_free || s->free_bytes == 0)
 		return false;
+	if (s->blocked_since != 0 && spool_io->now() - s->blocked_since >= BLOCKED_USEC)
+		return false;
 	bool room = s->nready > 0 || (s->current != NULL && s->current->head.size - s->current->pos > s->current->head.size / 4);
-	return room || (segments_coming(s) && (s->blocked_since == 0 || spool_io->now() - s->blocked_since < BLOCKED_USEC));
+	return room || segments_coming(s);
 }
 
 void

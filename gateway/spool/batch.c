@@ -66,9 +66,9 @@ new_entry(struct batch *b)
 
 void
 batch_put(struct batch *b, enum rec_type type, const struct spool_id *id, uint32_t version, struct span head, struct span body,
-    struct op *op, bool unlink)
+    struct op *op, bool unlink, uint64_t state_in)
 {
-	*new_entry(b) = (struct entry){ .off = b->n, .op = op, .unlink = unlink };
+	*new_entry(b) = (struct entry){ .off = b->n, .op = op, .unlink = unlink, .state_in = state_in };
 	rec_put(room(b, rec_size(head.n, body.n)), type, id, version, head, body);
 	b->accepts += type == REC_ACCEPT;
 }
@@ -84,7 +84,7 @@ void
 batch_put_entry(struct batch *b, const struct batch *from, const struct entry *e)
 {
 	size_t n = batch_entry_size(from, e);
-	*new_entry(b) = (struct entry){ .off = b->n, .op = e->op, .unlink = e->unlink };
+	*new_entry(b) = (struct entry){ .off = b->n, .op = e->op, .unlink = e->unlink, .state_in = e->state_in };
 	memcpy(room(b, n), from->p + e->off, n);
 	b->accepts += rec_type_of(from->p + e->off) == REC_ACCEPT;
 }
@@ -102,7 +102,7 @@ batch_filter(struct batch *b, bool (*keep)(void *arg, struct batch *b, struct en
 		b->accepts += rec_type_of(b->p + e.off) == REC_ACCEPT;
 		memmove(b->p + at, b->p + e.off, n);
 		/* entry i+1 is not touched before its turn: kept <= i */
-		b->entries[kept++] = (struct entry){ .off = at, .op = e.op, .unlink = e.unlink };
+		b->entries[kept++] = (struct entry){ .off = at, .op = e.op, .unlink = e.unlink, .state_in = e.state_in };
 		at += n;
 	}
 	b->nentries = kept;

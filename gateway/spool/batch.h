@@ -24,6 +24,7 @@ struct entry {                   /* one record of the batch */
 	size_t off;              /* in the batch's bytes; multiple of 8 */
 	struct op *op;           /* waits for it; NULL: nobody */
 	bool unlink;             /* DONE: there is a file to remove when this is durable */
+	uint64_t state_in;       /* DONE: segment with the last state of that file's message; 0: none */
 };
 
 struct extent {                  /* a run of records that lies in one segment */
@@ -53,7 +54,7 @@ void batch_free(struct batch **bp);
 void batch_reset(struct batch *b);       /* empties, keeps the memory */
 /* Appends a record; the bytes are copied. */
 void batch_put(struct batch *b, enum rec_type type, const struct spool_id *id, uint32_t version, struct span head,
-    struct span body, struct op *op, bool unlink);
+    struct span body, struct op *op, bool unlink, uint64_t state_in);
 /* Appends a record of another batch; its op comes along. */
 void batch_put_entry(struct batch *b, const struct batch *from, const struct entry *e);
 /* Drops the entries for which keep says no, in place; the caller has seen to their ops. */

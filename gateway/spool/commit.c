@@ -74,6 +74,14 @@ commit_record_max(const struct spool *s)
 	return (size_t)size - SEG_HEADER;
 }
 
+/* A batch crosses the end of a segment at most once, however small the segments are. */
+static size_t
+batch_max(const struct spool *s)
+{
+	size_t n = commit_record_max(s) / 2;
+	return s->set.segment_bytes >= 2 * (uint64_t)BATCH_BYTES ? BATCH_BYTES : n;
+}
+
 bool
 commit_room(const struct spool *s, size_t n)
 {
@@ -85,15 +93,14 @@ commit_room(const struct spool *s, size_t n)
 
 void
 commit_put(struct spool *s, enum rec_type type, const struct spool_id *id, uint32_t version, struct span head, struct span body,
-    struct op *op, bool unlink)
+    struct op *op, bool unlink, uint64_t state_in)
 {
 	struct batch *b = list_empty(&s->waiting) ? NULL : batch_at(s->waiting.prev);
-	if (b == NULL || (b->n > 0 && b->n + rec_size(head.n, body.n) > BATCH_BYTES)) {
+	if (b == NULL || (b->n > 0 && b->n + rec_size(head.n, body.n) > batch_max(s))) {
 		b = fresh_batch(s);
 		list_append(&s->waiting, &b->link);
 	}
-	batch_put(b, type, id, version, head, body, op, unlink);
-	s->removals_put += unlink;
+	batch_put(b, type, id, version, head, body, op, unlink, state_in);
 }
 
 /* ---- giving places ---- */
@@ -224,7 +231,7 @@ keep_for_later(void *arg, struct batch *b, struct entry *e)
 	case REC_TYPES:
 		BUG("record type");
 	}
-	if (p->to->n >= BATCH_BYTES)
+	if (p->to->n >= batch_max(p->s))
 		return true;
 	batch_put_entry(p->to, b, e);
 	return false;
@@ -248,12 +255,30 @@ pick_small(struct spool *s)
 	return NULL;
 }
 
+/* Segments became smaller than they were when this batch grew: its front half stays first. */
+static void
+split(struct spool *s, struct batch *b)
+{
+	struct batch *rest = fresh_batch(s);
+	size_t half = b->n / 2, i = 1;
+	while (i + 1 < b->nentries && b->entries[i].off < half)
+		i++;
+	for (size_t k = i; k < b->nentries; k++)
+		batch_put_entry(rest, b, &b->entries[k]);
+	b->n = b->entries[i].off;
+	b->nentries = i;
+	b->accepts -= rest->accepts;
+	list_insert_after(&b->link, &rest->link);
+}
+
 void
 commit_launch(struct spool *s)
 {
 	if (s->flight != NULL || list_empty(&s->waiting) || (!s->closing && spool_io->now() < s->retry_after))
 		return;
 	struct batch *b = batch_at(s->waiting.next);
+	while (!fits(s, b) && b->nentries > 1 && b->n > commit_record_max(s))
+		split(s, b);
 	if (fits(s, b)) {
 		give(s, b);
 		return;
@@ -317,11 +342,13 @@ landed(struct spool *s, struct batch *b)
 			else if (rec_type_of(rec) == REC_STATE)
 				landed_state(s, x, rec);
 			if (e->unlink) {
-				s->removals_landed++;
 				if (gone == NULL)
 					gone = mem_calloc(b->nentries, sizeof *gone);
 				gone[ngone++] = rec_id_of(rec);
 			}
+			struct segment *seg = e->state_in != 0 ? segment_find(s, e->state_in) : NULL;
+			if (seg != NULL && seg->ending > 0)
+				seg->ending--;
 			if (e->op != NULL)
 				op_finish(e->op, RC_OK);
 		}
@@ -367,7 +394,7 @@ failed(struct spool *s, struct batch *b)
 		}
 		struct spool_id id = rec_id_of(b->p + e->off);
 		refuse(s, b, e, full);
-		batch_put(again, REC_ABORT, &id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, false);
+		batch_put(again, REC_ABORT, &id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, false, 0);
 	}
 	list_prepend(&s->waiting, &again->link);
 	if (++s->failures < REFUSE_AFTER)
@@ -436,10 +463,10 @@ commit_close(struct spool *s)
 	s->closing = true;
 	for (unsigned tries = 0; tries < CLOSE_TRIES;) {
 		struct batch *b = committer_wait(&s->committer);
-		if (b != NULL)
+		if (b != NULL) {
+			tries += b->error != 0;
 			commit_landed(s, b);
-		if (b != NULL && b->error != 0)
-			tries++;
+		}
 		if (list_empty(&s->waiting))
 			break;
 		commit_launch(s);

@@ -155,12 +155,24 @@ filejob_accept(struct filer *f, struct list *jobs)
 /* ---- removal ---- */
 
 static bool
-remove_one(struct filer *f, const struct spool_id *id)
+remove_one(struct filer *f, int dir, const struct spool_id *id)
 {
 	char name[SPOOL_ID_TEXT];
 	spool_id_text(id, name);
 	f->dirty = true;
-	return spool_io->unlinkat(f->messages_fd, name, 0) == 0 || errno == ENOENT;
+	return spool_io->unlinkat(dir, name, 0) == 0 || errno == ENOENT;
+}
+
+void
+filejob_remove(struct filer *f, int messages_fd, const struct spool_id *id)
+{
+	if (remove_one(f, messages_fd, id))
+		return;
+	if (f->nstuck == f->stuck_cap) {
+		f->stuck_cap = f->stuck_cap == 0 ? 16 : 2 * f->stuck_cap;
+		f->stuck = mem_reallocarray(f->stuck, f->stuck_cap, sizeof *f->stuck);
+	}
+	f->stuck[f->nstuck++] = *id;
 }
 
 void
@@ -169,13 +181,7 @@ filejob_unlink(struct filer *f, struct job *j)
 	for (size_t i = 0; i < j->nids; i++) {
 		if (i % 16 == 0)
 			filer_urgent(f);
-		if (remove_one(f, &j->ids[i]))
-			continue;
-		if (f->nstuck == f->stuck_cap) {
-			f->stuck_cap = f->stuck_cap == 0 ? 16 : 2 * f->stuck_cap;
-			f->stuck = mem_reallocarray(f->stuck, f->stuck_cap, sizeof *f->stuck);
-		}
-		f->stuck[f->nstuck++] = j->ids[i];
+		filejob_remove(f, f->messages_fd, &j->ids[i]);
 	}
 	j->rc = RC_OK; /* what is stuck is tried again, and holds up the segment with its DONE meanwhile */
 }
@@ -184,7 +190,7 @@ int
 filejob_sync_removals(struct filer *f)
 {
 	while (f->nstuck > 0) {
-		if (!remove_one(f, &f->stuck[f->nstuck - 1]))
+		if (!remove_one(f, f->messages_fd, &f->stuck[f->nstuck - 1]))
 			return errno;
 		f->nstuck--;
 	}

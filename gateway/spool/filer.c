@@ -194,5 +194,4 @@ filer_stop(struct filer *f)
 	pthread_mutex_destroy(&f->lock);
 	pthread_cond_destroy(&f->wake);
 	f->running = false;
-	mem_free(&f->stuck);
 }

@@ -60,6 +60,7 @@ struct job {
 	int seg_fd, seg_ro;      /* CREATE: made by it */
 	uint32_t seg_file;       /* number in its name */
 	struct seg_head seg_head;
+	bool keep;               /* RETIRE: the file is not removed but goes to corrupt/ as it is */
 	struct spill_item *items;
 	size_t nitems;
 	/* UNLINK */
@@ -100,6 +101,8 @@ void filer_urgent(struct filer *f);
 void filejob_accept(struct filer *f, struct list *jobs);     /* several at once: one sync of the directory */
 void filejob_spill(struct filer *f, struct job *j);
 void filejob_unlink(struct filer *f, struct job *j);
+/* Removes one file; if that fails it is tried again before the next segment is reused. */
+void filejob_remove(struct filer *f, int messages_fd, const struct spool_id *id);
 int filejob_sync_removals(struct filer *f);                  /* 0 or errno */
 void segjob_create(struct filer *f, struct job *j);
 void segjob_prepare(struct filer *f, struct job *j);

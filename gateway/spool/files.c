@@ -54,7 +54,7 @@ files_accept_done(struct spool *s, struct job *j)
 		metric_add(M_spool_errors, j->rc == RC_TEMP);
 		metric_add(M_spool_full, s->was_full);
 		if (j->placed) /* its removal may not be durable yet */
-			commit_put(s, REC_ABORT, &j->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, true);
+			commit_put(s, REC_ABORT, &j->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, true, 0);
 	}
 	if (j->op != NULL)
 		op_finish(j->op, j->rc);

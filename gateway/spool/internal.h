@@ -27,10 +27,10 @@ struct segment {
 	uint64_t pos;            /* where the next batch goes; multiple of SEG_PAGE */
 	struct list live;        /* messages that would be lost with it */
 	unsigned readers;        /* messages in files whose content is still read here */
-	bool seen_empty;         /* found with nothing live when removals_put was empty_at */
-	uint64_t empty_at;
+	unsigned ending;         /* finished messages in files with their last state here, whose DONE is not durable */
 	bool bad;                /* a write failed: never written again */
 	bool gone;               /* its readers have been told */
+	bool keep;               /* parts could not be read: its file goes to corrupt/ in the end */
 };
 
 struct spool {
@@ -59,7 +59,6 @@ struct spool {
 
 	/* batches */
 	struct list waiting, spare;
-	uint64_t removals_put, removals_landed; /* DONE records of filed messages: written down, durable */
 	struct batch *flight;
 	uint32_t batch_seq;
 	uint64_t blocked_since;  /* no segment for the first waiting accept; 0: not blocked */
@@ -99,7 +98,7 @@ void commit_detach(struct op *op);                      /* of the provider below
 size_t commit_record_max(const struct spool *s);
 bool commit_room(const struct spool *s, size_t n);      /* for another accept of n bytes */
 void commit_put(struct spool *s, enum rec_type type, const struct spool_id *id, uint32_t version, struct span head, struct span body,
-    struct op *op, bool unlink);
+    struct op *op, bool unlink, uint64_t state_in);
 void commit_launch(struct spool *s);                    /* if there is something and nothing in flight */
 void commit_landed(struct spool *s, struct batch *b);   /* the commit thread gave it back */
 void commit_refuse_waiting(struct spool *s, bool full); /* all waiting accepts end with RC_TEMP */

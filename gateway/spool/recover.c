@@ -62,9 +62,10 @@ struct window {
 	uint64_t size, at;
 	unsigned char *p;
 	size_t n, cap;
+	bool unread;             /* something could not be read */
 };
 
-/* Pages that cannot be read are zeros: the scan sees a hole, and goes on behind it. */
+/* Pages that cannot be read, when tried again one by one, are zeros: the scan sees a hole, and goes on behind it. */
 static void
 fill(struct window *w)
 {
@@ -75,8 +76,10 @@ fill(struct window *w)
 	}
 	for (size_t i = 0; i < w->n; i += SEG_PAGE) {
 		size_t n = w->n - i < SEG_PAGE ? w->n - i : SEG_PAGE;
-		if (io_read(w->fd, w->p + i, n, w->at + i, &got) != 0)
+		if (io_read(w->fd, w->p + i, n, w->at + i, &got) != 0) {
 			got = 0;
+			w->unread = true;
+		}
 		memset(w->p + i + got, 0, n - got);
 	}
 }
@@ -229,6 +232,8 @@ read_segment(struct recovery *r, struct segment *seg, uint64_t size, struct wind
 	for (struct scan_item it;;) {
 		switch (scan_next(&scan, &it)) {
 		case SCAN_END:
+			seg->keep = w->unread;
+			seg->bad |= w->unread;
 			return;
 		case SCAN_RECORD:
 			take_record(r, seg, &it);
@@ -302,7 +307,7 @@ find_segment(struct recovery *r, const char *name, uint32_t file, struct window 
 			(void)spool_io->close(fd);
 		if (ro >= 0)
 			(void)spool_io->close(ro);
-		if (error == EMFILE || error == ENFILE || error == ENOMEM)
+		if (error != 0 && error != EACCES && error != EPERM && error != EISDIR && error != ELOOP && error != ENXIO)
 			return err_set(e, RC_TEMP, "journal/%s: %s", name, strerrordesc_np(error));
 		log_error(NULL, "spool: journal/%s cannot be read; it is moved to corrupt/", name);
 		r->report->damaged_places++;
@@ -315,7 +320,7 @@ find_segment(struct recovery *r, const char *name, uint32_t file, struct window 
 	size_t got = 0;
 	unsigned char page[SEG_HEADER];
 	bool bad = false;
-	if (io_read(fd, page, sizeof page, 0, &got) != 0 || seg_head_get(span_of(page, got), &h) != RC_OK) {
+	if ((io_read(fd, page, sizeof page, 0, &got) != 0 && io_read(fd, page, sizeof page, 0, &got) != 0) || seg_head_get(span_of(page, got), &h) != RC_OK) {
 		*w = (struct window){ .fd = fd, .size = size, .p = w->p, .cap = w->cap };
 		r->report->damaged_places += size > 0;
 		r->report->damaged_bytes += size > 0 ? SEG_HEADER : 0;
@@ -438,7 +443,7 @@ gather(struct recovery *r, struct known_list *k, struct err *e)
 		}
 		struct found *f = look_up(r, &id);
 		if (f != NULL && (f->got & GOT_DONE) != 0) {
-			(void)spool_io->unlinkat(s->messages_fd, de->d_name, 0);
+			filejob_remove(&s->filer, s->messages_fd, &id);
 			continue;
 		}
 		if (f != NULL)
@@ -458,16 +463,19 @@ gather(struct recovery *r, struct known_list *k, struct err *e)
 	return RC_OK;
 }
 
+/* Read before, with the right sum: that it cannot be read now is no damage but trouble, and ends recovery. */
 static bool
 read_part(struct segment *seg, uint64_t at, uint32_t n, struct buf *out)
 {
 	size_t got = 0;
 	buf_reset(out);
 	unsigned char *p = buf_reserve(out, n);
-	if (io_read(seg->ro, p, n, at, &got) != 0 || got != n)
-		return false;
-	buf_commit(out, n);
-	return true;
+	for (int tries = 0; tries < 3; tries++)
+		if (io_read(seg->ro, p, n, at, &got) == 0 && got == n) {
+			buf_commit(out, n);
+			return true;
+		}
+	return false;
 }
 
 static void
@@ -481,17 +489,25 @@ restore(struct spool *s, struct spool_msg *m, const struct spool_id *id, uint32_
 	msg_enter(s, m);
 }
 
-/* RC_NONE: the file is no message and was set aside. */
+/* RC_NONE: the file is no message, or still cannot be read after some tries, and was set aside. It must not come
+ * back by itself: what the journal says about it will be gone by then. */
 static enum rc
-from_file(struct recovery *r, const struct known *k, struct buf *state)
+from_file(struct recovery *r, const struct known *k, struct buf *state, struct err *why)
 {
 	struct spool *s = r->s;
 	char name[SPOOL_ID_TEXT];
 	struct file_view v = { 0 };
 	struct err e;
 	spool_id_text(&k->id, name);
-	int fd = io_open(s->messages_fd, name, O_RDWR);
-	enum rc rc = fd < 0 ? err_set(&e, RC_TEMP, "%s", strerrordesc_np(errno)) : file_view_read(fd, &v, &e);
+	int fd = -1;
+	enum rc rc = RC_TEMP;
+	for (int tries = 0; tries < 3 && rc == RC_TEMP; tries++) {
+		file_view_fini(&v);
+		if (fd < 0 && (fd = io_open(s->messages_fd, name, O_RDWR)) < 0)
+			rc = err_set(&e, RC_TEMP, "%s", strerrordesc_np(errno));
+		else
+			rc = file_view_read(fd, &v, &e);
+	}
 	if (rc == RC_OK && (v.head.id.usec != k->id.usec || v.head.id.serial != k->id.serial))
 		rc = err_set(&e, RC_PERM, "it says that it is another message");
 	struct spool_msg *m = NULL;
@@ -499,8 +515,12 @@ from_file(struct recovery *r, const struct known *k, struct buf *state)
 		struct span best = v.state;
 		uint32_t version = v.version;
 		const struct found *f = k->f;
-		bool newer = f != NULL && (f->got & GOT_STATE) != 0 && f->version > version &&
-		    read_part(f->state_seg, f->state_at, f->state_len, state);
+		bool newer = f != NULL && (f->got & GOT_STATE) != 0 && f->version > version;
+		if (newer && !read_part(f->state_seg, f->state_at, f->state_len, state)) {
+			file_view_fini(&v);
+			(void)spool_io->close(fd);
+			return err_set(why, RC_TEMP, "the journal cannot be read any more");
+		}
 		if (newer) {
 			best = buf_span(state);
 			version = f->version;
@@ -522,7 +542,7 @@ from_file(struct recovery *r, const struct known *k, struct buf *state)
 				list_append(&f->state_seg->live, &m->in_segment);
 			}
 		} else {
-			err_set(&e, RC_PERM, "its envelope cannot be read");
+			rc = err_set(&e, RC_PERM, "its envelope cannot be read");
 		}
 	}
 	file_view_fini(&v);
@@ -530,29 +550,30 @@ from_file(struct recovery *r, const struct known *k, struct buf *state)
 		(void)spool_io->close(fd);
 	if (m != NULL)
 		return RC_OK;
-	r->report->set_aside++;
-	log_error(NULL, "spool: messages/%s: %s; %s", name, e.why, aside_file(s, name) ? "moved to corrupt/" : "and it cannot be moved to corrupt/");
+	bool moved = aside_file(s, name) || aside_file(s, name);
+	r->report->set_aside += moved;
+	log_error(NULL, "spool: messages/%s: %s; %s", name, e.why, moved ? "moved to corrupt/" : "it stays where it is");
 	return RC_NONE;
 }
 
-static void
-from_journal(struct recovery *r, const struct found *f, struct buf *envelope, struct buf *state)
+static enum rc
+from_journal(struct recovery *r, const struct found *f, struct buf *envelope, struct buf *state, struct err *e)
 {
 	struct spool *s = r->s;
-	uint32_t version = 0;
+	uint32_t version = (f->got & GOT_STATE) != 0 ? f->version : 0;
 	buf_reset(state);
-	bool ok = read_part(f->seg, f->offset + REC_HEADER, f->head, envelope);
-	if ((f->got & GOT_STATE) != 0 && read_part(f->state_seg, f->state_at, f->state_len, state))
-		version = f->version;
-	struct spool_msg *m = ok ? s->ops->recovered(s->owner, &f->id, buf_span(envelope), buf_span(state)) : NULL;
+	if (!read_part(f->seg, f->offset + REC_HEADER, f->head, envelope) ||
+	    (version > 0 && !read_part(f->state_seg, f->state_at, f->state_len, state)))
+		return err_set(e, RC_TEMP, "the journal cannot be read any more");
+	struct spool_msg *m = s->ops->recovered(s->owner, &f->id, buf_span(envelope), buf_span(state));
 	if (m == NULL) {
 		char name[SPOOL_ID_TEXT];
 		spool_id_text(&f->id, name);
 		log_error(NULL, "spool: %s: its envelope cannot be read; it is copied to corrupt/", name);
 		aside_bytes(s, f->seg->fd, f->seg->head.generation, f->offset, REC_HEADER + (uint64_t)f->head + f->body);
 		r->report->set_aside++;
-		commit_put(s, REC_DONE, &f->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, false);
-		return;
+		commit_put(s, REC_DONE, &f->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, false, 0);
+		return RC_OK;
 	}
 	restore(s, m, &f->id, version);
 	m->length = f->body;
@@ -561,6 +582,7 @@ from_journal(struct recovery *r, const struct found *f, struct buf *envelope, st
 	m->segment = f->seg->head.generation;
 	m->last_segment = version > 0 && f->state_seg->head.generation > m->segment ? f->state_seg->head.generation : m->segment;
 	list_append(&f->seg->live, &m->in_segment);
+	return RC_OK;
 }
 
 static void
@@ -593,9 +615,11 @@ recover_run(struct spool *s, struct spool_report *report, struct err *e)
 		rc = gather(&r, &known, e);
 	for (size_t i = 0; rc == RC_OK && i < known.n; i++) {
 		const struct known *k = &known.v[i];
-		bool have = k->file && from_file(&r, k, &state) == RC_OK;
-		if (!have && k->f != NULL && (k->f->got & GOT_ACCEPT) != 0)
-			from_journal(&r, k->f, &envelope, &state), have = true;
+		enum rc got = k->file ? from_file(&r, k, &state, e) : RC_NONE;
+		if (got == RC_NONE && k->f != NULL && (k->f->got & GOT_ACCEPT) != 0)
+			got = from_journal(&r, k->f, &envelope, &state, e);
+		if (got == RC_TEMP)
+			rc = RC_TEMP;
 	}
 	report->messages = s->by_id.count;
 	report->usec = spool_io->now() - began;

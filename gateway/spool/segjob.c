@@ -83,12 +83,13 @@ segjob_prepare(struct filer *f, struct job *j)
 	char name[SEG_NAME];
 	seg_name(name, j->seg_file);
 	int error = filejob_sync_removals(f);
-	if (error == 0)
+	if (error == 0 && !j->keep)
 		error = write_head(j->seg_fd, &j->seg_head);
 	if (error != 0 && j->kind == JOB_RETIRE && filejob_sync_removals(f) == 0)
 		error = 0; /* its disk is bad: the name goes all the same */
 	if (error == 0 && j->kind == JOB_RETIRE) {
-		if (spool_io->unlinkat(f->journal_fd, name, 0) != 0 && errno != ENOENT)
+		int r = j->keep ? spool_io->renameat(f->journal_fd, name, f->corrupt_fd, name) : spool_io->unlinkat(f->journal_fd, name, 0);
+		if (r != 0 && errno != ENOENT)
 			error = errno;
 		else if (spool_io->fsync(f->journal_fd) != 0)
 			error = errno;

@@ -138,6 +138,7 @@ turn_run(struct spool *s)
 	j->seg = seg;
 	j->seg_fd = seg->fd;
 	j->seg_file = seg->file;
+	j->keep = seg->keep;
 	j->seg_head = new_head(s, seg->head.size);
 	s->turning_runs = true;
 	filer_give(&s->filer, j);
@@ -197,7 +198,8 @@ turned(struct spool *s, struct job *j)
 	}
 	seg->head = j->seg_head;
 	seg->pos = SEG_HEADER;
-	seg->seen_empty = seg->gone = false;
+	seg->gone = false;
+	seg->ending = 0;
 	list_append(&s->ready, &seg->link);
 	s->nready++;
 }
@@ -244,19 +246,14 @@ is_written(const struct spool *s, const struct segment *seg)
 
 /* Nothing in it matters any more, and that is durable. */
 static bool
-is_spent(struct spool *s, struct segment *seg)
+is_spent(const struct spool *s, const struct segment *seg)
 {
-	if (!list_empty(&seg->live) || is_written(s, seg)) {
-		seg->seen_empty = false;
+	if (!list_empty(&seg->live) || is_written(s, seg) || s->doomed > 0 || (s->spill != NULL && s->spill->seg == seg))
 		return false;
-	}
-	if (!seg->seen_empty) {
-		seg->seen_empty = true;
-		seg->empty_at = s->removals_put;
-	}
-	/* a finished message that has a file is in nobody's list, but until its DONE is durable its last
-	 * state, which may be here, is needed */
-	return s->removals_landed >= seg->empty_at && s->doomed == 0 && (s->spill == NULL || s->spill->seg != seg);
+	/* A finished message that has a file is in nobody's list, but until its DONE is durable its last state,
+	 * which is here, is needed. Unless there is no room for that DONE anywhere else: then a crash may
+	 * bring the message back with an older state, which is better than standing still. */
+	return seg->ending == 0 || (s->nready == 0 && s->disk_refuses);
 }
 
 void
@@ -275,7 +272,8 @@ segments_tend(struct spool *s)
 	unsigned coming = (s->making != NULL) + (s->turning_runs && !s->turning_retire);
 	if (s->nready + coming >= READY_WANTED && count(s) >= s->set.segments_min)
 		return;
-	if (count(s) < s->set.segments_max)
+	/* beyond the maximum only when records wait and there is nothing else to do */
+	if (count(s) < s->set.segments_max || (s->nready + coming == 0 && s->blocked_since != 0 && count(s) < 2 * s->set.segments_max))
 		make(s);
 	/* when the disk has no room for a segment it may still have room for some files */
 	if (oldest != NULL && s->spill == NULL && now >= s->spill_after && s->nready + coming < READY_WANTED &&

@@ -279,6 +279,7 @@ spool_close(struct spool **sp)
 	htab_fini(&s->by_id);
 	mem_free(&s->drafts);
 	mem_free(&s->accepts);
+	mem_free(&s->filer.stuck);
 	close_fd(&s->journal_fd);
 	close_fd(&s->messages_fd);
 	close_fd(&s->drafts_fd);
@@ -343,7 +344,7 @@ spool_accept(struct spool *s, struct spool_msg *m, const struct spool_id *id, st
 		return;
 	}
 	op_pend(op, &s->provider);
-	commit_put(s, REC_ACCEPT, id, 0, envelope, content, op, false);
+	commit_put(s, REC_ACCEPT, id, 0, envelope, content, op, false, 0);
 }
 
 void
@@ -384,7 +385,7 @@ spool_state(struct spool *s, struct spool_msg *m, struct span state, struct op *
 	}
 	if (op != NULL)
 		op_pend(op, &s->provider);
-	commit_put(s, REC_STATE, &m->id, ++m->version, SPAN_EMPTY, state, op, false);
+	commit_put(s, REC_STATE, &m->id, ++m->version, SPAN_EMPTY, state, op, false, 0);
 }
 
 void
@@ -393,7 +394,11 @@ spool_done(struct spool *s, struct spool_msg *m)
 	BUG_ON(m->pins > 0); /* somebody would read what is about to be reused */
 	if ((m->flags & MSG_FILING) != 0)
 		s->doomed++;
-	commit_put(s, REC_DONE, &m->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, (m->flags & MSG_FILED) != 0);
+	bool filed = (m->flags & MSG_FILED) != 0;
+	struct segment *seg = filed && list_linked(&m->in_segment) ? segment_find(s, m->last_segment) : NULL;
+	if (seg != NULL)
+		seg->ending++;
+	commit_put(s, REC_DONE, &m->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, filed, seg != NULL ? m->last_segment : 0);
 	msg_leave(s, m);
 }
 

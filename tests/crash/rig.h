@@ -11,13 +11,13 @@
 #include "base/rand.h"
 #include "loop/loop.h"
 #include "shim.h"
-#include "spool/record.h"
+#include "spool/internal.h"
 
 #include <dirent.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-enum { RIG_MESSAGES = 1 << 16, RIG_LIVE = 48, RIG_OK = 0, RIG_WRONG = 3, RIG_STUCK = 4 };
+enum { RIG_MESSAGES = 1 << 16, RIG_LIVE = 200, RIG_ACCEPT = 40, RIG_OK = 0, RIG_WRONG = 3, RIG_STUCK = 4 };
 
 enum rig_phase { RIG_NONE, RIG_OFFERED, RIG_HERE, RIG_REFUSED, RIG_GONE };
 struct rig_model {               /* of one message; written before the spool is asked, and after it answered */
@@ -274,7 +274,7 @@ rig_check_content(struct rig_msg *x)
 static void
 rig_accept(void)
 {
-	if (rig.nlive >= RIG_LIVE - 8 || rig.shared->next >= RIG_MESSAGES)
+	if (rig.nlive >= RIG_ACCEPT || rig.shared->next >= RIG_MESSAGES)
 		return;
 	uint32_t i = rig.shared->next++;
 	struct rig_model *m = &rig.shared->m[i];
@@ -390,7 +390,11 @@ rig_step(struct timer *t)
 {
 	for (unsigned n = 1 + (unsigned)rig_rand(4); n > 0 && rig.steps > 0; n--, rig.steps--)
 		rig_act();
-	if (rig.steps == 0 && rig.pending == 0) {
+	/* on a dead disk states stay pending for ever; accepts never do */
+	unsigned accepts = 0;
+	for (unsigned i = 0; i < rig.nlive; i++)
+		accepts += rig.live[i]->op.state != OP_IDLE;
+	if (rig.steps == 0 && (rig.pending == 0 || (shim.plan.how == SHIM_FAIL && accepts == 0))) {
 		loop_stop();
 		return;
 	}
@@ -401,7 +405,18 @@ static void
 rig_stuck(struct timer *t)
 {
 	(void)t;
-	fprintf(stderr, "rig: stuck with %u pending, seed %llu\n", rig.pending, (unsigned long long)rig.shared->seed);
+	const struct spool *s = rig.spool;
+	fprintf(stderr, "rig: stuck with %u pending, seed %llu: used %u ready %u making %d turning %d/%d spill %d flight %d waiting %d accepting %d failures %u doomed %u refuses %d\n",
+	    rig.pending, (unsigned long long)rig.shared->seed, s->nused, s->nready, s->making != NULL, s->turning != NULL, s->turning_runs,
+	    s->spill != NULL, s->flight != NULL, !list_empty(&s->waiting), s->accepting, s->failures, s->doomed, s->disk_refuses);
+	list_each(l, &s->used) {
+		const struct segment *seg = list_entry(l, struct segment, link);
+		unsigned n = 0;
+		list_each(k, &seg->live)
+			n++;
+		fprintf(stderr, "  segment %llu pos %llu live %u readers %u bad %d%s\n", (unsigned long long)seg->head.generation,
+		    (unsigned long long)seg->pos, n, seg->readers, seg->bad, seg == s->current ? " current" : "");
+	}
 	_exit(RIG_STUCK);
 }
 
@@ -449,7 +464,7 @@ rig_count(const char *sub)
 	snprintf(path, sizeof path, "%s/%s", rig.dir, sub);
 	DIR *d = opendir(path);
 	for (struct dirent *de; d != NULL && (de = readdir(d)) != NULL;)
-		n += de->d_name[0] != '.';
+		n += de->d_name[0] != '.' && de->d_name[0] != 's'; /* "spill0": the filer is at work already */
 	if (d != NULL)
 		closedir(d);
 	return n;
