@@ -37,7 +37,7 @@ arena_alloc(struct arena *a, size_t n)
 		return NULL;
 	}
 	size_t need = (n + ALIGN - 1) & ~(size_t)(ALIGN - 1);
-	if (need > a->left) {
+	if (need > a->left || a->p == NULL) {
 		size_t size = a->blocks == NULL ? FIRST_BLOCK : a->blocks->size * 2;
 		if (size > LARGEST_BLOCK)
 			size = LARGEST_BLOCK;
