@@ -315,7 +315,7 @@ conf_problem(struct conf *c, enum conf_severity sev, const struct service *s, co
 	va_start(ap, fmt);
 	if (set != NULL)
 		add_problem(c, sev, set->file, set->line, fmt, ap);
-	else if (s != NULL)
+	else if (s != NULL && s->file[0] != '\0')
 		add_problem(c, sev, s->file, s->line, fmt, ap);
 	else
 		add_problem(c, sev, c->main_file, 0, fmt, ap);
