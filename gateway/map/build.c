@@ -15,7 +15,7 @@ enum { FORMAT_VERSION = 1, COMPLAINTS_MAX = 20 };
 
 struct row {
 	struct span key, value;
-	uint32_t order;              /* in the source: the first of equal keys stays */
+	int lineno;                  /* in the source: the first of equal keys stays */
 };
 
 struct rows {
@@ -90,7 +90,7 @@ built_read_source(const char *path, struct buf *text_out, struct built_version *
 /* ---- reading the source ---- */
 
 static void
-rows_add(struct rows *t, struct span key, struct span value)
+rows_add(struct rows *t, struct span key, struct span value, int lineno)
 {
 	if (t->count == t->cap) {
 		t->cap = t->cap > 0 ? t->cap * 2 : 64;
@@ -102,7 +102,7 @@ rows_add(struct rows *t, struct span key, struct span value)
 		p[i] = c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : c;
 	}
 	memcpy(p + key.n, value.p, value.n);
-	t->rows[t->count] = (struct row){ span_of(p, key.n), span_of(p + key.n, value.n), (uint32_t)t->count };
+	t->rows[t->count] = (struct row){ span_of(p, key.n), span_of(p + key.n, value.n), lineno };
 	t->count++;
 	/* a bound: entries of half a page and more may take pages of their own */
 	t->bytes += value.n > 500 ? value.n + 3 * 4096 : 2 * (key.n + value.n) + 64;
@@ -113,7 +113,7 @@ by_key(const void *a, const void *b)
 {
 	const struct row *x = a, *y = b;
 	int d = span_cmp(x->key, y->key);
-	return d != 0 ? d : x->order < y->order ? -1 : 1;
+	return d != 0 ? d : x->lineno - y->lineno;
 }
 
 static void
@@ -124,10 +124,7 @@ complain(const struct built_job *job, unsigned *complaints, int lineno, const ch
 	struct buf shown;
 	buf_init(&shown, 80);
 	buf_put_safe(&shown, key, 60, true);
-	if (lineno > 0)
-		map_problem(job->ctx, CONF_WARNING, "%s:%d: %s: \"%s\"", job->path, lineno, what, buf_cstr(&shown));
-	else
-		map_problem(job->ctx, CONF_WARNING, "%s: %s: \"%s\"", job->path, what, buf_cstr(&shown));
+	map_problem(job->ctx, CONF_WARNING, "%s:%d: %s: \"%s\"", job->path, lineno, what, buf_cstr(&shown));
 	buf_fini(&shown);
 }
 
@@ -142,7 +139,7 @@ rows_read(struct rows *t, const struct built_job *job, struct span text)
 		if (en.usable && en.key.n > BUILT_KEY_MAX)
 			complain(job, &complaints, en.lineno, "key too long, ignored", en.key);
 		else if (en.usable)
-			rows_add(t, en.key, en.value);
+			rows_add(t, en.key, en.value, en.lineno);
 		if (en.complaint != NULL)
 			complain(job, &complaints, en.lineno, en.complaint, en.key);
 	}
@@ -153,7 +150,7 @@ rows_read(struct rows *t, const struct built_job *job, struct span text)
 	size_t keep = 0;
 	for (size_t i = 0; i < t->count; i++) {
 		if (keep > 0 && span_eq(t->rows[keep - 1].key, t->rows[i].key))
-			complain(job, &complaints, 0, "duplicate entry", t->rows[i].key);
+			complain(job, &complaints, t->rows[i].lineno, "duplicate entry", t->rows[i].key);
 		else
 			t->rows[keep++] = t->rows[i];
 	}

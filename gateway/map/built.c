@@ -39,6 +39,17 @@ open_file(struct built *b, const char *dir, const char *name, struct err *e)
 	return r == 0 ? RC_OK : err_set(e, RC_TEMP, "open %s: %s", path, mdb_strerror(r));
 }
 
+static void
+close_file(struct built *b)
+{
+	if (b->txn != NULL)
+		mdb_txn_abort(b->txn);
+	if (b->env != NULL)
+		mdb_env_close(b->env);
+	b->txn = NULL;
+	b->env = NULL;
+}
+
 /* "type:path" of an alias file is one that alias_maps or alias_database names. */
 static enum source_form
 form_of(struct conf *c, struct span name)
@@ -58,6 +69,22 @@ form_of(struct conf *c, struct span name)
 	return SOURCE_MAP;
 }
 
+/* Relative names are below the configuration directory. */
+static bool
+source_path(struct conf *c, struct span arg, char *path, size_t size)
+{
+	struct buf b;
+	buf_init(&b, size - 1);
+	if (arg.n > 0 && arg.p[0] != '/')
+		buf_printf(&b, "%s/", conf_directory(c));
+	buf_put(&b, arg);
+	bool ok = arg.n > 0 && !b.over && span_chr(arg, '\0') == SIZE_MAX;
+	if (ok)
+		snprintf(path, size, "%s", buf_cstr(&b));
+	buf_fini(&b);
+	return ok;
+}
+
 static void
 remember(struct conf *c, const char *key, const char *name)
 {
@@ -72,23 +99,39 @@ remember(struct conf *c, const char *key, const char *name)
 	buf_fini(&all);
 }
 
+enum rc
+built_refresh(const struct map_ctx *ctx, struct span name, struct err *e)
+{
+	char path[1024], file[BUILT_NAME];
+	struct span arg = span_from(name, span_chr(name, ':') + 1);
+	if (!source_path(ctx->conf, arg, path, sizeof path))
+		return err_set(e, RC_PERM, "bad file name");
+	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf), .force = true,
+		.form = ctx->aliases ? SOURCE_ALIASES : form_of(ctx->conf, name) };
+	return built_make(&job, file, e);
+}
+
 /* The loader's part: builds, and falls back to memory so that a command can still answer. */
 static enum rc
 load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg, const char *key, struct err *e)
 {
 	char path[1024], name[BUILT_NAME];
-	int n = arg.n > 0 && arg.p[0] == '/'
-	    ? snprintf(path, sizeof path, "%.*s", (int)arg.n, (const char *)arg.p)
-	    : snprintf(path, sizeof path, "%s/%.*s", conf_directory(ctx->conf), (int)arg.n, (const char *)arg.p);
-	if (arg.n == 0 || n < 0 || (size_t)n >= sizeof path || span_chr(arg, '\0') != SIZE_MAX)
+	if (!source_path(ctx->conf, arg, path, sizeof path))
 		return err_set(e, RC_PERM, "%s: bad file name", m->name);
 
-	struct built_job job = { .ctx = ctx, .what = m->name, .path = path, .dir = conf_tables_dir(ctx->conf),
-		.form = form_of(ctx->conf, span_str(m->name)) };
+	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf),
+		.form = ctx->aliases ? SOURCE_ALIASES : form_of(ctx->conf, span_str(m->name)) };
 	enum rc rc = built_make(&job, name, e);
+	if (rc == RC_OK && open_file(b, job.dir, name, e) != RC_OK) {
+		close_file(b); /* damaged: once more from the source */
+		job.force = true;
+		rc = built_make(&job, name, e);
+		if (rc == RC_OK)
+			rc = open_file(b, job.dir, name, e);
+	}
 	if (rc == RC_OK) {
 		remember(ctx->conf, key, name);
-		return open_file(b, job.dir, name, e);
+		return RC_OK;
 	}
 	if (rc == RC_TEMP) {
 		err_prefix(e, "%s", m->name);
@@ -171,10 +214,7 @@ built_close(struct map *m)
 	struct built *b = m->state;
 	if (b == NULL)
 		return;
-	if (b->txn != NULL)
-		mdb_txn_abort(b->txn);
-	if (b->env != NULL)
-		mdb_env_close(b->env);
+	close_file(b);
 	words_free(&b->words);
 	mem_free(&b);
 	m->state = NULL;

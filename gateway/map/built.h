@@ -21,7 +21,6 @@ struct built_version {
 
 struct built_job {
 	const struct map_ctx *ctx;   /* complaints about lines go there */
-	const char *what;            /* "hash:/etc/x" */
 	const char *path;            /* absolute path of the source */
 	const char *dir;             /* of the built files; made when missing */
 	enum source_form form;
@@ -31,6 +30,9 @@ struct built_job {
 /* Makes sure there is a built file of the present version; name_out is its name in dir. RC_TEMP: the source is
  * missing or unreadable (the reason in e); RC_PERM: the file could not be made. */
 enum rc built_make(const struct built_job *job, char name_out[BUILT_NAME], struct err *e) MUST_CHECK;
+
+/* Builds the table of "type:path" now, whatever there is. */
+enum rc built_refresh(const struct map_ctx *ctx, struct span name, struct err *e) MUST_CHECK;
 
 /* Is it one of our file names? */
 bool built_is_name(const char *name);

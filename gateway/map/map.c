@@ -78,7 +78,8 @@ map_problem(const struct map_ctx *ctx, enum conf_severity sev, const char *fmt, 
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	conf_problem(ctx->conf, sev, ctx->service, ctx->parameter, "%s: %s", ctx->parameter, text);
+	const char *name = ctx->parameter != NULL ? ctx->parameter : "";
+	conf_problem(ctx->conf, sev, ctx->service, ctx->parameter, "%s%s%s", name, *name != '\0' ? ": " : "", text);
 }
 
 bool
@@ -235,7 +236,7 @@ map_set_close(struct map_set *s)
 enum rc
 maps_open(struct conf *c, const struct service *s, const char *parameter, const char *value, struct map_list **out, struct err *e)
 {
-	struct map_ctx ctx = { c, s, parameter, 0 };
+	struct map_ctx ctx = { .conf = c, .service = s, .parameter = parameter };
 	struct map_list *l = mem_zalloc(sizeof *l);
 	l->conf = conf_ref(c);
 	l->answered = mem_alloc(sizeof *l->answered);

@@ -198,7 +198,7 @@ matchlist_open(struct conf *c, const struct service *s, const char *parameter, c
 {
 	struct matchlist *m = *out = mem_zalloc(sizeof *m);
 	struct err ignored;
-	struct build b = { m, { c, s, parameter, 0 }, e != NULL ? e : &ignored };
+	struct build b = { m, { .conf = c, .service = s, .parameter = parameter }, e != NULL ? e : &ignored };
 	m->conf = conf_ref(c);
 	m->kind = kind;
 	m->parents = kind != MATCH_STRING && matches_parents(c, s, parameter);

@@ -21,8 +21,9 @@ enum {
 struct map_ctx {
 	struct conf *conf;
 	const struct service *service;
-	const char *parameter;
+	const char *parameter;       /* NULL: for a command */
 	unsigned depth;
+	bool aliases;                /* postalias: sources are in aliases form */
 };
 
 struct map;

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* "dogana map build|query|dump", and what postmap, postalias and newaliases do. Facts 6.5, 11.3. */
+#include "base/mem.h"
+#include "map/built.h"
+#include "map/table.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+struct command {
+	const char *name;            /* for messages */
+	struct map_ctx ctx;
+	const char *query;           /* -q: a key, "-" for those on standard input */
+	bool dump;
+	size_t errors_shown, warnings_shown;
+};
+
+static void
+show_warnings(struct command *k)
+{
+	struct conf *c = k->ctx.conf;
+	for (size_t n = conf_problem_count(c, CONF_WARNING); k->warnings_shown < n; k->warnings_shown++)
+		fprintf(stderr, "%s: warning: %s\n", k->name, conf_problem_at(c, k->warnings_shown, CONF_WARNING)->text);
+}
+
+static int
+fatal(struct command *k, const char *what, const char *why)
+{
+	struct conf *c = k->ctx.conf;
+	show_warnings(k);
+	for (size_t n = conf_problem_count(c, CONF_ERROR); k->errors_shown < n; k->errors_shown++)
+		if (strcmp(conf_problem_at(c, k->errors_shown, CONF_ERROR)->text, why) != 0)
+			fprintf(stderr, "%s: error: %s\n", k->name, conf_problem_at(c, k->errors_shown, CONF_ERROR)->text);
+	fprintf(stderr, "%s: fatal: %s%s%s\n", k->name, what, *why != '\0' ? ": " : "", why);
+	return 1;
+}
+
+/* "type:name", or a file of default_database_type. */
+static char *
+full_name(struct command *k, const char *arg)
+{
+	const char *type = conf_value(k->ctx.conf, NULL, "default_database_type");
+	if (strchr(arg, ':') != NULL)
+		return mem_strdup(arg);
+	size_t n = strlen(type) + strlen(arg) + 2;
+	char *name = mem_alloc(n);
+	snprintf(name, n, "%s:%s", type, arg);
+	return name;
+}
+
+static bool
+print_entry(void *arg, struct span key, struct span value)
+{
+	FILE *out = arg;
+	fwrite(key.p, 1, key.n, out);
+	putc('\t', out);
+	fwrite(value.p, 1, value.n, out);
+	putc('\n', out);
+	return !ferror(out);
+}
+
+/* 0: found; 1: not; 2: the table failed. */
+static int
+query_one(struct command *k, struct map *const *maps, size_t n, struct span key, struct buf *scratch, bool with_key)
+{
+	struct span value;
+	struct err e = { 0 };
+	for (size_t i = 0; i < n; i++) {
+		switch (map_ask(maps[i], key, scratch, &value, &e)) {
+		case RC_OK:
+			if (with_key)
+				return print_entry(stdout, key, value) ? 0 : 2;
+			fwrite(value.p, 1, value.n, stdout);
+			putchar('\n');
+			return 0;
+		case RC_NONE:
+			continue;
+		case RC_TEMP:
+		case RC_PERM:
+			return fatal(k, "query error", e.why) + 1;
+		}
+	}
+	return 1;
+}
+
+static int
+query(struct command *k, struct map *const *maps, size_t n)
+{
+	struct buf scratch;
+	int status = 1;
+	buf_init(&scratch, 1 << 20);
+	if (strcmp(k->query, "-") != 0) {
+		status = query_one(k, maps, n, span_str(k->query), &scratch, false);
+	} else {
+		char *line = NULL;
+		size_t cap = 0;
+		ssize_t got;
+		while (status < 2 && (got = getline(&line, &cap, stdin)) >= 0) {
+			size_t len = (size_t)got;
+			while (len > 0 && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+				len--;
+			int one = query_one(k, maps, n, span_of(line, len), &scratch, true);
+			status = one == 2 ? 2 : one == 0 ? 0 : status;
+		}
+		free(line);
+	}
+	buf_fini(&scratch);
+	return status == 0 ? 0 : 1;
+}
+
+static int
+dump(struct command *k, struct map *const *maps, size_t n)
+{
+	struct err e = { 0 };
+	for (size_t i = 0; i < n; i++)
+		if (map_each(maps[i], print_entry, stdout, &e) != RC_OK)
+			return fatal(k, "dump", e.why);
+	return 0;
+}
+
+static const struct map_type *
+type_of(const char *name)
+{
+	size_t colon = strcspn(name, ":");
+	for (size_t i = 0; i < map_type_count(); i++)
+		if (strlen(map_type_at(i)->name) == colon && strncmp(map_type_at(i)->name, name, colon) == 0)
+			return map_type_at(i);
+	return NULL;
+}
+
+static int
+build(struct command *k, int count, char *const *args)
+{
+	int status = 0;
+	for (int i = 0; i < count; i++) {
+		struct err e = { 0 };
+		char *name = full_name(k, args[i]);
+		const struct map_type *type = type_of(name);
+		if (type == NULL)
+			status = fatal(k, "unsupported dictionary type", name);
+		else if ((type->flags & MAPF_BUILT) == 0)
+			status = fatal(k, "unsupported map type for this operation", type->name);
+		else if (built_refresh(&k->ctx, span_str(name), &e) != RC_OK)
+			status = fatal(k, name, e.why);
+		show_warnings(k);
+		mem_free(&name);
+	}
+	return status;
+}
+
+static int
+look(struct command *k, int count, char *const *args)
+{
+	struct map **maps = mem_calloc((size_t)count, sizeof *maps);
+	int status = 0;
+	for (int i = 0; i < count && status == 0; i++) {
+		struct err e = { 0 };
+		char *name = full_name(k, args[i]);
+		if (map_get(&k->ctx, span_str(name), &maps[i], &e) != RC_OK || maps[i]->broken)
+			status = fatal(k, name, maps[i] != NULL && e.why[0] == '\0' ? maps[i]->why : e.why);
+		mem_free(&name);
+	}
+	if (status == 0) {
+		show_warnings(k);
+		status = k->dump ? dump(k, maps, (size_t)count) : query(k, maps, (size_t)count);
+	}
+	for (int i = 0; i < count; i++)
+		map_release(&maps[i]);
+	mem_free(&maps);
+	if (fflush(stdout) != 0)
+		status = fatal(k, "write", strerror(errno));
+	return status;
+}
+
+static int
+usage(const char *name)
+{
+	if (strcmp(name, "map") == 0)
+		fprintf(stderr, "usage: dogana map build|query|dump TYPE:FILE [KEY]\n");
+	else
+		fprintf(stderr, "usage: %s [-c dir] [-q key|-] [-s] [type:]file ...\n", name);
+	return 1;
+}
+
+static int
+with_conf(struct command *k, const char *dir, int (*run)(struct command *, int, char *const *), int count, char *const *args)
+{
+	struct err e = { 0 };
+	if (conf_load(dir, &k->ctx.conf, &e) != RC_OK && k->ctx.conf == NULL) {
+		fprintf(stderr, "%s: fatal: %s\n", k->name, e.why);
+		return 1;
+	}
+	/* what is wrong with main.cf is not this command's affair */
+	k->errors_shown = conf_problem_count(k->ctx.conf, CONF_ERROR);
+	k->warnings_shown = conf_problem_count(k->ctx.conf, CONF_WARNING);
+	int status = run(k, count, args);
+	conf_unref(&k->ctx.conf);
+	return status;
+}
+
+static int
+map_words(const char *dir, int argc, char *const *argv)
+{
+	struct command k = { .name = "map" };
+	const char *verb = argc > 1 ? argv[1] : "";
+	if (strcmp(verb, "build") == 0 && argc > 2)
+		return with_conf(&k, dir, build, argc - 2, argv + 2);
+	if (strcmp(verb, "query") == 0 && argc == 4) {
+		k.query = argv[3];
+		return with_conf(&k, dir, look, 1, argv + 2);
+	}
+	if (strcmp(verb, "dump") == 0 && argc == 3) {
+		k.dump = true;
+		return with_conf(&k, dir, look, 1, argv + 2);
+	}
+	return usage("map");
+}
+
+/* newaliases: what alias_database names. */
+static int
+aliases(struct command *k, int count, char *const *args)
+{
+	(void)count;
+	(void)args;
+	int status = 0;
+	struct span rest = span_str(conf_value(k->ctx.conf, NULL, "alias_database")), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK) {
+		char *name = mem_zalloc(item.n + 1);
+		memcpy(name, item.p, item.n);
+		status |= build(k, 1, (char *const[]){ name });
+		mem_free(&name);
+	}
+	return status;
+}
+
+int
+map_command(const char *dir, int argc, char *const *argv)
+{
+	const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+	const char *name = slash != NULL ? slash + 1 : argc > 0 ? argv[0] : "map";
+	if (strcmp(name, "map") == 0)
+		return map_words(dir, argc, argv);
+
+	struct command k = { .name = name, .ctx = { .aliases = strcmp(name, "postmap") != 0 } };
+	if (strcmp(name, "newaliases") == 0)
+		return with_conf(&k, dir, aliases, 0, NULL);
+	optind = 1;
+	opterr = 0;
+	for (int opt; (opt = getopt(argc, argv, "+bc:d:fFhimnNopq:rsuUvwD")) != -1;)
+		switch (opt) {
+		case 'c':
+			dir = optarg;
+			break;
+		case 'q':
+			k.query = optarg;
+			break;
+		case 's':
+			k.dump = true;
+			break;
+		case 'b':
+		case 'd':
+		case 'F':
+		case 'h':
+		case 'i':
+		case 'm':
+			fprintf(stderr, "%s: fatal: option -%c is not supported: tables are made from their text files\n", name, opt);
+			return 1;
+		case '?':
+			return usage(name);
+		default: /* about index files, which we do not have: f n N o p r u U v w D */
+			break;
+		}
+	if (optind >= argc || (k.query != NULL && k.dump))
+		return usage(name);
+	return with_conf(&k, dir, k.query != NULL || k.dump ? look : build, argc - optind, argv + optind);
+}
