@@ -278,6 +278,12 @@ attempt_bounced(struct attempt *a, uint32_t rcpt, struct reason *why)
 		attempt_deferred(a, rcpt, soft);
 		return;
 	}
+	attempt_failed(a, rcpt, why);
+}
+
+void
+attempt_failed(struct attempt *a, uint32_t rcpt, struct reason *why)
+{
 	message_set_status(a->m, rcpt, RS_FAILED);
 	message_set_why(&a->q->table, a->m, rcpt, why);
 	a->changed = true;

@@ -59,6 +59,7 @@ void attempt_begin(struct queue *q, struct message *m);
 void attempt_sent(struct attempt *a, uint32_t rcpt, bool dsn_passed, const struct rcpt_result *r);
 void attempt_deferred(struct attempt *a, uint32_t rcpt, struct reason *why);    /* takes the reference */
 void attempt_bounced(struct attempt *a, uint32_t rcpt, struct reason *why);     /* takes the reference */
+void attempt_failed(struct attempt *a, uint32_t rcpt, struct reason *why);      /* the same, whatever soft_bounce says */
 /* Ends the attempt if nothing is left to wait for; a may be gone on return. */
 void attempt_check(struct attempt *a);
 /* A report is durable, or not. */

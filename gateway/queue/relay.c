@@ -237,15 +237,21 @@ write_job(const struct job *j, int fd)
 	metric_add(M_queue_jobs, 1);
 }
 
-/* The content cannot be read now: the recipients wait. */
+/* The content cannot be read: now (the recipients wait), or for good (they fail; what was left of it is in corrupt/). */
 static void
-cannot_read(struct job *j, const char *why)
+cannot_read(struct job *j, bool for_good, const char *why)
 {
 	struct attempt *a = j->a;
-	log_warn(NULL, "queue file cannot be opened: %s", why);
+	struct reason_pool *pool = &a->q->table.reasons;
+	log_warn(NULL, "content of a message cannot be read: %s", why);
+	struct span dsn = for_good ? SPAN("5.3.0") : SPAN("4.3.0");
+	struct span text = for_good ? SPAN("the stored message is damaged") : SPAN("queue file open error");
 	for (uint32_t i = 0; i < j->n; i++) {
-		attempt_log(a, j->rcpt[i], "error", SPAN("4.3.0"), "deferred", SPAN("queue file open error"));
-		attempt_deferred(a, j->rcpt[i], reason_get(&a->q->table.reasons, SPAN("4.3.0"), SPAN("queue file open error"), SPAN_EMPTY, SPAN_EMPTY));
+		attempt_log(a, j->rcpt[i], "error", dsn, for_good ? "bounced" : "deferred", text);
+		if (for_good)
+			attempt_failed(a, j->rcpt[i], reason_get(pool, dsn, text, SPAN_EMPTY, SPAN_EMPTY));
+		else
+			attempt_deferred(a, j->rcpt[i], reason_get(pool, dsn, text, SPAN_EMPTY, SPAN_EMPTY));
 	}
 	end_job(j);
 	attempt_check(a);
@@ -269,12 +275,13 @@ relay_send(struct queue *q, struct relay *r, struct group *g)
 	struct err e = { 0 };
 	int fd = -1;
 	if (a->m->spool.segment == 0) {
-		if (spool_file_open(q->spool, &a->m->spool, &fd, &e) != RC_OK) {
-			cannot_read(j, e.why);
+		enum rc rc = spool_file_open(q->spool, &a->m->spool, &fd, &e);
+		if (rc != RC_OK) {
+			cannot_read(j, rc == RC_PERM, e.why);
 			return;
 		}
 	} else if (!give_segment(r, a->m->spool.segment)) {
-		cannot_read(j, "no descriptor of its journal segment");
+		cannot_read(j, false, "no descriptor of its journal segment");
 		return;
 	}
 	write_job(j, fd);

@@ -104,7 +104,7 @@ any_utf8(const struct attempt *a, const struct plan *p)
 	return !span_is_ascii(p->to);
 }
 
-/* Reads what is returned of the original. RC_TEMP: cannot be read now. */
+/* Reads what is returned of the original. RC_TEMP: cannot be read now; RC_PERM: there is nothing to read. */
 static enum rc
 read_original(const struct attempt *a, struct plan *p, struct buf *out)
 {
@@ -130,7 +130,8 @@ send_one(struct attempt *a, struct plan *p)
 	collect(a, p);
 	if (p->n == 0)
 		goto out;
-	if (read_original(a, p, &original) != RC_OK) {
+	enum rc rc = read_original(a, p, &original);
+	if (rc == RC_TEMP) {
 		a->reports_failed = true;
 		goto out;
 	}
