@@ -170,7 +170,7 @@ conf_own_addresses(const struct conf *c)
 size_t
 conf_service_count(const struct conf *c)
 {
-	return c->nenabled;
+	return c->nlisted_enabled;
 }
 
 const struct service *

@@ -105,6 +105,7 @@ conf_image_write(const struct conf *c, int *fd_out, struct err *e)
 	for (size_t i = 0; i < c->nset; i++)
 		put_setting(&b, c->list[i]);
 	buf_put_u32(&b, (uint32_t)c->nsvc);
+	buf_put_u32(&b, (uint32_t)c->nlisted);
 	for (size_t i = 0; i < c->nsvc; i++)
 		put_service(&b, c->svcs[i]);
 	put_keeps(&b, &c->notes);
@@ -219,7 +220,10 @@ get_all(struct conf *c, struct cur *in)
 		get_setting(c, in, &s);
 		snap_set(c, s, NULL);
 	}
-	for (n = get_count(in, 30); n > 0; n--)
+	n = get_count(in, 30);
+	c->nlisted = cur_u32(in);
+	in->bad |= c->nlisted > n;
+	for (; n > 0; n--)
 		get_service(c, in);
 	get_keeps(c, in, &c->notes);
 	for (struct hnode *h = NULL; (h = htab_walk(&c->notes, h)) != NULL;) {

@@ -173,6 +173,7 @@ read_all(struct conf *c, struct err *e)
 	parse_directory(c, c->has_main ? path_in(c, c->dir, "conf.d") : c->dir);
 	if (parse_file(c, path_in(c, c->dir, "master.cf"), snap_parse_master) == RC_NONE)
 		snap_parse_master(c, "", span_str(snap_default_master));
+	snap_add_transports(c);
 	return RC_OK;
 }
 

@@ -32,6 +32,18 @@ const char snap_default_master[] =
     "scache    unix  -  -  n  -     1  scache\n"
     "postlog   unix-dgram n  -  n  -  1  postlogd\n";
 
+/* What a master.cf need not name: part of the program, not processes of their own. */
+static const struct {
+	const char *name, *line;
+} transports[] = {
+	{ "smtp", "smtp unix - - n - - smtp" },
+	{ "relay", "relay unix - - n - - smtp" },
+	{ "lmtp", "lmtp unix - - n - - lmtp" },
+	{ "error", "error unix - - n - - error" },
+	{ "retry", "retry unix - - n - - error" },
+	{ "discard", "discard unix - - n - - discard" },
+};
+
 static const struct {
 	const char *program;
 	enum service_kind kind;
@@ -275,6 +287,19 @@ snap_parse_master(struct conf *c, const char *file, struct span text)
 	buf_fini(&line);
 }
 
+void
+snap_add_transports(struct conf *c)
+{
+	c->nlisted = c->nsvc;
+	for (size_t i = 0; i < NELEMS(transports); i++) {
+		bool is_there = false;
+		for (size_t k = 0; k < c->nsvc; k++)
+			is_there |= strcmp(c->svcs[k]->pub.name, transports[i].name) == 0 && strcmp(c->svcs[k]->pub.type, "unix") == 0;
+		if (!is_there)
+			one_service(c, "", 0, span_str(transports[i].line));
+	}
+}
+
 /* master_service_disable: "type", "name/type", "!..."; the first that matches counts. */
 static bool
 is_disabled(const struct service *s, struct span list)
@@ -309,12 +334,13 @@ snap_settle_services(struct conf *c)
 	if (snap_lookup(&v, SPAN("master_service_disable"), &raw) && snap_expand(&v, raw, &disable, &e) != RC_OK)
 		disable = "";
 	c->enabled = mem_reallocarray(c->enabled, c->nsvc + 1, sizeof(struct svc *));
-	c->nenabled = 0;
+	c->nenabled = c->nlisted_enabled = 0;
 	for (size_t i = 0; i < c->nsvc; i++) {
 		struct svc *s = c->svcs[i];
 		s->pub.chroot = s->chroot == 'y' || (s->chroot == '-' && n[0] < 1);
 		s->pub.disabled = is_disabled(&s->pub, span_str(disable));
 		if (!s->pub.disabled)
 			c->enabled[c->nenabled++] = s;
+		c->nlisted_enabled += !s->pub.disabled && i < c->nlisted;
 	}
 }

@@ -250,7 +250,7 @@ show_services(FILE *out, struct conf *c, const char *pattern, unsigned flags)
 	bool any = false;
 	struct buf line;
 	buf_init(&line, SIZE_MAX);
-	for (size_t k = 0; k < c->nsvc; k++) {
+	for (size_t k = 0; k < c->nlisted; k++) {
 		struct span p = span_str(pattern);
 		if (!service_matches(&p, &c->svcs[k]->pub))
 			continue;
@@ -284,7 +284,7 @@ show_fields(FILE *out, struct conf *c, const char *pattern, unsigned flags)
 	bool any = false;
 	struct buf line;
 	buf_init(&line, SIZE_MAX);
-	for (size_t k = 0; k < c->nsvc; k++) {
+	for (size_t k = 0; k < c->nlisted; k++) {
 		struct span p = span_str(pattern), rest, word;
 		if (!service_matches(&p, &c->svcs[k]->pub))
 			continue;
@@ -317,7 +317,7 @@ bool
 show_service_params(FILE *out, struct conf *c, const char *pattern, unsigned flags)
 {
 	bool any = false;
-	for (size_t k = 0; k < c->nsvc; k++) {
+	for (size_t k = 0; k < c->nlisted; k++) {
 		const struct svc *svc = c->svcs[k];
 		struct span p = span_str(pattern);
 		if (!service_matches(&p, &svc->pub) || svc->nset == 0)

@@ -81,6 +81,7 @@ struct conf {
 	size_t nsvc;
 	struct svc **enabled;       /* those that are not disabled */
 	size_t nenabled;
+	size_t nlisted, nlisted_enabled; /* of svcs and of enabled: without the transports of the program itself, which come last */
 	struct params params;
 	const char *own_addresses;
 	const char *tables_dir;
@@ -128,6 +129,9 @@ enum rc snap_read_file(const char *path, size_t max, struct buf *out, struct err
 /* name = value lines into settings; problems are recorded. */
 void snap_parse_main(struct conf *c, const char *file, struct span text);
 void snap_parse_master(struct conf *c, const char *file, struct span text);
+/* The transports that are part of the program (smtp, relay, lmtp, error, retry, discard), where master.cf does
+ * not define them. */
+void snap_add_transports(struct conf *c);
 extern const char snap_default_master[];
 /* Adds problems for names that nothing uses or defines: main.cf's, and master.cf's. */
 void snap_check_main_names(struct conf *c);
