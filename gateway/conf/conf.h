@@ -147,7 +147,7 @@ struct conf_lines {
 	struct span rest;
 	int at;           /* physical lines read so far */
 	int stray_line;   /* the last continuation with nothing before it (dropped), 0: none */
-	int nul_line;     /* the last line with a NUL byte (the byte is dropped), 0: none */
+	int nul_line;     /* the last line with a NUL byte (the rest is dropped), 0: none */
 };
 enum rc conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out);
 

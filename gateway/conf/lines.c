@@ -16,9 +16,10 @@ take_line(struct conf_lines *it)
 	struct span line = span_head(it->rest, n);
 	it->rest = span_from(it->rest, n == SIZE_MAX ? it->rest.n : n + 1);
 	it->at++;
-	if (line.n > 0 && span_chr(line, '\0') != SIZE_MAX)
+	size_t nul = span_chr(line, '\0');
+	if (nul != SIZE_MAX)
 		it->nul_line = it->at;
-	return line;
+	return span_head(line, nul);
 }
 
 static bool
@@ -26,14 +27,6 @@ is_dropped(struct span line)
 {
 	struct span s = span_trim(line);
 	return s.n == 0 || s.p[0] == '#';
-}
-
-static void
-put_without_nul(struct buf *out, struct span s)
-{
-	for (size_t n; (n = span_chr(s, '\0')) != SIZE_MAX; s = span_from(s, n + 1))
-		buf_put(out, span_head(s, n));
-	buf_put(out, s);
 }
 
 enum rc
@@ -52,7 +45,7 @@ conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out)
 		it->stray_line = it->at;
 	}
 	*lineno_out = it->at;
-	put_without_nul(line_out, line);
+	buf_put(line_out, line);
 	while (it->rest.n > 0) {
 		struct conf_lines before = *it;
 		line = take_line(it);
@@ -62,7 +55,7 @@ conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out)
 			*it = before;
 			break;
 		}
-		put_without_nul(line_out, line);
+		buf_put(line_out, line);
 	}
 	return RC_OK;
 }

@@ -74,7 +74,7 @@ snap_parse_main(struct conf *c, const char *file, struct span text)
 		if (it.stray_line != stray)
 			snap_problem(c, CONF_WARNING, file, stray = it.stray_line, "continuation line without a line before it: ignored");
 		if (it.nul_line != nul)
-			snap_problem(c, CONF_WARNING, file, nul = it.nul_line, "NUL byte in text: ignored");
+			snap_problem(c, CONF_WARNING, file, nul = it.nul_line, "NUL byte: the rest of the line is ignored");
 		if (rc != RC_OK)
 			break;
 		one_setting(c, file, at, buf_span(&line));

@@ -132,6 +132,13 @@ service_type(struct line *l)
 	return "";
 }
 
+/* {text} and nothing behind it. */
+static bool
+whole_group(struct span s, struct span *out)
+{
+	return s.p[0] == '{' && conf_item(&s, out, NULL) == RC_OK && s.n == 0;
+}
+
 /* The next argument: a word, in which { } keep white space together; outer braces are taken off. */
 static bool
 argument(struct line *l, struct span *out, bool *was_group_out)
@@ -152,23 +159,13 @@ argument(struct line *l, struct span *out, bool *was_group_out)
 	struct span item = span_head(rest, n);
 	l->rest = span_from(rest, n);
 	*was_group_out = item.p[0] == '{';
-	if (*was_group_out) {
-		struct span one = item;
-		if (conf_item(&one, &item, NULL) != RC_OK || one.n != 0) {
-			snap_problem(l->c, CONF_ERROR, l->file, l->at, "unbalanced braces or text behind them: \"%s\"", snap_str(l->c, span_head(rest, n)));
-			l->bad = true;
-			return false;
-		}
+	if (depth > 0 || (*was_group_out && !whole_group(item, &item))) {
+		snap_problem(l->c, CONF_ERROR, l->file, l->at, "unbalanced braces or text behind them: \"%s\"", snap_str(l->c, span_head(rest, n)));
+		l->bad = true;
+		return false;
 	}
 	*out = item;
 	return true;
-}
-
-/* {text} and nothing behind it. */
-static bool
-whole_group(struct span s, struct span *out)
-{
-	return s.p[0] == '{' && conf_item(&s, out, NULL) == RC_OK && s.n == 0;
 }
 
 static void

@@ -36,7 +36,7 @@ text_fold(struct buf *out, struct span text, bool fold)
 	size_t col = 0;
 	struct span word;
 	while (token(&text, &word)) {
-		if (fold && col > 0 && col + 1 + word.n > LINE_LIMIT) {
+		if (fold && col > 0 && col + 1 + word.n > LINE_LIMIT && word.p[0] != '#') { /* a line of its own would be a comment */
 			buf_puts(out, "\n    ");
 			col = 4;
 		} else if (col > 0) {
@@ -237,7 +237,7 @@ text_service(struct buf *out, const struct svc *svc, bool fold)
 	col = svc->nset > 0 && fold ? LINE_LIMIT : buf_len(out) - start;
 	for (size_t i = 0; s->args[i] != NULL; i++) {
 		size_t n = strlen(s->args[i]);
-		bool breaks = fold && col + 1 + n >= LINE_LIMIT;
+		bool breaks = fold && col + 1 + n >= LINE_LIMIT && s->args[i][0] != '#';
 		buf_puts(out, breaks ? "\n    " : " ");
 		put_arg(out, s->args[i], i == 0);
 		col = (breaks ? 4 : col + 1) + n;
