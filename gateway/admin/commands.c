@@ -3,6 +3,7 @@
 
 #include "admin/check.h"
 #include "admin/control.h"
+#include "admin/map_types.h"
 #include "admin/master.h"
 #include "base/mem.h"
 #include "base/version.h"
@@ -188,7 +189,7 @@ cmd_check(const struct command_line *cl)
 static int
 cmd_conf(const struct command_line *cl)
 {
-	return conf_command(cl->dir, cl->argc + 1, cl->argv - 1, NULL);
+	return conf_command(cl->dir, cl->argc + 1, cl->argv - 1, map_types);
 }
 
 static int

@@ -3,6 +3,7 @@
  * The commands people know from Postfix, by the name the program was called with. Facts 11.
  */
 #include "admin/commands.h"
+#include "admin/map_types.h"
 
 #include "base/buf.h"
 #include "conf/show.h"
@@ -265,7 +266,7 @@ newaliases_main(int argc, char **argv)
 static int
 postconf_main(int argc, char **argv)
 {
-	return conf_command(config_dir(), argc, argv, NULL);
+	return conf_command(config_dir(), argc, argv, map_types);
 }
 
 static int

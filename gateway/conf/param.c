@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "conf/param.h"
 
+#include "base/version.h"
+
 #define PARAM(name, type, def, min, max, flags, doc)                                                                  \
 	{ #name, PT_##type, def, min, max, flags, doc, offsetof(struct params, p_##name) },
 static const struct param rows[] = {
@@ -178,7 +180,7 @@ edit_distance(struct span a, struct span b, unsigned limit)
 		row[1][j] = (unsigned)j;
 	for (size_t i = 1; i <= a.n; i++) {
 		unsigned *two_ago = row[(i + 2) % 3], *last = row[i % 3], *now = row[(i + 1) % 3];
-		now[0] = (unsigned)i;
+		unsigned least = now[0] = (unsigned)i;
 		for (size_t j = 1; j <= b.n; j++) {
 			unsigned best = last[j - 1] + (a.p[i - 1] != b.p[j - 1]);
 			if (last[j] + 1 < best)
@@ -188,7 +190,10 @@ edit_distance(struct span a, struct span b, unsigned limit)
 			if (i > 1 && j > 1 && a.p[i - 1] == b.p[j - 2] && a.p[i - 2] == b.p[j - 1] && two_ago[j - 2] + 1 < best)
 				best = two_ago[j - 2] + 1;
 			now[j] = best;
+			least = best < least ? best : least;
 		}
+		if (least > limit) /* it only grows from here (a swap looks back one row, and costs) */
+			return limit + 1;
 	}
 	unsigned d = row[(a.n + 1) % 3][b.n];
 	return d > limit ? limit + 1 : d;
