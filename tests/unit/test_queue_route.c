@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which transport and next hop a recipient gets. Facts 5.2, 5.3, 5.7. */
+#include "unit.h"
+
+#include "queue/route.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char main_cf[] =
+    "compatibility_level = 3.6\n"
+    "myhostname = gw.test\n"
+    "mydomain = test\n"
+    "myorigin = gw.test\n"
+    "mydestination = gw.test\n"
+    "local_transport = error:5.1.1 local mail delivery is disabled\n"
+    "relay_domains = relay.test, mapped.test, .sub.test\n"
+    "virtual_alias_domains = alias.test\n"
+    "virtual_mailbox_domains = box.test\n"
+    "virtual_transport = lmtp:unix:/run/lmtp\n"
+    "relayhost = [out.test]:587\n"
+    "recipient_delimiter = +\n"
+    "transport_maps = inline:{ { mapped.test = smtp:[hub.test]:2525 } { .sub.test = relay: } { keep.test = : }\n"
+    "   { hop.test = :[hop.test] } { bad.test = error:5.7.1 not here } { wait.test = retry: } { user@mapped.test = lmtp:inet:l.test:24 }\n"
+    "   { name.test = slow } { alias.test = smtp:[wrong] } }\n"
+    "relocated_maps = inline:{ { gone@relay.test = new@elsewhere.test } }\n"
+    "sender_dependent_relayhost_maps = inline:{ { boss@gw.test = [boss.test] } { @other.test = [other.test] } { dunno@other.test = DUNNO } }\n"
+    "sender_dependent_default_transport_maps = inline:{ { fax@gw.test = smtp:[fax.test] } }\n";
+
+static struct conf *conf;
+static struct router *router;
+static char dir[] = "/dev/shm/dogana-route-test-XXXXXX";
+
+static void
+put_file(const char *name, const char *text)
+{
+	char path[128];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static int
+setup(void **state)
+{
+	(void)state;
+	struct err e = { .why = "" };
+	if (mkdtemp(dir) == NULL)
+		return -1;
+	put_file("main.cf", main_cf);
+	put_file("master.cf", "smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nslow unix - - n - 3 smtp\n");
+	if (conf_load(dir, &conf, &e) != RC_OK)
+		fail_msg("%s", e.why);
+	if (router_open(conf, &router, &e) != RC_OK)
+		fail_msg("%s", e.why);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	char path[128];
+	router_free(&router);
+	conf_unref(&conf);
+	snprintf(path, sizeof path, "%s/main.cf", dir);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/master.cf", dir);
+	unlink(path);
+	return rmdir(dir);
+}
+
+static void
+routes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *sender, *rcpt;
+		enum route_kind kind;
+		const char *first, *second; /* transport and next hop, or code and text */
+	} cases[] = {
+		/* classes without a row */
+		{ "x@y.test", "a@relay.test", ROUTE_DELIVER, "relay", "[out.test]:587" },
+		{ "x@y.test", "a@far.test", ROUTE_DELIVER, "smtp", "[out.test]:587" },
+		{ "x@y.test", "a@box.test", ROUTE_DELIVER, "lmtp", "unix:/run/lmtp" },
+		{ "x@y.test", "a@gw.test", ROUTE_DELIVER, "error", "5.1.1 local mail delivery is disabled" },
+		{ "x@y.test", "a@alias.test", ROUTE_DELIVER, "error", "5.1.1 User unknown in virtual alias table" },
+		/* transport_maps */
+		{ "x@y.test", "a@mapped.test", ROUTE_DELIVER, "smtp", "[hub.test]:2525" },
+		{ "x@y.test", "A@MAPPED.test", ROUTE_DELIVER, "smtp", "[hub.test]:2525" },
+		{ "x@y.test", "user@mapped.test", ROUTE_DELIVER, "lmtp", "inet:l.test:24" },
+		{ "x@y.test", "user+ext@mapped.test", ROUTE_DELIVER, "lmtp", "inet:l.test:24" },
+		{ "x@y.test", "a@deep.sub.test", ROUTE_DELIVER, "relay", "deep.sub.test" },
+		{ "x@y.test", "a@keep.test", ROUTE_DELIVER, "smtp", "[out.test]:587" },
+		{ "x@y.test", "a@hop.test", ROUTE_DELIVER, "smtp", "[hop.test]" },
+		{ "x@y.test", "a@bad.test", ROUTE_DELIVER, "error", "5.7.1 not here" },
+		{ "x@y.test", "a@wait.test", ROUTE_DELIVER, "retry", "Address is undeliverable" },
+		{ "x@y.test", "a@name.test", ROUTE_DELIVER, "slow", "name.test" },
+		/* senders */
+		{ "boss@gw.test", "a@far.test", ROUTE_DELIVER, "smtp", "[boss.test]" },
+		{ "boss@gw.test", "a@relay.test", ROUTE_DELIVER, "relay", "[boss.test]" },
+		{ "who@other.test", "a@far.test", ROUTE_DELIVER, "smtp", "[other.test]" },
+		{ "dunno@other.test", "a@far.test", ROUTE_DELIVER, "smtp", "[out.test]:587" },
+		{ "boss@gw.test", "a@mapped.test", ROUTE_DELIVER, "smtp", "[hub.test]:2525" },
+		{ "fax@gw.test", "a@far.test", ROUTE_DELIVER, "smtp", "[fax.test]" },
+		{ "fax@gw.test", "a@relay.test", ROUTE_DELIVER, "relay", "[out.test]:587" },
+		{ "", "a@far.test", ROUTE_DELIVER, "smtp", "[out.test]:587" },
+		/* special */
+		{ "x@y.test", "gone@relay.test", ROUTE_FAIL, "5.1.6", "User has moved to new@elsewhere.test" },
+		{ "x@y.test", "-x@far.test", ROUTE_FAIL, "5.1.3", "bad address syntax" },
+		{ "x@y.test", "double-bounce@gw.test", ROUTE_DROP, "", "" },
+		{ "x@y.test", "double-bounce@far.test", ROUTE_DELIVER, "smtp", "[out.test]:587" },
+	};
+	for (int round = 0; round < 2; round++) /* the second time from memory */
+		for (size_t i = 0; i < NELEMS(cases); i++) {
+			struct route r;
+			router_lookup(router, span_str(cases[i].sender), span_str(cases[i].rcpt), &r);
+			if (r.kind != cases[i].kind)
+				fail_msg("%s -> %s: kind %d", cases[i].sender, cases[i].rcpt, (int)r.kind);
+			assert_span(r.kind == ROUTE_DELIVER ? r.transport : r.dsn, cases[i].first);
+			assert_span(r.kind == ROUTE_DELIVER ? r.nexthop : r.text, cases[i].second);
+		}
+}
+
+static void
+reasons(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *nexthop, *classes, *dsn, *text;
+	} cases[] = {
+		{ "5.1.1 no such user", "45", "5.1.1", "no such user" },
+		{ "4.2.0 later", "45", "4.2.0", "later" },
+		{ "mail is not wanted", "45", "5.0.0", "mail is not wanted" },
+		{ "5.1.1 no", "4", "5.0.0", "5.1.1 no" },
+		{ "5.1.1", "45", "5.1.1", "" },
+		{ "", "45", "5.0.0", "" },
+	};
+	for (size_t i = 0; i < NELEMS(cases); i++) {
+		struct span dsn, text;
+		route_reason(span_str(cases[i].nexthop), cases[i].classes, "5.0.0", &dsn, &text);
+		assert_span(dsn, cases[i].dsn);
+		assert_span(text, cases[i].text);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(routes), cmocka_unit_test(reasons) };
+	return cmocka_run_group_tests_name("queue_route", tests, setup, teardown);
+}
