@@ -42,7 +42,8 @@ plan_sandbox(const struct conf *conf, struct sandbox *s, struct err *e)
 	*s = (struct sandbox){ .role = me.ops->role, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	if (geteuid() != 0)
 		return RC_OK;
-	s->root = conf_tables_dir(conf);
+	if (sandbox_changes_root())
+		s->root = conf_tables_dir(conf);
 	const char *user = me.ops->role == ROLE_EDGE ? p->p_edge_user : me.ops->role == ROLE_QUEUE ? p->p_queue_user : p->p_relay_user;
 	return sandbox_user(s, user, e);
 }
@@ -63,8 +64,8 @@ begin(struct conf *conf, struct err *e)
 	rc = sandbox_enter(&box, &steps, e);
 	if (rc != RC_OK)
 		return rc;
-	me.sandboxed = box.uid != (uid_t)-1;
-	if (me.sandboxed)
+	me.has_own_root = box.root != NULL;
+	if (me.has_own_root)
 		conf_set_tables_dir(me.conf, "/");
 	rc = me.ops->ready(&me, e);
 	if (rc == RC_OK)
@@ -82,7 +83,7 @@ on_conf(struct ipc_chan *c, struct ipc_frame *f)
 	if (rc == RC_OK && is_first) {
 		rc = begin(conf, &e);
 	} else if (rc == RC_OK) {
-		if (me.sandboxed)
+		if (me.has_own_root)
 			conf_set_tables_dir(conf, "/");
 		rc = me.ops->reload(&me, conf, &e);
 		if (rc == RC_OK) {

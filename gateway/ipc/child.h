@@ -15,7 +15,7 @@ struct child {
 	unsigned index;               /* which edge, which relay */
 	struct ipc_chan *master;
 	struct conf *conf;            /* in force; take conf_ref() for what must survive a reload */
-	bool sandboxed;               /* rights were given up */
+	bool has_own_root;            /* the root directory is that of the compiled tables */
 	bool draining;
 };
 

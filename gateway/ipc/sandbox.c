@@ -60,6 +60,12 @@ static const struct {
 	{ ROLE_RELAY, relay_calls, NELEMS(relay_calls) },
 };
 
+bool
+sandbox_changes_root(void)
+{
+	return !HAS_SANITIZER;
+}
+
 enum rc
 sandbox_user(struct sandbox *s, const char *user, struct err *e)
 {

@@ -20,6 +20,8 @@ struct sandbox {
 	const char *root;        /* directory to chroot to; NULL: none */
 };
 
+/* False under sanitizers: at the end they look for leaks with the help of /proc. */
+bool sandbox_changes_root(void);
 /* Fills uid and gid from a user name or number; RC_PERM when there is no such user. */
 enum rc sandbox_user(struct sandbox *s, const char *user, struct err *e) MUST_CHECK;
 /* Acts as the role's user from here on, but can still come back (files are opened and made as this user). */
