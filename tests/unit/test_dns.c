@@ -46,7 +46,8 @@ static void
 on_guard(struct timer *t)
 {
 	(void)t;
-	fail_msg("nothing happened for 20 seconds");
+	fprintf(stderr, "nothing happened for 20 seconds\n");
+	_exit(1);
 }
 
 static void

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * client.h - a session with a hub: SMTP or LMTP, one transaction at a time.
+ *
+ * smtpc_open connects and says EHLO; smtpc_deliver sends one job; a session that is left idle closes by
+ * itself. Replies are matched in order to what was sent: the steps of a transaction stand in one table
+ * (client.c), each with its name in error texts, its time-out and what it does with the reply. When the hub
+ * offers PIPELINING all commands leave in one write, with CHUNKING the content too.
+ * Runs in: relay. The session frees itself at the end of the turn in which it ended (smtpc_retire, or
+ * the hub's doing); gone() tells its home.
+ */
+#ifndef DELIVER_CLIENT_H
+#define DELIVER_CLIENT_H
+
+#include "deliver/outbody.h"
+#include "deliver/job.h"
+#include "deliver/hubreply.h"
+#include "deliver/target.h"
+#include "loop/conn.h"
+
+enum stage {
+	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_RSET, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
+	STAGES
+};
+
+struct smtpc;
+
+/* A wait for a session. RC_OK: open: ready for a transaction; deliver: the transaction is over, every open
+ * recipient was settled or postponed. RC_TEMP: the session is lost, out tells why. RC_PERM: the hub refuses
+ * for good (5xx to HELO, loop). Cancelling it aborts the session. */
+struct smtpc_call {
+	struct op op;
+	struct smtpc *session;   /* while pending */
+	struct outcome out;      /* texts are the job's */
+	bool is_stale;           /* lost before the hub said anything about this job */
+	bool is_unsure;          /* lost after the end of data: the hub may have it */
+};
+void smtpc_call_init(struct smtpc_call *call, struct op_owner *owner, op_fn *done);
+
+struct smtpc {
+	unsigned magic;
+	struct conn conn;
+	struct list link;        /* of its home: idle or busy */
+	const struct settings *set;
+	void *home;
+	void (*gone)(struct smtpc *); /* from the loop, last */
+	struct smtpc **holder;   /* set by who uses it: *holder becomes NULL when the session ends */
+	char *who;               /* "host[ip]" */
+	char *relay;             /* "host[ip]:port" */
+	char *host;
+	struct hubreply reply;
+	enum stage stage;        /* whose reply is awaited */
+	unsigned features;       /* EHLO_* */
+	uint64_t size_max;
+	unsigned uses;           /* transactions, this one included */
+	uint64_t opened;         /* loop_now() */
+	struct ipaddr addr;      /* of the hub; family 0: a socket of the file system */
+	uint16_t port;
+	bool is_preferred;       /* to a host its next hop names first: set by who opened it */
+	bool is_dirty;           /* RSET before the next transaction */
+	bool is_closing;         /* not to be used again */
+	bool is_over;            /* retired */
+	/* the wait and the transaction under way */
+	struct smtpc_call *call;
+	struct job *job;
+	struct outbody content;
+	struct outcome base;     /* mta and relay for outcomes of this job */
+	unsigned at;             /* recipient whose reply is awaited */
+	unsigned n_accepted;
+	bool heard, is_refused, is_pipelined, is_chunked, is_sending;
+	struct grave grave;
+};
+
+/* Begins to connect to one address (copied). home and set outlive the session. */
+struct smtpc *smtpc_open(const struct settings *set, const struct taddr *to, struct job *j, struct smtpc_call *call, void *home,
+    void (*gone)(struct smtpc *));
+/* fd: content's descriptor, at offset. The session must be idle. */
+void smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call);
+/* May it take another transaction? */
+bool smtpc_is_usable(const struct smtpc *c);
+/* Nothing to do: closes by itself after smtp_connection_cache_time_limit. */
+void smtpc_rest(struct smtpc *c);
+/* Ends it: QUIT when idle, an abort otherwise. Idempotent. */
+void smtpc_retire(struct smtpc *c);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "deliver/compose.h"
+
+#include "deliver/ehlo.h"
+#include "msg/addr.h"
+#include "msg/xtext.h"
+
+enum { ENVID_MAX = 100, ORCPT_MAX = 500 }; /* RFC 3461 4.4, 4.2 */
+
+bool
+compose_can_send(struct span addr)
+{
+	for (size_t i = 0; i < addr.n; i++)
+		if (addr.p[i] < ' ' || addr.p[i] == 0x7f)
+			return false;
+	return true;
+}
+
+bool
+compose_needs_utf8(const struct job *j)
+{
+	if (!span_is_ascii(j->m.sender) || ((j->m.flags & MSGF_SMTPUTF8) && (j->m.flags & MSGF_UTF8_HEADERS)))
+		return true;
+	for (unsigned i = 0; i < j->nrcpt; i++)
+		if (!span_is_ascii(j->rcpt[i].r.addr))
+			return true;
+	return false;
+}
+
+void
+compose_mail(struct buf *out, const struct job *j, unsigned features)
+{
+	buf_put(out, SPAN("MAIL FROM:<"));
+	addr_write_text(out, j->m.sender);
+	buf_putc(out, '>');
+	if (features & EHLO_SIZE) {
+		buf_put(out, SPAN(" SIZE="));
+		buf_put_dec(out, j->m.length);
+	}
+	if ((features & EHLO_8BITMIME) && (j->m.flags & (MSGF_8BITMIME | MSGF_HAS_8BIT)))
+		buf_put(out, SPAN(" BODY=8BITMIME"));
+	if ((features & EHLO_SMTPUTF8) && ((j->m.flags & MSGF_SMTPUTF8) || compose_needs_utf8(j)))
+		buf_put(out, SPAN(" SMTPUTF8"));
+	if (features & EHLO_DSN) {
+		if (j->m.flags & (MSGF_RET_FULL | MSGF_RET_HDRS))
+			buf_put(out, j->m.flags & MSGF_RET_FULL ? SPAN(" RET=FULL") : SPAN(" RET=HDRS"));
+		if (j->m.envid.n > 0 && xtext_is_valid(j->m.envid, ENVID_MAX)) {
+			buf_put(out, SPAN(" ENVID="));
+			buf_put(out, j->m.envid);
+		}
+	}
+	buf_put(out, SPAN("\r\n"));
+}
+
+static void
+put_notify(struct buf *out, uint8_t notify)
+{
+	static const struct {
+		uint8_t bit;
+		const char *word;
+	} words[] = { { NOTIFY_NEVER, "NEVER" }, { NOTIFY_SUCCESS, "SUCCESS" }, { NOTIFY_FAILURE, "FAILURE" }, { NOTIFY_DELAY, "DELAY" } };
+	const char *sep = " NOTIFY=";
+	for (size_t i = 0; i < NELEMS(words); i++) {
+		if ((notify & words[i].bit) == 0)
+			continue;
+		buf_puts(out, sep);
+		buf_puts(out, words[i].word);
+		sep = ",";
+		if (words[i].bit == NOTIFY_NEVER)
+			return; /* stands alone */
+	}
+}
+
+void
+compose_rcpt(struct buf *out, const struct job *j, unsigned i, unsigned features)
+{
+	const struct job_rcpt *r = &j->rcpt[i].r;
+	buf_put(out, SPAN("RCPT TO:<"));
+	addr_write_text(out, r->addr);
+	buf_putc(out, '>');
+	if (features & EHLO_DSN) {
+		put_notify(out, r->notify);
+		if (r->orcpt.n > 0 && xtext_is_orcpt(r->orcpt, ORCPT_MAX)) {
+			buf_put(out, SPAN(" ORCPT="));
+			buf_put(out, r->orcpt);
+		} else if (r->orcpt.n == 0 && span_is_ascii(r->addr)) {
+			buf_put(out, SPAN(" ORCPT=rfc822;"));
+			xtext_encode(out, r->orig.n > 0 && span_is_ascii(r->orig) ? r->orig : r->addr);
+		}
+	}
+	buf_put(out, SPAN("\r\n"));
+}

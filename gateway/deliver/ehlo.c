@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "deliver/ehlo.h"
+
+static const struct {
+	const char *word;
+	unsigned bit;
+} keywords[] = {
+	{ "PIPELINING", EHLO_PIPELINING }, { "8BITMIME", EHLO_8BITMIME }, { "SIZE", EHLO_SIZE }, { "SMTPUTF8", EHLO_SMTPUTF8 },
+	{ "CHUNKING", EHLO_CHUNKING }, { "DSN", EHLO_DSN }, { "ENHANCEDSTATUSCODES", EHLO_ENHANCED }, { "STARTTLS", EHLO_STARTTLS },
+	{ "AUTH", EHLO_AUTH },
+};
+
+static unsigned
+keyword(struct span word)
+{
+	for (size_t i = 0; i < NELEMS(keywords); i++)
+		if (span_caseeq_str(word, keywords[i].word))
+			return keywords[i].bit;
+	return 0;
+}
+
+unsigned
+ehlo_keywords(struct span list)
+{
+	unsigned bits = 0;
+	for (struct span word; span_word(&list, ", \t\r\n", &word);)
+		bits |= keyword(word);
+	return bits;
+}
+
+unsigned
+ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, struct span *name_out)
+{
+	unsigned bits = 0;
+	*size_max_out = 0;
+	struct span rest = hubreply_line(r, 0);
+	if (!span_word(&rest, " \t", name_out))
+		*name_out = SPAN_EMPTY;
+	for (unsigned i = 1; i < r->lines; i++) {
+		struct span word, arg;
+		rest = hubreply_line(r, i);
+		if (!span_word(&rest, " \t", &word))
+			continue;
+		unsigned bit = keyword(word) & ~discard;
+		bits |= bit;
+		uint64_t n;
+		if (bit == EHLO_SIZE && span_word(&rest, " \t", &arg) && span_u64(arg, UINT64_MAX, &n))
+			*size_max_out = n;
+	}
+	return bits;
+}

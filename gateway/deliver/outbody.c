@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "deliver/outbody.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* Of the process: what has to be changed on its way is read here first. */
+static unsigned char piece[OUTBODY_PIECE];
+
+void
+outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, bool stuff, size_t line_max)
+{
+	*c = (struct outbody){ .fd = fd, .at = offset, .left = length };
+	wire_init(&c->wire, stuff, line_max);
+}
+
+static enum rc
+read_all(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e)
+{
+	while (n > 0) {
+		ssize_t got = pread(fd, to, n, (off_t)at);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return err_set(e, RC_TEMP, "cannot read message content: %s", strerror(errno));
+		if (got == 0)
+			return err_set(e, RC_TEMP, "message content is shorter than it should be");
+		to += got;
+		at += (uint64_t)got;
+		n -= (size_t)got;
+	}
+	return RC_OK;
+}
+
+/* Reads the next n octets into out and has them changed where they must be. */
+static enum rc
+put_changed(struct outbody *c, struct buf *out, uint64_t n, struct err *e)
+{
+	while (n > 0) {
+		size_t some = n < sizeof piece ? (size_t)n : sizeof piece;
+		enum rc rc = read_all(c->fd, c->at, piece, some, e);
+		if (rc != RC_OK)
+			return rc;
+		wire_put(&c->wire, out, span_of(piece, some));
+		c->at += some;
+		c->left -= some;
+		n -= some;
+	}
+	return RC_OK;
+}
+
+/* Reads straight into out when nothing has to be changed, which is nearly always. RC_NONE: it has. */
+static enum rc
+put_unchanged(struct outbody *c, struct buf *out, size_t n, struct err *e)
+{
+	unsigned char *to = buf_reserve(out, n);
+	if (to == NULL)
+		return RC_NONE;
+	enum rc rc = read_all(c->fd, c->at, to, n, e);
+	if (rc != RC_OK)
+		return rc;
+	if (!wire_is_clean(c->wire.stuff, c->wire.line_max, span_of(to, n)))
+		return RC_NONE;
+	buf_commit(out, n);
+	c->at += n;
+	c->left -= n;
+	return RC_OK;
+}
+
+enum rc
+outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e)
+{
+	size_t before = buf_len(out);
+	buf_printf(out, "BDAT %llu LAST\r\n", (unsigned long long)c->left);
+	enum rc rc = put_unchanged(c, out, (size_t)c->left, e);
+	if (rc != RC_NONE)
+		return rc;
+	struct buf changed;
+	buf_cut(out, before);
+	buf_init(&changed, (size_t)c->left * 4 + 4096); /* every octet a stuffed, folded line cannot be more */
+	rc = put_changed(c, &changed, c->left, e);
+	wire_end(&c->wire, &changed);
+	if (rc == RC_OK && changed.over)
+		rc = err_set(e, RC_TEMP, "message content grows beyond measure");
+	if (rc == RC_OK) {
+		buf_printf(out, "BDAT %zu LAST\r\n", buf_len(&changed));
+		buf_put(out, buf_span(&changed));
+	}
+	buf_fini(&changed);
+	return rc;
+}
+
+enum rc
+outbody_put_data(struct outbody *c, struct buf *out, bool *end_out, struct err *e)
+{
+	*end_out = false;
+	enum rc rc = RC_NONE;
+	if (c->wire.col == 0 && !c->wire.cr && c->left > 0 && c->left <= OUTBODY_PIECE)
+		rc = put_unchanged(c, out, (size_t)c->left, e);
+	if (rc == RC_NONE)
+		rc = put_changed(c, out, c->left < OUTBODY_PIECE ? c->left : OUTBODY_PIECE, e);
+	if (rc != RC_OK || c->left > 0)
+		return rc;
+	wire_end(&c->wire, out);
+	buf_put(out, SPAN(".\r\n"));
+	*end_out = true;
+	return RC_OK;
+}

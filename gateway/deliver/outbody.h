@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * outbody.h - reads a message's content from its descriptor and writes it in wire form.
+ *
+ * A short read is RC_TEMP: the caller must not finish the transaction. Never blocks for long: the
+ * pages of a message that was just accepted are in memory.
+ */
+#ifndef DELIVER_OUTBODY_H
+#define DELIVER_OUTBODY_H
+
+#include "deliver/wire.h"
+
+enum { OUTBODY_PIECE = 64 * 1024 };
+
+struct outbody {
+	int fd;                  /* borrowed */
+	uint64_t at, left;       /* next octet, and how many follow */
+	struct wire wire;
+};
+
+void outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, bool stuff, size_t line_max);
+/* All of it at once, length at most OUTBODY_MEMORY_MAX; room for head octets in front is the caller's. */
+enum { OUTBODY_MEMORY_MAX = 256 * 1024 };
+/* "BDAT n LAST" and the content. */
+enum rc outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e) MUST_CHECK;
+/* The next piece for DATA; with the last one the final dot, and *end_out set. */
+enum rc outbody_put_data(struct outbody *c, struct buf *out, bool *end_out, struct err *e) MUST_CHECK;
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "deliver/relay.h"
+
+#include "deliver/delivery.h"
+
+#include <unistd.h>
+
+enum { DRAIN_USEC = 30 * 1000000 };
+
+/* The role's one object. */
+static struct {
+	struct child *child;
+	struct ipc_chan *queue;      /* NULL until there is one */
+	struct relay relay;
+	struct timer drain_timer;
+	bool draining;
+} role;
+
+static enum rc on_frame(struct ipc_chan *c, struct ipc_frame *f);
+static void on_down(struct ipc_chan *c);
+static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
+
+static enum rc
+open_resolver(const struct conf *conf, struct err *e)
+{
+	struct dns_settings s = { .servers = conf_params(conf)->p_dns_servers };
+	return dns_open(&s, e);
+}
+
+static void
+on_drain_over(struct timer *t)
+{
+	(void)t;
+	child_exit(role.child);
+}
+
+static void
+all_delivered(struct relay *r)
+{
+	(void)r;
+	if (!role.draining)
+		return;
+	timer_clear(&role.drain_timer);
+	child_exit(role.child);
+}
+
+static enum rc
+relay_start(struct child *c, struct err *e)
+{
+	role.child = c;
+	role.draining = false;
+	role.relay.idle = all_delivered;
+	outdests_init(&role.relay.dests);
+	list_init(&role.relay.deliveries);
+	timer_init(&role.drain_timer, on_drain_over);
+	const struct params *p = conf_params(c->conf);
+	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
+	return open_resolver(c->conf, e);
+}
+
+static enum rc
+relay_ready(struct child *c, struct err *e)
+{
+	(void)c, (void)e;
+	return RC_OK;
+}
+
+static enum rc
+relay_reload(struct child *c, struct conf *new_conf, struct err *e)
+{
+	(void)c;
+	enum rc rc = open_resolver(new_conf, e);
+	if (rc != RC_OK)
+		return rc;
+	const struct params *p = conf_params(new_conf);
+	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
+	outdests_rest_over(&role.relay.dests, true);
+	return RC_OK;
+}
+
+static void
+drop_queue(void)
+{
+	if (role.queue == NULL)
+		return;
+	deliveries_abort(&role.relay); /* queue starts them anew; results have nowhere to go */
+	segments_clear(&role.relay.segments);
+	ipc_chan_free(&role.queue);
+}
+
+static void
+relay_peer(struct child *c, enum role peer, unsigned index, int fd)
+{
+	(void)c;
+	if (peer != ROLE_QUEUE) {
+		close(fd);
+		return;
+	}
+	drop_queue();
+	role.queue = ipc_chan_new(fd, ROLE_RELAY, ROLE_QUEUE, index, &queue_ops, NULL);
+}
+
+static void
+on_down(struct ipc_chan *c)
+{
+	(void)c;
+	drop_queue();
+}
+
+static enum rc
+take_job(struct ipc_chan *c, struct ipc_frame *f)
+{
+	struct job *j;
+	if (role.draining)
+		return RC_OK; /* the channel ends with this process: queue gives the job to another */
+	enum rc rc = job_begin(&j, f->payload, f->fd, c);
+	if (rc != RC_OK)
+		return rc;
+	f->fd = -1;
+	delivery_start(&role.relay, role.child->conf, j);
+	return RC_OK;
+}
+
+static enum rc
+on_frame(struct ipc_chan *c, struct ipc_frame *f)
+{
+	if (f->type == IPC_JOB)
+		return take_job(c, f);
+	struct cur rd = cur_of(f->payload);
+	uint64_t id = cur_u64(&rd);
+	if (!cur_done(&rd))
+		return RC_PERM;
+	if (f->type == IPC_SEGMENT) {
+		segments_put(&role.relay.segments, id, f->fd);
+		f->fd = -1;
+		return RC_OK;
+	}
+	if (f->type == IPC_SEGMENT_GONE) {
+		segments_drop(&role.relay.segments, id);
+		return RC_OK;
+	}
+	return RC_PERM;
+}
+
+static void
+relay_status(struct child *c, struct buf *json_out)
+{
+	(void)c;
+	buf_printf(json_out, "\"destinations\":%zu,\"draining\":%s", role.relay.dests.count, role.draining ? "true" : "false");
+}
+
+static void
+relay_drain(struct child *c)
+{
+	role.draining = true;
+	outdests_rest_over(&role.relay.dests, true);
+	if (list_empty(&role.relay.deliveries))
+		child_exit(c);
+	else
+		timer_set(&role.drain_timer, DRAIN_USEC);
+}
+
+const struct role_ops relay_role = {
+	.role = ROLE_RELAY,
+	.start = relay_start,
+	.ready = relay_ready,
+	.reload = relay_reload,
+	.peer = relay_peer,
+	.status = relay_status,
+	.drain = relay_drain,
+};
