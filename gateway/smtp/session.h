@@ -110,6 +110,28 @@ void sess_retire(struct sess *s);
 /* A reply, then the end. */
 void sess_shut(struct sess *s, enum reply_id id);
 
+static inline bool
+sess_is_alive(const struct sess *s)
+{
+	return conn_is_open(&s->conn);
+}
+
+/* A command or a delay is under way: input has to wait. */
+static inline bool
+sess_is_busy(const struct sess *s)
+{
+	return s->steps != NULL || s->delay_op.state != OP_IDLE;
+}
+
+/* ---- input (input.c) ---- */
+
+enum { SESS_INPUT_MAX = 64 * 1024 }; /* octets unconsumed while something is waited for */
+/* Deals with what is there, as far as it may. From the loop only: a callback of the connection or a completion. */
+void sess_pump(struct sess *s);
+void sess_set_deadline(struct sess *s);
+/* The client sent seen before it was its turn: logs, and true when that ended the session. */
+bool sess_early_input(struct sess *s, struct span seen);
+
 /* ---- for the steps ---- */
 
 void sess_reply(struct sess *s, enum reply_id id);
@@ -120,6 +142,9 @@ void sess_refuse(struct sess *s, enum reply_id id);
 void sess_refuse_code(struct sess *s, enum reply_id id, unsigned code);
 /* The op of a step that returned STEP_WAIT is done: goes on at the next row. */
 void sess_resume(struct sess *s);
+void sess_policy_done(struct op *op);
+/* The command at hand has been answered. */
+void sess_command_done(struct sess *s);
 /* Runs these steps now (end of data, draft): from the input side only. */
 void sess_run_steps(struct sess *s, const struct step_row *steps);
 
@@ -137,9 +162,6 @@ struct span sess_log_addr(struct sess *s, struct span internal);
 void sess_drain(struct sess *s);
 void sess_linger(struct sess *s);     /* after the last reply of a session we end */
 void sess_label(struct sess *s);      /* makes s->client after the client's name became known */
-void sess_set_deadline(struct sess *s);
-/* The client sent seen before it was its turn: logs, and true when that ended the session. */
-bool sess_early_input(struct sess *s, struct span seen);
 
 /* ---- addresses (cmd_rcpt.c) ---- */
 bool sess_bad_user(const struct sess *s, const struct addr *a);

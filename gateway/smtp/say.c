@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the client hears and the log says of it: replies of our own, and verdicts of the policy. */
+#include "smtp/session.h"
+
+#include "base/metric.h"
+
+static void
+count_reply(struct sess *s, unsigned code)
+{
+	if (code < 400)
+		return;
+	s->failed = true;
+	metric_add(M_smtpd_rejects, 1);
+}
+
+void
+sess_reply_full(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number)
+{
+	if (!sess_is_alive(s))
+		return;
+	struct buf *out = conn_out(&s->conn);
+	const struct reply_args args = {
+		.myhostname = s->svc->p->p_myhostname, .client = s->client, .client_addr = s->facts.client_addr, .text = text, .number = number,
+	};
+	reply_write(out, id, code, &args);
+	buf_put(out, SPAN("\r\n"));
+	count_reply(s, reply_code(id));
+}
+
+void
+sess_reply(struct sess *s, enum reply_id id)
+{
+	sess_reply_full(s, id, 0, SPAN_EMPTY, 0);
+}
+
+void
+sess_reply_text(struct sess *s, enum reply_id id, struct span text)
+{
+	sess_reply_full(s, id, 0, text, 0);
+}
+
+struct span
+sess_log_addr(struct sess *s, struct span internal)
+{
+	struct addr a = addr_of_internal(internal);
+	if (internal.n == 0 || !addr_needs_quotes(a.local))
+		return internal;
+	struct buf b;
+	buf_init(&b, 4 * ADDR_PATH_MAX);
+	addr_write(&b, &a);
+	struct span out = arena_span(&s->scratch, buf_span(&b));
+	buf_fini(&b);
+	return out;
+}
+
+/* "reject: RCPT from host[ip]: 554 ...; from=<s> to=<r> proto=ESMTP helo=<h>", or with another keyword. */
+static void
+log_refusal(struct sess *s, enum log_event_id ev, struct span reply)
+{
+	struct log_field f[8] = { F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(reply, reply) };
+	size_t n = 3;
+	if (s->facts.has_sender)
+		f[n++] = F_SPAN(from, sess_log_addr(s, s->facts.sender));
+	if (s->facts.has_rcpt)
+		f[n++] = F_SPAN(to, sess_log_addr(s, s->facts.rcpt));
+	f[n++] = F_STR(proto, s->facts.is_esmtp ? "ESMTP" : "SMTP");
+	if (s->facts.has_helo)
+		f[n++] = F_SPAN(helo, s->facts.helo);
+	struct log_ctx ctx = s->log;
+	ctx.qid = s->tx != NULL ? s->tx->qid : SPAN_EMPTY;
+	ctx.noqueue = ctx.qid.n == 0;
+	log_event(ev, &ctx, f, n);
+}
+
+void
+sess_refuse_code(struct sess *s, enum reply_id id, unsigned code)
+{
+	if (!sess_is_alive(s))
+		return;
+	struct buf *out = conn_out(&s->conn);
+	size_t from = buf_len(out);
+	sess_reply_full(s, id, code, SPAN_EMPTY, 0);
+	struct span said = span_from(buf_span(out), from);
+	if (said.n > 2)
+		log_refusal(s, EV_smtpd_reject, span_head(said, said.n - 2));
+}
+
+void
+sess_refuse(struct sess *s, enum reply_id id)
+{
+	sess_refuse_code(s, id, 0);
+}
+
+enum step
+sess_ask(struct sess *s, enum policy_stage stage)
+{
+	return policy_run_now(&s->pol, s->svc->policy, stage, &s->facts) ? STEP_NEXT : STEP_WAIT;
+}
+
+void
+sess_policy_done(struct op *op)
+{
+	sess_resume(container_of(op, struct sess, pol.op));
+}
+
+static const enum log_event_id note_events[] = {
+	[NOTE_REJECT_WARNING] = EV_smtpd_reject_warning, [NOTE_WARN] = EV_smtpd_warn, [NOTE_INFO] = EV_smtpd_info,
+	[NOTE_HOLD] = EV_smtpd_hold, [NOTE_DISCARD] = EV_smtpd_discard, [NOTE_TROUBLE] = EV_warning,
+};
+
+static void
+log_notes(struct sess *s, const struct verdict *v)
+{
+	for (unsigned i = 0; i < v->nnotes; i++) {
+		if (v->notes[i].kind == NOTE_TROUBLE)
+			LOG(warning, &s->log, F_SPAN(text, v->notes[i].text));
+		else
+			log_refusal(s, note_events[v->notes[i].kind], v->notes[i].text);
+	}
+}
+
+/* Several lines come separated by LF; all but the last get a hyphen. */
+static void
+put_verdict(struct buf *out, struct span reply)
+{
+	while (reply.n > 0) {
+		size_t lf = span_chr(reply, '\n');
+		struct span line = span_head(reply, lf);
+		reply = lf == SIZE_MAX ? SPAN_EMPTY : span_from(reply, lf + 1);
+		if (line.n > 4 && reply.n > 0) {
+			buf_put(out, span_head(line, 3));
+			buf_putc(out, '-');
+			line = span_from(line, 4);
+		}
+		buf_put(out, line);
+		buf_put(out, SPAN("\r\n"));
+	}
+}
+
+enum step
+sess_verdict(struct sess *s)
+{
+	const struct verdict *v = &s->pol.verdict;
+	BUG_ON(v->kind == VERDICT_NONE);
+	if (v->nnotes > 0)
+		log_notes(s, v);
+	*(s->tx != NULL ? &s->tx->hold : &s->hold) |= v->hold;
+	*(s->tx != NULL ? &s->tx->discard : &s->discard) |= v->discard;
+	enum step next = STEP_NEXT;
+	if (v->kind == VERDICT_REFUSE) {
+		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')));
+		put_verdict(conn_out(&s->conn), v->reply);
+		count_reply(s, v->code);
+		next = STEP_END;
+		if (v->close)
+			sess_linger(s);
+	}
+	policy_run_reset(&s->pol);
+	return next;
+}
