@@ -101,6 +101,7 @@ demo: deps ## the gateway at work on loopback with real messages, in a minute
 test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue cut kill compat peers demo"
 	@tests/tools/deps.sh test
 	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan WERROR=-Werror build/asan/dogana tools unit-bin crash-bin
+	@$(MAKE) --no-print-directory -s $(PAR) WERROR=-Werror program
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory -s $(PAR) MODE=fuzz WERROR=-Werror fuzz-bin; fi
 	@/usr/bin/python3 tests/run.py $(SUITE)
 

@@ -36,10 +36,13 @@ answer_rc(struct ipc_chan *c, uint64_t id, enum rc rc, const char *why)
 
 /* Where the role's root will be, and as whom it runs. As an ordinary user nothing changes. */
 static enum rc
-plan_sandbox(const struct conf *conf, struct sandbox *s, struct err *e)
+plan_sandbox(const struct conf *conf, struct sandbox *s, struct buf *spool_dir, struct err *e)
 {
 	const struct params *p = conf_params(conf);
 	*s = (struct sandbox){ .role = me.ops->role, .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	buf_printf(spool_dir, "%s/spool", p->p_queue_directory);
+	if (me.ops->role == ROLE_QUEUE)
+		s->writable = buf_cstr(spool_dir);
 	if (geteuid() != 0)
 		return RC_OK;
 	if (sandbox_changes_root())
@@ -52,16 +55,18 @@ static enum rc
 begin(struct conf *conf, struct err *e)
 {
 	struct sandbox box;
-	enum rc rc = plan_sandbox(conf, &box, e);
+	struct buf spool_dir;
+	buf_init(&spool_dir, 4096);
+	enum rc rc = plan_sandbox(conf, &box, &spool_dir, e);
 	if (rc == RC_OK)
 		rc = sandbox_lower(&box, e);
-	if (rc != RC_OK)
-		return rc;
-	me.conf = conf_ref(conf);
-	rc = me.ops->start(&me, e);
-	if (rc != RC_OK)
-		return rc;
-	rc = sandbox_enter(&box, &steps, e);
+	if (rc == RC_OK) {
+		me.conf = conf_ref(conf);
+		rc = me.ops->start(&me, e);
+	}
+	if (rc == RC_OK)
+		rc = sandbox_enter(&box, &steps, e);
+	buf_fini(&spool_dir);
 	if (rc != RC_OK)
 		return rc;
 	me.has_own_root = box.root != NULL;

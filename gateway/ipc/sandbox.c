@@ -2,6 +2,7 @@
 #include "ipc/sandbox.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/landlock.h>
 #include <pwd.h>
@@ -114,19 +115,31 @@ load_seccomp(enum role role, struct err *e)
 	return rc;
 }
 
-/* The network roles touch no file system at all but their root directory: nothing may be written.
- * RC_NONE: this kernel has no Landlock. */
+/* Nothing may be executed, and written only below the writable directory, wherever the process comes to
+ * hold a path to something. RC_NONE: this kernel has no Landlock, or one too old to allow renaming
+ * from one directory to another (version 1) where that is needed. */
 static enum rc
-load_landlock(enum role role, struct err *e)
+load_landlock(int writable_fd, struct err *e)
 {
-	uint64_t writes = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
-	    LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-	    LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
-	struct landlock_ruleset_attr attr = { .handled_access_fs = role == ROLE_QUEUE ? LANDLOCK_ACCESS_FS_EXECUTE : writes };
+	const uint64_t writes = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+	    LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
+	    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
+	const uint64_t refer = UINT64_C(1) << 13; /* LANDLOCK_ACCESS_FS_REFER, newer than some headers */
+	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	if (version < 1 || (version < 2 && writable_fd >= 0))
+		return RC_NONE;
+	struct landlock_ruleset_attr attr = { .handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | writes | (version >= 2 ? refer : 0) };
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
 	if (fd < 0)
 		return RC_NONE;
-	long r = syscall(SYS_landlock_restrict_self, fd, 0);
+	struct landlock_path_beneath_attr below = {
+		.allowed_access = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
+		    LANDLOCK_ACCESS_FS_MAKE_DIR | refer,
+		.parent_fd = writable_fd,
+	};
+	long r = writable_fd < 0 ? 0 : syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &below, 0);
+	if (r == 0)
+		r = syscall(SYS_landlock_restrict_self, fd, 0);
 	int err = errno;
 	close(fd);
 	return r == 0 ? RC_OK : err_set(e, RC_TEMP, "landlock: %s", strerror(err));
@@ -142,8 +155,8 @@ step(struct buf *steps, const char *name)
 	buf_puts(steps, name);
 }
 
-enum rc
-sandbox_enter(const struct sandbox *s, struct buf *steps, struct err *e)
+static enum rc
+enter(const struct sandbox *s, int writable_fd, struct buf *steps, struct err *e)
 {
 	if (s->uid != (uid_t)-1) {
 		if (setresuid((uid_t)-1, 0, (uid_t)-1) != 0)
@@ -160,9 +173,11 @@ sandbox_enter(const struct sandbox *s, struct buf *steps, struct err *e)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_set(e, RC_PERM, "no_new_privs: %s", strerror(errno));
 	step(steps, "no_new_privs");
-	enum rc rc = load_landlock(s->role, e);
+	enum rc rc = load_landlock(writable_fd, e);
 	if (rc == RC_OK)
 		step(steps, "landlock");
+	else if (rc != RC_NONE)
+		return rc;
 	if (HAS_SANITIZER) { /* their runtime makes calls of its own, and looks for leaks at the end by tracing itself */
 		(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		return RC_OK;
@@ -171,4 +186,16 @@ sandbox_enter(const struct sandbox *s, struct buf *steps, struct err *e)
 	if (rc == RC_OK)
 		step(steps, "seccomp");
 	return rc == RC_TEMP ? RC_OK : rc; /* a kernel without seccomp: status shows the step is missing */
+}
+
+enum rc
+sandbox_enter(const struct sandbox *s, struct buf *steps, struct err *e)
+{
+	int fd = -1;
+	if (s->writable != NULL && (fd = open(s->writable, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
+		return err_set(e, RC_PERM, "%s: %s", s->writable, strerror(errno));
+	enum rc rc = enter(s, fd, steps, e);
+	if (fd >= 0)
+		close(fd);
+	return rc;
 }

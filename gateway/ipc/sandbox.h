@@ -18,6 +18,7 @@ struct sandbox {
 	uid_t uid;               /* (uid_t)-1: not root, nothing to change */
 	gid_t gid;
 	const char *root;        /* directory to chroot to; NULL: none */
+	const char *writable;    /* the only directory below which it may write; NULL: none at all */
 };
 
 /* False under sanitizers: at the end they look for leaks with the help of /proc. */
