@@ -59,7 +59,8 @@ text_add(struct text *t, const void *p, size_t n)
 		t->cap = (t->n + n) * 2 + 256;
 		t->p = mem_realloc(t->p, t->cap);
 	}
-	memcpy(t->p + t->n, p, n);
+	if (n > 0)
+		memcpy(t->p + t->n, p, n);
 	t->n += n;
 }
 
