@@ -124,8 +124,9 @@ def tables(code):
             if name != 'NONE' and not re.search(rf'\bREPLY_{name}\b|\b{name}\)', everything):
                 say(replies, n, f'reply {name} is never given')
     params = TOP / 'gateway/conf/params.def'
+    defaults = read(params)
     for name, n, rest in rows(params, 'PARAM'):
-        used = re.search(rf'\bp_{name}\b|"{name}"', code)
+        used = re.search(rf'\bp_{name}\b|"{name}"', code) or re.search(rf'\${{?{name}\b', defaults)
         suffix = re.sub(r'^(default|smtp|lmtp|relay|error|retry|discard)_', '', name)
         per_transport = re.search(rf'"{suffix}"', code) or re.search(rf'"(smtp|lmtp)?_?{suffix}"', code)
         if 'P_LIVE' in rest and not used and not per_transport:
