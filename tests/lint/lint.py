@@ -75,7 +75,7 @@ def calls_and_marks():
         bare = re.sub(r'"(\\.|[^"\\\n])*"', '""', strip_comments(text))
         for n, line in enumerate(bare.splitlines(), 1):
             m = BANNED.search(line)
-            if m and 'poison' not in line:
+            if m and 'poison' not in line and not ('tests' in path.parts and m.group(1) in ('popen', 'system')):
                 say(path, n, f'{m.group(1)}() is not used here')
         quoted = re.sub(r'"(\\.|[^"\\\n])*"', '""', text)  # a reply may say that a command is not implemented
         for n, line in enumerate(quoted.splitlines(), 1):
@@ -115,7 +115,7 @@ def tables(code):
             say(base / 'metrics.def', n, f'metric {name} is never counted')
     msgs = TOP / 'gateway/ipc/msgs.def'
     for name, n, _ in rows(msgs, 'MSG'):
-        if not re.search(rf'\bMSG_{name}\b', code):
+        if not re.search(rf'\bIPC_{name}\b', code):
             say(msgs, n, f'message {name} is never sent')
     replies = TOP / 'gateway/smtp/replies.def'
     if replies.exists():
