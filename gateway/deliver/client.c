@@ -624,6 +624,7 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	c->uses++;
 	c->heard = c->is_refused = c->is_sending = false;
 	c->n_accepted = 0;
+	c->xfer_until = 0;
 	c->base = (struct outcome){ .mta = job_keep(j, span_str(c->host)), .relay = job_keep(j, span_str(c->relay)) };
 	j->conn_uses = c->uses;
 	c->is_pipelined = (c->features & EHLO_PIPELINING) != 0;
@@ -736,6 +737,23 @@ on_rcpt(struct smtpc *c)
 	go_on(c);
 }
 
+/* smtp_per_request_deadline: the limit is for all of the content, and only what was sent earns more time,
+ * at smtp_min_data_rate, never more than the limit at once. */
+static void
+arm_content(struct smtpc *c)
+{
+	uint64_t limit = c->set->t_data_xfer, now = loop_now();
+	if (limit == 0 || c->set->min_data_rate == 0)
+		return;
+	if (c->xfer_until == 0)
+		c->xfer_until = now + limit;
+	else
+		c->xfer_until += OUTBODY_PIECE * USEC_PER_SEC / c->set->min_data_rate;
+	if (c->xfer_until > now + limit)
+		c->xfer_until = now + limit;
+	conn_deadline(&c->conn, c->xfer_until > now ? c->xfer_until - now : 1);
+}
+
 /* The next piece of the content; the rest when the connection has taken it. */
 static void
 send_content(struct smtpc *c)
@@ -749,6 +767,8 @@ send_content(struct smtpc *c)
 	c->is_sending = !is_end;
 	c->conn.want_drained = !is_end;
 	arm(c);
+	if (c->set->per_request_deadline && !is_end)
+		arm_content(c);
 }
 
 static void

@@ -65,6 +65,7 @@ struct smtpc {
 	struct job *job;
 	struct outbody content;
 	struct outcome base;     /* mta and relay for outcomes of this job */
+	uint64_t xfer_until;     /* per_request_deadline: loop_now() when the time for content is over */
 	unsigned at;             /* recipient whose reply is awaited */
 	unsigned n_accepted;
 	bool heard, is_refused, is_pipelined, is_chunked, is_sending;

@@ -84,7 +84,8 @@ outdest_release(struct outdest *d)
 		return;
 	outdate(d);
 	list_remove(&d->link);
-	d->home->count--;
+	if (--d->home->count == 0)
+		htab_fini(&d->home->by_key); /* a quiet relay holds nothing */
 	conf_unref(&d->conf);
 	mem_free(&d);
 }
@@ -149,16 +150,4 @@ outdests_rest_over(struct outdests *ds, bool outdated)
 		if (outdated)
 			outdate(d);
 	}
-}
-
-void
-outdests_fini(struct outdests *ds)
-{
-	list_each(l, &ds->all) {
-		struct outdest *d = list_entry(l, struct outdest, link);
-		outdate(d);
-		retire_all(&d->resting);
-		retire_all(&d->working);
-	}
-	htab_fini(&ds->by_key);
 }

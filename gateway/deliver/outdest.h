@@ -45,6 +45,5 @@ struct smtpc *outdest_open(struct outdest *d, const struct taddr *to, struct job
 void outdest_give_back(struct outdest *d, struct smtpc *c);
 /* Ends resting sessions; with outdate, new jobs get new destinations. */
 void outdests_rest_over(struct outdests *ds, bool outdate);
-void outdests_fini(struct outdests *ds);        /* ends everything; jobs must be gone */
 
 #endif

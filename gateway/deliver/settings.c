@@ -21,60 +21,85 @@ preference(const char *s)
 	return strcmp(s, "ipv6") == 0 ? 6 : 0;
 }
 
-/* The rows that smtp_ and lmtp_ have alike. */
-#define TAKE_COMMON(px)                                                                                               \
-	do {                                                                                                          \
-		out->tcp_port = p->p_##px##_tcp_port;                                                                 \
-		out->fallback_relay = p->p_##px##_fallback_relay;                                                     \
-		out->cache_destinations = p->p_##px##_connection_cache_destinations;                                  \
-		out->cache_on_demand = p->p_##px##_connection_cache_on_demand;                                        \
-		out->idle_usec = p->p_##px##_connection_cache_time_limit;                                             \
-		out->reuse_usec = p->p_##px##_connection_reuse_time_limit;                                            \
-		out->reuse_count_max = (unsigned)p->p_##px##_connection_reuse_count_limit;                            \
-		out->bind4 = p->p_##px##_bind_address;                                                                \
-		out->bind6 = p->p_##px##_bind_address6;                                                               \
-		out->bind_enforce = p->p_##px##_bind_address_enforce;                                                 \
-		out->skip_5xx_greeting = p->p_##px##_skip_5xx_greeting;                                               \
-		out->skip_quit_response = p->p_##px##_skip_quit_response;                                             \
-		out->balance = p->p_##px##_balance_inet_protocols;                                                    \
-		out->randomize = p->p_##px##_randomize_addresses;                                                     \
-		out->defer_if_no_address = p->p_##px##_defer_if_no_mx_address_found;                                  \
-		out->no_dns = p->p_disable_dns_lookups || !has_word(p->p_##px##_host_lookup, "dns");                  \
-		out->prefer = preference(p->p_##px##_address_preference);                                             \
-		out->mx_address_limit = (unsigned)p->p_##px##_mx_address_limit;                                       \
-		out->mx_session_limit = (unsigned)p->p_##px##_mx_session_limit;                                       \
-		out->line_max = (unsigned)p->p_##px##_line_length_limit;                                              \
-		out->per_request_deadline = p->p_##px##_per_request_deadline;                                         \
-		out->min_data_rate = (uint64_t)p->p_##px##_min_data_rate;                                             \
-		out->t_connect = p->p_##px##_connect_timeout;                                                         \
-		out->t_mail = p->p_##px##_mail_timeout;                                                               \
-		out->t_rcpt = p->p_##px##_rcpt_timeout;                                                               \
-		out->t_data_init = p->p_##px##_data_init_timeout;                                                     \
-		out->t_data_xfer = p->p_##px##_data_xfer_timeout;                                                     \
-		out->t_data_done = p->p_##px##_data_done_timeout;                                                     \
-		out->t_quit = p->p_##px##_quit_timeout;                                                               \
-		out->t_rset = p->p_##px##_rset_timeout;                                                               \
-	} while (0)
+enum kind { BOOL, UINT, TIME, STR };
+
+#define ROW(kind, to, smtp, lmtp) { kind, offsetof(struct settings, to), { offsetof(struct params, smtp), offsetof(struct params, lmtp) } }
+/* What smtp and lmtp services have alike: a row for each, with its parameter for either. */
+static const struct {
+	enum kind kind;
+	size_t to, from[2];
+} rows[] = {
+	ROW(STR, tcp_port, p_smtp_tcp_port, p_lmtp_tcp_port),
+	ROW(STR, fallback_relay, p_smtp_fallback_relay, p_lmtp_fallback_relay),
+	ROW(STR, cache_destinations, p_smtp_connection_cache_destinations, p_lmtp_connection_cache_destinations),
+	ROW(BOOL, cache_on_demand, p_smtp_connection_cache_on_demand, p_lmtp_connection_cache_on_demand),
+	ROW(TIME, idle_usec, p_smtp_connection_cache_time_limit, p_lmtp_connection_cache_time_limit),
+	ROW(TIME, reuse_usec, p_smtp_connection_reuse_time_limit, p_lmtp_connection_reuse_time_limit),
+	ROW(UINT, reuse_count_max, p_smtp_connection_reuse_count_limit, p_lmtp_connection_reuse_count_limit),
+	ROW(STR, bind4, p_smtp_bind_address, p_lmtp_bind_address),
+	ROW(STR, bind6, p_smtp_bind_address6, p_lmtp_bind_address6),
+	ROW(BOOL, bind_enforce, p_smtp_bind_address_enforce, p_lmtp_bind_address_enforce),
+	ROW(BOOL, skip_5xx_greeting, p_smtp_skip_5xx_greeting, p_lmtp_skip_5xx_greeting),
+	ROW(BOOL, skip_quit_response, p_smtp_skip_quit_response, p_lmtp_skip_quit_response),
+	ROW(BOOL, balance, p_smtp_balance_inet_protocols, p_lmtp_balance_inet_protocols),
+	ROW(BOOL, randomize, p_smtp_randomize_addresses, p_lmtp_randomize_addresses),
+	ROW(BOOL, defer_if_no_address, p_smtp_defer_if_no_mx_address_found, p_lmtp_defer_if_no_mx_address_found),
+	ROW(STR, host_lookup, p_smtp_host_lookup, p_lmtp_host_lookup),
+	ROW(STR, preference, p_smtp_address_preference, p_lmtp_address_preference),
+	ROW(UINT, mx_address_limit, p_smtp_mx_address_limit, p_lmtp_mx_address_limit),
+	ROW(UINT, mx_session_limit, p_smtp_mx_session_limit, p_lmtp_mx_session_limit),
+	ROW(UINT, line_max, p_smtp_line_length_limit, p_lmtp_line_length_limit),
+	ROW(BOOL, per_request_deadline, p_smtp_per_request_deadline, p_lmtp_per_request_deadline),
+	ROW(UINT, min_data_rate, p_smtp_min_data_rate, p_lmtp_min_data_rate),
+	ROW(TIME, t_connect, p_smtp_connect_timeout, p_lmtp_connect_timeout),
+	ROW(TIME, t_mail, p_smtp_mail_timeout, p_lmtp_mail_timeout),
+	ROW(TIME, t_rcpt, p_smtp_rcpt_timeout, p_lmtp_rcpt_timeout),
+	ROW(TIME, t_data_init, p_smtp_data_init_timeout, p_lmtp_data_init_timeout),
+	ROW(TIME, t_data_xfer, p_smtp_data_xfer_timeout, p_lmtp_data_xfer_timeout),
+	ROW(TIME, t_data_done, p_smtp_data_done_timeout, p_lmtp_data_done_timeout),
+	ROW(TIME, t_quit, p_smtp_quit_timeout, p_lmtp_quit_timeout),
+	ROW(TIME, t_rset, p_smtp_rset_timeout, p_lmtp_rset_timeout),
+	ROW(STR, helo_name, p_smtp_helo_name, p_lmtp_lhlo_name),
+	ROW(TIME, t_helo, p_smtp_helo_timeout, p_lmtp_lhlo_timeout),
+	ROW(STR, discard_words, p_smtp_discard_ehlo_keywords, p_lmtp_discard_lhlo_keywords),
+};
+
+static void
+take(struct settings *out, const struct params *p, size_t i)
+{
+	void *to = (char *)out + rows[i].to;
+	const void *from = (const char *)p + rows[i].from[out->lmtp];
+	switch (rows[i].kind) {
+	case BOOL:
+		memcpy(to, from, sizeof(bool));
+		return;
+	case UINT: {
+		const conf_INT *n = from;
+		unsigned v = *n < 0 ? 0 : *n > INT32_MAX ? INT32_MAX : (unsigned)*n;
+		memcpy(to, &v, sizeof v);
+		return;
+	}
+	case TIME:
+		memcpy(to, from, sizeof(conf_TIME));
+		return;
+	case STR:
+		memcpy(to, from, sizeof(conf_STR));
+		return;
+	}
+}
 
 void
 settings_from(struct settings *out, const struct service *s)
 {
 	const struct params *p = s->params;
 	*out = (struct settings){ .lmtp = strcmp(s->command, "lmtp") == 0 };
-	if (out->lmtp) {
-		TAKE_COMMON(lmtp);
-		out->helo_name = p->p_lmtp_lhlo_name;
-		out->t_helo = p->p_lmtp_lhlo_timeout;
-		out->discard = ehlo_keywords(span_str(p->p_lmtp_discard_lhlo_keywords));
-		out->always_ehlo = true;
-	} else {
-		TAKE_COMMON(smtp);
-		out->helo_name = p->p_smtp_helo_name;
-		out->t_helo = p->p_smtp_helo_timeout;
-		out->discard = ehlo_keywords(span_str(p->p_smtp_discard_ehlo_keywords));
-		out->always_ehlo = p->p_smtp_always_send_ehlo;
-		out->never_ehlo = p->p_smtp_never_send_ehlo;
-	}
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		take(out, p, i);
+	out->discard = ehlo_keywords(span_str(out->discard_words));
+	out->prefer = preference(out->preference);
+	out->no_dns = p->p_disable_dns_lookups || !has_word(out->host_lookup, "dns");
+	out->always_ehlo = out->lmtp || p->p_smtp_always_send_ehlo;
+	out->never_ehlo = !out->lmtp && p->p_smtp_never_send_ehlo;
 	out->tag = p->p_syslog_name;
 	out->myhostname = p->p_myhostname;
 	out->known_ports = p->p_known_tcp_ports;

@@ -20,7 +20,8 @@ struct settings {
 	int prefer;                      /* 0, 4, 6 */
 	unsigned discard;                /* EHLO_* */
 	unsigned mx_address_limit, mx_session_limit, line_max, reuse_count_max, delay_digits;
-	uint64_t min_data_rate;
+	unsigned min_data_rate;          /* octets a second, with per_request_deadline */
+	const char *host_lookup, *preference, *discard_words; /* as written; what they say is in no_dns, prefer, discard */
 	/* usec; 0: no limit */
 	uint64_t t_connect, t_helo, t_mail, t_rcpt, t_data_init, t_data_xfer, t_data_done, t_quit, t_rset;
 	uint64_t idle_usec, reuse_usec;
