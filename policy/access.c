@@ -27,7 +27,7 @@ static enum pol
 do_permit(struct result *a)
 {
 	if (a->permit_is_error)
-		return policy_server_error(a->r, a->rule, a->about,
+		return policy_server_error(a->r, a->rule,
 		    "restriction %s returns OK: this is not allowed for security reasons; use DUNNO instead of OK if you want to make an exception",
 		    a->rule->shown);
 	return a->permit_is_dunno ? POL_DUNNO : POL_PERMIT;
@@ -113,7 +113,7 @@ do_warn(struct result *a)
 static enum pol
 do_later(struct result *a)
 {
-	return policy_server_error(a->r, a->rule, a->about, "%s: access action %.20s is not supported yet", a->rule->shown,
+	return policy_server_error(a->r, a->rule, "%s: access action %.20s is not supported yet", a->rule->shown,
 	    (const char *)a->word.p);
 }
 
@@ -148,7 +148,7 @@ do_list(struct result *a, struct span value)
 	enum rc rc;
 	const struct restriction *bare = r->frames[r->depth - 1].list->bare;
 	if (r->depth >= POLICY_DEPTH_MAX)
-		return policy_server_error(r, a->rule, a->about, "%s: results nest too deep", a->rule->shown);
+		return policy_server_error(r, a->rule, "%s: results nest too deep", a->rule->shown);
 	struct policy_list *l = mem_zalloc(sizeof *l);
 	l->name = r->frames[0].list->name;
 	l->bare = bare;
@@ -164,15 +164,18 @@ do_list(struct result *a, struct span value)
 		const struct restriction *row = restriction_find(item);
 		const struct policy_list *class = policy_class(r->policy, item, bare);
 		if (class == NULL && row == NULL)
-			return policy_server_error(r, a->rule, a->about, "unknown smtpd restriction: \"%s\"", shown);
+			return policy_server_error(r, a->rule, "unknown smtpd restriction: \"%s\"", shown);
 		if (class == NULL && (row->fn == NULL || row->arg != ARG_NONE))
-			return policy_server_error(r, a->rule, a->about, "%s: restriction %s is not supported in a table result", a->rule->shown, shown);
+			return policy_server_error(r, a->rule, "%s: restriction %s is not supported in a table result", a->rule->shown, shown);
 		const char *name = class != NULL ? class->name : row->name;
 		policy_list_add(l, (struct policy_rule){ .row = class != NULL ? NULL : row, .class = class, .shown = name });
 	}
 	if (rc != RC_NONE)
-		return policy_server_error(r, a->rule, a->about, "%s: unbalanced braces in a result", a->rule->shown);
-	return policy_call(r, l, a->permit_is_dunno);
+		return policy_server_error(r, a->rule, "%s: unbalanced braces in a result", a->rule->shown);
+	policy_call(r, l, a->permit_is_dunno);
+	r->frames[r->depth - 1].about_class = a->about.class;
+	r->frames[r->depth - 1].about_object = a->about.object;
+	return POL_CALL;
 }
 
 static bool
@@ -225,7 +228,8 @@ answer(struct policy_run *r, const struct policy_rule *rule, enum rc rc, struct 
 	case RC_PERM:
 		break;
 	}
-	return policy_server_error(r, rule, about, "%s", e->why);
+	policy_note(r, NOTE_TROUBLE, span_str(e->why));
+	return policy_refuse(r, rule, 451, SPAN("4.3.5"), about, SPAN("Server configuration error"));
 }
 
 enum pol
@@ -246,6 +250,8 @@ r_reverse_client_access(struct policy_run *r, const struct policy_rule *rule)
 	struct span value;
 	struct err e;
 	enum rc rc = map_find_host(rule->map, r->facts->reverse_name, r->policy->access_parent_plain, &r->scratch, &value, &e);
+	if (rc == RC_NONE)
+		rc = map_find_ip(rule->map, r->facts->client_addr, &r->scratch, &value, &e);
 	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_REVERSE_CLIENT), &e, false, true);
 }
 

@@ -28,7 +28,7 @@ enum { ADDRESS_MAX = 1024 };     /* longest address that is resolved; longer is 
 /* Points into itself: not to be copied. */
 struct resolved {
 	enum address_class class;
-	bool is_routed;          /* the sender prescribed a route: %, !, @a:b@c, x@y@own */
+	bool is_routed;          /* the local part in front of a domain that is not local has a route: %, !, x@y@z */
 	bool is_bad;             /* impossible address: "bad address syntax" (facts 5.2.2); class is CLASS_NONE */
 	struct span addr;        /* into text: local@domain after routes to ourselves were taken off */
 	struct span local, domain; /* its parts, domain in lower case without trailing dots; "" for null */

@@ -95,6 +95,7 @@ struct compile {
 	struct policy *p;
 	const char *parameter;       /* whose text is being read: problems name it */
 	enum policy_list_id id;
+	bool from_tables;            /* nobody wrote it there: it may have nothing to look at */
 	bool failed;
 };
 
@@ -220,7 +221,7 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 		fail(k, "restriction %s is not supported yet", row->name);
 		return;
 	}
-	if (lacks_facts(k, row) || (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0))
+	if (!k->from_tables && (lacks_facts(k, row) || (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0)))
 		fail(k, "restriction %s has nothing to look at here%s", row->name,
 		    k->id == LIST_ETRN ? "" : ": it comes later than this list with smtpd_delay_reject=no");
 	if (row->arg == ARG_MAP) {
@@ -352,6 +353,7 @@ compile_classes(struct compile *k)
 {
 	struct span rest = span_str(k->p->p->p_smtpd_restriction_classes), item;
 	bool group;
+	k->from_tables = true;
 	while (conf_item(&rest, &item, &group) == RC_OK)
 		for (size_t i = 0; i < LIST_COUNT; i++)
 			if (k->p->lists[i]->count > 0) {

@@ -103,8 +103,8 @@ enum pol policy_refuse(struct policy_run *r, const struct policy_rule *rule, uns
     struct span text);
 /* The same with the whole text behind the codes given. */
 enum pol policy_refuse_text(struct policy_run *r, const struct policy_rule *rule, unsigned code, struct span dsn, struct span text);
-/* Ours to mend: not softened by warn_if_reject. "451 4.3.5 <x>: Class rejected: Server configuration error". */
-enum pol policy_server_error(struct policy_run *r, const struct policy_rule *rule, struct about about, const char *why, ...) PRINTF(4, 5);
+/* Ours to mend: not softened by warn_if_reject. "451 4.3.5 Server configuration error"; why is for the log. */
+enum pol policy_server_error(struct policy_run *r, const struct policy_rule *rule, const char *why, ...) PRINTF(3, 4);
 /* "451 4.3.0 <x>: Temporary lookup failure". */
 enum pol policy_lookup_failed(struct policy_run *r, const struct policy_rule *rule, struct span object, const struct err *e);
 enum pol policy_defer_if(struct policy_run *r, const struct policy_rule *rule, struct policy_deferral *which, unsigned code, struct span dsn,

@@ -59,6 +59,8 @@ struct policy_frame {
 	const struct policy_list *list;
 	unsigned next;           /* rule to run next */
 	bool permit_is_dunno;    /* a permit in here is none for the caller */
+	unsigned about_class;    /* enum reply_class of what the table was asked about; 0: as the caller */
+	struct span about_object;
 };
 
 struct resolved;

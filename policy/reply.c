@@ -70,16 +70,16 @@ struct span
 policy_fix_dsn(struct span dsn, enum reply_class class, char out[16])
 {
 	/* x.1.y says something about an address: about the one that is refused here */
-	static const char rcpt[] = "01234563" "2", sender[] = "07877078";
+	static const char rcpt[] = "012345632", sender[] = "078770778";
 	if (dsn_length(dsn) != dsn.n || dsn.n == 0 || dsn.p[2] != '1' || dsn.p[3] != '.')
 		return dsn;
 	unsigned detail = dsn.n == 5 ? dsn.p[4] - (unsigned)'0' : 99;
 	switch (class) {
 	case ABOUT_RECIPIENT:
-		snprintf(out, 16, "%c.1.%c", dsn.p[0], detail <= 8 ? rcpt[detail] : '0');
+		snprintf(out, 16, "%c.1.%c", dsn.p[0], detail < 9 ? rcpt[detail] : '0');
 		break;
 	case ABOUT_SENDER:
-		snprintf(out, 16, "%c.1.%c", dsn.p[0], detail <= 7 ? sender[detail] : detail == 8 ? '8' : '0');
+		snprintf(out, 16, "%c.1.%c", dsn.p[0], detail < 9 ? sender[detail] : '0');
 		break;
 	case ABOUT_CLIENT:
 	case ABOUT_REVERSE_CLIENT:
@@ -203,7 +203,7 @@ policy_refuse(struct policy_run *r, const struct policy_rule *rule, unsigned cod
 }
 
 enum pol
-policy_server_error(struct policy_run *r, const struct policy_rule *rule, struct about about, const char *why, ...)
+policy_server_error(struct policy_run *r, const struct policy_rule *rule, const char *why, ...)
 {
 	struct buf b;
 	va_list ap;
@@ -212,11 +212,8 @@ policy_server_error(struct policy_run *r, const struct policy_rule *rule, struct
 	buf_vprintf(&b, why, ap);
 	va_end(ap);
 	policy_note(r, NOTE_TROUBLE, buf_span(&b));
-	buf_reset(&b);
-	put_about(&b, about, SPAN("Server configuration error"));
-	enum pol pol = refuse(r, rule, 451, SPAN("4.3.5"), buf_span(&b), true);
 	buf_fini(&b);
-	return pol;
+	return refuse(r, rule, 451, SPAN("4.3.5"), SPAN("Server configuration error"), true);
 }
 
 enum pol

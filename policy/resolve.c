@@ -121,8 +121,8 @@ is_bad_domain(const struct resolve_rules *rules, struct span domain)
 }
 
 static enum rc
-take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct resolved *out, struct span saved_out[1],
-    unsigned char saved[ADDRESS_MAX], bool *is_local_out, struct err *e)
+take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct span *saved_out, unsigned char saved[ADDRESS_MAX],
+    bool *is_local_out, struct err *e)
 {
 	/* every turn takes a domain off or turns one operator into '@': the address gets no longer but by
 	 * myorigin, and that is local or ends the loop */
@@ -154,7 +154,6 @@ take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct r
 			*is_local_out = true;
 			return RC_OK;
 		}
-		out->is_routed = true;
 		rewrite(rules, w);
 		if (w->over)
 			return RC_OK;
@@ -177,7 +176,7 @@ resolve_address(const struct resolve_rules *rules, struct span addr, struct reso
 	}
 	append(&w, addr);
 	rewrite(rules, &w);
-	enum rc rc = take_off_own_domains(rules, &w, out, &own, saved, is_local_out, e);
+	enum rc rc = take_off_own_domains(rules, &w, &own, saved, is_local_out, e);
 	if (rc != RC_OK)
 		return rc;
 	if (*is_local_out) {

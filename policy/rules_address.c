@@ -138,9 +138,9 @@ r_unlisted_recipient(struct policy_run *r, const struct policy_rule *rule)
 {
 	const struct resolved *a = NULL;
 	struct err e;
-	if (r->rcpt_checked)
+	if (r->rcpt_checked && r->warn == 0)
 		return POL_DUNNO;
-	r->rcpt_checked = true;
+	r->rcpt_checked |= r->warn == 0; /* what only warned will be asked again */
 	if (policy_rcpt(r, &a, &e) != RC_OK)
 		return policy_lookup_failed(r, rule, r->facts->rcpt, &e);
 	return unlisted(r, rule, a, r->facts->rcpt, ABOUT_RECIPIENT);
@@ -151,9 +151,9 @@ r_unlisted_sender(struct policy_run *r, const struct policy_rule *rule)
 {
 	const struct resolved *a = NULL;
 	struct err e;
-	if (r->sender_checked || r->facts->sender.n == 0)
+	if (r->facts->sender.n == 0 || (r->sender_checked && r->warn == 0))
 		return POL_DUNNO;
-	r->sender_checked = true;
+	r->sender_checked |= r->warn == 0;
 	if (policy_sender(r, &a, &e) != RC_OK)
 		return policy_lookup_failed(r, rule, r->facts->sender, &e);
 	return unlisted(r, rule, a, r->facts->sender, ABOUT_SENDER);

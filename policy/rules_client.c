@@ -108,7 +108,7 @@ r_mynetworks(struct policy_run *r, const struct policy_rule *rule)
 	case RC_PERM:
 		break;
 	}
-	return policy_lookup_failed(r, rule, policy_about_class(r, ABOUT_CLIENT).object, &e);
+	return policy_lookup_failed(r, rule, policy_about(r).object, &e);
 }
 
 enum pol

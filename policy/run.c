@@ -33,7 +33,7 @@ struct phase {
 #define SENDER_PHASE { PHASE_LIST, LIST_SENDER, NEED_SENDER, true }, { PHASE_UNLISTED_SENDER, 0, NEED_SENDER, false }
 #define RELAY_FIRST { PHASE_LIST, LIST_RELAY, NEED_RCPT, true }, { PHASE_LIST, LIST_RECIPIENT, NEED_RCPT, false }
 #define RECIPIENT_FIRST { PHASE_LIST, LIST_RECIPIENT, NEED_RCPT, true }, { PHASE_LIST, LIST_RELAY, NEED_RCPT, false }
-#define RCPT_END { PHASE_UNLISTED_RCPT, 0, NEED_RCPT, false }, { PHASE_DEFER_IF, 0, 0, false }, { PHASE_END, 0, 0, false }
+#define RCPT_END { PHASE_DEFER_IF, 0, 0, false }, { PHASE_UNLISTED_RCPT, 0, NEED_RCPT, false }, { PHASE_END, 0, 0, false }
 
 static const struct phase nothing[] = { { PHASE_END, 0, 0, false } };
 static const struct phase only_client[] = { CLIENT_PHASE, { PHASE_CARRY, 0, 0, false }, { PHASE_END, 0, 0, false } };
@@ -142,6 +142,9 @@ struct about
 policy_about(struct policy_run *r)
 {
 	const struct phase *ph = &plan(r->policy, r->stage)[r->phase];
+	for (unsigned i = r->depth; i-- > 0;)
+		if (r->frames[i].about_class != 0)
+			return (struct about){ (enum reply_class)r->frames[i].about_class, r->frames[i].about_object };
 	return policy_about_class(r, ph->step == PHASE_LIST ? class_of_list[ph->list]
 	    : ph->step == PHASE_UNLISTED_SENDER            ? ABOUT_SENDER
 	                                                   : ABOUT_RECIPIENT);
@@ -238,7 +241,7 @@ run_rule(struct policy_run *r, const struct policy_rule *rule)
 {
 	if (rule->row == NULL)
 		return r->depth >= POLICY_DEPTH_MAX
-		    ? policy_server_error(r, rule, policy_about(r), "restriction class %s: nested too deep", rule->shown)
+		    ? policy_server_error(r, rule, "restriction class %s: nested too deep", rule->shown)
 		    : policy_call(r, rule->class, false);
 	if ((rule->row->needs & ~known(r->facts)) != 0)
 		return POL_DUNNO;
@@ -259,7 +262,7 @@ run_lists(struct policy_run *r)
 		const struct policy_list *list = f->list;
 		const struct policy_rule *rule = &list->rules[f->next++];
 		unsigned depth = r->depth;
-		enum pol pol = n < RULES_MAX ? run_rule(r, rule) : policy_server_error(r, rule, policy_about(r), "too many rules");
+		enum pol pol = n < RULES_MAX ? run_rule(r, rule) : policy_server_error(r, rule, "too many rules");
 		if (r->trace != NULL)
 			trace(r, list, rule, depth, (rule->row != NULL && (rule->row->needs & ~known(r->facts)) != 0) ? "skipped" : outcome_name(pol));
 		switch (pol) {

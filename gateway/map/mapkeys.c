@@ -135,6 +135,7 @@ next_parent(struct mapkeys *k, struct span *out)
 			break;
 		k->dot += 1 + dot;
 		*out = span_from(d, k->parent_plain ? k->dot + 1 : k->dot);
+		k->dot += k->parent_plain; /* "a..b" has the parent ".b", as in Postfix */
 		if (out->n > (k->parent_plain ? 0 : 1))
 			return true;
 	}
@@ -245,6 +246,7 @@ map_find_host(const struct map_list *l, struct span name, bool parent_plain, str
 		if (name.p[at] != '.')
 			continue;
 		struct span parent = span_from(name, parent_plain ? at + 1 : at);
+		at += parent_plain; /* "a..b" has the parent ".b", as in Postfix */
 		if (parent.n > (parent_plain ? 0 : 1))
 			rc = map_find(l, parent, MAP_PARTIAL, scratch, value_out, e);
 	}

@@ -279,8 +279,10 @@ ask_table(const struct matchlist *m, const struct map *table, struct span name, 
 	if (rc != RC_NONE || !is_name || m->kind == MATCH_STRING || (table->flags & MAPF_FIXED) == 0)
 		return rc;
 	for (size_t i = 1; rc == RC_NONE && i + 1 < name.n; i++)
-		if (name.p[i] == '.')
+		if (name.p[i] == '.') {
 			rc = map_ask(table, span_from(name, m->parents ? i + 1 : i), scratch, &value, e);
+			i += m->parents; /* "a..b" has the parent ".b", as in Postfix */
+		}
 	return rc;
 }
 
