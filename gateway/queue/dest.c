@@ -23,6 +23,7 @@ dest_set_init(struct dest_set *s, struct reason_pool *reasons, const struct queu
 	*s = (struct dest_set){ .reasons = reasons, .settings = settings };
 	list_init(&s->ready);
 	list_init(&s->idle);
+	list_init(&s->parking);
 }
 
 static void
@@ -179,6 +180,7 @@ dest_get(struct dest_set *s, struct transport *t, struct span nexthop, struct sp
 		list_init(&d->groups);
 		list_init(&d->ring);
 		list_init(&d->idle);
+		list_init(&d->parking);
 		htab_insert(&s->dests, &d->by_key, hash);
 	} else if (list_linked(&d->idle)) {
 		list_remove(&d->idle);
@@ -193,7 +195,7 @@ void
 dest_release(struct dest_set *s, struct dest *d)
 {
 	BUG_ON(d->holds == 0);
-	if (--d->holds > 0 || d->parked.count > 0)
+	if (--d->holds > 0)
 		return;
 	list_append(&s->idle, &d->idle);
 	s->idle_count++;

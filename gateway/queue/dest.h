@@ -50,8 +50,9 @@ struct dest {
 	struct list groups;          /* of attempts: waiting deliveries (attempt.h) */
 	struct list ring;            /* in transport->ready */
 	struct list idle;            /* in set->idle */
+	struct list parking;         /* in set->parking while parked is not empty */
 	struct heap_node resume;     /* in set->waiting: rate delay */
-	struct heap parked;          /* messages that wait without being active */
+	struct heap parked;          /* messages that wait without being active; each holds us */
 	double window, cohorts, success, failure;
 	uint64_t dead_until;         /* monotonic; 0: alive */
 	uint64_t not_before;         /* destination_rate_delay */
@@ -69,6 +70,7 @@ struct dest_set {
 	struct htab transports, dests;
 	struct list ready;           /* transports with ready destinations */
 	struct list idle;            /* destinations nobody holds, oldest first */
+	struct list parking;         /* destinations with parked messages */
 	size_t idle_count;
 	struct heap waiting;         /* of rate-delayed transports (is_transport) and destinations */
 	struct reason_pool *reasons;

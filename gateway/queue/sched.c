@@ -9,7 +9,7 @@
 #include "queue/relay.h"
 #include "queue/state.h"
 
-enum { SLICE = 256 };
+enum { SLICE = 256, SHARES = 4 };  /* a destination may take one of so many shares of the active places */
 #define CLOCK_JUMP (3600 * (int64_t)USEC_PER_SEC)
 #define EXPIRY_GRACE_MAX (86400 * USEC_PER_SEC)
 
@@ -100,9 +100,13 @@ sched_take(struct queue *q, struct message *m)
 	if (m->due.slot == 0)
 		return;
 	if (m->flags & MF_PARKED) {
-		heap_remove(&m->parked_at->parked, &m->due);
+		struct dest *d = m->parked_at;
+		heap_remove(&d->parked, &m->due);
+		if (d->parked.count == 0)
+			list_remove(&d->parking);
 		m->flags &= (uint8_t)~MF_PARKED;
 		m->parked_at = NULL;
+		dest_release(&q->dests, d);
 	} else if (m->flags & MF_FLUSHED) {
 		heap_remove(&q->flushed, &m->due);
 		m->flags &= (uint8_t)~MF_FLUSHED;
@@ -111,11 +115,80 @@ sched_take(struct queue *q, struct message *m)
 	}
 }
 
+static uint32_t
+share(const struct queue *q)
+{
+	return q->set.active_limit / SHARES + 1;
+}
+
+/* The destination of a message for one recipient, held; NULL: none, or nothing can be said. */
+static struct dest *
+only_dest(struct queue *q, struct message *m)
+{
+	struct arena arena;
+	struct envelope env;
+	struct route r;
+	struct dest *d = NULL;
+	arena_init(&arena, 65536);
+	message_decode(m, &arena, &env);
+	queue_route(q, env.sender, env.rcpt[0].addr, &r);
+	if (r.kind == ROUTE_DELIVER) {
+		struct transport *t = transport_get(&q->dests, q->conf, r.transport);
+		if ((t->program == PROGRAM_SMTP || t->program == PROGRAM_LMTP) && !t->deferred)
+			d = dest_get(&q->dests, t, r.nexthop, env.rcpt[0].addr);
+	}
+	arena_fini(&arena);
+	return d;
+}
+
+bool
+sched_park(struct queue *q, struct message *m)
+{
+	if (q->active < share(q) || m->nrcpt != 1 || m->open != 1 || m->strikes > 0)
+		return false;
+	struct dest *d = only_dest(q, m);
+	if (d == NULL)
+		return false;
+	if (d->active < share(q) || dest_dead(&q->dests, d, loop_now()) != NULL) {
+		dest_release(&q->dests, d);
+		return false;
+	}
+	m->flags = (uint8_t)((m->flags & ~MF_FLUSHED) | MF_PARKED);
+	m->parked_at = d;
+	message_set_queue(&q->table, m, MQ_INCOMING);
+	heap_put(&d->parked, &m->due, q->next_seq++);
+	if (!list_linked(&d->parking))
+		list_append(&q->dests.parking, &d->parking);
+	return true;
+}
+
+/* Those whose destination has room again. true: there is more than a slice of it. */
+static bool
+unpark(struct queue *q)
+{
+	int n = 0;
+	list_each(l, &q->dests.parking) {
+		struct dest *d = list_entry(l, struct dest, parking);
+		while (d->parked.count > 0 && d->active < share(q) && q->active < q->set.active_limit) {
+			if (n++ == SLICE)
+				return true;
+			struct message *m = container_of(heap_min(&d->parked), struct message, due);
+			bool was_last = d->parked.count == 1;
+			sched_take(q, m);
+			attempt_begin(q, m);
+			if (was_last)
+				break; /* nobody may hold the destination any more */
+		}
+	}
+	return false;
+}
+
 void
 sched_new(struct queue *q, struct message *m)
 {
 	if (q->active < q->set.active_limit && q->incoming.count == 0 && !q->draining) {
-		attempt_begin(q, m);
+		if (!sched_park(q, m))
+			attempt_begin(q, m);
 		return;
 	}
 	message_set_queue(&q->table, m, MQ_INCOMING);
@@ -272,8 +345,8 @@ fill(struct queue *q, uint64_t now)
 		struct message *m = pick(q, now);
 		if (m == NULL)
 			return false;
-		message_set_queue(&q->table, m, MQ_NONE);
-		attempt_begin(q, m);
+		if (!sched_park(q, m))
+			attempt_begin(q, m);
 	}
 	return true;
 }
@@ -345,8 +418,10 @@ sched_poke(struct queue *q)
 	uint64_t now = loop_now();
 	watch_clock(q);
 	bool more = bury_dying(q, now);
-	if (!q->draining)
+	if (!q->draining) {
+		more = unpark(q) || more;
 		more = fill(q, now) || more;
+	}
 	uint64_t resume = dest_resume(&q->dests, now);
 	dispatch(q);
 	set_timer(q, more, now, resume);

@@ -33,6 +33,9 @@ void sched_finish(struct queue *q, struct message *m);
 void sched_flush(struct queue *q, struct message *m);
 /* All of them; dead destinations are forgotten. */
 void sched_flush_all(struct queue *q);
+/* A message for one destination that has more than its share of the active ones already waits beside it, in no
+ * attempt: one slow hub must not take the places of all others. true: it waits there. */
+bool sched_park(struct queue *q, struct message *m);
 /* Out of its heap, for whoever does something else with it. */
 void sched_take(struct queue *q, struct message *m);
 

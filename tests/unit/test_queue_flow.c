@@ -25,7 +25,8 @@ all_submitted(void)
 static bool
 nothing_active(void)
 {
-	return w.submitted >= want_submitted && w.q.active == 0 && w.q.incoming.count == 0 && w.q.table.in_queue[MQ_NONE] == 0;
+	return w.submitted >= want_submitted && w.q.active == 0 && w.q.incoming.count == 0 && w.q.flushed.count == 0 &&
+	    w.q.table.in_queue[MQ_NONE] == 0;
 }
 
 static void
@@ -427,7 +428,7 @@ expiry(void **state)
 		clock_wall_offset(step * 2500 * (int64_t)USEC_PER_SEC);
 		sched_poke(&w.q);
 		ask("flush");
-		run_turns(3);
+		RUN_UNTIL(nothing_active);
 	}
 	assert_true(logged("from=<a@sender.test>, status=expired, returned to sender"));
 	assert_true(logged("sender non-delivery notification"));
@@ -444,14 +445,14 @@ a_jump_of_the_clock_expires_nothing(void **state)
 	RUN_UNTIL(nothing_active);
 	clock_wall_offset(400 * 86400 * (int64_t)USEC_PER_SEC);
 	ask("flush");
-	run_turns(3);
+	RUN_UNTIL(nothing_active);
 	assert_false(logged("status=expired"));
 	assert_true(logged("the clock moved by 34560000 seconds at once"));
 	assert_int_equal(w.q.table.count, 1);
 	/* and back: the next attempt is not a year away */
 	clock_wall_offset(-400 * 86400 * (int64_t)USEC_PER_SEC);
 	ask("flush");
-	run_turns(3);
+	RUN_UNTIL(nothing_active);
 	assert_true(last_message()->due.key - loop_now() < 4500 * USEC_PER_SEC);
 	world_restart();
 	assert_int_equal(w.q.table.count, 1);
@@ -472,7 +473,7 @@ forced_expiry(void **state)
 	world_restart(); /* the order is durable */
 	world_relay(0);
 	ask("flush");
-	run_turns(5);
+	RUN_UNTIL(nothing_active);
 	assert_true(logged("status=force-expired, returned to sender"));
 }
 
@@ -489,13 +490,13 @@ delay_notice_once(void **state)
 	assert_false(logged("sender delay notification"));
 	clock_wall_offset(10 * (int64_t)USEC_PER_SEC);
 	ask("flush");
-	run_turns(3);
+	RUN_UNTIL(nothing_active);
 	assert_true(logged("sender delay notification"));
 	forget_log();
 	world_restart();
 	world_relay(0);
 	ask("flush");
-	run_turns(4);
+	RUN_UNTIL(nothing_active);
 	assert_true(logged("from=<a@sender.test>"));
 	assert_false(logged("sender delay notification"));
 }
@@ -562,6 +563,60 @@ poison_is_set_aside(void **state)
 	submit("a@sender.test", "good@hub.test");
 	RUN_UNTIL(nothing_active);
 	assert_int_equal(w.q.table.count, 1);
+}
+
+static enum act
+keep_slow(const struct got_job *j)
+{
+	return strcmp(j->nexthop, "slow.test") == 0 ? ACT_KEEP : ACT_SEND;
+}
+
+static bool
+other_has_all(void)
+{
+	unsigned n = 0;
+	for (size_t i = 0; i < w.njobs; i++)
+		n += strcmp(w.jobs[i].nexthop, "other.test") == 0;
+	return n == 10;
+}
+
+static bool
+few_active(void)
+{
+	return w.q.active <= 11 + 5 && w.submitted >= want_submitted;
+}
+
+static void
+a_slow_hub_does_not_stop_others(void **state)
+{
+	(void)state;
+	w.q.set.active_limit = 40;
+	w.decide = keep_slow;
+	world_relay(0);
+	expect(200);
+	for (int i = 0; i < 200; i++)
+		submit("a@sender.test", "b@slow.test");
+	RUN_UNTIL(all_submitted);
+	expect(10);
+	for (int i = 0; i < 10; i++)
+		submit("a@sender.test", "b@other.test");
+	RUN_UNTIL(other_has_all);
+	RUN_UNTIL(few_active); /* a quarter of the places, and what is in relay */
+	assert_int_equal(w.q.table.count, 200);
+	char line[64];
+	char id[SPOOL_ID_TEXT];
+	struct message *m = list_entry(w.q.table.all.prev, struct message, all); /* the last: it is parked */
+	spool_id_text(&m->spool.id, id);
+	assert_true(m->flags & MF_PARKED);
+	snprintf(line, sizeof line, "hold %s", id);
+	assert_string_equal(ask(line), "ok\npostsuper: Placed on hold: 1 message\n");
+	world_restart();
+	snprintf(line, sizeof line, "delete %s", id);
+	assert_string_equal(ask(line), "ok\npostsuper: Deleted: 1 message\n");
+	w.decide = NULL;
+	w.q.set.active_limit = 40;
+	world_relay(0);
+	RUN_UNTIL(empty);
 }
 
 static enum act
@@ -687,7 +742,7 @@ main(void)
 		T(refuses_what_is_not_sound), T(orders), T(orders_meet_deliveries), T(expiry),
 		T(a_jump_of_the_clock_expires_nothing), T(forced_expiry), T(delay_notice_once), T(relay_dies_with_jobs),
 		T(poison_is_set_aside), T(restart_in_the_middle), T(mad_relay_is_cut_off), T(two_relays_share),
-		T(a_long_listing_streams), T(drains),
+		T(a_long_listing_streams), T(drains), T(a_slow_hub_does_not_stop_others),
 	};
 	return cmocka_run_group_tests_name("queue_flow", tests, NULL, NULL);
 }
