@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const uint64_t QUEUE_WAIT_USEC = 30 * 1000000, QUEUE_RETRY_USEC = 50 * 1000;
+
 struct master {
 	const char *dir;
 	struct conf *conf;
@@ -264,6 +266,59 @@ start_stop(int signo)
 	procs_stop(&ma.procs);
 }
 
+/* A request for the queue that came while it was starting (recovering, or restarted after a crash). */
+struct queue_request {
+	struct control_client *client;   /* NULL when it went away */
+	struct timer timer;
+	uint64_t until;
+	struct buf line;
+	struct grave grave;
+};
+
+static void
+dig_request(struct grave *g)
+{
+	struct queue_request *r = container_of(g, struct queue_request, grave);
+	buf_fini(&r->line);
+	mem_free(&r);
+}
+
+static bool
+to_queue(struct control_client *client, struct span line)
+{
+	struct proc *q = procs_find(&ma.procs, ROLE_QUEUE, 0);
+	if (q == NULL || q->chan == NULL || q->state != PROC_READY)
+		return false;
+	ipc_send(q->chan, IPC_ADMIN, 0, line, control_take_fd(client));
+	return true;
+}
+
+static void
+on_request_timer(struct timer *t)
+{
+	struct queue_request *r = container_of(t, struct queue_request, timer);
+	if (r->client != NULL && !to_queue(r->client, buf_span(&r->line))) {
+		if (loop_now() < r->until && !ma.procs.stopping) {
+			timer_set(&r->timer, QUEUE_RETRY_USEC);
+			return;
+		}
+		control_reply(r->client, false, SPAN("the queue is not ready, try again"));
+	}
+	loop_bury(&r->grave, dig_request);
+}
+
+static void
+wait_for_queue(struct control_client *client, struct span line)
+{
+	struct queue_request *r = mem_zalloc(sizeof *r);
+	buf_init(&r->line, line.n);
+	buf_put(&r->line, line);
+	r->until = loop_now() + QUEUE_WAIT_USEC;
+	control_on_gone(client, &r->client);
+	timer_init(&r->timer, on_request_timer);
+	timer_set(&r->timer, QUEUE_RETRY_USEC);
+}
+
 static void
 on_request(struct control_client *client, struct span line, void *owner)
 {
@@ -279,11 +334,8 @@ on_request(struct control_client *client, struct span line, void *owner)
 		if (span_eq_str(line, "abort"))
 			procs_abort(&ma.procs);
 	} else if (span_starts(line, SPAN("queue "))) {
-		struct proc *q = procs_find(&ma.procs, ROLE_QUEUE, 0);
-		if (q == NULL || q->chan == NULL || q->state != PROC_READY)
-			control_reply(client, false, SPAN("the queue is not ready, try again"));
-		else
-			ipc_send(q->chan, IPC_ADMIN, 0, line, control_take_fd(client));
+		if (!to_queue(client, line))
+			wait_for_queue(client, line);
 	} else {
 		control_reply(client, false, SPAN("unknown request"));
 	}
