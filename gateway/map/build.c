@@ -208,19 +208,38 @@ write_file(const char *tmp, const struct rows *t, const struct built_job *job, s
 	return rc;
 }
 
-/* Readable for whom the source is readable, and for the group of mail_owner: the roles. */
+/* User (name or number) of a parameter; false: there is none such. */
+static bool
+user_of(const struct conf *c, const char *parameter, uid_t *uid_out, gid_t *gid_out)
+{
+	const char *user = conf_value(c, NULL, parameter);
+	uint64_t n;
+	struct passwd *pw;
+	if (span_u64(span_str(user), UINT32_MAX - 1, &n)) {
+		*uid_out = (uid_t)n;
+		*gid_out = (gid_t)n;
+		return true;
+	}
+	if (user == NULL || (pw = getpwnam(user)) == NULL)
+		return false;
+	*uid_out = pw->pw_uid;
+	*gid_out = pw->pw_gid;
+	return true;
+}
+
+/* What everybody may read in the source everybody may read here; the rest only those who look up: edge as the
+ * owner, queue by its group. Run by an ordinary user all roles are that user. */
 static void
 set_owner(const struct built_job *job, const char *tmp)
 {
 	struct stat st;
-	mode_t mode = 0640;
-	if (stat(job->path, &st) == 0 && (st.st_mode & 0004) != 0)
-		mode = 0644;
-	const char *owner = job->ctx != NULL ? conf_value(job->ctx->conf, NULL, "mail_owner") : NULL;
-	struct passwd *pw = owner != NULL && geteuid() == 0 ? getpwnam(owner) : NULL;
-	if (pw != NULL && chown(tmp, (uid_t)-1, pw->pw_gid) != 0)
-		mode &= 0644; /* stays root's group: then only a world-readable source is served */
-	(void)!chmod(tmp, mode);
+	uid_t edge, queue;
+	gid_t edge_group, queue_group;
+	bool is_public = stat(job->path, &st) == 0 && (st.st_mode & 0004) != 0;
+	if (!is_public && geteuid() == 0 && job->ctx != NULL && user_of(job->ctx->conf, "edge_user", &edge, &edge_group)
+	    && user_of(job->ctx->conf, "queue_user", &queue, &queue_group))
+		(void)!chown(tmp, edge, queue_group);
+	(void)!chmod(tmp, is_public ? 0444 : 0440);
 }
 
 static enum rc
