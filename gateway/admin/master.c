@@ -10,6 +10,7 @@
 #include "base/version.h"
 #include "base/mem.h"
 #include "ipc/sandbox.h"
+#include "map/map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,6 +191,7 @@ on_reloaded(struct procs_reload *r)
 	ma.conf = ma.next_conf;
 	ma.image = ma.next_image;
 	ma.next_conf = NULL;
+	maps_sweep(&ma.conf, 1); /* sessions that began before hold their tables open */
 	LOG(reload, NULL, F_STR(value, DOGANA_VERSION), F_STR(path, ma.dir));
 	end_reload(true, SPAN_EMPTY);
 }
