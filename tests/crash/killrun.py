@@ -35,6 +35,7 @@ MAIN = '''\
 compatibility_level = 3.6
 myhostname = gw.test
 mydestination =
+local_recipient_maps =
 local_transport = error:local mail delivery is disabled
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4

@@ -39,6 +39,7 @@ compatibility_level = 3.6
 myhostname = gw.test
 mydomain = gw.test
 mydestination =
+local_recipient_maps =
 local_transport = error:local mail delivery is disabled
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4

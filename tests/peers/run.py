@@ -68,6 +68,7 @@ class World:
         self.gateway = rig.Gateway(gw, f'''compatibility_level = 3.6
 myhostname = gw.test
 mydestination =
+local_recipient_maps =
 mynetworks = 127.0.0.9/32
 inet_protocols = ipv4
 relay_domains = {" ".join(n + ".test" for n in HUBS)}
