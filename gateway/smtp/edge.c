@@ -15,6 +15,7 @@
 enum {
 	ACCEPT_BATCH = 8,            /* a turn; more and one process takes all of a burst */
 	ACCEPT_REST_USEC = 100 * 1000, /* without descriptors even for a refusal */
+	DRAIN_GRACE_USEC = 3 * 1000 * 1000, DRAIN_AGAIN_USEC = 500 * 1000, /* well within what the master allows */
 	INDEX_SHIFT = 22,            /* process numbers have 22 bits */
 };
 
@@ -34,6 +35,7 @@ static struct {
 	struct list listeners;
 	unsigned expected;           /* LISTENER frames still to come */
 	int reserve;                 /* closed to have one descriptor for a refusal */
+	struct timer drain_timer;
 } me = { .reserve = -1 };
 
 /* ---- the channel to the queue ---- */
@@ -303,6 +305,15 @@ on_idle(struct edge *e)
 	child_exit(me.child);
 }
 
+/* Transactions had their time: who is still between two commands, or sends on, hears 421. Asked again until the
+ * last commit is answered. */
+static void
+on_drain_timer(struct timer *t)
+{
+	edge_drain_sessions(&me.edge, true);
+	timer_set(t, DRAIN_AGAIN_USEC);
+}
+
 static void
 edge_drain(struct child *child)
 {
@@ -314,15 +325,17 @@ edge_drain(struct child *child)
 		return;
 	}
 	me.edge.idle = on_idle;
-	edge_drain_sessions(&me.edge);
+	edge_drain_sessions(&me.edge, false);
+	timer_init(&me.drain_timer, on_drain_timer);
+	timer_set(&me.drain_timer, DRAIN_GRACE_USEC);
 }
 
 void
-edge_drain_sessions(struct edge *e)
+edge_drain_sessions(struct edge *e, bool at_once)
 {
 	e->draining = true;
 	list_each(it, &e->sessions)
-		sess_drain(list_entry(it, struct sess, link));
+		sess_drain(list_entry(it, struct sess, link), at_once);
 }
 
 const struct role_ops edge_role = {

@@ -29,8 +29,8 @@ void edge_init(struct edge *e, unsigned index);
 /* Sets the channel to the queue; an older one goes. fd is given. */
 void edge_set_queue(struct edge *e, unsigned index, int fd);
 
-/* Nothing new: idle sessions hear 421, the others end with their message. */
-void edge_drain_sessions(struct edge *e);
+/* Nothing new: idle sessions hear 421, the others end with their message; at_once: as sess_drain. */
+void edge_drain_sessions(struct edge *e, bool at_once);
 
 extern const struct role_ops edge_role;
 

@@ -16,6 +16,7 @@ enum {
 	SCRATCH_MAX = 16 * 1024,
 	OUTPUT_MAX = 512 * 1024,
 	GONE_USEC = 5 * 1000 * 1000,
+	GONE_WHEN_STOPPING_USEC = 1000 * 1000,
 };
 
 static void on_input(struct conn *c);
@@ -171,10 +172,13 @@ sess_linger(struct sess *s)
 }
 
 void
-sess_drain(struct sess *s)
+sess_drain(struct sess *s, bool at_once)
 {
-	if (s->tx == NULL && !sess_is_busy(s) && s->input == INPUT_COMMAND)
+	bool is_idle = s->tx == NULL && s->input == INPUT_COMMAND;
+	if (!sess_is_busy(s) && s->input != INPUT_GONE && (is_idle || at_once))
 		sess_shut(s, REPLY_SHUTDOWN);
+	if (s->input == INPUT_GONE)
+		conn_deadline(&s->conn, GONE_WHEN_STOPPING_USEC);
 }
 
 static void

@@ -158,8 +158,8 @@ bool sess_is_esmtp(const struct sess *s);
 void sess_end_tx(struct sess *s);
 /* Copies what an address or name is in the log; borrowed until the command ends. */
 struct span sess_log_addr(struct sess *s, struct span internal);
-/* The process stops: 421 now, or when the transaction is over. */
-void sess_drain(struct sess *s);
+/* The process stops: 421 now, or when the transaction is over; at_once: unless its message is being committed. */
+void sess_drain(struct sess *s, bool at_once);
 void sess_linger(struct sess *s);     /* after the last reply of a session we end */
 void sess_label(struct sess *s);      /* makes s->client after the client's name became known */
 

@@ -783,7 +783,7 @@ test_drain(void **state)
 	client_send(&busy, SPAN(MAIL RCPT "DATA\r\n"), SIZE_MAX);
 	for (int i = 0; i < 3; i++)
 		client_reply(&busy, got);
-	edge_drain_sessions(&edge);
+	edge_drain_sessions(&edge, false);
 	client_reply(&idle, got);
 	assert_string_equal(got, "421 4.3.2 mx.example.com Service shutting down");
 	client_reply(&idle, got);
