@@ -435,7 +435,8 @@ print_problems(const struct conf *conf)
 	struct buf text;
 	buf_init(&text, 1024 * 1024);
 	check_print(conf, &text);
-	fwrite(buf_span(&text).p, 1, buf_len(&text), stderr);
+	if (buf_len(&text) > 0)
+		fwrite(buf_span(&text).p, 1, buf_len(&text), stderr);
 	buf_fini(&text);
 }
 

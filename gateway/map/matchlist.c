@@ -107,7 +107,8 @@ add_address(struct build *b, struct span item, bool negated)
 		p->net = net;
 		return;
 	}
-	add_word(b->m, item, negated); /* found by its text */
+	char text[IPADDR_TEXT]; /* without "/32" */
+	add_word(b->m, span_of(text, ipaddr_text(&net.net, text)), negated); /* found by its text */
 }
 
 static void add_items(struct build *b, struct span list, bool negated, unsigned depth);

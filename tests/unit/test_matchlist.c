@@ -74,6 +74,9 @@ static const struct {
 	{ "mynetworks", MATCH_ADDRESS, "10.1.2.3, !10.1.0.0/16, 10.0.0.0/8", NULL, "10.1.2.3", RC_OK },
 	{ "mynetworks", MATCH_ADDRESS, "!10.1.2.3, 10.0.0.0/8", NULL, "10.1.2.3", RC_NONE },
 	{ "mynetworks", MATCH_ADDRESS, "127.0.0.2, !127.0.1.9, 127.0.1.0/24", NULL, "127.0.1.9", RC_NONE },
+	{ "mynetworks", MATCH_ADDRESS, "192.0.2.9/32", NULL, "192.0.2.9", RC_OK }, /* a network of one */
+	{ "mynetworks", MATCH_ADDRESS, "192.0.2.9/32", NULL, "192.0.2.8", RC_NONE },
+	{ "mynetworks", MATCH_ADDRESS, "[2001:db8::1]/128", NULL, "2001:db8::1", RC_OK },
 	{ "mynetworks", MATCH_ADDRESS, "[2001:db8::]/32", NULL, "2001:db8:1::1", RC_OK },
 	{ "mynetworks", MATCH_ADDRESS, "[2001:db8::]/32", NULL, "2001:db9:1::1", RC_NONE },
 	{ "mynetworks", MATCH_ADDRESS, "[2001:db8::1]", NULL, "2001:db8::1", RC_OK },
