@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "conf/param.h"
 #include "map/words.h"
 
 #include <dirent.h>
@@ -99,6 +100,15 @@ remember(struct conf *c, const char *key, const char *name)
 	buf_fini(&all);
 }
 
+/* The alias file that is looked for only because nobody said where aliases are: a machine without one has none. */
+static bool
+is_missing_default(struct conf *c, const char *path)
+{
+	const struct param *row = param_find(SPAN("alias_maps"));
+	const char *value = conf_value(c, NULL, "alias_maps");
+	return row != NULL && value != NULL && strcmp(value, row->def) == 0 && access(path, F_OK) != 0 && errno == ENOENT;
+}
+
 enum rc
 built_refresh(const struct map_ctx *ctx, struct span name, struct err *e)
 {
@@ -133,6 +143,11 @@ load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg,
 		remember(ctx->conf, key, name);
 		return RC_OK;
 	}
+	if (rc == RC_TEMP && job.form == SOURCE_ALIASES && is_missing_default(ctx->conf, path)) {
+		b->words = words_new();
+		conf_attach(ctx->conf, key, "");
+		return RC_OK;
+	}
 	if (rc == RC_TEMP) {
 		err_prefix(e, "%s", m->name);
 		return job.form == SOURCE_ALIASES ? RC_TEMP : RC_PERM;
@@ -160,6 +175,10 @@ built_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err
 	const char *name = conf_attached(ctx->conf, key);
 	if (name == NULL)
 		return err_set(e, RC_TEMP, "%s: was not there when the configuration was loaded", m->name);
+	if (*name == '\0') {
+		b->words = words_new();
+		return RC_OK;
+	}
 	if (!built_is_name(name))
 		return err_set(e, RC_TEMP, "%s: bad name of a built table", m->name);
 	return open_file(b, conf_tables_dir(ctx->conf), name, e);

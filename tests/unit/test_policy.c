@@ -16,7 +16,7 @@ struct said {
 };
 
 #define COMMON                                                                                                                        \
-	"mydestination =\nalias_maps =\nmynetworks = 127.0.0.2, !127.0.1.9, 127.0.1.0/24\ninet_protocols = ipv4\ninet_interfaces = 127.0.0.1\n"     \
+	"mydestination =\nmynetworks = 127.0.0.2, !127.0.1.9, 127.0.1.0/24\ninet_protocols = ipv4\ninet_interfaces = 127.0.0.1\n"     \
 	"relay_domains = example.org any.example any2.example .dot.example all.example\n"                                              \
 	"relay_recipient_maps = inline:{{known@example.org=x}, {known2@example.org=x}, {listed@any2.example=x}, {@any.example=x}, "    \
 	"{@all.example=x}, {@sub.any.example=x}, {@.dot.example=x}, {@sub.dot.example=x}}\n"
