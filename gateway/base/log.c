@@ -50,6 +50,7 @@ static struct {
 	uint64_t lost;
 	time_t stamp_at;
 	char stamp[40];       /* prefix of this second */
+	int pid;              /* asked once a second: a system call for every line is dear */
 } lg = { .fd = STDERR_FILENO, .tag = "dogana", .service = "dogana", .out = { .max = GATHER_MAX } };
 
 static const struct log_field *
@@ -233,10 +234,11 @@ put_prefix(struct buf *out, enum log_event_id ev, const struct log_ctx *ctx)
 		else
 			strftime(lg.stamp, sizeof lg.stamp, "%b %e %H:%M:%S", localtime_r(&sec, &tm));
 		lg.stamp_at = sec;
+		lg.pid = (int)getpid();
 	}
 	if (lg.format == LOG_JSON) {
 		buf_printf(out, "{\"time\":\"%s.%06uZ\",\"host\":\"%s\",\"program\":\"%s/%s\",\"pid\":%d,", lg.stamp,
-		    (unsigned)(now % USEC_PER_SEC), lg.host, tag, service, (int)getpid());
+		    (unsigned)(now % USEC_PER_SEC), lg.host, tag, service, lg.pid);
 		return;
 	}
 	if (lg.target == LOG_TO_SYSLOG)
@@ -251,7 +253,7 @@ put_prefix(struct buf *out, enum log_event_id ev, const struct log_ctx *ctx)
 	buf_putc(out, '/');
 	buf_puts(out, service);
 	buf_putc(out, '[');
-	buf_put_dec(out, (uint64_t)getpid());
+	buf_put_dec(out, (uint64_t)lg.pid);
 	buf_puts(out, "]: ");
 }
 
