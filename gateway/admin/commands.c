@@ -175,7 +175,7 @@ cmd_check(const struct command_line *cl)
 		struct buf text;
 		buf_init(&text, 4 * 1024 * 1024);
 		check_print(conf, &text);
-		fwrite(buf_span(&text).p, 1, buf_len(&text), stderr);
+		fputs(buf_cstr(&text), stderr);
 		buf_fini(&text);
 	}
 	if (rc != RC_OK && (conf == NULL || conf_problem_count(conf, CONF_ERROR) == 0))
