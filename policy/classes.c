@@ -265,7 +265,7 @@ address_transport(const struct address_book *b, const struct resolved *a, struct
 {
 	struct span value;
 	*transport_out = *nexthop_out = SPAN_EMPTY;
-	if (a->class == CLASS_VIRTUAL_ALIAS)
+	if (a->class == CLASS_VIRTUAL_ALIAS || map_list_empty(b->transport))
 		return RC_NONE;
 	struct map_addr split = address_split(b, a->addr);
 	enum rc rc = map_find_address(b->transport, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
@@ -321,9 +321,9 @@ static enum rc
 asked_in(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch, struct err *e)
 {
 	struct span value;
-	struct map_addr split = address_split(b, a->addr);
 	if (map_list_empty(l))
 		return RC_NONE;
+	struct map_addr split = address_split(b, a->addr);
 	return map_find_address(l, MAPKEY_MAIL, &split, false, address_is_own_domain(b, a->domain), scratch, &value, e);
 }
 

@@ -46,13 +46,30 @@ ipaddr_parse(struct span text, struct ipaddr *out)
 	return RC_OK;
 }
 
+/* by hand: every RCPT asks for it, and the library goes through printf */
+static size_t
+text_v4(const unsigned char b[4], char *out)
+{
+	size_t n = 0;
+	for (int part = 0; part < 4; part++) {
+		unsigned v = b[part];
+		if (v >= 100)
+			out[n++] = (char)('0' + v / 100);
+		if (v >= 10)
+			out[n++] = (char)('0' + v / 10 % 10);
+		out[n++] = (char)('0' + v % 10);
+		out[n++] = part < 3 ? '.' : '\0';
+	}
+	return n - 1;
+}
+
 size_t
 ipaddr_text(const struct ipaddr *a, char out[IPADDR_TEXT])
 {
 	out[0] = '\0';
 	if (a->family == IPADDR_V4)
-		inet_ntop(AF_INET, a->b, out, IPADDR_TEXT);
-	else if (a->family == IPADDR_V6)
+		return text_v4(a->b, out);
+	if (a->family == IPADDR_V6)
 		inet_ntop(AF_INET6, a->b, out, IPADDR_TEXT);
 	return strlen(out);
 }
