@@ -128,6 +128,7 @@ def tables(code):
     for name, n, rest in rows(params, 'PARAM'):
         used = re.search(rf'\bp_{name}\b|"{name}"', code) or re.search(rf'\${{?{name}\b', defaults)
         suffix = re.sub(r'^(default|smtp|lmtp|relay|error|retry|discard)_', '', name)
+        used = used or re.search(rf'\bp_##\w+##_{suffix}\b', code)  # smtp and lmtp alike
         per_transport = re.search(rf'"{suffix}"', code) or re.search(rf'"(smtp|lmtp)?_?{suffix}"', code)
         if 'P_LIVE' in rest and not used and not per_transport:
             say(params, n, f'{name} is marked as working and nothing reads it')
