@@ -29,9 +29,11 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
 from deliveries import DELIVERIES  # noqa: E402
 from dialogues import GROUPS, SRC  # noqa: E402
 from differences import DIFFERENCES  # noqa: E402
+from rig import ROLE_USERS  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 RECORDED = pathlib.Path(__file__).with_name('postfix-3.7.txt')
@@ -41,6 +43,7 @@ COMMON = '''compatibility_level = 3.6
 myhostname = mx.example.com
 mydestination =
 mynetworks = 127.0.0.2, !127.0.1.9, 127.0.1.0/24
+alias_maps =
 relay_domains = example.org any.example any2.example .dot.example all.example
 relay_recipient_maps = inline:{{known@example.org=x}, {known2@example.org=x}, {listed@any2.example=x}, {@any.example=x}, {@all.example=x},
   {@sub.any.example=x}, {@.dot.example=x}, {@sub.dot.example=x}}
@@ -49,6 +52,7 @@ syslog_name = postfix
 enable_long_queue_ids = yes
 smtpd_banner = $myhostname ESMTP
 smtpd_peername_lookup = no
+smtpd_discard_ehlo_keywords = etrn
 smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
 smtpd_forbid_unauth_pipelining = yes
@@ -85,7 +89,7 @@ class Dogana:
         etc.mkdir(parents=True)
         (etc / 'main.cf').write_text(COMMON + extra + f'relayhost = [127.0.0.1]:{hub}\n'
                                      f'queue_directory = {self.dir}/queue\ndata_directory = {self.dir}/data\n'
-                                     f'maillog_file = {self.dir}/log\nmaillog_file_prefixes = {self.dir}\n')
+                                     f'maillog_file = {self.dir}/log\nmaillog_file_prefixes = {self.dir}\n' + ROLE_USERS)
         (etc / 'master.cf').write_text(f'127.0.0.1:{self.port} inet n - n - - smtpd\n')
         with open(self.dir / 'out', 'wb') as out:
             self.process = subprocess.Popen([program(), '-c', etc, 'run'], stdin=subprocess.DEVNULL, stdout=out, stderr=out)
