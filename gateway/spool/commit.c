@@ -379,7 +379,7 @@ static void
 failed(struct spool *s, struct batch *b)
 {
 	bool full = b->error == ENOSPC || b->error == EDQUOT;
-	metric_add(M_spool_errors, 1);
+	trouble(s, "write the journal", b->error);
 	for (size_t k = 0; k < b->nextents; k++) {
 		b->extents[k].seg->bad = true;
 		if (b->extents[k].seg == s->current)

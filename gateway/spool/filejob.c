@@ -327,7 +327,8 @@ filejob_spill(struct filer *f, struct job *j)
 			j->error = errno;
 			it->rc = RC_TEMP;
 		}
-		placed |= it->whole && it->rc == RC_OK;
+		it->placed = it->whole && it->rc == RC_OK;
+		placed |= it->placed;
 		if (it->whole && it->rc == RC_TEMP)
 			(void)spool_io->unlinkat(f->drafts_fd, draft, 0);
 		close_fd(&it->fd);

@@ -37,6 +37,7 @@ struct spill_item {
 	struct span envelope, state; /* in the job's bytes, set when it is run */
 	size_t envelope_at, envelope_len, state_at, state_len;
 	enum rc rc;              /* RC_PERM: what is in the segment is damaged, a copy is in corrupt/ */
+	bool placed;             /* the file has got its name, whatever rc says */
 	int fd;                  /* private */
 };
 

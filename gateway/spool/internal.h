@@ -16,6 +16,7 @@ enum {
 	MSG_PENDING = 1,         /* its accept is not durable yet */
 	MSG_FILED = 2,           /* has a file; segment != 0 then means: read from there while it is pinned */
 	MSG_FILING = 4,          /* a filer job knows of it */
+	MSG_NAMED = 16,          /* a file may have its name though moving it there failed: its end removes that too */
 	MSG_UNCHECKED = 8,       /* filed before this process: the sum of its content was not looked at yet */
 };
 
@@ -64,6 +65,7 @@ struct spool {
 	uint64_t blocked_since;  /* no segment for the first waiting accept; 0: not blocked */
 	unsigned failures;       /* of commits, one after the other */
 	uint64_t retry_after;    /* no commit before this */
+	uint64_t quiet_until;    /* no warning about the disk before this */
 
 	/* drafts */
 	uint64_t next_draft;
@@ -113,6 +115,7 @@ void segment_tell_gone(struct spool *s, struct segment *seg);
 void segments_tend(struct spool *s);
 void segments_job_done(struct spool *s, struct job *j);
 bool segments_coming(const struct spool *s);            /* a segment will be ready by itself */
+void trouble(struct spool *s, const char *what, int error); /* counts, and warns once a minute */
 uint64_t segments_size(const struct spool *s);          /* bytes of a new one; 0: no room for one */
 
 /* ---- spill.c ---- */

@@ -15,6 +15,7 @@
 
 enum { READY_WANTED = 2, SMALLEST = 1 << 20, PIECES = 8 };
 #define RETRY_USEC (2 * USEC_PER_SEC)
+#define QUIET_USEC (60 * USEC_PER_SEC)
 
 struct segment *
 segment_new(const struct seg_head *h, uint32_t file, int fd, int ro)
@@ -69,7 +70,24 @@ segment_find(const struct spool *s, uint64_t generation)
 	return NULL;
 }
 
-/* A small file system gets small segments: the ring must have several, and leave room for files. */
+static uint64_t
+journal_bytes(const struct spool *s)
+{
+	const struct list *const lists[] = { &s->used, &s->ready, &s->retired };
+	uint64_t sum = s->turning != NULL ? s->turning->head.size : 0;
+	for (size_t i = 0; i < NELEMS(lists); i++)
+		for (const struct list *l = lists[i]->next; l != lists[i]; l = l->next) {
+			const union {
+				const struct list *c;
+				struct list *p;
+			} u = { .c = l };
+			sum += list_entry(u.p, struct segment, link)->head.size;
+		}
+	return sum;
+}
+
+/* A small file system gets small segments, for the ring must have several; and the journal never takes more
+ * than half of what there is, for messages must be able to move to files. */
 uint64_t
 segments_size(const struct spool *s)
 {
@@ -79,7 +97,7 @@ segments_size(const struct spool *s)
 		size = room / PIECES / SMALLEST * SMALLEST;
 	if (size < least)
 		size = least;
-	return size <= room ? size : 0;
+	return size <= room && (journal_bytes(s) + size <= room - size || s->nused + s->nready < 2) ? size : 0;
 }
 
 static struct seg_head
@@ -94,6 +112,18 @@ static void
 gauge(const struct spool *s)
 {
 	metric_set(M_spool_segments, s->nused + (s->turning != NULL));
+}
+
+/* Tried again every few seconds for as long as it lasts: one line a minute is enough. */
+void
+trouble(struct spool *s, const char *what, int error)
+{
+	uint64_t now = spool_io->now();
+	metric_add(M_spool_errors, 1);
+	if (now < s->quiet_until)
+		return;
+	s->quiet_until = now + QUIET_USEC;
+	log_warn(NULL, "spool: cannot %s: %s", what, strerrordesc_np(error));
 }
 
 static void
@@ -124,8 +154,7 @@ made(struct spool *s, struct job *j)
 		s->nready++;
 	} else {
 		s->make_after = spool_io->now() + RETRY_USEC;
-		metric_add(M_spool_errors, 1);
-		log_warn(NULL, "spool: cannot make a journal segment: %s", strerrordesc_np(j->error));
+		trouble(s, "make a journal segment", j->error);
 	}
 	admit_look(s);
 }
@@ -186,8 +215,7 @@ turned(struct spool *s, struct job *j)
 		/* stays where it is: none younger may be reused before it */
 		s->turning_retire = true;
 		s->turn_after = spool_io->now() + RETRY_USEC;
-		metric_add(M_spool_errors, 1);
-		log_warn(NULL, "spool: cannot reuse a journal segment: %s", strerrordesc_np(j->error));
+		trouble(s, "reuse a journal segment", j->error);
 		return;
 	}
 	s->turning = NULL;

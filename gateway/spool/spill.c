@@ -101,6 +101,8 @@ spill_done(struct spool *s, struct job *j)
 		}
 		m->flags = (uint8_t)(m->flags & ~MSG_FILING);
 		damaged += it->rc == RC_PERM;
+		if (it->placed)
+			m->flags |= MSG_NAMED;
 		if (it->rc != RC_TEMP)
 			filed(s, j->seg, m, it);
 	}
@@ -112,7 +114,6 @@ spill_done(struct spool *s, struct job *j)
 		    (unsigned long long)j->seg->head.generation);
 	if (j->rc != RC_OK) {
 		s->spill_after = spool_io->now() + RETRY_USEC;
-		metric_add(M_spool_errors, 1);
-		log_warn(NULL, "spool: cannot move messages to files: %s", strerrordesc_np(j->error));
+		trouble(s, "move messages to files", j->error);
 	}
 }

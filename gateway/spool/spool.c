@@ -398,7 +398,8 @@ spool_done(struct spool *s, struct spool_msg *m)
 	struct segment *seg = filed && list_linked(&m->in_segment) ? segment_find(s, m->last_segment) : NULL;
 	if (seg != NULL)
 		seg->ending++;
-	commit_put(s, REC_DONE, &m->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, filed, seg != NULL ? m->last_segment : 0);
+	bool named = filed || (m->flags & MSG_NAMED) != 0;
+	commit_put(s, REC_DONE, &m->id, UINT32_MAX, SPAN_EMPTY, SPAN_EMPTY, NULL, named, seg != NULL ? m->last_segment : 0);
 	msg_leave(s, m);
 }
 

@@ -226,6 +226,8 @@ rig_recovered(void *owner, const struct spool_id *id, struct span envelope, stru
 	if (rig.nlive == RIG_LIVE)
 		rig_wrong("too many", i);
 	m->state_sure = m->state_issued = (uint32_t)number;
+	m->phase = RIG_HERE;
+	m->done = m->done_sure = m->refused_sure = false; /* its end was not durable: it lives on */
 	struct rig_msg *x = rig_new(i, rig_accepted, rig_stated);
 	x->here = true;
 	x->state_number = (uint32_t)number;

@@ -26,6 +26,7 @@ struct shim_plan {
 	int error;
 	uint64_t seed;           /* for what power loss takes */
 	bool writes_only;        /* FAIL, SHORT: only calls that change or sync something */
+	bool next_sync;          /* FAIL: the first sync from there on, and nothing else */
 	bool before;             /* KILL, POWER: instead of the call, not behind it */
 	unsigned speed;          /* the clock runs so many times as fast */
 };
@@ -124,7 +125,7 @@ shim_die(void)
 
 /* Lock is taken. True: this call fails (errno is set). */
 static bool
-shim_enter(bool changes)
+shim_enter_as(bool changes, bool sync)
 {
 	pthread_mutex_lock(&shim.lock);
 	uint64_t k = shim.calls++;
@@ -133,12 +134,20 @@ shim_enter(bool changes)
 	bool hit = k >= shim.plan.from && k < shim.plan.to;
 	if ((shim.plan.how == SHIM_KILL || shim.plan.how == SHIM_POWER) && hit && shim.plan.before)
 		shim_die();
+	if (shim.plan.how == SHIM_FAIL && shim.plan.next_sync)
+		hit = sync && shim.failed == 0 && k >= shim.plan.from;
 	if (shim.plan.how == SHIM_FAIL && hit && (changes || !shim.plan.writes_only)) {
 		shim.failed++;
 		errno = shim.plan.error;
 		return true;
 	}
 	return false;
+}
+
+static bool
+shim_enter(bool changes)
+{
+	return shim_enter_as(changes, false);
 }
 
 static void
@@ -280,7 +289,7 @@ static int
 shim_sync(int fd)
 {
 	int r = -1;
-	if (!shim_enter(true)) {
+	if (!shim_enter_as(true, true)) {
 		dev_t dev = 0;
 		ino_t ino = shim_ino(fd, &dev);
 		shim_drop_data(false, dev, ino);
@@ -296,7 +305,7 @@ shim_syncfs(int fd)
 {
 	(void)fd;
 	int r = -1;
-	if (!shim_enter(true)) {
+	if (!shim_enter_as(true, true)) {
 		shim_drop_data(true, 0, 0);
 		shim_drop_names(true, 0);
 		r = 0;
