@@ -183,11 +183,17 @@ test_old_defaults(void **state)
 	(void)state;
 	struct conf *c;
 	struct err e;
-	confdir_write("main.cf", "relay_domains = a.example\n");
+	confdir_write("main.cf", "relay_domains = a.example\nsmtpd_recipient_restrictions = permit_mynetworks, reject_unauth_destination\n");
 	assert_int_equal(conf_load(confdir, &c, &e), RC_OK);
+	assert_string_equal(conf_params(c)->p_smtpd_relay_restrictions, "");
 	conf_check_params(c);
 	assert_true(confdir_has_problem(c, CONF_NOTE, "using backwards-compatible default setting smtpd_relay_restrictions="));
 	assert_false(confdir_has_problem(c, CONF_NOTE, "setting relay_domains="));
+	conf_unref(&c);
+	/* nothing said about relaying at all: the safe default, where the old one could not even start */
+	confdir_write("main.cf", "relay_domains = a.example\n");
+	assert_int_equal(conf_load(confdir, &c, &e), RC_OK);
+	assert_string_equal(conf_params(c)->p_smtpd_relay_restrictions, "permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination");
 	conf_unref(&c);
 }
 

@@ -95,7 +95,9 @@ test_output(void **state)
 		{ "-q|smtp_destination_concurrency_limit", 0, "smtp_destination_concurrency_limit = $default_destination_concurrency_limit\n", NULL },
 		{ "-qf|propagate_unmatched_extensions|smtpd_relay_restrictions", 0,
 		    "propagate_unmatched_extensions = canonical, virtual\n"
-		    "smtpd_relay_restrictions = ${{$compatibility_level} <level {1} ? {} :\n    {permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination}}\n", NULL },
+		    "smtpd_relay_restrictions = ${{$compatibility_level} <level {1} ?\n    "
+		    "{${smtpd_recipient_restrictions?{}:{permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination}}}\n    "
+		    ": {permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination}}\n", NULL },
 		{ "-qM", 0,
 		    "smtp       inet  n       -       n       -       -       smtpd\n"
 		    "10025      inet  n       -       n       -       -       smtpd -v -o content_filter= "
