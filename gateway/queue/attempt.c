@@ -112,7 +112,7 @@ void
 attempt_log(const struct attempt *a, uint32_t rcpt, const char *service, struct span dsn, const char *status, struct span text)
 {
 	const struct env_rcpt *r = &a->env.rcpt[rcpt];
-	record_local(a->m, r, a->active, service, dsn, status, text);
+	record_local(a->m, r, a->active, a->q->set.delay_digits, service, dsn, status, text);
 }
 
 static void

@@ -4,34 +4,34 @@
 #include "base/clock.h"
 
 void
-delay_put(struct buf *out, uint64_t usec)
+delay_put(struct buf *out, uint64_t usec, unsigned digits)
 {
-	/* at most two digits that say something, and none below a hundredth */
-	uint64_t unit = usec >= 10 * USEC_PER_SEC ? USEC_PER_SEC : usec >= USEC_PER_SEC ? USEC_PER_SEC / 10 : USEC_PER_SEC / 100;
-	uint64_t units = (usec + unit / 2) / unit;
-	uint64_t per_sec = USEC_PER_SEC / unit;
+	/* two digits that say something: 12, 1.2, 0.12, 0.012 */
+	unsigned places = usec >= 10 * USEC_PER_SEC ? 0 : 1;
+	for (uint64_t below = USEC_PER_SEC; places > 0 && places < 6 && usec < below; below /= 10)
+		places++;
+	if (places > digits)
+		places = digits > 6 ? 6 : digits;
+	uint64_t per_sec = 1;
+	for (unsigned i = 0; i < places; i++)
+		per_sec *= 10;
+	uint64_t unit = USEC_PER_SEC / per_sec, units = (usec + unit / 2) / unit, part = units % per_sec;
 	buf_put_dec(out, units / per_sec);
-	uint64_t part = units % per_sec;
 	if (part == 0)
 		return;
 	buf_putc(out, '.');
-	if (per_sec == 100) {
-		buf_putc(out, (unsigned char)('0' + part / 10));
-		if (part % 10 != 0)
-			buf_putc(out, (unsigned char)('0' + part % 10));
-	} else {
-		buf_putc(out, (unsigned char)('0' + part));
+	for (uint64_t scale = per_sec / 10; part > 0; part %= scale, scale = scale > 1 ? scale / 10 : 1) {
+		buf_putc(out, (unsigned char)('0' + part / scale));
+		if (scale == 1)
+			break;
 	}
 }
 
 void
-delays_put(struct buf *out, uint64_t before, uint64_t waiting, uint64_t connecting, uint64_t sending)
+delays_put(struct buf *out, uint64_t before, uint64_t waiting, unsigned digits)
 {
-	delay_put(out, before);
+	delay_put(out, before, digits);
 	buf_putc(out, '/');
-	delay_put(out, waiting);
-	buf_putc(out, '/');
-	delay_put(out, connecting);
-	buf_putc(out, '/');
-	delay_put(out, sending);
+	delay_put(out, waiting, digits);
+	buf_puts(out, "/0/0");
 }

@@ -7,9 +7,9 @@
 
 enum { DELAYS_TEXT = 96 };       /* longest text of delays_write and its NUL */
 
-/* "0", "0.01", "1.2", "34": facts 11.7. */
-void delay_put(struct buf *out, uint64_t usec);
-/* Before the queue / in the queue / connecting / sending. */
-void delays_put(struct buf *out, uint64_t before, uint64_t waiting, uint64_t connecting, uint64_t sending);
+/* "0", "0.01", "1.2", "34": facts 11.7. digits: behind the point at most (delay_logging_resolution_limit). */
+void delay_put(struct buf *out, uint64_t usec, unsigned digits);
+/* Before the queue / in the queue; nothing was connected or sent. */
+void delays_put(struct buf *out, uint64_t before, uint64_t waiting, unsigned digits);
 
 #endif

@@ -38,6 +38,7 @@ struct queue {
 	uint64_t timer_at;               /* monotonic; what the timer is set to */
 	uint64_t next_seq;
 	bool turn_of_deferred;           /* whose turn it is when a place is free */
+	uint64_t clog_warned;            /* monotonic */
 	struct list dying;               /* groups of dead destinations: deferred in slices */
 	struct list suspects;            /* groups of messages a relay died with: one at a time */
 	uint32_t suspect_jobs;

@@ -52,7 +52,7 @@ record_warning(const struct message *m, const char *text)
 }
 
 void
-record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, const char *service, struct span dsn,
+record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service, struct span dsn,
     const char *status, struct span text)
 {
 	struct ctx c;
@@ -63,8 +63,8 @@ record_local(const struct message *m, const struct env_rcpt *r, uint64_t active,
 	struct buf delay, delays;
 	buf_init(&delay, DELAYS_TEXT);
 	buf_init(&delays, DELAYS_TEXT);
-	delay_put(&delay, before + waiting);
-	delays_put(&delays, before, waiting, 0, 0);
+	delay_put(&delay, before + waiting, digits);
+	delays_put(&delays, before, waiting, digits);
 	struct log_field f[9] = {
 		F_SPAN(to, r->addr), F_STR(relay, "none"), F_SPAN(delay, buf_span(&delay)), F_SPAN(delays, buf_span(&delays)),
 		F_SPAN(dsn, dsn), F_STR(status, status), F_SPAN(text, text), F_SPAN(orig_to, r->orig),

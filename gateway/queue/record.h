@@ -10,7 +10,7 @@ void record_expired(const struct message *m, const struct envelope *env, bool fo
 void record_removed(const struct message *m, bool by_admin);
 void record_warning(const struct message *m, const char *text);
 /* A recipient that no relay was needed for; active: when the attempt began. */
-void record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, const char *service, struct span dsn,
+void record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service, struct span dsn,
     const char *status, struct span text);
 
 enum record_notice { NOTICE_FAILED, NOTICE_DELAYED, NOTICE_SUCCEEDED, NOTICE_POSTMASTER };

@@ -141,6 +141,22 @@ only_dest(struct queue *q, struct message *m)
 	return d;
 }
 
+static void
+warn_clogged(struct queue *q, const struct dest *d)
+{
+	uint64_t now = loop_now();
+	if (q->set.clog_warn == 0 || (q->clog_warned != 0 && now < q->clog_warned + q->set.clog_warn))
+		return;
+	q->clog_warned = now;
+	struct buf text;
+	buf_init(&text, LOG_FIELD_MAX);
+	buf_puts(&text, "mail for ");
+	buf_put_safe(&text, dest_nexthop(d), 128, true);
+	buf_printf(&text, " is using up %u of %u active queue entries", (unsigned)d->active, (unsigned)q->set.active_limit);
+	LOG(warning, NULL, F_SPAN(text, buf_span(&text)));
+	buf_fini(&text);
+}
+
 bool
 sched_park(struct queue *q, struct message *m)
 {
@@ -153,6 +169,7 @@ sched_park(struct queue *q, struct message *m)
 		dest_release(&q->dests, d);
 		return false;
 	}
+	warn_clogged(q, d);
 	m->flags = (uint8_t)((m->flags & ~MF_FLUSHED) | MF_PARKED);
 	m->parked_at = d;
 	message_set_queue(&q->table, m, MQ_INCOMING);

@@ -23,6 +23,8 @@ settings_defaults(struct queue_settings *out)
 		.bounce_recipient = "postmaster",
 		.bounce2_recipient = "postmaster",
 		.delay_recipient = "postmaster",
+		.delay_digits = 2,
+		.clog_warn = SECONDS(300),
 	};
 }
 
@@ -147,6 +149,8 @@ settings_read(struct queue_settings *out, const struct conf *c, struct err *e)
 		.bounce2_recipient = p->p_2bounce_notice_recipient,
 		.delay_recipient = p->p_delay_notice_recipient,
 		.threaded_bounces = p->p_enable_threaded_bounces,
+		.delay_digits = (unsigned)p->p_delay_logging_resolution_limit,
+		.clog_warn = p->p_qmgr_clog_warn_time,
 	};
 	if (out->minimal_backoff == 0 || out->maximal_backoff < out->minimal_backoff)
 		return err_set(e, RC_PERM, "minimal_backoff_time must be over 0 and not over maximal_backoff_time");

@@ -5,7 +5,7 @@
  *	queue_bench DIR [MESSAGES [WAITING]]
  *
  * The queue runs in a process of its own with a spool in DIR; this one plays an edge that keeps 200 messages of
- * 10 kB on their way and a relay that takes everything. Then WAITING messages for a dead hub.
+ * 10 kB on their way and a relay that takes everything. Then WAITING messages for a dead hub, and a restart.
  */
 #include "base/clock.h"
 #include "base/crc32c.h"
@@ -49,7 +49,7 @@ look(struct loop_hook *h)
 }
 
 static void
-run_queue(const char *dir, int edge_fd, int relay_fd)
+open_queue(const char *dir)
 {
 	struct queue_settings set;
 	struct err e = { .why = "" };
@@ -63,6 +63,12 @@ run_queue(const char *dir, int edge_fd, int relay_fd)
 		fprintf(stderr, "%s\n", e.why);
 		_exit(1);
 	}
+}
+
+static void
+run_queue(const char *dir, int edge_fd, int relay_fd)
+{
+	open_queue(dir);
 	getrusage(RUSAGE_SELF, &first_usage);
 	first_heap = mallinfo2().uordblks + mallinfo2().hblkhd;
 	queue_peer(&q, ROLE_EDGE, 0, edge_fd);
@@ -231,6 +237,14 @@ main(int argc, char **argv)
 		run(argv[1], waiting, true, f, &seconds);
 		printf("%.0f messages waiting: %.0f bytes of memory each\n", f[3], f[2] / f[3]);
 		return 0;
+	}
+	wait(NULL);
+	if (fork() == 0) {
+		uint64_t began = clock_mono();
+		open_queue(argv[1]);
+		printf("%zu messages found again in %.2f s\n", q.table.count, (double)(clock_mono() - began) / 1e6);
+		fflush(stdout);
+		_exit(0);
 	}
 	wait(NULL);
 	return 0;

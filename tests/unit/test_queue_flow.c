@@ -603,6 +603,7 @@ a_slow_hub_does_not_stop_others(void **state)
 	RUN_UNTIL(other_has_all);
 	RUN_UNTIL(few_active); /* a quarter of the places, and what is in relay */
 	assert_int_equal(w.q.table.count, 200);
+	assert_true(logged("warning: mail for slow.test is using up 11 of 40 active queue entries"));
 	char line[64];
 	char id[SPOOL_ID_TEXT];
 	struct message *m = list_entry(w.q.table.all.prev, struct message, all); /* the last: it is parked */
