@@ -30,7 +30,7 @@ bdat_parse_args(struct sess *s)
 		return refuse_chunk(s, REPLY_NEED_RCPT);
 	if (tx->nrcpt == 0)
 		return refuse_chunk(s, REPLY_NO_VALID_RCPT);
-	uint64_t limit = s->svc->content.size, have = tx->has_content ? tx->content.len - tx->content.own_len : 0;
+	uint64_t limit = s->svc->content.size, have = tx->has_content ? tx->content.client_len : 0;
 	if (limit != 0 && (have > limit || s->chunk_left > limit - have)) {
 		metric_add(M_smtpd_size_limit, 1);
 		sess_refuse(s, REPLY_CHUNK_TOO_BIG);
@@ -38,7 +38,7 @@ bdat_parse_args(struct sess *s)
 		s->input = s->chunk_left > 0 ? INPUT_SWALLOW : INPUT_COMMAND;
 		return STEP_END;
 	}
-	s->facts.has_rcpt = tx->nrcpt == 1;
+	s->facts.has_rcpt = tx->nsaid == 1;
 	s->facts.rcpt = tx->first_rcpt;
 	return STEP_NEXT;
 }
@@ -84,7 +84,8 @@ chunk_over(struct sess *s)
 	enum step next = data_fault(s);
 	if (next != STEP_NEXT)
 		return next;
-	sess_reply_full(s, REPLY_CHUNK_OK, 0, SPAN_EMPTY, c->len - c->own_len);
+	/* a CR that waits for its LF was said all the same */
+	sess_reply_full(s, REPLY_CHUNK_OK, 0, SPAN_EMPTY, c->client_len + (c->line.state == LINE_CR ? 1u : 0u));
 	return STEP_END;
 }
 

@@ -18,7 +18,7 @@ data_parse(struct sess *s)
 		sess_reply(s, REPLY_SYNTAX_DATA);
 		return STEP_END;
 	}
-	s->facts.has_rcpt = s->tx->nrcpt == 1;
+	s->facts.has_rcpt = s->tx->nsaid == 1;
 	s->facts.rcpt = s->tx->first_rcpt;
 	return STEP_NEXT;
 }
@@ -37,7 +37,7 @@ put_received(struct sess *s, struct buf *b)
 		.helo = s->facts.helo, .client_name = s->facts.client_name, .client_addr = s->facts.client_addr,
 		.client_is_v6 = s->facts.client.family == IPADDR_V6, .hide_client = s->svc->p->p_smtpd_hide_client_session,
 		.myhostname = s->svc->p->p_myhostname, .mail_name = s->svc->p->p_mail_name, .is_esmtp = s->facts.is_esmtp,
-		.is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nrcpt == 1 ? tx->first_rcpt : SPAN_EMPTY,
+		.is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nsaid == 1 ? tx->first_rcpt : SPAN_EMPTY,
 		.when = clock_wall(),
 	};
 	received_write(b, &r);
@@ -199,7 +199,7 @@ end_check(struct sess *s)
 	content_finish(c);
 	if (c->line.bare_lf && s->svc->bare_lf == BARE_LF_NOTE && !s->no_bare_lf_rules)
 		s->noted_bare_lf = true;
-	s->facts.size_bytes = c->len - c->own_len;
+	s->facts.size_bytes = c->client_len;
 	return data_fault(s);
 }
 
@@ -243,7 +243,8 @@ log_message_id(struct sess *s)
 {
 	struct log_ctx ctx = s->log;
 	ctx.qid = s->tx->qid;
-	LOG(message_id, &ctx, F_SPAN(message_id, header_message_id(&s->tx->content.header)));
+	struct span id = header_message_id(&s->tx->content.header);
+	LOG(message_id, &ctx, F_SPAN(message_id, id.n > 0 ? id : SPAN("<>")));
 }
 
 /* The one place where a message is answered with 250. */
@@ -252,7 +253,7 @@ message_accepted(struct sess *s)
 {
 	struct tx *tx = s->tx;
 	metric_add(M_smtpd_messages, 1);
-	sess_reply_full(s, tx->chunking ? REPLY_QUEUED_BDAT : REPLY_QUEUED, 0, tx->qid, tx->content.len - tx->content.own_len);
+	sess_reply_full(s, tx->chunking ? REPLY_QUEUED_BDAT : REPLY_QUEUED, 0, tx->qid, tx->content.client_len);
 	s->errors = s->junk = 0;
 	return message_done(s);
 }

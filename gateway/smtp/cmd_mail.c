@@ -91,7 +91,7 @@ mail_parse(struct sess *s)
 		return no_tx(s);
 	}
 	if ((tx->sender.flags & ADDR_HAS_8BIT) != 0 && !tx->params.is_smtputf8) {
-		sess_reply(s, REPLY_NEED_SMTPUTF8);
+		sess_reply(s, span_is_ascii(tx->sender.domain) ? REPLY_NEED_SMTPUTF8 : REPLY_BAD_SENDER);
 		return no_tx(s);
 	}
 	s->facts.has_sender = true;

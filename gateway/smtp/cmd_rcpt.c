@@ -11,6 +11,29 @@ sess_bad_user(const struct sess *s, const struct addr *a)
 	return a->text.n > 0 && a->text.p[0] == '-' && !s->svc->p->p_allow_min_user;
 }
 
+/* "host!user" and "user%host" without a domain are user@host (swap_bangpath, allow_percent_hack). */
+static struct span
+swap_route(struct sess *s, struct span text)
+{
+	const struct params *p = s->svc->p;
+	size_t bang = p->p_swap_bangpath ? span_chr(text, '!') : SIZE_MAX;
+	size_t percent = bang == SIZE_MAX && p->p_allow_percent_hack ? span_rchr(text, '%') : SIZE_MAX;
+	size_t at = bang != SIZE_MAX ? bang : percent;
+	if (at == SIZE_MAX)
+		return SPAN_EMPTY;
+	struct span left = span_head(text, at), right = span_from(text, at + 1);
+	struct span user = bang != SIZE_MAX ? right : left, host = bang != SIZE_MAX ? left : right;
+	if (user.n == 0 || !addr_is_hostname(host, true))
+		return SPAN_EMPTY;
+	unsigned char *out = arena_alloc(&s->tx->arena, text.n);
+	if (out == NULL)
+		return SPAN_EMPTY;
+	memcpy(out, user.p, user.n);
+	out[user.n] = '@';
+	memcpy(out + user.n + 1, host.p, host.n);
+	return span_of(out, text.n);
+}
+
 /* Standard form (facts 5.6.1): user@$myorigin, and with append_dot_mydomain user@host.$mydomain. */
 struct span
 sess_complete(struct sess *s, const struct addr *a)
@@ -18,6 +41,9 @@ sess_complete(struct sess *s, const struct addr *a)
 	const struct params *p = s->svc->p;
 	if (a->text.n == 0)
 		return a->text;
+	struct span swapped = a->domain.n == 0 ? swap_route(s, a->text) : SPAN_EMPTY;
+	if (swapped.n > 0)
+		return swapped;
 	bool origin = a->domain.n == 0 && p->p_append_at_myorigin && p->p_myorigin[0] != '\0';
 	bool dot = a->domain.n > 0 && p->p_append_dot_mydomain && (a->flags & ADDR_IS_LITERAL) == 0 && span_chr(a->domain, '.') == SIZE_MAX &&
 	    p->p_mydomain[0] != '\0';
@@ -69,7 +95,7 @@ rcpt_parse(struct sess *s)
 		sess_reply(s, REPLY_SYNTAX_RCPT);
 		return STEP_END;
 	}
-	if (tx->nrcpt >= (uint64_t)s->svc->p->p_smtpd_recipient_limit)
+	if (tx->nsaid >= (uint64_t)s->svc->p->p_smtpd_recipient_limit)
 		return too_many(s);
 	/* in scratch until it is accepted: what is refused must not fill the transaction's memory */
 	if (addr_parse_path(path, how(s), &s->scratch, &s->addr, &rest, &e) != RC_OK || s->addr.text.n == 0 || sess_bad_user(s, &s->addr))
@@ -80,12 +106,12 @@ rcpt_parse(struct sess *s)
 		return STEP_END;
 	}
 	if ((s->addr.flags & ADDR_HAS_8BIT) != 0 && !tx->params.is_smtputf8) {
-		sess_reply(s, REPLY_NEED_SMTPUTF8);
+		sess_reply(s, span_is_ascii(s->addr.domain) ? REPLY_NEED_SMTPUTF8 : REPLY_BAD_RCPT);
 		return STEP_END;
 	}
 	s->facts.has_rcpt = true;
 	s->facts.rcpt = s->addr.text;
-	s->facts.nrcpt = tx->nrcpt;
+	s->facts.nrcpt = tx->nsaid;
 	return STEP_NEXT;
 }
 
@@ -135,8 +161,8 @@ rcpt_accept(struct sess *s)
 		r.orig = s->addr.text;
 	if (!tx_add_rcpt(tx, &r))
 		return too_many(s);
-	s->facts.nrcpt = tx->nrcpt;
-	if (tx->nrcpt == 1) {
+	s->facts.nrcpt = tx->nsaid;
+	if (tx->nsaid == 1) {
 		tx->first_rcpt = s->addr.text;
 		name_message(s);
 	}

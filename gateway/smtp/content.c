@@ -41,7 +41,7 @@ content_front(struct content *c, uint64_t expected)
 void
 content_front_done(struct content *c)
 {
-	c->own_len = c->len = c->scanned = buf_len(&c->out);
+	c->len = c->scanned = buf_len(&c->out);
 }
 
 void
@@ -136,9 +136,10 @@ content_feed(struct content *c, struct span in)
 		return used;
 	}
 	c->len += buf_len(&c->out) - before;
+	c->client_len += buf_len(&c->out) - before;
 	if (c->line.bare_lf && c->limits.refuse_bare_lf)
 		content_fail(c, CONTENT_BARE_LF);
-	else if (c->limits.size != 0 && c->len - c->own_len > c->limits.size)
+	else if (c->limits.size != 0 && c->client_len > c->limits.size)
 		content_fail(c, CONTENT_TOO_BIG);
 	else if (!c->header.done)
 		walk_header(c, false);
@@ -154,6 +155,7 @@ content_finish(struct content *c)
 		size_t before = buf_len(&c->out);
 		line_data_finish(&c->line, &c->out);
 		c->len += buf_len(&c->out) - before;
+		c->client_len += buf_len(&c->out) - before;
 	}
 	if (c->fault == CONTENT_FINE && !c->header.done)
 		walk_header(c, true);

@@ -39,7 +39,7 @@ struct content {
 	struct header_scan header;
 	enum content_fault fault;
 	uint64_t len;            /* octets of the whole content so far, Received included */
-	uint64_t own_len;        /* of them, what we put in front */
+	uint64_t client_len;     /* of them, what the client said: lines made right, nothing of ours */
 	uint32_t crc;            /* CRC-32C of what went to the draft; of all after content_finish() */
 	struct buf out;          /* the content, or what has not gone to the draft yet */
 	size_t scanned;          /* octets of out (from its front) the header walk has settled */

@@ -25,7 +25,7 @@ breaks_pipelining(struct sess *s, const struct cmd_row *cmd, struct span rest)
 bool
 sess_early_input(struct sess *s, struct span seen)
 {
-	LOG(smtpd_pipelining, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(text, span_head(seen, 100)));
+	LOG(smtpd_pipelining, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(text, sess_escaped(s, span_head(seen, 100))));
 	s->facts.pipelined_early = true;
 	if (!s->svc->p->p_smtpd_forbid_unauth_pipelining)
 		return false;
@@ -81,7 +81,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 	s->where = "UNKNOWN";
 	s->counts[VERB_UNKNOWN].all += s->counts[VERB_UNKNOWN].all < UINT16_MAX ? 1u : 0u;
 	if (is_forbidden(s, word)) {
-		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, span_head(line, 100)));
+		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, sess_escaped(s, span_head(line, 100))));
 		s->failed = true;
 		sess_shut(s, REPLY_FORBIDDEN);
 		return;
@@ -288,7 +288,7 @@ sess_set_deadline(struct sess *s)
 	bool content = s->input == INPUT_DATA || s->input == INPUT_CHUNK;
 	if (content && p->p_smtpd_per_request_deadline && s->tx != NULL) {
 		/* from the beginning of the content: timeout + octets / rate */
-		uint64_t len = s->tx->content.len - s->tx->content.own_len;
+		uint64_t len = s->tx->content.client_len;
 		uint64_t until = s->content_began + usec + len * USEC_PER_SEC / (uint64_t)p->p_smtpd_min_data_rate;
 		usec = until > loop_now() ? until - loop_now() : 1;
 		if (usec > p->p_smtpd_timeout)

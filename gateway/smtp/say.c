@@ -53,6 +53,32 @@ sess_log_addr(struct sess *s, struct span internal)
 	return out;
 }
 
+struct span
+sess_escaped(struct sess *s, struct span text)
+{
+	static const char names[] = "a\ab\bf\fn\nr\rt\tv\v\\\\";
+	struct buf b;
+	buf_init(&b, 4 * text.n + 1);
+	for (size_t i = 0; i < text.n; i++) {
+		unsigned char c = text.p[i];
+		const char *name = NULL;
+		for (size_t k = 1; k < sizeof names - 1 && name == NULL; k += 2)
+			if ((unsigned char)names[k] == c)
+				name = &names[k - 1];
+		if (name != NULL) {
+			buf_putc(&b, '\\');
+			buf_putc(&b, (unsigned char)*name);
+		} else if (c >= 0x20 && c < 0x7f) {
+			buf_putc(&b, c);
+		} else {
+			buf_printf(&b, "\\%03o", c);
+		}
+	}
+	struct span out = arena_span(&s->scratch, buf_span(&b));
+	buf_fini(&b);
+	return out;
+}
+
 /* "reject: RCPT from host[ip]: 554 ...; from=<s> to=<r> proto=ESMTP helo=<h>", or with another keyword. */
 static void
 log_refusal(struct sess *s, enum log_event_id ev, struct span reply)

@@ -223,7 +223,7 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		struct log_field f[3] = { F_STR(stage, s->where), F_SPAN(client, s->client) };
 		size_t n = 2;
 		if (s->tx != NULL && s->tx->has_content && (s->input == INPUT_DATA || s->input == INPUT_CHUNK))
-			f[n++] = F_NUM(bytes, s->tx->content.len - s->tx->content.own_len);
+			f[n++] = F_NUM(bytes, s->tx->content.client_len);
 		log_event(why == CONN_TIMEOUT ? EV_smtpd_timeout : EV_smtpd_lost, &s->log, f, n);
 		if (why == CONN_TIMEOUT) {
 			metric_add(M_smtpd_timeouts, 1);

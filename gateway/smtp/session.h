@@ -156,6 +156,8 @@ enum step sess_verdict(struct sess *s);
 enum phase sess_phase(const struct sess *s);
 bool sess_is_esmtp(const struct sess *s);
 void sess_end_tx(struct sess *s);
+/* As in a C string, so that the log shows what was really sent; borrowed until the command ends. */
+struct span sess_escaped(struct sess *s, struct span text);
 /* Copies what an address or name is in the log; borrowed until the command ends. */
 struct span sess_log_addr(struct sess *s, struct span internal);
 /* The process stops: 421 now, or when the transaction is over; at_once: unless its message is being committed. */

@@ -65,6 +65,7 @@ tx_end(struct tx **tp)
 		content_fini(&tx->content);
 	arena_fini(&tx->arena);
 	mem_free(&tx->rcpts);
+	mem_free(&tx->rcpt_hash);
 	metric_add(M_smtpd_transactions, -1);
 	mem_poison(tx, offsetof(struct tx, content));
 	mem_free(&tx);
@@ -73,6 +74,13 @@ tx_end(struct tx **tp)
 bool
 tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 {
+	tx->nsaid++;
+	uint64_t hash = span_casehash(r->addr) + r->notify;
+	for (uint32_t i = 0; i < tx->nrcpt; i++) {
+		const struct env_rcpt *old = &tx->rcpts[i];
+		if (tx->rcpt_hash[i] == hash && span_caseeq(old->addr, r->addr) && span_caseeq(old->orcpt, r->orcpt) && old->notify == r->notify)
+			return true;
+	}
 	size_t cost = r->addr.n + r->orig.n + r->orcpt.n + TX_RCPT_EXTRA;
 	if (tx->arena.over || cost > TX_ENVELOPE_MAX - tx->envelope_bytes)
 		return false;
@@ -80,7 +88,9 @@ tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 	if (tx->nrcpt == tx->cap_rcpt) {
 		tx->cap_rcpt = tx->cap_rcpt > 0 ? tx->cap_rcpt * 4 : 1;
 		tx->rcpts = mem_reallocarray(tx->rcpts, tx->cap_rcpt, sizeof *tx->rcpts);
+		tx->rcpt_hash = mem_reallocarray(tx->rcpt_hash, tx->cap_rcpt, sizeof *tx->rcpt_hash);
 	}
+	tx->rcpt_hash[tx->nrcpt] = hash;
 	tx->rcpts[tx->nrcpt++] = *r;
 	return true;
 }

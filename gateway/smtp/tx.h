@@ -33,7 +33,9 @@ struct tx {
 	struct span env_sender;      /* as the envelope has it: completed */
 	struct mail_params params;
 	struct env_rcpt *rcpts;      /* heap */
+	uint64_t *rcpt_hash;         /* heap, beside rcpts: to find the same one again */
 	uint32_t nrcpt, cap_rcpt;
+	uint32_t nsaid;              /* RCPT commands accepted: those given twice count twice */
 	struct span first_rcpt;      /* as given, while there is just one */
 	size_t envelope_bytes;
 	uint64_t arrival;            /* wall clock, usec: MAIL */
@@ -53,7 +55,8 @@ struct tx {
 struct tx *tx_begin(struct edge *edge, struct sess *sess);
 /* The only way a transaction ends. Gives back the draft. NULL inside is fine; sets it to NULL. */
 void tx_end(struct tx **tp);
-/* false: no room for more (the caller says 452). addr and orcpt must live in tx->arena. */
+/* false: no room for more (the caller says 452). addr and orcpt must live in tx->arena. The same recipient with the
+ * same options, in any case of letters, is there once (duplicate_filter of Postfix). */
 bool tx_draft_is_lost(const struct tx *tx);   /* the queue process that held it is gone */
 bool tx_add_rcpt(struct tx *tx, const struct env_rcpt *r);
 /* Makes the queue id. */
