@@ -147,8 +147,15 @@ struct conf_lines {
 	struct span rest;
 	int at;           /* physical lines read so far */
 	int stray_line;   /* the last continuation with nothing before it (dropped), 0: none */
+	struct conf_joint {
+		size_t offset; /* in line_out */
+		int line;
+	} joints[64];     /* where the physical lines of the current logical line begin */
+	unsigned njoints;
 	int nul_line;     /* the last line with a NUL byte (the rest is dropped), 0: none */
 };
 enum rc conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out);
+/* Number of the physical line that the byte at this offset of line_out came from. */
+int conf_lines_at(const struct conf_lines *it, size_t offset);
 
 #endif

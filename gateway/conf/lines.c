@@ -29,6 +29,14 @@ is_dropped(struct span line)
 	return s.n == 0 || s.p[0] == '#';
 }
 
+static void
+put_line(struct conf_lines *it, struct buf *out, struct span line)
+{
+	if (it->njoints < NELEMS(it->joints))
+		it->joints[it->njoints++] = (struct conf_joint){ buf_len(out), it->at };
+	buf_put(out, line);
+}
+
 enum rc
 conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out)
 {
@@ -45,7 +53,8 @@ conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out)
 		it->stray_line = it->at;
 	}
 	*lineno_out = it->at;
-	buf_put(line_out, line);
+	it->njoints = 0;
+	put_line(it, line_out, line);
 	while (it->rest.n > 0) {
 		struct conf_lines before = *it;
 		line = take_line(it);
@@ -55,9 +64,18 @@ conf_lines_next(struct conf_lines *it, struct buf *line_out, int *lineno_out)
 			*it = before;
 			break;
 		}
-		buf_put(line_out, line);
+		put_line(it, line_out, line);
 	}
 	return RC_OK;
+}
+
+int
+conf_lines_at(const struct conf_lines *it, size_t offset)
+{
+	unsigned i = it->njoints;
+	while (i > 1 && it->joints[i - 1].offset > offset)
+		i--;
+	return i > 0 ? it->joints[i - 1].line : it->at;
 }
 
 static bool

@@ -70,14 +70,23 @@ struct line {
 	struct conf *c;
 	const char *file;
 	int at;
-	struct span rest;
+	const struct conf_lines *joints; /* NULL: one physical line */
+	struct span whole, rest;
 	bool bad;
 };
+
+/* The physical line that these bytes of the entry stand on. */
+static int
+line_of(const struct line *l, struct span s)
+{
+	bool inside = s.p >= l->whole.p && s.p <= l->whole.p + l->whole.n;
+	return l->joints != NULL && inside ? conf_lines_at(l->joints, (size_t)(s.p - l->whole.p)) : l->at;
+}
 
 static void
 bad_field(struct line *l, const char *what, struct span value)
 {
-	snap_problem(l->c, CONF_ERROR, l->file, l->at, "bad %s field \"%s\"", what, snap_str(l->c, value));
+	snap_problem(l->c, CONF_ERROR, l->file, line_of(l, value), "bad %s field \"%s\"", what, snap_str(l->c, value));
 	l->bad = true;
 }
 
@@ -160,7 +169,7 @@ argument(struct line *l, struct span *out, bool *was_group_out)
 	l->rest = span_from(rest, n);
 	*was_group_out = item.p[0] == '{';
 	if (depth > 0 || (*was_group_out && !whole_group(item, &item))) {
-		snap_problem(l->c, CONF_ERROR, l->file, l->at, "unbalanced braces or text behind them: \"%s\"", snap_str(l->c, span_head(rest, n)));
+		snap_problem(l->c, CONF_ERROR, l->file, line_of(l, rest), "unbalanced braces or text behind them: \"%s\"", snap_str(l->c, span_head(rest, n)));
 		l->bad = true;
 		return false;
 	}
@@ -177,12 +186,12 @@ override(struct line *l, struct setting *sets, size_t *nset, struct span text)
 	for (size_t i = 0; i < name.n; i++)
 		spaced = spaced || name.p[i] == ' ' || name.p[i] == '\t';
 	if (eq == SIZE_MAX || name.n == 0 || spaced || *nset == ARGS_MAX) {
-		snap_problem(l->c, CONF_ERROR, l->file, l->at, "bad option \"-o %s\": name=value expected", snap_str(l->c, text));
+		snap_problem(l->c, CONF_ERROR, l->file, line_of(l, text), "bad option \"-o %s\": name=value expected", snap_str(l->c, text));
 		l->bad = true;
 		return;
 	}
 	const char *value = snap_str(l->c, span_trim(span_from(text, eq + 1)));
-	sets[(*nset)++] = (struct setting){ .name = snap_str(l->c, name), .text = value, .value = value, .file = l->file, .line = l->at };
+	sets[(*nset)++] = (struct setting){ .name = snap_str(l->c, name), .text = value, .value = value, .file = l->file, .line = line_of(l, name) };
 }
 
 /* Options up to the first word that is none: what follows belongs to the program (pipe, spawn). */
@@ -227,9 +236,9 @@ arguments(struct line *l, struct svc *svc)
 }
 
 static void
-one_service(struct conf *c, const char *file, int at, struct span text)
+one_service(struct conf *c, const char *file, int at, const struct conf_lines *joints, struct span text)
 {
-	struct line l = { .c = c, .file = file, .at = at, .rest = text };
+	struct line l = { .c = c, .file = file, .at = at, .joints = joints, .whole = text, .rest = text };
 	struct svc svc = { .flags = "" };
 	svc.pub.file = file;
 	svc.pub.line = at;
@@ -279,7 +288,7 @@ snap_parse_master(struct conf *c, const char *file, struct span text)
 			snap_problem(c, CONF_WARNING, file, stray = it.stray_line, "continuation line without a line before it: ignored");
 		if (rc != RC_OK)
 			break;
-		one_service(c, file, at, buf_span(&line));
+		one_service(c, file, at, &it, buf_span(&line));
 	}
 	buf_fini(&line);
 }
@@ -293,7 +302,7 @@ snap_add_transports(struct conf *c)
 		for (size_t k = 0; k < c->nsvc; k++)
 			is_there |= strcmp(c->svcs[k]->pub.name, transports[i].name) == 0 && strcmp(c->svcs[k]->pub.type, "unix") == 0;
 		if (!is_there)
-			one_service(c, "", 0, span_str(transports[i].line));
+			one_service(c, "", 0, NULL, span_str(transports[i].line));
 	}
 }
 

@@ -58,6 +58,23 @@ test_nul_bytes(void **state)
 	buf_fini(&line);
 }
 
+static void
+test_physical_lines(void **state)
+{
+	(void)state;
+	struct conf_lines it = { .rest = SPAN("x\na = b\n# no\n  c\n\n d\n") };
+	struct buf line;
+	int at;
+	buf_init(&line, 1000);
+	assert_int_equal(conf_lines_next(&it, &line, &at), RC_OK);
+	assert_int_equal(conf_lines_next(&it, &line, &at), RC_OK);
+	assert_span(buf_span(&line), "a = b  c d");
+	static const int want[] = { 2, 2, 2, 2, 2, 4, 4, 4, 6, 6 };
+	for (size_t i = 0; i < NELEMS(want); i++)
+		assert_int_equal(conf_lines_at(&it, i), want[i]);
+	buf_fini(&line);
+}
+
 /* want: items in < >, groups in { }; "!" for an error. */
 static void
 test_items(void **state)
@@ -105,6 +122,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_logical_lines),
 		cmocka_unit_test(test_nul_bytes),
+		cmocka_unit_test(test_physical_lines),
 		cmocka_unit_test(test_items),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
