@@ -8,7 +8,7 @@ the hub's transactions are found again: <~@any.example> becomes <t017@any.exampl
 from dialogues import SRC
 
 LOCAL = SRC('127.0.0.1')     # one of inet_interfaces: its headers are completed and rewritten
-REMOTE = SRC('127.0.0.3')    # a stranger: its headers stay as they are
+REMOTE = SRC('127.1')        # a stranger: its headers stay as they are
 
 EHLO = 'EHLO client.example'
 MAIL = 'MAIL FROM:<~@sender.example>'

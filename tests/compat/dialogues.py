@@ -5,14 +5,15 @@ GROUPS: name -> (main.cf lines beside compat.py's common ones, cases). A case is
     'text'       sent with CRLF, one reply is read
     b'bytes'     sent as they are, one reply is read
     (b'...', n)  sent as they are, n replies are read (pipelining; 0: goes on at once)
-    SRC(addr)    first step only: connect from this address of 127.0.0.0/8 (else 127.0.0.1)
+    SRC(net)     first step only: connect from this network (else 127.1, a stranger's); each case has an address of its
+                 own there, by which its log lines are found
 After the last step the client says QUIT and reads to the end of the connection.
 """
 
 from collections import namedtuple
 
-SRC = namedtuple('SRC', 'addr')
-TRUSTED = SRC('127.0.0.2')  # in mynetworks; 127.0.0.1 is not
+SRC = namedtuple('SRC', 'net third', defaults=[0])
+TRUSTED = SRC('127.2')  # in mynetworks
 
 EHLO = 'EHLO client.example'
 MAIL = 'MAIL FROM:<a@sender.example>'
@@ -108,9 +109,9 @@ RCPTS = recipients([
     ('trusted rcpt nobody', TRUSTED, EHLO, MAIL, 'RCPT TO:<nobody@example.org>'),
     ('trusted rcpt percent', TRUSTED, EHLO, MAIL, 'RCPT TO:<x%elsewhere.example@example.org>'),
     ('trusted rcpt source route', TRUSTED, EHLO, MAIL, 'RCPT TO:<@elsewhere.example:known@example.org>'),
-    ('untrusted neighbour', SRC('127.0.0.3'), EHLO, MAIL, 'RCPT TO:<x@elsewhere.example>'),
-    ('trusted by prefix', SRC('127.0.1.200'), EHLO, MAIL, 'RCPT TO:<x@elsewhere.example>'),
-    ('excluded from the prefix', SRC('127.0.1.9'), EHLO, MAIL, 'RCPT TO:<x@elsewhere.example>'),
+    ('untrusted neighbour', SRC('127.3'), EHLO, MAIL, 'RCPT TO:<x@elsewhere.example>'),
+    ('trusted by prefix', SRC('127.4', 128), EHLO, MAIL, 'RCPT TO:<x@elsewhere.example>'),
+    ('excluded from the prefix', SRC('127.4'), EHLO, MAIL, 'RCPT TO:<x@elsewhere.example>'),
     ('too many recipients', EHLO, MAIL, *['RCPT TO:<r%d@any.example>' % i for i in range(7)], 'DATA', MSG),
 ]
 
