@@ -88,8 +88,9 @@ bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle
 	@tests/tools/peers.sh postfix
 	@/usr/bin/python3 tests/bench/bench.py
 
-compat: program ## the same configuration and client for Postfix and for us; every reply compared
+compat: program tools ## the same configuration and client for Postfix and for us; every reply compared
 	@tests/tools/peers.sh postfix pflogsumm fail2ban
+	@/usr/bin/python3 tests/compat/policy.py --runs $(or $(SEEDS),2)
 	@/usr/bin/python3 tests/compat/compat.py
 
 PAR = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))

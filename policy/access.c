@@ -23,13 +23,18 @@ refuse_with(struct result *a, unsigned code, const char *default_dsn, const char
 	return policy_refuse(a->r, a->rule, code, dsn, a->about, text.n > 0 ? text : span_str(default_text));
 }
 
+enum pol
+policy_permit_forbidden(struct policy_run *r, const struct policy_rule *rule)
+{
+	return policy_server_error(r, rule,
+	    "restriction %s returns OK: this is not allowed for security reasons; use DUNNO instead of OK if you want to make an exception", rule->shown);
+}
+
 static enum pol
 do_permit(struct result *a)
 {
 	if (a->permit_is_error)
-		return policy_server_error(a->r, a->rule,
-		    "restriction %s returns OK: this is not allowed for security reasons; use DUNNO instead of OK if you want to make an exception",
-		    a->rule->shown);
+		return policy_permit_forbidden(a->r, a->rule);
 	return a->permit_is_dunno ? POL_DUNNO : POL_PERMIT;
 }
 
@@ -173,6 +178,7 @@ do_list(struct result *a, struct span value)
 	if (rc != RC_NONE)
 		return policy_server_error(r, a->rule, "%s: unbalanced braces in a result", a->rule->shown);
 	policy_call(r, l, a->permit_is_dunno);
+	r->frames[r->depth - 1].permit_is_error = a->permit_is_error ? a->rule : NULL;
 	r->frames[r->depth - 1].about_class = a->about.class;
 	r->frames[r->depth - 1].about_object = a->about.object;
 	return POL_CALL;

@@ -109,6 +109,8 @@ enum pol policy_server_error(struct policy_run *r, const struct policy_rule *rul
 enum pol policy_lookup_failed(struct policy_run *r, const struct policy_rule *rule, struct span object, const struct err *e);
 enum pol policy_defer_if(struct policy_run *r, const struct policy_rule *rule, struct policy_deferral *which, unsigned code, struct span dsn,
     struct about about, struct span text);
+/* For rules whose tables must not permit: names of clients are easily forged. */
+enum pol policy_permit_forbidden(struct policy_run *r, const struct policy_rule *rule);
 /* A log line that goes with the verdict. */
 void policy_note(struct policy_run *r, enum verdict_note_kind kind, struct span text);
 /* Runs a list before the next rule of the present one. */

@@ -25,6 +25,7 @@
 
 struct policy;
 struct policy_list;
+struct policy_rule;
 struct policy_trace;
 struct address_book;         /* policy/classes.h */
 
@@ -59,6 +60,7 @@ struct policy_frame {
 	const struct policy_list *list;
 	unsigned next;           /* rule to run next */
 	bool permit_is_dunno;    /* a permit in here is none for the caller */
+	const struct policy_rule *permit_is_error; /* must not permit: the rule that pushed this; NULL: may */
 	unsigned about_class;    /* enum reply_class of what the table was asked about; 0: as the caller */
 	struct span about_object;
 };

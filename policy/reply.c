@@ -241,7 +241,7 @@ policy_defer_if(struct policy_run *r, const struct policy_rule *rule, struct pol
 	put_about(&b, about, text);
 	struct span line = compose(r, &code, dsn, buf_span(&b));
 	buf_fini(&b);
-	if (r->warn > 0) {
+	if (r->warn > 0 && which == &r->if_permit) { /* what only softens is never only warned about */
 		policy_note(r, NOTE_REJECT_WARNING, line);
 		return POL_DUNNO;
 	}

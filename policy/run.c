@@ -224,16 +224,20 @@ rule_over(struct policy_run *r, unsigned depth)
 		r->warn = 0;
 }
 
-static void
+static enum pol
 unwind_permit(struct policy_run *r)
 {
 	while (r->depth > 0) {
-		bool stop = r->frames[r->depth - 1].permit_is_dunno;
+		const struct policy_frame *f = &r->frames[r->depth - 1];
+		if (f->permit_is_error != NULL)
+			return policy_permit_forbidden(r, f->permit_is_error);
+		bool stop = f->permit_is_dunno;
 		r->depth--;
 		rule_over(r, r->depth);
 		if (stop)
-			return;
+			break;
 	}
+	return POL_DUNNO;
 }
 
 static enum pol
@@ -274,7 +278,8 @@ run_lists(struct policy_run *r)
 			break;
 		case POL_PERMIT:
 			rule_over(r, depth);
-			unwind_permit(r);
+			if (unwind_permit(r) == POL_REFUSE)
+				return POL_REFUSE;
 			break;
 		case POL_CALL:
 			break;

@@ -668,6 +668,7 @@ test_other_rules(void **state)
 	static const struct said reverse[] = { { NULL, "c", FROM, "known@example.org", "450 4.7.1 Client host rejected: cannot find your reverse hostname, [127.0.0.9]", NULL } };
 	static const struct said reverse_ok[] = { { NULL, "c", FROM, "known@example.org",
 		"451 4.3.5 Server configuration error", "warning: restriction check_reverse_client_hostname_access" } };
+	static const struct said softened[] = { { NULL, "c", FROM, "known@example.org", "450 4.7.1 <unknown[127.0.0.9]>: Client host rejected: hmm", NULL } };
 	static const struct said twice[] = { { NULL, "c", FROM, "nobody@example.org", UNKNOWN_RELAY("nobody@example.org"), NULL } };
 	(void)state;
 	check_all(COMMON "smtpd_relay_restrictions = permit_inet_interfaces, defer_unauth_destination\n", POLICY_RCPT, own, 2);
@@ -675,6 +676,8 @@ test_other_rules(void **state)
 	    "check_sasl_access static:OK, permit_auth_destination, defer_unauth_destination\n", POLICY_RCPT, never_yet, 1);
 	check_all(COMMON "smtpd_client_restrictions = reject_unauth_pipelining, reject_multi_recipient_bounce, reject_unknown_reverse_client_hostname\n", POLICY_RCPT, reverse, 1);
 	check_all(COMMON "smtpd_client_restrictions = check_reverse_client_hostname_access inline:{unknown=OK}\n", POLICY_RCPT, reverse_ok, 1);
+	check_all(COMMON "smtpd_client_restrictions = check_reverse_client_hostname_access inline:{{unknown=permit_mynetworks, permit}}\n", POLICY_RCPT, reverse_ok, 1);
+	check_all(COMMON "smtpd_client_restrictions = warn_if_reject check_client_access inline:{{unknown=DEFER_IF_REJECT hmm}}, reject\n", POLICY_RCPT, softened, 1);
 	check_all(COMMON "smtpd_recipient_restrictions = check_recipient_maps, reject_unlisted_sender\n", POLICY_RCPT, twice, 1);
 }
 
