@@ -13,7 +13,7 @@
  * STAGE: connect helo mail rcpt data bdat content dot rset quit other, or any (each of them is one step); TEXT: is
  * contained in the command's argument, for lmtp dot in the recipient, for content: a number of bytes, for dot over
  * SMTP: is contained in the sender. @N: only listener N (from 0). Rules are tried in order, the first that fits acts:
- *	reply TEXT     instead of the normal reply (C escapes; CRLF is added); 2xx and 3xx go on as if accepted
+ *	reply TEXT     instead of the normal reply (C escapes; CRLF is added); 2xx (DATA: 3xx) goes on as if accepted
  *	last TEXT      the same, then close        raw TEXT     exactly these bytes
  *	close | rst    at once                     silent       never answer, read on
  *	delay MS       then the rules behind it    drip MS      one byte of the reply every MS milliseconds
@@ -149,6 +149,15 @@ sess_hold(struct sess *s, uint64_t ms)
 	s->held = now_ms() + ms;
 }
 
+/* A scripted reply that lets the transaction go on: 3xx to DATA, 2xx to all else. */
+static bool
+accepts(const struct rule *r, enum stage st)
+{
+	bool code = r->text_len >= 4 && r->text[1] >= '0' && r->text[1] <= '9' && r->text[2] >= '0' && r->text[2] <= '9';
+
+	return code && r->text[0] == (st == ST_DATA ? '3' : '2');
+}
+
 /*
  * What the rules want at this step. 0: nothing, answer normally; 1: answered, as if accepted;
  * -1: answered with a refusal or not at all; 2: wait, then ask again.
@@ -171,13 +180,17 @@ sess_step(struct sess *s, enum stage st, const char *arg)
 			text_add(&s->out, r->text, r->text_len);
 			text_str(&s->out, "\r\n");
 			s->closing = s->closing || r->act == A_LAST;
-			return r->text_len && (r->text[0] == '2' || r->text[0] == '3') ? 1 : -1;
+			return accepts(r, st) ? 1 : -1;
 		case A_RAW:
 			text_add(&s->out, r->text, r->text_len);
-			return r->text_len && (r->text[0] == '2' || r->text[0] == '3') ? 1 : -1;
-		case A_CLOSE:
+			return accepts(r, st) ? 1 : -1;
+		case A_CLOSE: /* what was answered before has left a server that dies now */
+			if (s->out.n && write(s->fd, s->out.p, s->out.n) < 0)
+				s->out.n = 0;
+			sess_end(s, false);
+			return -1;
 		case A_RST:
-			sess_end(s, r->act == A_RST);
+			sess_end(s, true);
 			return -1;
 		case A_SILENT:
 			s->silent = true;

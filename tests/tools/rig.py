@@ -238,7 +238,7 @@ class Gateway:
             if self.proc.poll() is not None:
                 raise Broken(f'the gateway ended with {self.proc.returncode}: {self.tail()}')
             try:
-                with socket.create_connection((self.address, self.port), 1) as s:
+                with socket.create_connection((self.address, self.port), 1, ('127.0.0.9', 0)) as s:
                     s.settimeout(2)
                     if not s.recv(3).startswith(b'220'):
                         return False
