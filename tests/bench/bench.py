@@ -14,7 +14,8 @@ and have their default durability (Postfix: fsync per message; Dogana: fdatasync
 generator and the sink are sessions of their own, because the kernel shares processors between sessions and Postfix's
 master makes itself one; PRIORITY=-10 gives all of them precedence on a machine others work on (as root).
 A goal missed is said, not hidden, and exits 0; a message lost exits 1. Postfix needs root (make peers fetches it)
-and is left out without. Environment: DOGANA (the program), PEERS, and the variables above.
+and is left out without. Environment: DOGANA (the program), PEERS, SCRATCH (a directory: which disk), and the variables
+above.
 """
 
 import json
@@ -563,7 +564,7 @@ def main():
     else:
         say('bench: without Dogana: there is no build/release/dogana')
     (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='bench-', dir=BUILD / 'tmp'))
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix='bench-', dir=os.environ.get('SCRATCH') or BUILD / 'tmp'))
     scratch.chmod(0o755)
     say(f'{os.cpu_count()} processors, Linux {os.uname().release}; load average {os.getloadavg()[0]:.2f} at the start')
     for name in WHICH:
