@@ -75,7 +75,7 @@ struct conf {
 	struct setting **list;      /* the same, in order of first appearance */
 	size_t nset, set_cap;
 	size_t syntax_errors;       /* problems that were found while reading the files */
-	struct setting computed[8]; /* defaults that depend on the machine and the directory */
+	struct setting computed[16]; /* defaults that depend on the machine and the directory */
 	size_t ncomputed;
 	struct svc **svcs;          /* in file order */
 	size_t nsvc;
