@@ -257,7 +257,7 @@ cannot_read(struct job *j, bool for_good, const char *why)
 	attempt_check(a);
 }
 
-void
+struct job *
 relay_send(struct queue *q, struct relay *r, struct group *g)
 {
 	struct attempt *a = g->a;
@@ -278,13 +278,14 @@ relay_send(struct queue *q, struct relay *r, struct group *g)
 		enum rc rc = spool_file_open(q->spool, &a->m->spool, &fd, &e);
 		if (rc != RC_OK) {
 			cannot_read(j, rc == RC_PERM, e.why);
-			return;
+			return NULL;
 		}
 	} else if (!give_segment(r, a->m->spool.segment)) {
 		cannot_read(j, false, "no descriptor of its journal segment");
-		return;
+		return NULL;
 	}
 	write_job(j, fd);
+	return j;
 }
 
 void
@@ -298,11 +299,8 @@ relay_suspects(struct queue *q)
 			reason_unref(&q->table.reasons, &dead);
 			continue;
 		}
-		struct attempt *a = g->a;
-		struct relay *r = relay_choose(q, g->dest);
-		relay_send(q, r, g);
-		struct job *j = list_empty(&r->jobs) ? NULL : list_entry(r->jobs.prev, struct job, by_relay);
-		if (j != NULL && j->a == a && !j->suspect) {
+		struct job *j = relay_send(q, relay_choose(q, g->dest), g);
+		if (j != NULL) {
 			j->suspect = true;
 			q->suspect_jobs++;
 		}

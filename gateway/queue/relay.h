@@ -48,8 +48,9 @@ void relay_segment_gone(struct queue *q, uint64_t segment);
 
 bool relay_any(const struct queue *q);                             /* one takes jobs */
 struct relay *relay_choose(struct queue *q, struct dest *d);       /* when relay_any() */
-/* As many recipients of the group as go into one job. The group, and its attempt, may be gone on return. */
-void relay_send(struct queue *q, struct relay *r, struct group *g);
+/* As many recipients of the group as go into one job. NULL: they could not be sent. The group, and without a job its
+ * attempt, may be gone on return. */
+struct job *relay_send(struct queue *q, struct relay *r, struct group *g);
 /* The next group of a message that a relay died with, if none of them is in a relay now. */
 void relay_suspects(struct queue *q);
 

@@ -96,12 +96,18 @@ find_message_id(struct span content)
 	return SPAN_EMPTY;
 }
 
+/* Does the report need UTF-8 (RFC 6533)? Only then is it more than some systems can read. */
 static bool
 any_utf8(const struct attempt *a, const struct plan *p)
 {
-	if (a->env.flags & (MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS))
-		return (a->env.flags & MSGF_SMTPUTF8) != 0;
-	return !span_is_ascii(p->to);
+	if (!span_is_ascii(p->to))
+		return true;
+	if ((a->env.flags & MSGF_SMTPUTF8) == 0)
+		return false;
+	for (size_t i = 0; i < p->n; i++)
+		if (!span_is_ascii(p->rcpts[i].addr))
+			return true;
+	return !span_is_ascii(a->env.sender) || (a->env.flags & MSGF_UTF8_HEADERS) != 0;
 }
 
 /* Reads what is returned of the original. RC_TEMP: cannot be read now; RC_PERM: there is nothing to read. */
@@ -150,11 +156,11 @@ send_one(struct attempt *a, struct plan *p)
 		.rcpts = p->rcpts, .nrcpt = p->n, .content = buf_span(&original), .headers_only = p->headers_only, .is_utf8 = utf8,
 	};
 	dsn_write(&text, &r);
-	bool is_8bit = dsn_is_8bit(buf_span(&text));
+	bool is_8bit = dsn_is_8bit(buf_span(&text)), utf8_envelope = !span_is_ascii(p->to);
 	struct env_rcpt to = { .addr = p->to, .notify = NOTIFY_NEVER };
 	struct envelope env = {
 		.arrival = r.now, .sender = p->sender, .client = SPAN("local"), .nrcpt = 1, .rcpt = &to,
-		.flags = MSGF_INTERNAL | (is_8bit ? MSGF_8BITMIME | MSGF_HAS_8BIT : 0) | (utf8 ? MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS : 0) | MSGF_HAS_DOTS,
+		.flags = MSGF_INTERNAL | (is_8bit ? MSGF_8BITMIME | MSGF_HAS_8BIT : 0) | (utf8_envelope ? MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS : 0) | MSGF_HAS_DOTS,
 	};
 	metric_add(M_queue_bounces, p->kind == DSN_FAILED ? 1 : 0);
 	accept_report(q, a, (uint8_t)p->notice, &id, &env, buf_span(&text));

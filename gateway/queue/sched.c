@@ -406,7 +406,7 @@ dispatch(struct queue *q)
 		if (!relay_any(q))
 			return;
 		struct dest *d = dest_next(&q->dests);
-		relay_send(q, relay_choose(q, d), list_entry(d->groups.next, struct group, link));
+		(void)relay_send(q, relay_choose(q, d), list_entry(d->groups.next, struct group, link));
 	}
 }
 

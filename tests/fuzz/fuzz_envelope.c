@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Property: an envelope that is read is written as the same bytes; what the queue takes has no byte in it that could
+ * end a line of SMTP, of a log, or of a header. */
+#include "ipc/msgs.h"
+#include "queue/edge.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+static void
+no_controls(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		BUG_ON(s.p[i] < ' ' || s.p[i] == 0x7f);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	struct arena a;
+	struct envelope env;
+	struct buf b;
+	arena_init(&a, 16 << 20);
+	buf_init(&b, 16 << 20);
+	if (envelope_get(span_of(p, n), &a, &env) == RC_OK) {
+		envelope_put(&b, &env);
+		BUG_ON(b.over || !span_eq(buf_span(&b), span_of(p, n)));
+		if (envelope_check(&env, NULL) == RC_OK) {
+			BUG_ON(env.nrcpt == 0);
+			no_controls(env.sender);
+			no_controls(env.envid);
+			no_controls(env.client);
+			for (uint32_t i = 0; i < env.nrcpt; i++) {
+				no_controls(env.rcpt[i].addr);
+				no_controls(env.rcpt[i].orig);
+				no_controls(env.rcpt[i].orcpt);
+				BUG_ON(env.rcpt[i].addr.n == 0);
+			}
+		}
+	}
+	buf_fini(&b);
+	arena_fini(&a);
+	return 0;
+}
