@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs the dialogues (*.dlg, grammar in README.md) against real gateways with the recording hub behind them.
 
-    run.py [-v] [-j N] [--cut] [--keep] [--list] [SCRIPT...]
+    run.py [-v] [-j N] [--cut [--bytes N]] [--keep] [--list] [SCRIPT...]
 
 Each script runs as written, with all pipelinable commands in one write, and with one byte per write. --cut
-runs every script over and over instead: the client gone after each step and after each byte, the hub gone at each
+runs every script over and over instead: the client gone after each step and (scripts of at most N bytes, default 200) after each byte, the hub gone at each
 of its steps; afterwards no session, transaction, draft, job or operation may be left. Last line: N passed, N failed.
 """
 
@@ -535,12 +535,12 @@ def run_script(place, scr):
 
 # ---- cut passes
 
-def cut_client(place, scr):
-    """The client goes away after each step, and in short scripts after each byte."""
+def cut_client(place, scr, limit):
+    """The client goes away after each step, and in scripts of at most `limit' bytes after each byte."""
     acting = [i for i, s in enumerate(scr.steps) if s.client]
     points = [(i, None) for i in acting]
     size = sum(len(s.data) for s in scr.steps)
-    if size <= 600:
+    if size <= limit:
         points += [(i, k) for i in acting for k in range(1, len(scr.steps[i].data))]
     complete = confirmed = 0
     run = Run(place, scr, 'cut client')
@@ -548,19 +548,23 @@ def cut_client(place, scr):
     for number, (stop, byte) in enumerate(points):
         if ruled:
             place.hub.order('clear')
+        sent, finals = {}, 0
         try:
             for i, s in enumerate(scr.steps[:stop + 1]):
                 if not s.client and not (s.kind == 'hub' and s.words.split()[0] in ('rule', 'clear')):
                     continue
                 if i == stop and byte is not None:
+                    sent[s.client] = sent.get(s.client, b'') + s.data[:byte]
                     run.clients[s.client].send(s.data[:byte])
                     break
+                sent[s.client] = sent.get(s.client, b'') + s.data
+                finals += s.final
                 run.do(s)
-                complete += s.final
                 confirmed += s.kind == 'expect' and any((t or '') and 'queued as' in t or r and 'queued as' in r.pattern for _, t, r in s.want)
         except (Broken, OSError, KeyError) as e:
             run.abandon()
             raise Broken(f'{scr.path.name}:{s.line} (cut client at step {stop}, byte {byte}): {e}')
+        complete += max(finals, sum(data.count(b'\r\n.\r\n') for data in sent.values()))
         run.abandon(rst=bool(number & 1))
     place.hub.order('clear')
     wait_for('sessions to end', lambda: place.gateway.metrics().get('smtpd_sessions') == 0, pause=0.05)
@@ -603,11 +607,11 @@ def cut_hub(place, scr):
     return done
 
 
-def run_cut(place, scr):
+def run_cut(place, scr, limit):
     if scr.modes is not None and 'cut' not in scr.modes:
         return []
     try:
-        cut_client(place, scr)
+        cut_client(place, scr, limit)
         cut_hub(place, scr)
         check_wire(place)
         canary(place)
@@ -632,7 +636,7 @@ def run_group(scripts, args):
             begin = time.monotonic()
             if place.gateway.proc.poll() is not None:
                 raise Broken(f'the gateway ended with {place.gateway.proc.returncode}')
-            failures = run_cut(place, scr) if args.cut else run_script(place, scr)
+            failures = run_cut(place, scr, args.bytes) if args.cut else run_script(place, scr)
             results.append((scr, failures, time.monotonic() - begin))
     except (Broken, OSError, ValueError, KeyError) as e:
         done = {r[0] for r in results}
@@ -649,6 +653,7 @@ def main():
     ap.add_argument('-v', action='store_true')
     ap.add_argument('-j', type=int, default=2)
     ap.add_argument('--cut', action='store_true')
+    ap.add_argument('--bytes', type=int, default=200)
     ap.add_argument('--keep', action='store_true')
     ap.add_argument('--list', action='store_true')
     ap.add_argument('scripts', nargs='*')
