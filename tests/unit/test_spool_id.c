@@ -37,7 +37,7 @@ test_known(void **state)
 }
 
 static const char *const not_ids[] = {
-	"", "z", "0", "0000000000", "0000000000z", "z0000000000z0" "0000000000000000000000000",
+	"", "z", "0", "0000000000", "0000000000z", "z0000000000z00000000000000000000000000",
 	"000000000z0",       /* nine digits of time */
 	"00000000000z0",     /* a leading zero too many */
 	"0000000000z00",     /* the same in the serial */
