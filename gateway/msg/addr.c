@@ -184,6 +184,14 @@ local_is_clean(const struct scan *sc, size_t from, size_t to)
 	return true;
 }
 
+/* host!user, where there is a '!' at all: neither may be missing. */
+static bool
+bang_path_is_sane(struct span local)
+{
+	size_t bang = span_chr(local, '!');
+	return bang == SIZE_MAX || (bang + 1 < local.n && addr_is_hostname(span_head(local, bang), true));
+}
+
 /* Splits what is left after the route and checks each part as it will be used. */
 static enum rc
 take_apart(const struct scan *sc, size_t from, unsigned how, struct arena *a, struct addr *out, struct err *e)
@@ -207,8 +215,10 @@ take_apart(const struct scan *sc, size_t from, unsigned how, struct arena *a, st
 		return err_set(e, RC_PERM, "special character in the local part");
 	if (local.n == 0 && at == SIZE_MAX && !sc->has_quotes && from == 0)
 		return RC_OK; /* the null sender */
-	if (local.n == 0 || (local.n == 1 && local.p[0] == '.'))
+	if (local.n == 0 || (local.n == 1 && local.p[0] == '.') || (!sc->has_quotes && local.p[local.n - 1] == '@'))
 		return err_set(e, RC_PERM, "empty local part");
+	if (at == SIZE_MAX && !bang_path_is_sane(local))
+		return err_set(e, RC_PERM, "bad bang path");
 	if (at != SIZE_MAX) {
 		domain = span_of(sc->byte + at + 1, sc->n - at - 1);
 		if (domain.n > 1 && domain.p[domain.n - 1] == '.')

@@ -23,6 +23,7 @@ bdat_parse_args(struct sess *s)
 		sess_shut(s, REPLY_SYNTAX_BDAT);
 		return STEP_END;
 	}
+	s->chunk_size = s->chunk_left;
 	if ((s->svc->keywords & 1u << EHLO_CHUNKING) == 0)
 		return refuse_chunk(s, REPLY_NOT_IMPLEMENTED);
 	struct tx *tx = s->tx;
@@ -76,7 +77,6 @@ bdat_go(struct sess *s)
 static enum step
 chunk_over(struct sess *s)
 {
-	struct content *c = &s->tx->content;
 	s->input = INPUT_COMMAND;
 	s->failed = false;
 	if (s->chunk_is_last)
@@ -84,8 +84,7 @@ chunk_over(struct sess *s)
 	enum step next = data_fault(s);
 	if (next != STEP_NEXT)
 		return next;
-	/* a CR that waits for its LF was said all the same */
-	sess_reply_full(s, REPLY_CHUNK_OK, 0, SPAN_EMPTY, c->client_len + (c->line.state == LINE_CR ? 1u : 0u));
+	sess_reply_full(s, REPLY_CHUNK_OK, 0, SPAN_EMPTY, s->chunk_size);
 	return STEP_END;
 }
 

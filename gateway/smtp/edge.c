@@ -14,6 +14,7 @@
 
 enum {
 	ACCEPT_BATCH = 8,            /* a turn; more and one process takes all of a burst */
+	PATIENCE_USEC = 1000 * 1000, /* for the queue's first word */
 	ACCEPT_REST_USEC = 100 * 1000, /* without descriptors even for a refusal */
 	DRAIN_GRACE_USEC = 3 * 1000 * 1000, DRAIN_AGAIN_USEC = 500 * 1000, /* well within what the master allows */
 	INDEX_SHIFT = 22,            /* process numbers have 22 bits */
@@ -34,6 +35,8 @@ static struct {
 	struct child *child;
 	struct list listeners;
 	unsigned expected;           /* LISTENER frames still to come */
+	bool open;                   /* the queue has said what may be promised, or took too long */
+	struct timer patience;
 	int reserve;                 /* closed to have one descriptor for a refusal */
 	struct timer drain_timer;
 } me = { .reserve = -1 };
@@ -49,6 +52,8 @@ on_queue_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return RC_PERM;
 	e->accepting = m.accepting;
 	e->free_bytes = m.free_bytes;
+	if (e->told != NULL)
+		e->told(e);
 	return RC_OK;
 }
 
@@ -168,6 +173,33 @@ on_accept(struct watch *w, short what)
 	}
 }
 
+/* Until the queue has said whether it takes mail, clients wait in the backlog: an answer to MAIL would be a
+ * guess. A queue that is away or still recovers is not waited for long. */
+static void
+open_doors(void)
+{
+	if (me.open)
+		return;
+	me.open = true;
+	timer_clear(&me.patience);
+	list_each(it, &me.listeners)
+		watch_want(&list_entry(it, struct listener, link)->watch, EV_READ);
+}
+
+static void
+on_patience(struct timer *t)
+{
+	(void)t;
+	open_doors();
+}
+
+static void
+on_told(struct edge *e)
+{
+	(void)e;
+	open_doors();
+}
+
 /* ---- listeners ---- */
 
 static const struct edge_service *
@@ -231,7 +263,8 @@ edge_listener(struct child *child, int fd, struct span service_name, unsigned se
 	list_append(&me.listeners, &l->link);
 	timer_init(&l->rest, on_rested);
 	watch_init(&l->watch, fd, on_accept);
-	watch_want(&l->watch, EV_READ);
+	if (me.open)
+		watch_want(&l->watch, EV_READ);
 	refill_reserve(fd);
 	if (me.expected > 0 && --me.expected == 0)
 		drop_old_listeners();
@@ -252,6 +285,9 @@ static enum rc
 edge_ready(struct child *child, struct err *e)
 {
 	(void)child, (void)e;
+	me.edge.told = on_told;
+	timer_init(&me.patience, on_patience);
+	timer_set(&me.patience, PATIENCE_USEC);
 	return RC_OK;
 }
 

@@ -22,6 +22,7 @@ struct edge {
 	size_t nsessions;
 	bool draining;
 	struct limits limits;
+	void (*told)(struct edge *); /* ADMISSION came */
 	void (*idle)(struct edge *); /* the last session ended */
 };
 

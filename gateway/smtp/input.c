@@ -101,7 +101,7 @@ may_run(struct sess *s, const struct cmd_row *cmd, const struct line_cmd *line, 
 		sess_reply(s, REPLY_DENIED);
 		return false;
 	}
-	if (line->has_nul && s->verb != VERB_MAIL && s->verb != VERB_RCPT) { /* those two look for themselves */
+	if (line->has_nul) {
 		sess_reply(s, REPLY_HAS_NUL);
 		return false;
 	}

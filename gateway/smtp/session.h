@@ -85,7 +85,7 @@ struct sess {
 	bool cmd_bare_lf;            /* its line ended in LF alone */
 
 	enum sess_input input;
-	uint64_t chunk_left;
+	uint64_t chunk_size, chunk_left;
 	bool chunk_is_last;
 	uint64_t skipped;            /* octets of the line or after the last reply */
 	uint64_t content_began;      /* loop time: DATA, or the chunk at hand */

@@ -465,7 +465,7 @@ static const struct dialogue dialogues[] = {
 	/* P04, P05, P06 */
 	{ "nul", 0, NULL, NULL,
 	    { { EHLO, "250 CHUNKING", 0 }, { "NO\0OP\r\n", "500 5.5.2 Error: command not recognized", 7 }, { "NOOP \0\r\n", "501 5.5.2 *", 8 },
-	        { "MAIL FROM:<a\0@b.c>\r\n", "501 5.1.7 *", 20 }, { "MAIL FROM:<a@b.c>\0\r\n", "501 5.1.7 *", 20 } } },
+	        { "MAIL FROM:<a\0@b.c>\r\n", "501 5.5.2 Error: NUL octet in a command", 20 }, { "MAIL FROM:<a@b.c>\0\r\n", "501 5.5.2 *", 20 } } },
 	{ "bare cr", 0, NULL, NULL,
 	    { { EHLO, "250 CHUNKING", 0 }, { MAIL, "250 *", 0 }, { "RCPT TO:<known@example.org>\rRCPT TO:<b@remote.test>\r\n", "501 5.1.3 *", 0 },
 	        { "NOOP\r\r\n", "250 2.0.0 Ok", 0 } } },
@@ -492,7 +492,7 @@ static const struct dialogue dialogues[] = {
 	/* BDAT: P13, P14, P16 */
 	{ "bdat", 0, "A: 1\r\n\r\n.\r\nx\r\n", NULL, { GO, { "BDAT 11\r\nA: 1\r\n\r\n.\r\n", "250 2.0.0 Ok: 11 bytes", 0 }, { "BDAT 1 LAST\r\nx", "250 2.0.0 Ok: 14 bytes queued as *", 0 } } },
 	{ "bdat pipelined", 0, "A: 1\r\n\r\nxy\r\n", NULL,
-	    { { EHLO, "250 CHUNKING", 0 }, { MAIL RCPT "BDAT 7\r\nA: 1\r\n\rBDAT 0\r\nBDAT 3\r\n\nxyBDAT 0 LAST\r\nNOOP\r\n", "250 *|250 *|250 2.0.0 Ok: 7 bytes|250 2.0.0 Ok: 7 bytes|250 2.0.0 Ok: 10 bytes|250 2.0.0 Ok: 12 bytes queued as *|250 2.0.0 Ok", 0 } } },
+	    { { EHLO, "250 CHUNKING", 0 }, { MAIL RCPT "BDAT 7\r\nA: 1\r\n\rBDAT 0\r\nBDAT 3\r\n\nxyBDAT 0 LAST\r\nNOOP\r\n", "250 *|250 *|250 2.0.0 Ok: 7 bytes|250 2.0.0 Ok: 0 bytes|250 2.0.0 Ok: 3 bytes|250 2.0.0 Ok: 12 bytes queued as *|250 2.0.0 Ok", 0 } } },
 	{ "bdat wrong state", 0, NULL, NULL,
 	    { { EHLO, "250 CHUNKING", 0 }, { "BDAT 28\r\n" MAIL "NOOP\r\n", "503 5.5.1 Error: need RCPT command|500 5.5.2 *|250 2.0.0 Ok", 0 }, { MAIL "BDAT 6 LAST\r\nQUIT\r\nNOOP\r\n", "250 2.1.0 Ok|554 5.5.1 Error: no valid recipients|250 2.0.0 Ok", 0 } } },
 	{ "bdat order", 0, NULL, NULL,
