@@ -48,10 +48,10 @@ strip_dots(struct work *w)
 
 /* site!user, user%site and a bare user become user@site. */
 static void
-add_domain(const struct resolve_rules *rules, struct work *w)
+add_domain(const struct resolve_rules *rules, struct work *w, bool is_one_word)
 {
-	size_t bang = rules->bangs ? span_chr(whole(w), '!') : SIZE_MAX;
-	size_t percent = rules->percents ? span_rchr(whole(w), '%') : SIZE_MAX;
+	size_t bang = rules->bangs && !is_one_word ? span_chr(whole(w), '!') : SIZE_MAX;
+	size_t percent = rules->percents && !is_one_word ? span_rchr(whole(w), '%') : SIZE_MAX;
 	if (bang != SIZE_MAX && bang < ADDRESS_MAX) {
 		unsigned char site[ADDRESS_MAX];
 		size_t user = w->n - bang - 1;
@@ -67,9 +67,10 @@ add_domain(const struct resolve_rules *rules, struct work *w)
 	}
 }
 
-/* To user@domain form. */
+/* To user@domain form. At first, what would have to be quoted is one word: no operator in it is seen, and it came
+ * in quotes, because a route that was not quoted is gone. */
 static void
-rewrite(const struct resolve_rules *rules, struct work *w)
+rewrite(const struct resolve_rules *rules, struct work *w, bool is_first)
 {
 	if (w->n == 0)
 		return;
@@ -78,12 +79,12 @@ rewrite(const struct resolve_rules *rules, struct work *w)
 		return;
 	}
 	size_t colon = span_chr(whole(w), ':');
-	if (w->text[0] == '@' && colon != SIZE_MAX && colon + 1 < w->n) {
+	if (!is_first && w->text[0] == '@' && colon != SIZE_MAX && colon + 1 < w->n) {
 		memmove(w->text, w->text + colon + 1, w->n - colon - 1);
 		w->n -= colon + 1;
 	}
 	if (at_sign(w) == SIZE_MAX)
-		add_domain(rules, w);
+		add_domain(rules, w, is_first && addr_needs_quotes(whole(w)));
 	size_t at = at_sign(w);
 	if (rules->append_dot && *rules->mydomain != '\0' && at != SIZE_MAX && at + 1 < w->n && w->text[at + 1] != '['
 	    && span_chr(span_from(whole(w), at + 1), '.') == SIZE_MAX) {
@@ -154,7 +155,7 @@ take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct s
 			*is_local_out = true;
 			return RC_OK;
 		}
-		rewrite(rules, w);
+		rewrite(rules, w, false);
 		if (w->over)
 			return RC_OK;
 	}
@@ -175,7 +176,7 @@ resolve_address(const struct resolve_rules *rules, struct span addr, struct reso
 		return RC_OK;
 	}
 	append(&w, addr);
-	rewrite(rules, &w);
+	rewrite(rules, &w, true);
 	enum rc rc = take_off_own_domains(rules, &w, &own, saved, is_local_out, e);
 	if (rc != RC_OK)
 		return rc;

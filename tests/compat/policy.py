@@ -15,6 +15,7 @@ check because they look at what is not there yet.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import random
@@ -83,6 +84,10 @@ RECIPIENTS = [
     'x@[127.0.0.1]', 'luser@[127.0.0.1]', 'x@[192.0.2.9]', 'mailer-daemon@here.example', 'double-bounce@here.example', 'double-bounce@example.org',
     'x@any.example.', '@example.org', 'a%@here.example', '%a@here.example', '!a@here.example', 'a!@here.example', 'x%example.org%here.example',
     'bulk@any.example', 'bulk+q@any.example', 'x@here.example@any.example', 'x@spam.example', '-x@example.org', 'x%-y@here.example',
+]
+WORDS = [
+    'luser', 'known', 'v', 'a+b', 'luser+x', '-d', 'here.example', 'gw.example', 'example.org', 'any.example', 'elsewhere.example', 'here.example',
+    '[127.0.0.1]', 'mx.example.com', 'HERE.example', 'box.example', 'alias.example', 'x.y',
 ]
 HELOS = ['c.example', 'a', '[192.0.2.1]', '[192.0.2]', 'a..example', '192.0.2.1', 'mail.spam.example', 'spam.example.', '-x.example', 'x_y.example']
 CLIENTS = [
@@ -153,15 +158,25 @@ class Maker:
                 c[name] = value
         return c
 
+    def address(self):
+        """Words and domains with every operator between them."""
+        r = self.r
+        words = [r.choice(WORDS) for _ in range(r.randint(2, 5))]
+        return words[0] + ''.join(r.choice('@%!@') + w for w in words[1:])
+
     def session(self):
         r = self.r
-        return (*r.choice(CLIENTS), r.choice(HELOS), r.choice(SENDERS), r.choice(RECIPIENTS))
+        rcpt = self.address() if r.random() < .4 else r.choice(RECIPIENTS)
+        sender = self.address() if r.random() < .1 else r.choice(SENDERS)
+        return (*r.choice(CLIENTS), r.choice(HELOS), sender, rcpt)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+def free_ports(n):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for s in sockets:
+            s.bind(('127.0.0.1', 0))
+        return [s.getsockname()[1] for s in sockets]
 
 
 def ask_postfix(port, session):
@@ -203,14 +218,14 @@ def ask_us(directory, service, sessions):
 def run(seed, args, scratch):
     make = Maker(seed)
     services = [make.service() for _ in range(args.lists)]
-    ports = [free_port() for _ in services]
+    main_port, *ports = free_ports(len(services) + 1)
     peer = scratch / f'postfix-{seed}'
     peer.mkdir()
     (peer / 'extra.cf').write_text(COMMON)
     (peer / 'extra-master.cf').write_text(''.join(
         f'127.0.0.1:{port} inet n - n - - smtpd\n' + ''.join(f'  -o {{ {k} = {v} }}\n' for k, v in service.items())
         for port, service in zip(ports, services)))
-    started = subprocess.run([PEER, 'start', peer, str(free_port()), 'discard'])
+    started = subprocess.run([PEER, 'start', peer, str(main_port), 'discard'])
     if started.returncode != 0:
         sys.exit(started.returncode)
     same = different = refused = 0
