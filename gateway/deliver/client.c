@@ -321,6 +321,7 @@ on_input(struct conn *conn)
 		size_t used;
 		enum rc rc = c->stage == ST_IDLE ? RC_PERM : hubreply_feed(&c->reply, conn_input(conn), &used);
 		if (rc == RC_PERM) {
+			metric_add(M_relay_bad_replies, c->stage != ST_IDLE);
 			struct span text = c->job == NULL ? SPAN_EMPTY
 			                                  : job_text(c->job, "host %s sent a malformed reply while %s", c->who, doing(c));
 			fail(c, RC_TEMP, SPAN("4.5.0"), text);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/metric.h"
 
 enum { DELIVERY_MAGIC = 0xde11fe47 };
 
@@ -157,14 +158,22 @@ more_sites(const struct delivery *d)
 	return !d->in_fallback && span_word(&rest, ", \t\r\n", &word);
 }
 
-/* The site failed as a whole. What is final for a domain from the recipient's address is trouble of the
- * configuration for relayhost and fallback relays, and then waits (facts 5.5). */
+/* What is final for a domain from the recipient's address is trouble of the configuration for relayhost and
+ * fallback relays, and then waits (facts 5.5). */
+static bool
+is_our_mistake(struct delivery *d)
+{
+	if (!d->in_fallback && !span_eq_str(d->job->m.nexthop, d->dest->set.relayhost))
+		return false;
+	log_warn(&d->job->log, "%s configuration problem", d->in_fallback ? "smtp_fallback_relay" : "relayhost");
+	return true;
+}
+
+/* The site failed as a whole. */
 static void
 site_failed(struct delivery *d, enum rc rc, struct span dsn, struct span text)
 {
-	bool is_ours = d->in_fallback || span_eq_str(d->job->m.nexthop, d->dest->set.relayhost);
-	if (rc == RC_PERM && is_ours) {
-		log_warn(&d->job->log, "%s configuration problem", d->in_fallback ? "smtp_fallback_relay" : "relayhost");
+	if (rc == RC_PERM && is_our_mistake(d)) {
 		rc = RC_TEMP;
 		dsn = SPAN("4.3.5");
 	}
@@ -279,6 +288,10 @@ attempt_failed(struct delivery *d, const struct outcome *out)
 {
 	struct job *j = d->job;
 	d->last = *out;
+	if (out->status == RCPT_BOUNCED && is_our_mistake(d)) {
+		d->last.status = RCPT_DEFERRED;
+		d->last.dsn = SPAN("4.3.5");
+	}
 	if (j->health != JOB_HUB_OK) {
 		j->health = JOB_HUB_DOWN;
 		j->health_why = out->text;
@@ -356,6 +369,7 @@ on_delivered(struct op *op)
 	bool was_resting = d->address == NULL;
 	if (op->rc != RC_OK && d->call.is_stale && !d->tried_fresh) {
 		/* the hub closed a session at rest just as we used it: that says nothing about the hub */
+		metric_add(M_relay_stale, 1);
 		d->session = NULL;
 		d->tried_fresh = true;
 		d->was_tried = false;

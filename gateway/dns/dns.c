@@ -8,6 +8,7 @@
 #include "dns/servers.h"
 
 #include <ares.h>
+#include <arpa/inet.h>
 
 enum { TICK_USEC = 50 * 1000, EDNS_SIZE = 1232, CLASS_IN = 1, ANSWER_BYTES_MAX = 512 * 1024 };
 
@@ -75,8 +76,10 @@ dns_open(const struct dns_settings *s, struct err *e)
 	if (!dns.ready)
 		dns_cache_init(&dns.cache, 0);
 	dns.cache.max = s->cache_max > 0 ? s->cache_max : DNS_CACHE_MAX;
-	if (dns.channel != NULL)
+	if (dns.channel != NULL) {
 		channel_retire(dns.channel);
+		dns_cache_clear(); /* other servers may say other things */
+	}
 	dns.channel = c;
 	dns.ready = true;
 	return RC_OK;
@@ -182,6 +185,7 @@ static enum rc
 channel_new(const struct dns_settings *s, struct channel **out, struct err *e)
 {
 	static bool library_ready;
+	static char lookups[] = "b";
 	struct dns_server servers[DNS_SERVERS_MAX];
 	unsigned n;
 	enum rc rc = dns_servers_parse(span_str(s->servers), servers, &n, e);
@@ -202,6 +206,16 @@ channel_new(const struct dns_settings *s, struct channel **out, struct err *e)
 		.sock_state_cb_data = c,
 	};
 	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB | ARES_OPT_DOMAINS;
+	struct in_addr nobody = { .s_addr = htonl(INADDR_LOOPBACK) };
+	if (dns.n_fallback > 0) {
+		/* with all of these given it reads no file, which after a chroot could not be read; the servers
+		 * are replaced below */
+		o.servers = &nobody;
+		o.nservers = 1;
+		o.ndots = 1;
+		o.lookups = lookups;
+		mask |= ARES_OPT_SERVERS | ARES_OPT_NDOTS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST;
+	}
 	int status = ares_init_options(&c->ares, &o, mask);
 	if (status != ARES_SUCCESS) {
 		mem_free(&c);

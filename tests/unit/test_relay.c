@@ -115,6 +115,10 @@ static const struct refusal refusals[] = {
 	{ "dot 4", { .dot = "452 4.3.1 full\r\n" }, RCPT_DEFERRED, "4.3.1", "said: 452 4.3.1 full (in reply to end of DATA command)", JOB_HUB_OK },
 	{ "dot 5", { .ehlo = no_chunking, .dot = "552 5.3.4 big\r\n" }, RCPT_BOUNCED, "5.3.4", "said: 552 5.3.4 big (in reply to end of DATA command)", JOB_HUB_OK },
 	{ "dot 3", { .dot = "354 x\r\n" }, RCPT_DEFERRED, "4.5.0", "said: 354 x (in reply to end of DATA command)", JOB_HUB_OK },
+	{ "rcpt 5, data 354", { .ehlo = no_chunking, .rcpt = "550 5.1.1 who\r\n", .data = "354 go\r\n" }, RCPT_BOUNCED, "5.1.1",
+	    "said: 550 5.1.1 who (in reply to RCPT TO command)", JOB_HUB_OK },
+	{ "mail 5, data 354", { .ehlo = no_chunking, .mail = "550 5.7.1 no\r\n", .data = "354 go\r\n" }, RCPT_BOUNCED, "5.7.1",
+	    "said: 550 5.7.1 no (in reply to MAIL FROM command)", JOB_HUB_OK },
 	{ "quit 5", { .quit = "500 no\r\n" }, RCPT_SENT, "2.0.0", NULL, JOB_HUB_OK },
 	{ "wrong class", { .dot = "250 5.0.0 ok\r\n" }, RCPT_SENT, "2.0.0", NULL, JOB_HUB_OK },
 	{ "close at connect", { .close_on = "connect" }, RCPT_DEFERRED, "4.4.2", "=lost connection with 127.0.0.1[127.0.0.1] while receiving the initial server greeting", JOB_HUB_DOWN },
@@ -339,6 +343,59 @@ test_next_hops(void **state)
 	hub_stop(&backup);
 }
 
+/* relayhost that is us, or refuses us for good, is a mistake to be mended: mail waits (facts 5.5). */
+static void
+test_relayhost_waits(void **state)
+{
+	char setting[100];
+	(void)state;
+	hub_reset(&hub);
+	snprintf(setting, sizeof setting, "relayhost = [127.0.0.1]:%u\nsmtp_skip_5xx_greeting = no\n", hub.port);
+	hub.script.banner = "554 5.7.1 no\r\n";
+	world_start(setting);
+	struct world_send w = mail();
+	struct world_job *j = world_deliver(&w);
+	assert_int_equal(j->r[0].status, RCPT_DEFERRED);
+	assert_string_equal(j->r[0].dsn, "4.3.5");
+	char other[64];
+	snprintf(other, sizeof other, "[127.0.0.1]:%u,", hub.port); /* the same host by a transport map: final */
+	w.nexthop = other;
+	j = world_deliver(&w);
+	assert_int_equal(j->r[0].status, RCPT_BOUNCED);
+	assert_string_equal(j->r[0].dsn, "5.7.1");
+	world_end();
+}
+
+static void
+test_soft_bounce_and_bind(void **state)
+{
+	(void)state;
+	hub_reset(&hub);
+	hub.script.bad_rcpt = "550 5.1.1 who\r\n";
+	world_start("soft_bounce = yes\nsmtp_bind_address = 127.0.0.9\n");
+	struct world_send w = mail();
+	w.rcpts = three;
+	struct world_job *j = world_deliver(&w);
+	assert_int_equal(j->r[0].status, RCPT_SENT);
+	assert_int_equal(j->r[1].status, RCPT_DEFERRED);
+	assert_string_equal(j->r[1].dsn, "4.1.1");
+	struct hub_conn *h = list_entry(hub.conns.next, struct hub_conn, link);
+	struct sockaddr_in a;
+	socklen_t len = sizeof a;
+	assert_int_equal(getpeername(h->conn.fd, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(ntohl(a.sin_addr.s_addr), 0x7f000009);
+	world_end();
+	/* an address that is not ours: without enforcing, delivered from another; with it, deferred */
+	hub_reset(&hub);
+	world_start("smtp_bind_address = 192.0.2.1\n");
+	assert_int_equal(world_deliver(&w)->r[0].status, RCPT_SENT);
+	world_end();
+	hub_reset(&hub);
+	world_start("smtp_bind_address = 192.0.2.1\nsmtp_bind_address_enforce = yes\n");
+	assert_int_equal(world_deliver(&w)->r[0].status, RCPT_DEFERRED);
+	world_end();
+}
+
 /* A session at rest that the hub closes or ends with 421: the job goes on over a new one at once. */
 static void
 test_stale_sessions(void **state)
@@ -478,6 +535,17 @@ test_large(void **state)
 		assert_int_equal(buf_len(&hub.content), n);
 		assert_memory_equal(buf_span(&hub.content).p, big, n);
 		/* the hub hangs up half way */
+		/* the hub says no while it is sent, and does not care what comes then */
+		if (i == 1) {
+			hub.script.data = "354 go on\r\n552 5.3.4 too big\r\n";
+			j = world_deliver(&w);
+			assert_int_equal(j->r[0].status, RCPT_BOUNCED);
+			assert_string_equal(j->r[0].dsn, "5.3.4");
+			hub.script.data = NULL;
+			world_turns(100000);
+			assert_true(hub.torn);
+			assert_int_equal(hub.messages, 1);
+		}
 		hub.script.cut_input = (long)buf_len(&hub.raw) + SIZE / 2;
 		j = world_deliver(&w);
 		assert_int_equal(j->r[0].status, RCPT_DEFERRED);
@@ -599,7 +667,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_happy), cmocka_unit_test(test_segment_and_dsn), cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_some_refused), cmocka_unit_test(test_many_rcpts), cmocka_unit_test(test_next_hops),
-		cmocka_unit_test(test_stale_sessions), cmocka_unit_test(test_reuse_limits), cmocka_unit_test(test_parallel),
+		cmocka_unit_test(test_stale_sessions), cmocka_unit_test(test_relayhost_waits), cmocka_unit_test(test_soft_bounce_and_bind), cmocka_unit_test(test_reuse_limits), cmocka_unit_test(test_parallel),
 		cmocka_unit_test(test_lmtp), cmocka_unit_test(test_large), cmocka_unit_test(test_short_content),
 		cmocka_unit_test(test_utf8), cmocka_unit_test(test_queue_gone), cmocka_unit_test(test_drain_waits),
 		cmocka_unit_test(test_reload), cmocka_unit_test(test_cut_everywhere),
