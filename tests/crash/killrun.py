@@ -118,16 +118,34 @@ def arrivals(hub):
     """{name: [record]} of what the hub took, read from the messages themselves."""
     out = collections.defaultdict(list)
     for r in hub.messages():
-        m = re.search(rb'^X-Kill: (\S+)\r$', hub.content(r)[:2000], re.M)
+        head = hub.content(r)[:2000]
+        m = re.search(rb'^X-Kill: (\S+)\r$', head, re.M)
         if m:
+            r['qid'] = re.search(rb' id (\w+)', head).group(1).decode()
             out[m.group(1).decode()].append(r)
     return out
 
 
-def gap(rows, moments):
-    """Seconds from the first copy's arrival to the next kill."""
-    first = min(r['ms'] for r in rows) / 1000
-    return min((m - first for m in moments if m >= first - 0.01), default=1e9)
+def second_copies(twice, log, moments):
+    """(first copies whose relay never told, [seconds from a told one to the kill of queue], [names without excuse])"""
+    told, active = {}, collections.defaultdict(list)
+    for at, line in enumerate(log.splitlines()):
+        m = re.search(r'status=sent \(250 2\.0\.0 Ok: queued as H(\d+)\)', line)
+        if m:
+            told[int(m.group(1))] = at
+        m = re.search(r'/qmgr\[\d+\]: (\w+): from=.*\(queue active\)', line)
+        if m:
+            active[m.group(1)].append(at)
+    untold, gaps, wrong = 0, [], []
+    for name, rows in twice.items():
+        first = min(rows, key=lambda r: r['ms'])
+        if first['n'] not in told:
+            untold += 1
+        elif any(at > told[first['n']] for at in active[first['qid']]):
+            gaps.append(min((m - first['ms'] / 1000 for m in moments if m >= first['ms'] / 1000), default=0))
+        else:
+            wrong.append(name)
+    return untold, gaps, wrong
 
 
 def main():
@@ -190,17 +208,20 @@ def main():
         print(f'{sum(killed.values())} kills (seed {SEED}): ' + ', '.join(f'{k} {v}' for k, v in sorted(killed.items())))
         print(f'{len(need)} messages answered 250, {len(unsure)} unanswered, {sum(s.refused for s in senders)} refused for the time being')
         print(f'{len(need & set(got))} of them arrived, {len(missing)} missing, {len(twice)} twice or more, '
-              f'{len(unsure & set(got))} of the unanswered arrived, {len(strays)} arrived though refused')
+              f'{len(unsure & set(got))} of the unanswered arrived, {len(strays)} arrived after a 4xx (the answer of the queue was lost)')
         if missing:
             problems.append(f'lost: {missing[:10]}')
         if stats['violations']:
             problems.append(f'malformed on the wire: {stats["first_violation"]}')
-        gaps = [gap(rows, moments) for rows in twice.values()]
         extra = sum(len(rows) - 1 for rows in twice.values())
-        print(f'{extra} second copies, {extra / max(1, sum(killed.values())):.2f} per kill; their first copy came at most '
-              f'{max(gaps, default=0) * 1000:.0f} ms before a kill, {sum(g > WINDOW for g in gaps)} of them more than {WINDOW * 1000:.0f} ms')
+        untold, gaps, wrong = second_copies(twice, gw.log_text(), moments)
+        print(f'{extra} second copies, {extra / max(1, sum(killed.values())):.2f} per kill: {untold} because relay died before it told, '
+              f'{len(gaps)} because queue died before it was written down'
+              + (f', at most {max(gaps) * 1000:.0f} ms later, {sum(g > WINDOW for g in gaps)} more than {WINDOW * 1000:.0f} ms' if gaps else ''))
+        if wrong:
+            problems.append(f'delivered twice without a crash between: {wrong[:5]}')
         if any(g > WINDOW + SLACK for g in gaps):
-            problems.append(f'{sum(g > WINDOW + SLACK for g in gaps)} second copies without a kill near')
+            problems.append(f'{sum(g > WINDOW + SLACK for g in gaps)} deliveries were not written down in time')
         if len(need) < KILLS:
             problems.append(f'only {len(need)} messages were accepted in all')
         gw.stop()
