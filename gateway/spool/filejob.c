@@ -73,7 +73,7 @@ accept_write(struct filer *f, struct job *j)
 {
 	char name[DRAFT_NAME];
 	draft_name(name, j->draft);
-	j->fd = io_open(f->drafts_fd, name, O_RDWR | (j->from_memory ? O_CREAT : 0));
+	j->fd = io_open(f->drafts_fd, name, O_RDWR | (j->from_memory ? O_CREAT | O_TRUNC : 0));
 	if (j->fd < 0) {
 		j->error = errno;
 		return errno == ENOENT ? RC_PERM : RC_TEMP;

@@ -6,7 +6,8 @@
  * Knows no SMTP: a message is an id, an envelope (opaque bytes), content, and a state (opaque bytes,
  * replaced as a whole). Runs in: queue. The loop gathers records; one commit thread writes them and calls
  * fdatasync; meanwhile the loop gathers the next batch. Records appended in one loop turn reach the
- * disk in that order and in one batch.
+ * disk in that order. They are usually one batch, but a batch is not atomic: whoever needs one record to be
+ * there before another (a report before the end of what it reports on) waits for the first one's op.
  *
  * Promise: when spool_accept's op ends with RC_OK the message is found again by spool_recover after any
  * crash, until spool_done. After RC_TEMP it is not (unless the crash comes before the spool could write
@@ -28,7 +29,7 @@ enum { SPOOL_ID_TEXT = 28 };     /* longest text and its NUL */
 /* Base 52 without vowels: 6 or more digits of seconds, 4 of microseconds, 'z', base 51 serial. */
 size_t spool_id_text(const struct spool_id *id, char out[SPOOL_ID_TEXT]);
 enum rc spool_id_parse(struct span text, struct spool_id *out) MUST_CHECK;  /* RC_PERM: no queue id */
-/* A new one: later than every one this process made before. */
+/* A new one: later than every one this process made before. An id is offered to the spool once, also when it is refused. */
 struct spool_id spool_id_next(uint32_t serial);
 
 /* ---- one stored message; embedded in its owner's object, which must outlive spool_done ---- */
@@ -60,7 +61,7 @@ struct spool_settings {
 };
 
 struct spool_ops {
-	/* During spool_recover, once per message that is not done, in order of acceptance: make the owner's
+	/* During spool_recover, once per message that is not done, in order of their ids (time): make the owner's
 	 * object and return its spool_msg (fields filled in by the spool afterwards). state is empty when
 	 * none was written. NULL: the envelope is unreadable; the message is set aside in corrupt/. */
 	struct spool_msg *(*recovered)(void *owner, const struct spool_id *id, struct span envelope, struct span state);
@@ -107,14 +108,17 @@ enum rc spool_draft_open(struct spool *s, uint64_t *draft_out, int *fd_out, stru
 void spool_draft_drop(struct spool *s, uint64_t draft);  /* unknown numbers are ignored */
 size_t spool_draft_count(const struct spool *s);
 
-/* New state of a message, replacing the one before; durable with the next commit. op may be NULL. */
+/* New state of a message, replacing the one before; durable with the next commit. op may be NULL; while the disk
+ * fails it stays pending. RC_TEMP: larger than a record can be (about 1 MiB), or the spool is closing. */
 void spool_state(struct spool *s, struct spool_msg *m, struct span state, struct op *op);
-/* The message is finished: recorded, its file is removed after that is durable. m is forgotten on return. */
+/* The message is finished: recorded, its file is removed after that is durable. m is forgotten on return; it must
+ * not be pinned. Its accept may still be pending when the owner has cancelled that op. */
 void spool_done(struct spool *s, struct spool_msg *m);
 
 struct spool_msg *spool_find(const struct spool *s, const struct spool_id *id);
 
-/* While pinned, content stays where it is (a delivery reads it). Counted. */
+/* While pinned, content stays where it is (a delivery reads it). Counted. m->segment and m->offset may change in
+ * spool_unpin itself; moved() is not called for that. */
 void spool_pin(struct spool *s, struct spool_msg *m);
 void spool_unpin(struct spool *s, struct spool_msg *m);
 /* Read-only descriptor of the segment m->segment, borrowed, valid until segment_gone. */

@@ -5,8 +5,8 @@
  * the machine loses power there; the same while a spool recovers. After each, an undisturbed one
  * recovers and compares with what was promised.
  *
- * All of it takes minutes; without an argument every n-th call is tried, another set on each day of
- * the week's runs would be: spool_faults STRIDE OFFSET.
+ *
+ *	spool_faults [STRIDE [OFFSET [KIND]]]    every STRIDE-th call from OFFSET on; "1" is all of them and takes minutes
  */
 #include "rig.h"
 
@@ -75,7 +75,7 @@ sweep(const struct kind *k, uint64_t stride, uint64_t offset, bool in_recovery)
 int
 main(int argc, char **argv)
 {
-	uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 17, offset = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
+	uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 41, offset = argc > 2 ? strtoull(argv[2], NULL, 10) : 3;
 	const char *only = argc > 3 ? argv[3] : NULL;
 	rig_begin("faults");
 	for (size_t i = 0; i < NELEMS(kinds) && failed == 0; i++) { /* the directory of a failure stays */

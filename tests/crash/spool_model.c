@@ -8,7 +8,7 @@
 int
 main(int argc, char **argv)
 {
-	unsigned long lives = argc > 1 ? strtoul(argv[1], NULL, 10) : 120;
+	unsigned long lives = argc > 1 ? strtoul(argv[1], NULL, 10) : 100;
 	uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1, passed = 0, failed = 0, kills = 0, accepted = 0, spilled = 0, recovered = 0;
 	rig_begin("model");
 	for (unsigned long i = 0; i < lives && failed == 0; i++, seed++) {
