@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A whole SMTP server session over a socketpair, with a queue of our own behind a real channel. Property: every
+ * reply is one or more clean lines of at most 512 octets; what is submitted has CRLF line ends only and the sum and
+ * length that were said; afterwards no session, transaction, op, draft or connection is left.
+ */
+#include "base/crc32c.h"
+#include "base/log.h"
+#include "base/metric.h"
+#include "ipc/msgs.h"
+#include "smtp/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
+static struct edge edge;
+static struct edge_conf *confs[2];
+static struct timer stopper;
+
+static const char *const settings[] = {
+	"smtpd_error_sleep_time = 0\nmessage_size_limit = 5000\nspool_inline_limit = 500\nsmtpd_recipient_limit = 3\nheader_size_limit = 300\n"
+	"smtpd_hard_error_limit = 10000\nsmtpd_junk_command_limit = 10000\nsmtpd_forbid_unauth_pipelining = no\nline_length_limit = 512\n"
+	"hopcount_limit = 3\n",
+	"smtpd_error_sleep_time = 0\nsmtpd_forbid_bare_newline = reject\nsmtpd_helo_required = yes\nstrict_rfc821_envelopes = yes\n",
+};
+
+static void
+check_content(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		BUG_ON(s.p[i] == '\0');
+		BUG_ON(s.p[i] == '\n' && (i == 0 || s.p[i - 1] != '\r'));
+		BUG_ON(s.p[i] == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n'));
+	}
+	BUG_ON(!span_starts(s, SPAN("Received: ")) || !span_caseends(s, SPAN("\r\n")));
+}
+
+static int last_draft = -1;
+
+static enum rc
+on_frame(struct ipc_chan *c, struct ipc_frame *f)
+{
+	static uint64_t drafts;
+	if (f->type == IPC_DRAFT) {
+		const struct msg_draft d = { SUBMIT_OK, ++drafts };
+		msg_draft_put(ipc_answer_begin(c, f->id), &d);
+		int fd = memfd_create("draft", MFD_CLOEXEC);
+		BUG_ON(fd < 0);
+		if (last_draft >= 0)
+			close(last_draft);
+		last_draft = dup(fd);
+		ipc_send_fd(c, fd);
+	} else if (f->type == IPC_SUBMIT) {
+		struct msg_submit m;
+		BUG_ON(msg_submit_get(f->payload, &m) != RC_OK);
+		struct arena a;
+		struct envelope env;
+		arena_init(&a, 1 << 20);
+		BUG_ON(envelope_get(m.envelope, &a, &env) != RC_OK || env.nrcpt == 0);
+		arena_fini(&a);
+		void *p = m.draft == 0 ? NULL : mmap(NULL, m.content_len, PROT_READ, MAP_SHARED, last_draft, 0);
+		BUG_ON(p == MAP_FAILED);
+		struct span content = m.draft == 0 ? m.content : span_of(p, m.content_len);
+		BUG_ON(crc32c(0, content) != m.content_crc);
+		check_content(content);
+		if (p != NULL)
+			munmap(p, m.content_len);
+		const struct msg_submitted ok = { .outcome = SUBMIT_OK };
+		msg_submitted_put(ipc_answer_begin(c, f->id), &ok);
+		ipc_end(c);
+	}
+	return RC_OK;
+}
+
+static void
+on_down(struct ipc_chan *c)
+{
+	(void)c;
+	BUG("the channel to the queue went down");
+}
+
+static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
+
+static void
+stop(struct timer *t)
+{
+	(void)t;
+	loop_stop();
+}
+
+static void
+turn(void)
+{
+	timer_set(&stopper, 0);
+	loop_run();
+}
+
+static void
+write_file(const char *dir, const char *name, const char *text)
+{
+	char path[128];
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	FILE *f = fopen(path, "w");
+	BUG_ON(f == NULL);
+	fputs(text, f);
+	fclose(f);
+}
+
+int
+LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc, (void)argv;
+	char dir[] = "/tmp/fuzz_session.XXXXXX", path[128];
+	BUG_ON(mkdtemp(dir) == NULL);
+	log_open(LOG_TO_FD, open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_POSTFIX, "dogana", "edge");
+	loop_init();
+	timer_init(&stopper, stop);
+	edge_init(&edge, 0);
+	write_file(dir, "master.cf", "smtp inet n - n - - smtpd\n");
+	for (size_t i = 0; i < NELEMS(settings); i++) {
+		char text[2048];
+		snprintf(text, sizeof text,
+		    "compatibility_level = 3.6\nmyhostname = mx.example.com\nmydestination =\nmynetworks = 192.0.2.1\nrelay_domains = b.c\n"
+		    "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\n%s",
+		    settings[i]);
+		write_file(dir, "main.cf", text);
+		struct conf *c;
+		struct err e;
+		BUG_ON(conf_load(dir, &c, &e) != RC_OK || edge_conf_open(c, &confs[i], &e) != RC_OK);
+		conf_unref(&c);
+	}
+	snprintf(path, sizeof path, "%s/main.cf", dir);
+	unlink(path);
+	snprintf(path, sizeof path, "%s/master.cf", dir);
+	unlink(path);
+	rmdir(dir);
+	int fds[2];
+	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0);
+	edge_set_queue(&edge, 0, fds[0]);
+	ipc_chan_new(fds[1], ROLE_QUEUE, ROLE_EDGE, 0, &queue_ops, NULL);
+	return 0;
+}
+
+/* Takes what the server said; false when it hung up. */
+static bool
+listen_to(int fd, struct buf *in)
+{
+	unsigned char *p = buf_reserve(in, 65536);
+	BUG_ON(p == NULL);
+	ssize_t n = recv(fd, p, 65536, 0);
+	if (n > 0)
+		buf_commit(in, (size_t)n);
+	bool open = n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+	for (size_t lf; (lf = span_chr(buf_span(in), '\n')) != SIZE_MAX; buf_consume(in, lf + 1)) {
+		struct span s = buf_span(in);
+		BUG_ON(lf < 4 || lf > 511 || s.p[lf - 1] != '\r' || s.p[0] < '2' || s.p[0] > '5' || (s.p[3] != ' ' && s.p[3] != '-'));
+		for (size_t i = 0; i + 1 < lf; i++)
+			BUG_ON(s.p[i] < 0x20 || s.p[i] == 0x7f);
+	}
+	return open;
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
+{
+	if (n < 2)
+		return 0;
+	int fds[2];
+	struct buf in;
+	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0);
+	buf_init(&in, 1 << 20);
+	edge.conf = confs[p[0] % NELEMS(confs)];
+	size_t piece = p[1] < 16 ? p[1] + 1u : p[1] * 64u;
+	struct sockaddr peer = { .sa_family = AF_UNSPEC };
+	sess_begin(&edge, edge.conf->services[0], fds[1], &peer, NULL);
+	bool open = true;
+	for (size_t at = 2; at < n && open;) {
+		size_t want = n - at < piece ? n - at : piece;
+		ssize_t sent = send(fds[0], p + at, want, MSG_NOSIGNAL);
+		if (sent > 0)
+			at += (size_t)sent;
+		else if (errno != EAGAIN && errno != EWOULDBLOCK)
+			break;
+		turn();
+		open = listen_to(fds[0], &in);
+	}
+	shutdown(fds[0], SHUT_WR);
+	for (unsigned i = 0; edge.nsessions > 0; i++) {
+		BUG_ON(i > 100000);
+		turn();
+		(void)listen_to(fds[0], &in);
+	}
+	turn();
+	while (listen_to(fds[0], &in) && buf_len(&in) > 0)
+		;
+	BUG_ON(buf_len(&in) > 0); /* half a reply */
+	BUG_ON(metric_values[M_smtpd_sessions] != 0 || metric_values[M_smtpd_transactions] != 0 || metric_values[M_smtpd_drafts] != 0 ||
+	       metric_values[M_op_pending] != 0 || metric_values[M_conns] != 0);
+	close(fds[0]);
+	buf_fini(&in);
+	return 0;
+}
