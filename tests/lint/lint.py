@@ -102,37 +102,42 @@ def rows(path, name):
 
 
 def tables(code):
+    # one walk over the code each; the rows then only look up
+    words = set(re.findall(r'\w+', code))
+    strings = set(re.findall(r'"(\w+)"', code))
+    logged = set(re.findall(r'\bLOG0?\(\s*(\w+)', code))
+    given = set(re.findall(r'\bF_(?:SPAN|STR|NUM)\(\s*(\w+)', code))
+    families = set(re.findall(r'\bp_##\w+##_(\w+)', code))  # smtp and lmtp alike
     base = TOP / 'gateway/base'
     for name, n, _ in rows(base / 'events.def', 'EVENT'):
-        free = {'info', 'warning', 'error', 'fatal', 'panic'}
-        if name not in free and not re.search(rf'\bLOG0?\(\s*{name}\b|\bEV_{name}\b', code):
+        if name not in {'info', 'warning', 'error', 'fatal', 'panic'} | logged and f'EV_{name}' not in words:
             say(base / 'events.def', n, f'event {name} is never logged')
     for name, n, _ in rows(base / 'fields.def', 'FIELD'):
-        if not re.search(rf'\bF_(SPAN|STR|NUM)\(\s*{name}\b|\bLF_{name}\b', code):
+        if name not in given and f'LF_{name}' not in words:
             say(base / 'fields.def', n, f'field {name} is never given')
     for name, n, _ in rows(base / 'metrics.def', 'METRIC'):
-        if not re.search(rf'\bM_{name}\b', code):
+        if f'M_{name}' not in words:
             say(base / 'metrics.def', n, f'metric {name} is never counted')
     msgs = TOP / 'gateway/ipc/msgs.def'
     for name, n, _ in rows(msgs, 'MSG'):
-        if not re.search(rf'\bIPC_{name}\b', code):
+        if f'IPC_{name}' not in words:
             say(msgs, n, f'message {name} is never sent')
     replies = TOP / 'gateway/smtp/replies.def'
     if replies.exists():
         everything = code + ''.join(strip_comments(read(p)) for p in sources('.def') if p != replies)
+        said = set(re.findall(r'\bREPLY_(\w+)', everything)) | set(re.findall(r'\b(\w+)\)', everything)) | {'NONE'}
         for name, n, _ in rows(replies, 'REPLY'):
-            if name != 'NONE' and not re.search(rf'\bREPLY_{name}\b|\b{name}\)', everything):
+            if name not in said:
                 say(replies, n, f'reply {name} is never given')
     params = TOP / 'gateway/conf/params.def'
-    defaults = read(params)
+    referred = set(re.findall(r'\$[{(]?(\w+)', read(params)))
     for name, n, rest in rows(params, 'PARAM'):
-        used = re.search(rf'\bp_{name}\b|"{name}"', code) or re.search(rf'\${{?{name}\b', defaults)
         suffix = re.sub(r'^(default|smtp|lmtp|relay|error|retry|discard)_', '', name)
-        used = used or re.search(rf'\bp_##\w+##_{suffix}\b', code)  # smtp and lmtp alike
-        per_transport = re.search(rf'"{suffix}"', code) or re.search(rf'"(smtp|lmtp)?_?{suffix}"', code)
+        used = f'p_{name}' in words or name in strings or name in referred or suffix in families
+        per_transport = strings & {suffix, f'smtp_{suffix}', f'lmtp_{suffix}'}
         if 'P_LIVE' in rest and not used and not per_transport:
             say(params, n, f'{name} is marked as working and nothing reads it')
-        if 'P_KNOWN' in rest and re.search(rf'\bp_{name}\b', code):
+        if 'P_KNOWN' in rest and f'p_{name}' in words:
             say(params, n, f'{name} is marked as not supported and is read')
 
 
