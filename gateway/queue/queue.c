@@ -119,7 +119,7 @@ place_recovered(struct queue *q)
 	/* long down, or another clock: what is over age gets another chance first */
 	uint64_t now = clock_wall();
 	if (q->table.count > 0 && now > newest && now - newest > 3600 * USEC_PER_SEC)
-		sched_clock_jumped(q, (int64_t)(now - newest));
+		sched_was_away(q, now - newest);
 }
 
 enum rc

@@ -11,7 +11,8 @@
 
 enum { SLICE = 256, SHARES = 4 };  /* a destination may take one of so many shares of the active places */
 #define CLOCK_JUMP (3600 * (int64_t)USEC_PER_SEC)
-#define EXPIRY_GRACE_MAX (86400 * USEC_PER_SEC)
+#define GRACE_AFTER_JUMP (86400 * USEC_PER_SEC)
+#define GRACE_AFTER_ABSENCE (2 * 3600 * USEC_PER_SEC)   /* short: a gateway that is restarted every day must expire mail too */
 
 static void
 on_timer(struct timer *t)
@@ -51,15 +52,21 @@ sched_fini(struct queue *q)
 
 /* ---- the clock ---- */
 
-void
-sched_clock_jumped(struct queue *q, int64_t usec)
+/* Nothing expires for a fifth of the lifetime, or limit; returns that in seconds. */
+static unsigned long long
+give_grace(struct queue *q, uint64_t limit)
 {
-	uint64_t grace = q->set.lifetime / 5;
-	if (grace > EXPIRY_GRACE_MAX)
-		grace = EXPIRY_GRACE_MAX;
+	uint64_t grace = q->set.lifetime / 5 < limit ? q->set.lifetime / 5 : limit;
 	q->no_expiry_until = loop_now() + grace;
-	log_warn(NULL, "the clock moved by %lld seconds at once: no mail expires in the next %llu seconds",
-	    (long long)(usec / (int64_t)USEC_PER_SEC), (unsigned long long)(grace / USEC_PER_SEC));
+	return (unsigned long long)(grace / USEC_PER_SEC);
+}
+
+void
+sched_was_away(struct queue *q, uint64_t usec)
+{
+	unsigned long long grace = give_grace(q, GRACE_AFTER_ABSENCE);
+	log_info(NULL, "the newest trace in the spool is %llu seconds old: no mail expires in the next %llu seconds",
+	    (unsigned long long)(usec / USEC_PER_SEC), grace);
 }
 
 static void
@@ -68,7 +75,8 @@ watch_clock(struct queue *q)
 	int64_t ahead = wall_ahead(), moved = ahead - q->wall_ahead;
 	q->wall_ahead = ahead;
 	if (moved > CLOCK_JUMP || moved < -CLOCK_JUMP)
-		sched_clock_jumped(q, moved);
+		log_warn(NULL, "the clock moved by %lld seconds at once: no mail expires in the next %llu seconds", (long long)(moved / (int64_t)USEC_PER_SEC),
+		    give_grace(q, GRACE_AFTER_JUMP));
 }
 
 bool

@@ -44,7 +44,8 @@ uint64_t sched_backoff(const struct queue *q, const struct message *m);
 uint64_t backoff_clamp(uint64_t age, uint64_t minimal, uint64_t maximal);
 /* Not soon after the clock jumped: one wrong clock must not return all mail. */
 bool sched_may_expire(const struct queue *q);
-void sched_clock_jumped(struct queue *q, int64_t usec);
+/* The same after a restart: the spool was last written so long ago (or under another clock). */
+void sched_was_away(struct queue *q, uint64_t usec);
 /* When it will be tried next, wall clock; 0: not waiting. */
 uint64_t sched_next_attempt(const struct queue *q, const struct message *m);
 

@@ -460,6 +460,51 @@ a_jump_of_the_clock_expires_nothing(void **state)
 }
 
 static void
+absence_expires_nothing_at_once(void **state)
+{
+	(void)state;
+	w.decide = defer_all;
+	world_relay(0);
+	expect(1);
+	submit("a@sender.test", "b@hub.test");
+	RUN_UNTIL(nothing_active);
+	clock_wall_offset(6 * 86400 * (int64_t)USEC_PER_SEC); /* down for six days, or another clock */
+	world_restart();
+	assert_true(logged("the newest trace in the spool is 5184"));
+	world_relay(0);
+	ask("flush");
+	RUN_UNTIL(nothing_active);
+	assert_false(logged("status=expired"));
+	assert_int_equal(w.q.table.count, 1);
+	w.q.no_expiry_until = 0; /* the grace is over */
+	ask("flush");
+	RUN_UNTIL(nothing_active);
+	assert_true(logged("status=expired"));
+}
+
+static void
+eight_bit_sender_gets_utf8_report(void **state)
+{
+	(void)state;
+	w.decide = bounce_hub;
+	world_relay(0);
+	expect(2);
+	submit_as("j\xc3\xb6rg@sender.test", "b@hub.test", "Subject: s\r\n\r\nx\r\n", MSGF_SMTPUTF8, 0);
+	submit_as("a@sender.test", "b@hub.test", "Subject: s\r\n\r\nx\r\n", MSGF_SMTPUTF8, 0);
+	RUN_UNTIL(empty);
+	unsigned utf8 = 0, plain = 0;
+	for (size_t i = 0; i < w.njobs; i++) {
+		if (strcmp(w.jobs[i].sender, "") != 0)
+			continue;
+		utf8 += (w.jobs[i].flags & MSGF_SMTPUTF8) != 0;
+		plain += (w.jobs[i].flags & MSGF_SMTPUTF8) == 0;
+		assert_true(w.jobs[i].flags & MSGF_INTERNAL);
+	}
+	assert_int_equal(utf8, 1);
+	assert_int_equal(plain, 1); /* nothing in it needs more than ASCII */
+}
+
+static void
 forced_expiry(void **state)
 {
 	(void)state;
@@ -743,7 +788,8 @@ main(void)
 		T(refuses_what_is_not_sound), T(orders), T(orders_meet_deliveries), T(expiry),
 		T(a_jump_of_the_clock_expires_nothing), T(forced_expiry), T(delay_notice_once), T(relay_dies_with_jobs),
 		T(poison_is_set_aside), T(restart_in_the_middle), T(mad_relay_is_cut_off), T(two_relays_share),
-		T(a_long_listing_streams), T(drains), T(a_slow_hub_does_not_stop_others),
+		T(a_long_listing_streams), T(drains), T(a_slow_hub_does_not_stop_others), T(absence_expires_nothing_at_once),
+		T(eight_bit_sender_gets_utf8_report),
 	};
 	return cmocka_run_group_tests_name("queue_flow", tests, NULL, NULL);
 }
