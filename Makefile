@@ -128,7 +128,7 @@ faults: ## kill each role at random under load, fail every system call of the sp
 
 soak: ## mixed load for T seconds; nothing lost, memory and descriptors level
 	@$(MAKE) --no-print-directory -s $(PAR) program tools
-	@/usr/bin/python3 tests/attack/soak.py $(or $(T),600)
+	@DOGANA=$(abspath build/release/dogana) TOOLS=$(abspath build/release/tools) /usr/bin/python3 tests/attack/soak.py $(or $(T),600)
 
 PREFIX ?= /usr
 SBIN   := $(DESTDIR)$(PREFIX)/sbin
