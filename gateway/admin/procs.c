@@ -4,10 +4,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "smtp/limits.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,6 +44,26 @@ send_log(struct procs *p, struct proc *pr)
 	buf_put_u8(b, p->log_format);
 	buf_put_block(b, span_str(conf_params(p->conf)->p_syslog_name));
 	ipc_send_fd(pr->chan, fcntl(p->log_fd, F_DUPFD_CLOEXEC, 3));
+}
+
+/* Without it each edge process counts for itself. */
+static void
+make_limits(struct procs *p)
+{
+	p->limits = memfd_create("limits", MFD_CLOEXEC);
+	if (p->limits >= 0 && ftruncate(p->limits, (off_t)limits_table_size()) == 0)
+		return;
+	log_warn(NULL, "no memory file for client limits: %s", strerror(errno));
+	if (p->limits >= 0)
+		close(p->limits);
+	p->limits = -1;
+}
+
+static void
+send_limits(struct procs *p, struct proc *pr)
+{
+	if (pr->role == ROLE_EDGE && p->limits >= 0)
+		ipc_send(pr->chan, IPC_LIMITS, 0, SPAN_EMPTY, fcntl(p->limits, F_DUPFD_CLOEXEC, 3));
 }
 
 static void
@@ -264,6 +286,7 @@ spawn(struct proc *pr)
 	ipc_call_init(&pr->conf_call, &pr->ops, on_conf_answer);
 	send_log(all, pr);
 	send_conf(all, pr);
+	send_limits(all, pr);
 	send_listeners(all, pr);
 	connect_to_siblings(all, pr);
 }
@@ -282,6 +305,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 {
 	all = p;
 	p->count = edges + relays + 1;
+	make_limits(p);
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
 	for (unsigned i = 0; i < relays; i++)
@@ -442,7 +466,10 @@ procs_fini(struct procs *p)
 		go_down(&p->proc[i]);
 	mem_free(&p->proc);
 	p->count = 0;
-	if (all != NULL)
+	if (all != NULL) {
 		sigwatch_clear(&p->child_signal);
+		if (p->limits >= 0)
+			close(p->limits);
+	}
 	all = NULL;
 }

@@ -38,6 +38,7 @@ struct procs {
 	struct listen_set *listeners;
 	int log_fd;
 	uint8_t log_target, log_format;
+	int limits;                  /* memory file of smtp/limits.h, -1: could not be made */
 	void (*all_ready)(struct procs *);               /* every role said READY for the first time */
 	void (*failed)(struct procs *, const struct proc *); /* a role refused its configuration at start */
 	void (*all_gone)(struct procs *);                /* after procs_stop */

@@ -208,6 +208,17 @@ on_listeners(struct ipc_chan *c, struct ipc_frame *f)
 }
 
 static enum rc
+on_limits(struct ipc_chan *c, struct ipc_frame *f)
+{
+	(void)c;
+	if (me.ops->limits == NULL)
+		return RC_PERM;
+	me.ops->limits(&me, f->fd);
+	f->fd = -1;
+	return RC_OK;
+}
+
+static enum rc
 on_admin(struct ipc_chan *c, struct ipc_frame *f)
 {
 	(void)c;
@@ -231,6 +242,7 @@ static enum rc (*const handlers[IPC_TYPES])(struct ipc_chan *, struct ipc_frame 
 	[IPC_LOGFD] = on_logfd,
 	[IPC_LISTENERS] = on_listeners,
 	[IPC_LISTENER] = on_listener,
+	[IPC_LIMITS] = on_limits,
 	[IPC_PEER] = on_peer,
 	[IPC_STATUS] = on_status,
 	[IPC_ADMIN] = on_admin,

@@ -34,6 +34,8 @@ struct role_ops {
 	/* edge: listeners_begin(n), then n times listener(). Those not named again are closed. fd is given. */
 	void (*listeners_begin)(struct child *, unsigned count);
 	void (*listener)(struct child *, int fd, struct span service_name, unsigned service_row);
+	/* edge: the table of client limits, before the first listener. fd is given. */
+	void (*limits)(struct child *, int fd);
 	/* queue: an administrator's request; answer on fd (given), then close it. */
 	void (*admin)(struct child *, struct span line, int fd);
 	/* JSON members for `dogana status`; metrics are added by the runtime. */

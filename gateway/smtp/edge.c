@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "smtp/edge.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
 #include "ipc/msgs.h"
@@ -320,6 +321,14 @@ edge_peer(struct child *child, enum role peer, unsigned index, int fd)
 }
 
 static void
+edge_limits(struct child *child, int fd)
+{
+	struct err e;
+	if (limits_attach(&me.edge.limits, fd, child->index, &e) != RC_OK)
+		log_warn(NULL, "client limits: %s: this process counts for itself", e.why);
+}
+
+static void
 edge_status(struct child *child, struct buf *out)
 {
 	(void)child;
@@ -382,6 +391,7 @@ const struct role_ops edge_role = {
 	.peer = edge_peer,
 	.listeners_begin = edge_listeners_begin,
 	.listener = edge_listener,
+	.limits = edge_limits,
 	.status = edge_status,
 	.drain = edge_drain,
 };
