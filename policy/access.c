@@ -104,6 +104,13 @@ do_hold(struct result *a)
 }
 
 static enum pol
+do_discard(struct result *a)
+{
+	a->r->verdict.discard = true;
+	return note_with(a, NOTE_DISCARD, "triggers DISCARD action");
+}
+
+static enum pol
 do_info(struct result *a)
 {
 	return note_with(a, NOTE_INFO, "triggers INFO action");
@@ -129,6 +136,7 @@ static const struct action {
 	{ "OK", do_permit },
 	{ "RELAY", do_permit },
 	{ "DUNNO", do_dunno },
+	{ "DISCARD", do_discard },
 	{ "REJECT", do_reject },
 	{ "DEFER", do_defer },
 	{ "DEFER_IF_PERMIT", do_defer_if_permit },
@@ -137,7 +145,6 @@ static const struct action {
 	{ "INFO", do_info },
 	{ "WARN", do_warn },
 	{ "BCC", do_later },
-	{ "DISCARD", do_later },
 	{ "FILTER", do_later },
 	{ "PREPEND", do_later },
 	{ "REDIRECT", do_later },

@@ -42,6 +42,7 @@ struct facts {
 
 	uint64_t size_bytes;         /* end of data: of the message; before: SIZE= or 0 */
 	bool pipelined_early;        /* the client sent ahead where it may not */
+	bool is_discarded;           /* a verdict of this transaction had the discard mark: no list runs any more */
 
 	/* NOQUEUE or a queue id, for what rules report */
 	struct span qid;

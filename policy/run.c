@@ -80,7 +80,7 @@ plan(const struct policy *p, enum policy_stage stage)
 static unsigned
 known(const struct facts *f)
 {
-	return (f->has_helo ? NEED_HELO : 0u) | (f->has_sender ? NEED_SENDER : 0u) | (f->has_rcpt ? NEED_RCPT : 0u);
+	return (f->has_helo ? NEED_HELO : 0u) | (f->has_sender ? NEED_SENDER : 0u) | (f->has_rcpt ? NEED_RCPT : 0u) | NEED_NAME;
 }
 
 /* ---- what rules ask for ---- */
@@ -252,12 +252,23 @@ run_rule(struct policy_run *r, const struct policy_rule *rule)
 	return rule->row->fn(r, rule);
 }
 
+/* The message goes nowhere: nothing more is asked. */
+static bool
+is_discarded(const struct policy_run *r)
+{
+	return r->verdict.discard || r->facts->is_discarded;
+}
+
 /* Runs the pushed lists to their end. POL_DUNNO: all said nothing more. */
 static enum pol
 run_lists(struct policy_run *r)
 {
 	for (unsigned n = 0; r->depth > 0; n++) {
 		struct policy_frame *f = &r->frames[r->depth - 1];
+		if (is_discarded(r)) {
+			r->depth = 0;
+			break;
+		}
 		if (f->next >= f->list->count) {
 			r->depth--;
 			rule_over(r, r->depth);
@@ -336,7 +347,7 @@ begin_phase(struct policy_run *r, const struct phase *ph)
 		break;
 	case PHASE_UNLISTED_SENDER:
 		r->warn = 0;
-		if (p->p_smtpd_reject_unlisted_sender && !r->sender_checked && r->facts->sender.n > 0) {
+		if (p->p_smtpd_reject_unlisted_sender && !r->sender_checked && !is_discarded(r) && r->facts->sender.n > 0) {
 			enum pol pol = r_unlisted_sender(r, &policy_implicit_sender);
 			trace(r, NULL, &policy_implicit_sender, 1, outcome_name(pol));
 			return pol;
@@ -344,7 +355,7 @@ begin_phase(struct policy_run *r, const struct phase *ph)
 		break;
 	case PHASE_UNLISTED_RCPT:
 		r->warn = 0;
-		if (p->p_smtpd_reject_unlisted_recipient && !r->rcpt_checked) {
+		if (p->p_smtpd_reject_unlisted_recipient && !r->rcpt_checked && !is_discarded(r)) {
 			enum pol pol = r_unlisted_recipient(r, &policy_implicit_rcpt);
 			trace(r, NULL, &policy_implicit_rcpt, 1, outcome_name(pol));
 			return pol;

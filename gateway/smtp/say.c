@@ -172,6 +172,7 @@ sess_verdict(struct sess *s)
 		log_notes(s, v);
 	*(s->tx != NULL ? &s->tx->hold : &s->hold) |= v->hold;
 	*(s->tx != NULL ? &s->tx->discard : &s->discard) |= v->discard;
+	s->facts.is_discarded |= v->discard;
 	enum step next = STEP_NEXT;
 	if (v->kind == VERDICT_REFUSE) {
 		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')));

@@ -268,6 +268,7 @@ sess_end_tx(struct sess *s)
 	s->facts.sender = s->facts.rcpt = SPAN_EMPTY;
 	s->facts.nrcpt = 0;
 	s->facts.size_bytes = 0;
+	s->facts.is_discarded = s->discard;
 	s->facts.qid = SPAN("NOQUEUE");
 	s->overshoot = 0;
 }

@@ -64,7 +64,7 @@ cls3 = defer_if_permit, cls1
 ACTIONS = [
     'OK', 'RELAY', 'DUNNO', 'REJECT', 'REJECT no thanks', 'REJECT 5.1.1 nobody', 'REJECT 5.1.8 dom', 'reject 4.7.9 odd', 'DEFER', 'DEFER wait a bit',
     'DEFER 4.2.2 full', '450 try', '550 5.1.3 x', '451 5.1.7 y', '550 5.7.1 gone', 'DEFER_IF_PERMIT', 'DEFER_IF_PERMIT 4.2.1 dip', 'DEFER_IF_REJECT',
-    'DEFER_IF_REJECT hmm', 'HOLD', 'HOLD it', 'INFO x', 'WARN w', '123456', 'cls1', 'cls2', 'cls3', 'permit_mynetworks, reject', 'reject', 'defer', 'permit',
+    'DEFER_IF_REJECT hmm', 'HOLD', 'HOLD it', 'DISCARD', 'INFO x', 'WARN w', '123456', 'cls1', 'cls2', 'cls3', 'permit_mynetworks, reject', 'reject', 'defer', 'permit',
     'warn_if_reject reject, defer', 'reject_non_fqdn_sender reject_unauth_destination', 'nonsense', 'reject_unlisted_recipient', '5.1.1 what', '599 5.1.6 m',
     '450 4.1.2 z', 'REJECT 5.1.4', 'REJECT 5.2.4 z', 'defer_if_permit',
 ]
@@ -190,8 +190,8 @@ def ask_postfix(port, session):
             while (line := replies.readline())[3:4] == b'-':
                 pass
             return line.decode('latin-1').rstrip() or 'closed'
-        if not (first := reply()).startswith('2'):
-            return None if first.startswith('4') else first
+        if not reply().startswith('2'):
+            return None  # its own address is refused, before XCLIENT could say another
         address = f'IPV6:{addr}' if ':' in addr else addr
         for i, command in enumerate((f'XCLIENT NAME={name} ADDR={address} REVERSE_NAME={name}', f'EHLO {helo}', f'MAIL FROM:<{sender}>',
                                      f'RCPT TO:<{rcpt}>', 'DATA')):

@@ -17,7 +17,7 @@ struct said {
 };
 
 #define COMMON                                                                                                                        \
-	"mydestination =\nmynetworks = 127.0.0.2, !127.0.1.9, 127.0.1.0/24\ninet_protocols = ipv4\ninet_interfaces = 127.0.0.1\n"     \
+	"smtpd_peername_lookup = no\nmydestination =\nmynetworks = 127.0.0.2, !127.0.1.9, 127.0.1.0/24\ninet_protocols = ipv4\ninet_interfaces = 127.0.0.1\n"     \
 	"relay_domains = example.org any.example any2.example .dot.example all.example\n"                                              \
 	"relay_recipient_maps = inline:{{known@example.org=x}, {known2@example.org=x}, {listed@any2.example=x}, {@any.example=x}, "    \
 	"{@all.example=x}, {@sub.any.example=x}, {@.dot.example=x}, {@sub.dot.example=x}}\n"
@@ -368,7 +368,7 @@ test_access(void **state)
 		{ "reject_rbl_client x.example", "451 4.3.5 Server configuration error", NULL },
 		{ "hash:/x", "451 4.3.5 Server configuration error", NULL },
 		{ "REDIRECT a@b.example", "451 4.3.5 Server configuration error", NULL },
-		{ "DISCARD", "451 4.3.5 Server configuration error", NULL },
+		{ "DISCARD", "", "discard: <known@example.org>: Recipient address triggers DISCARD action" },
 		{ "PREPEND X: y", "451 4.3.5 Server configuration error", NULL },
 	};
 	static const struct said keys[] = {
@@ -546,6 +546,9 @@ test_refused_configurations(void **state)
 		{ "smtpd_restriction_classes = a\nsmtpd_recipient_restrictions = a\n", "restriction class a is not defined" },
 		{ "smtpd_client_restrictions = check_sender_access inline:{a=b}\nsmtpd_delay_reject = no\n", "restriction check_sender_access has nothing to look at here" },
 		{ "smtpd_client_restrictions = check_sender_access inline:{a=b}\n", NULL },
+		{ "smtpd_client_restrictions = reject_unknown_client\n", "client names are not looked up" },
+		{ "smtpd_client_restrictions = reject_unknown_client\nsmtpd_peername_lookup = no\n", NULL },
+		{ "smtpd_client_restrictions = check_client_access inline:{a=b}\n", NULL },
 		{ "smtpd_recipient_restrictions = sleep x\n", "restriction sleep: bad argument" },
 		{ "mynetworks = 1.2.3.4/24\n", "non-null host address bits in \"1.2.3.4/24\", perhaps you should use \"1.2.3.0/24\" instead" },
 		{ "relay_domains = pcre:/x\n", "table type pcre: is not supported yet" },
