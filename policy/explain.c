@@ -120,7 +120,7 @@ run_stage(struct explain *x, const struct policy *p, struct policy_run *r, enum 
 		BUG("a rule waits in explain"); /* rules that wait look at trace */
 	const struct verdict *v = &r->verdict;
 	if (v->kind == VERDICT_PERMIT) {
-		fprintf(x->out, "  accepted%s\n", v->hold ? ", and held" : "");
+		fprintf(x->out, "  accepted%s%s\n", v->hold ? ", and held" : "", v->discard ? ", and thrown away" : "");
 		return true;
 	}
 	put(x->out, "  refused: ", v->reply);
@@ -158,6 +158,7 @@ explain(struct explain *x, const struct service *s, const struct policy *p, stru
 		now.has_rcpt = stages[i] >= POLICY_RCPT;
 		now.nrcpt = stages[i] > POLICY_RCPT;
 		status = run_stage(x, p, &r, stages[i], &now) ? 0 : 1;
+		f->is_discarded |= r.verdict.discard;
 	}
 	policy_run_fini(&r);
 	fprintf(x->out, "\n%s\n", status == 0 ? "the message would be accepted" : "the message would be refused");

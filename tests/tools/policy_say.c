@@ -58,6 +58,7 @@ session(const struct policy *p, struct policy_run *r, struct span line)
 			printf("a rule waits\n");
 			return;
 		}
+		f.is_discarded |= r->verdict.discard;
 		if (r->verdict.kind == VERDICT_REFUSE) {
 			printf("%zu ", i);
 			fwrite(r->verdict.reply.p, 1, r->verdict.reply.n, stdout);
