@@ -75,7 +75,7 @@ group_for(struct attempt *a, struct dest *d)
 	list_init(&g->link);
 	list_init(&g->by_attempt);
 	list_append(&a->groups, &g->by_attempt);
-	list_append(a->m->strikes > 0 ? &a->q->suspects : &d->groups, &g->link);
+	list_append(message_is_suspect(a->m) ? &a->q->suspects : &d->groups, &g->link);
 	d->owner = a->number;
 	d->group = g;
 	d->active++;

@@ -80,6 +80,13 @@ void message_table_fini(struct message_table *t);        /* frees all messages *
 struct message *message_new(struct message_table *t, const struct envelope *env, struct span encoded);
 void message_free(struct message_table *t, struct message **mp);
 
+/* Two relays died with it: the next one gets it alone. After one it is most likely innocent. */
+static inline bool
+message_is_suspect(const struct message *m)
+{
+	return m->strikes >= 2;
+}
+
 static inline uint8_t *
 message_status(struct message *m)
 {

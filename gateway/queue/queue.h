@@ -40,8 +40,9 @@ struct queue {
 	bool turn_of_deferred;           /* whose turn it is when a place is free */
 	uint64_t clog_warned;            /* monotonic */
 	struct list dying;               /* groups of dead destinations: deferred in slices */
-	struct list suspects;            /* groups of messages a relay died with: one at a time */
+	struct list suspects;            /* groups of messages that two relays died with: one at a time */
 	uint32_t suspect_jobs;
+	uint64_t suspect_since;          /* monotonic: when the newest of them went to a relay */
 	uint64_t no_expiry_until;        /* monotonic: after a jump of the clock */
 	int64_t wall_ahead;              /* wall clock minus monotonic when last looked */
 

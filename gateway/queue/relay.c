@@ -129,7 +129,7 @@ return_job(struct job *j)
 	d->holds++;
 	d->active++;
 	list_append(&a->groups, &g->by_attempt);
-	if (a->m->strikes > 0)
+	if (message_is_suspect(a->m))
 		list_append(&q->suspects, &g->link);
 	else
 		list_prepend(&d->groups, &g->link);
@@ -265,7 +265,7 @@ relay_send(struct queue *q, struct relay *r, struct group *g)
 	struct job *j = take_job(q, r, g);
 	if (g->n == 0) {
 		list_remove(&g->link);
-	} else if (list_linked(&g->link) && a->m->strikes == 0) { /* others of this destination have their turn */
+	} else if (list_linked(&g->link) && !message_is_suspect(a->m)) { /* others of this destination have their turn */
 		list_remove(&g->link);
 		list_append(&d->groups, &g->link);
 	}
@@ -288,10 +288,17 @@ relay_send(struct queue *q, struct relay *r, struct group *g)
 	return j;
 }
 
+/* One at a time; but one that waits for a slow hub has not killed anybody yet and does not hold up the others. */
+static bool
+suspect_may_go(const struct queue *q)
+{
+	return q->suspect_jobs == 0 || loop_now() >= q->suspect_since + SUSPECT_ALONE;
+}
+
 void
 relay_suspects(struct queue *q)
 {
-	while (q->suspect_jobs == 0 && !list_empty(&q->suspects) && relay_any(q)) {
+	while (suspect_may_go(q) && !list_empty(&q->suspects) && relay_any(q)) {
 		struct group *g = list_entry(q->suspects.next, struct group, link);
 		if (dest_dead(&q->dests, g->dest, loop_now()) != NULL) {
 			struct reason *dead = reason_ref(g->dest->dead_why);
@@ -303,6 +310,7 @@ relay_suspects(struct queue *q)
 		if (j != NULL) {
 			j->suspect = true;
 			q->suspect_jobs++;
+			q->suspect_since = loop_now();
 		}
 	}
 }

@@ -8,6 +8,7 @@
 #ifndef QUEUE_RELAY_H
 #define QUEUE_RELAY_H
 
+#include "base/clock.h"
 #include "queue/attempt.h"
 
 enum {
@@ -15,6 +16,8 @@ enum {
 	JOB_BYTES_MAX = 512 * 1024,           /* of recipients in one job: a frame must hold them */
 	STRIKES_MAX = 3,                      /* relays that may die with a message before it is held */
 };
+
+#define SUSPECT_ALONE (10 * USEC_PER_SEC) /* so long a suspect has the relays for itself */
 
 struct relay {
 	struct list link;            /* in q->relays */
@@ -51,7 +54,7 @@ struct relay *relay_choose(struct queue *q, struct dest *d);       /* when relay
 /* As many recipients of the group as go into one job. NULL: they could not be sent. The group, and without a job its
  * attempt, may be gone on return. */
 struct job *relay_send(struct queue *q, struct relay *r, struct group *g);
-/* The next group of a message that a relay died with, if none of them is in a relay now. */
+/* The next group of a message that two relays died with, if none of them is in a relay now. */
 void relay_suspects(struct queue *q);
 
 #endif

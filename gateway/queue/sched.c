@@ -425,6 +425,8 @@ set_timer(struct queue *q, bool more, uint64_t now, uint64_t resume)
 	const struct heap_node *late = heap_min(&q->deferred);
 	if (late != NULL && late->key < when && q->active < q->set.active_limit)
 		when = late->key;
+	if (!list_empty(&q->suspects) && q->suspect_jobs > 0 && relay_any(q) && q->suspect_since + SUSPECT_ALONE < when)
+		when = q->suspect_since + SUSPECT_ALONE;
 	if (when == UINT64_MAX || q->draining) {
 		if (q->timer.armed)
 			timer_clear(&q->timer);
