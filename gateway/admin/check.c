@@ -3,6 +3,7 @@
 
 #include "policy/policy.h"
 #include "queue/route.h"
+#include "smtp/service.h"
 
 enum rc
 check_load(const char *dir, struct conf **out, struct err *e)
@@ -12,6 +13,7 @@ check_load(const char *dir, struct conf **out, struct err *e)
 		return rc;
 	conf_check_params(*out);
 	policy_check(*out);
+	edge_conf_check(*out);
 	struct router *router = NULL;
 	struct err trouble = { .why = "" };
 	(void)!router_open(*out, &router, &trouble); /* its problems are in the snapshot */

@@ -19,12 +19,6 @@ static const char *const keyword_names[] = {
 /* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
 static const char *const other_keywords[] = { "etrn", "starttls", "auth", "verp", "xclient", "xforward", "silent-discard" };
 
-static void
-problem(struct conf *c, enum conf_severity severity, const struct service *s, const char *name, struct span item, const char *what)
-{
-	conf_problem(c, severity, s, name, "%s: %s \"%.*s\"", name, what, (int)(item.n < 80 ? item.n : 80), (const char *)item.p);
-}
-
 static unsigned
 keywords_of(struct conf *c, const struct service *s)
 {
@@ -44,7 +38,8 @@ keywords_of(struct conf *c, const struct service *s)
 		for (size_t i = 0; i < NELEMS(other_keywords); i++)
 			known |= span_caseeq_str(word, other_keywords[i]);
 		if (!known)
-			problem(c, CONF_WARNING, s, "smtpd_discard_ehlo_keywords", word, "no such EHLO keyword");
+			conf_problem(c, CONF_WARNING, s, "smtpd_discard_ehlo_keywords", "smtpd_discard_ehlo_keywords: no such EHLO keyword \"%.*s\"",
+			    (int)(word.n < 80 ? word.n : 80), (const char *)word.p);
 	}
 	return on;
 }
@@ -164,11 +159,8 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 		.inline_max = (size_t)(s->params->p_spool_inline_limit < INLINE_MAX ? s->params->p_spool_inline_limit : INLINE_MAX),
 	};
 	enum rc rc = RC_OK;
-	struct span mode = span_str(s->params->p_smtpd_forbid_bare_newline);
-	if (!bare_lf_of(mode, &svc->bare_lf)) {
-		problem(c, CONF_ERROR, s, "smtpd_forbid_bare_newline", mode, "must be no, normalize, note or reject, not");
+	if (!bare_lf_of(span_str(s->params->p_smtpd_forbid_bare_newline), &svc->bare_lf)) /* conf has said so already */
 		rc = err_set(e, RC_PERM, "smtpd_forbid_bare_newline: bad value");
-	}
 	rc = worse(rc, open_forbidden(c, s, svc, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_noop_commands", MATCH_STRING, &svc->noop, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_client_event_limit_exceptions", MATCH_HOST, &svc->limit_exempt, e));
@@ -227,14 +219,27 @@ edge_conf_unref(struct edge_conf **ecp)
 	mem_free(&ec);
 }
 
+/* What is said about a service that could be run as it is. */
+static void
+service_notes(struct conf *c, const struct edge_service *svc)
+{
+	if (svc->bare_lf == BARE_LF_NO)
+		conf_problem(c, CONF_NOTE, svc->row, "smtpd_forbid_bare_newline",
+		    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");
+	if (svc->p->p_smtpd_peername_lookup)
+		conf_problem(c, CONF_NOTE, svc->row, "smtpd_peername_lookup",
+		    "smtpd_peername_lookup = yes: client names are not looked up yet, every client is \"unknown\"");
+}
+
 void
 edge_conf_check(struct conf *c)
 {
 	for (size_t i = 0; i < conf_service_count(c); i++) {
 		struct edge_service *svc = NULL;
-		if (is_smtpd(conf_service(c, i)) && service_open(c, conf_service(c, i), false, &svc, NULL) == RC_OK && svc->bare_lf == BARE_LF_NO)
-			conf_problem(c, CONF_NOTE, conf_service(c, i), "smtpd_forbid_bare_newline",
-			    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");
+		if (!is_smtpd(conf_service(c, i)))
+			continue;
+		if (service_open(c, conf_service(c, i), false, &svc, NULL) == RC_OK)
+			service_notes(c, svc);
 		service_free(&svc);
 	}
 }
