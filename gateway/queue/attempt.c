@@ -134,7 +134,7 @@ local_discard(struct attempt *a, uint32_t i, struct span text)
 {
 	struct rcpt_result r = { .status = RCPT_SENT, .dsn = SPAN("2.0.0"), .text = text };
 	attempt_log(a, i, "discard", r.dsn, "sent", text);
-	attempt_sent(a, i, false, &r);
+	attempt_sent(a, i, PROGRAM_DISCARD, &r);
 }
 
 static struct reason *
@@ -243,11 +243,11 @@ group_suspend(struct group *g, const struct reason *dead)
 /* ---- results ---- */
 
 void
-attempt_sent(struct attempt *a, uint32_t rcpt, bool dsn_passed, const struct rcpt_result *r)
+attempt_sent(struct attempt *a, uint32_t rcpt, enum program by, const struct rcpt_result *r)
 {
 	struct message *m = a->m;
-	bool wants_report = (a->env.rcpt[rcpt].notify & NOTIFY_SUCCESS) != 0 && !dsn_passed && a->env.sender.n > 0;
-	message_set_status(m, rcpt, wants_report ? RS_RELAYED : RS_FINISHED);
+	bool wants_report = (a->env.rcpt[rcpt].notify & NOTIFY_SUCCESS) != 0 && !r->dsn_passed && a->env.sender.n > 0;
+	message_set_status(m, rcpt, !wants_report ? RS_FINISHED : by == PROGRAM_SMTP ? RS_RELAYED : RS_DELIVERED);
 	message_set_why(&a->q->table, m, rcpt, wants_report ? reason_get(&a->q->table.reasons, r->dsn, r->text, r->mta, r->diag) : NULL);
 	a->changed = true;
 	a->finished++;
@@ -373,7 +373,7 @@ finish_reported(struct attempt *a)
 	struct message *m = a->m;
 	for (uint32_t i = 0; i < m->nrcpt; i++) {
 		uint8_t s = message_status(m)[i];
-		if (s == RS_FAILED || s == RS_RELAYED) {
+		if (s == RS_FAILED || s == RS_RELAYED || s == RS_DELIVERED) {
 			message_set_status(m, i, RS_FINISHED);
 			message_set_why(&a->q->table, m, i, NULL);
 			a->changed = true;

@@ -56,7 +56,7 @@ struct group {
 void attempt_begin(struct queue *q, struct message *m);
 
 /* Results, from relay.c and from here. text as in the log. */
-void attempt_sent(struct attempt *a, uint32_t rcpt, bool dsn_passed, const struct rcpt_result *r);
+void attempt_sent(struct attempt *a, uint32_t rcpt, enum program by, const struct rcpt_result *r);
 void attempt_deferred(struct attempt *a, uint32_t rcpt, struct reason *why);    /* takes the reference */
 void attempt_bounced(struct attempt *a, uint32_t rcpt, struct reason *why);     /* takes the reference */
 void attempt_failed(struct attempt *a, uint32_t rcpt, struct reason *why);      /* the same, whatever soft_bounce says */

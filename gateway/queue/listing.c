@@ -185,7 +185,7 @@ put_time_line(struct buf *out, const char *name, uint64_t wall)
 	buf_putc(out, '\n');
 }
 
-static const char *const status_names[RS_STATES] = { "waiting", "failed, report due", "delivered, report due", "finished" };
+static const char *const status_names[RS_STATES] = { "waiting", "failed, report due", "relayed, report due", "finished", "delivered, report due" };
 
 void
 listing_show(struct buf *out, const struct queue *q, const struct message *m)

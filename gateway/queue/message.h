@@ -26,8 +26,9 @@ enum message_queue message_queue_of(struct span name);   /* MQ_NONE: no such que
 enum rcpt_state {
 	RS_OPEN = 0,             /* to be tried (again) */
 	RS_FAILED,               /* failed for good; the sender has not been told yet */
-	RS_RELAYED,              /* delivered; a success report is due */
+	RS_RELAYED,              /* passed on to a system that sends no reports; a success report is due */
 	RS_FINISHED,             /* nothing more to do */
+	RS_DELIVERED,            /* as RS_RELAYED, into a mailbox (LMTP) */
 	RS_STATES
 };
 

@@ -341,7 +341,7 @@ take_result(struct job *j, const struct rcpt_result *r)
 	struct reason_pool *pool = &a->q->table.reasons;
 	switch (r->status) {
 	case RCPT_SENT:
-		attempt_sent(a, r->index, r->dsn_passed, r);
+		attempt_sent(a, r->index, j->dest->transport->program, r);
 		break;
 	case RCPT_DEFERRED:
 		attempt_deferred(a, r->index, reason_get(pool, r->dsn, r->text, r->mta, r->diag));

@@ -50,7 +50,7 @@ about_rcpt(const struct attempt *a, uint32_t i, enum dsn_kind kind, bool to_post
 	switch (kind) {
 	case DSN_FAILED: return s == RS_FAILED && (to_postmaster || report_wanted(notify, NOTIFY_FAILURE));
 	case DSN_DELAYED: return s == RS_OPEN && a->m->why[i] != NULL && (to_postmaster || report_wanted(notify, NOTIFY_DELAY));
-	case DSN_SUCCEEDED: return s == RS_RELAYED;
+	case DSN_SUCCEEDED: return s == RS_RELAYED || s == RS_DELIVERED;
 	}
 	return false;
 }
@@ -70,7 +70,7 @@ collect(const struct attempt *a, struct plan *p)
 		const struct env_rcpt *r = &a->env.rcpt[i];
 		const struct reason *why = a->m->why[i];
 		p->rcpts[p->n++] = (struct dsn_rcpt){
-			.addr = r->addr, .orcpt = r->orcpt, .action = actions[p->kind],
+			.addr = r->addr, .orcpt = r->orcpt, .action = message_status(a->m)[i] == RS_DELIVERED ? "delivered" : actions[p->kind],
 			.status = why != NULL ? reason_dsn(why) : SPAN("5.0.0"),
 			.text = why != NULL ? reason_text(why) : SPAN("unknown"),
 			.mta = why != NULL ? reason_mta(why) : SPAN_EMPTY,
@@ -243,8 +243,8 @@ void
 report_start(struct attempt *a)
 {
 	struct queue *q = a->q;
-	bool failed = any_status(a, RS_FAILED), relayed = any_status(a, RS_RELAYED), late = delay_is_due(a);
-	if (!failed && !relayed && !late)
+	bool failed = any_status(a, RS_FAILED), well = any_status(a, RS_RELAYED) || any_status(a, RS_DELIVERED), late = delay_is_due(a);
+	if (!failed && !well && !late)
 		return;
 	if (report_is_double_bounce(q, a->env.sender)) {
 		if (failed)
@@ -253,7 +253,7 @@ report_start(struct attempt *a)
 	}
 	if (failed)
 		report_failure(a);
-	if (relayed && a->env.sender.n > 0)
+	if (well && a->env.sender.n > 0)
 		tell_sender(a, DSN_SUCCEEDED, NOTICE_SUCCEEDED);
 	if (late) {
 		a->m->flags |= MF_DELAY_WARNED;

@@ -276,6 +276,11 @@ success_is_reported_when_asked(void **state)
 	assert_true(span_find(text, SPAN("Action: relayed\r\n")) != SIZE_MAX);
 	assert_true(span_find(text, SPAN("\r\nbody\r\n")) == SIZE_MAX);
 	assert_true(logged("sender delivery status notification: "));
+	transport_get(&w.q.dests, NULL, SPAN("smtp"))->program = PROGRAM_LMTP;
+	expect(1);
+	submit_as("a@sender.test", "b@hub.test", "Subject: s\r\n\r\nbody\r\n", 0, NOTIFY_SUCCESS);
+	RUN_UNTIL(empty);
+	assert_true(span_find(buf_span(&w.jobs[3].content), SPAN("Action: delivered\r\n")) != SIZE_MAX);
 }
 
 static void
