@@ -226,6 +226,41 @@ policy_access_result(struct policy_run *r, const struct policy_rule *rule, struc
 	return do_list(&a, value);
 }
 
+static bool
+complain(struct buf *out, bool *is_error_out, bool is_error, const char *what, struct span word, const char *how)
+{
+	buf_puts(out, what);
+	buf_put_safe(out, word, 60, false);
+	buf_puts(out, how);
+	*is_error_out = is_error;
+	return true;
+}
+
+bool
+policy_result_complaint(const struct policy *p, const struct restriction *bare, struct span value, struct buf *out, bool *is_error)
+{
+	struct span word, item, rest = value = span_trim(value);
+	bool group;
+	span_word(&rest, " \t", &word);
+	for (size_t i = 0; i < NELEMS(actions); i++)
+		if (span_caseeq_str(word, actions[i].word))
+			return actions[i].fn == do_later && complain(out, is_error, true, "action ", word, " is not supported yet");
+	if (all_digits(word) && (span_trim(rest).n == 0 || (word.n == 3 && (word.p[0] == '4' || word.p[0] == '5'))))
+		return false;
+	while (conf_item(&value, &item, &group) == RC_OK) {
+		const struct restriction *row = restriction_find(item);
+		if (policy_class(p, item, bare) != NULL)
+			continue;
+		if (row == NULL)
+			return complain(out, is_error, false, "unknown smtpd restriction: \"", item, "\"");
+		if (row->fn == NULL)
+			return complain(out, is_error, true, "restriction ", item, " is not supported yet");
+		if (row->arg != ARG_NONE)
+			return complain(out, is_error, true, "restriction ", item, " is not supported in a table");
+	}
+	return false;
+}
+
 /* ---- which keys ---- */
 
 static enum pol

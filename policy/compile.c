@@ -371,6 +371,48 @@ compile_classes(struct compile *k)
 			}
 }
 
+/* Results that will be server errors are better known before. */
+struct results {
+	struct compile *k;
+	const struct policy_list *list;
+	unsigned looked_at, complaints;
+};
+
+enum { RESULTS_MAX = 200000, COMPLAINTS_MAX = 5 };
+
+static bool
+check_result(void *arg, const char *table, struct span key, struct span value)
+{
+	struct results *x = arg;
+	struct compile *k = x->k;
+	struct buf what, where;
+	bool is_error;
+	buf_init(&what, 300);
+	buf_init(&where, 300);
+	if (policy_result_complaint(k->p, x->list->bare, value, &what, &is_error)) {
+		x->complaints++;
+		buf_put_safe(&where, key, 100, true);
+		conf_problem(k->p->conf, is_error ? CONF_ERROR : CONF_WARNING, k->p->service, x->list->name, "%s: %s: key %s: %s", x->list->name, table,
+		    buf_cstr(&where), buf_cstr(&what));
+		k->failed |= is_error;
+	}
+	buf_fini(&what);
+	buf_fini(&where);
+	return ++x->looked_at < RESULTS_MAX && x->complaints < COMPLAINTS_MAX;
+}
+
+static void
+check_results(struct compile *k)
+{
+	if (!conf_is_loader(k->p->conf))
+		return;
+	for (const struct policy_list *l = k->p->all; l != NULL; l = l->next)
+		for (unsigned i = 0; i < l->count; i++) {
+			struct results x = { .k = k, .list = l };
+			map_list_each(l->rules[i].map, check_result, &x);
+		}
+}
+
 enum rc
 policy_compile(struct conf *c, const struct service *s, struct policy **out, struct err *e)
 {
@@ -395,6 +437,7 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 		compile_items(&k, p->lists[i], span_str(conf_value(c, s, k.parameter)), 0);
 	}
 	compile_classes(&k);
+	check_results(&k);
 	if (!k.failed && !has_required(p->lists[LIST_RELAY], 0) && !has_required(p->lists[LIST_RECIPIENT], 0)) {
 		k.failed = true;
 		snprintf(why.why, sizeof why.why,

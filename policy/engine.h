@@ -127,6 +127,10 @@ enum rc policy_sender(struct policy_run *r, const struct resolved **out, struct 
 enum pol policy_access_result(struct policy_run *r, const struct policy_rule *rule, struct span value, struct about about,
     bool permit_is_dunno, bool permit_is_error);
 
+/* What is wrong with a result, for check. is_error: a known action or restriction that is not supported; otherwise
+ * one that nobody knows. false: nothing. */
+bool policy_result_complaint(const struct policy *p, const struct restriction *bare, struct span value, struct buf *out, bool *is_error);
+
 /* Rules that the engine itself ends lists with. */
 extern const struct policy_rule policy_implicit_rcpt, policy_implicit_sender;
 

@@ -285,6 +285,32 @@ map_list_answered_by(const struct map_list *l)
 	return l == NULL || *l->answered >= l->set.count ? "" : l->set.maps[*l->answered]->name;
 }
 
+struct walk {
+	bool (*fn)(void *arg, const char *table, struct span key, struct span value);
+	void *arg;
+	const char *table;
+	bool over;
+};
+
+static bool
+walk_entry(void *arg, struct span key, struct span value)
+{
+	struct walk *w = arg;
+	w->over = !w->fn(w->arg, w->table, key, value);
+	return !w->over;
+}
+
+void
+map_list_each(const struct map_list *l, bool (*fn)(void *arg, const char *table, struct span key, struct span value), void *arg)
+{
+	struct walk w = { .fn = fn, .arg = arg };
+	for (size_t i = 0; l != NULL && i < l->set.count && !w.over; i++) {
+		w.table = l->set.maps[i]->name;
+		if (!l->set.maps[i]->broken && l->set.maps[i]->type->each != NULL)
+			(void)!map_each(l->set.maps[i], walk_entry, &w, NULL);
+	}
+}
+
 enum rc
 map_find(const struct map_list *l, struct span key, unsigned flags, struct buf *scratch, struct span *value_out, struct err *e)
 {

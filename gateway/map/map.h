@@ -52,6 +52,11 @@ const char *map_list_answered_by(const struct map_list *l);
 /* At least one table has fixed keys: partial keys are worth asking. */
 bool map_list_has_fixed(const struct map_list *l);
 
+/* ---- walking ---- */
+
+/* Calls fn for every entry of every table that can be listed, until it says false. For checks in the loader. */
+void map_list_each(const struct map_list *l, bool (*fn)(void *arg, const char *table, struct span key, struct span value), void *arg);
+
 /* ---- commands: "map build|query|dump TYPE:FILE [KEY]", and postmap, postalias by argv[0] ---- */
 int map_command(const char *dir, int argc, char *const *argv);
 

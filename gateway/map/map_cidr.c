@@ -189,6 +189,22 @@ cidr_find(const struct map *m, struct span key, struct buf *scratch, struct span
 	return RC_NONE;
 }
 
+enum rc
+cidr_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
+{
+	(void)e;
+	const struct cidr_table *t = m->state;
+	for (size_t i = 0; i < t->count; i++) {
+		const struct cidr_rule *r = &t->rules[i];
+		char addr[IPADDR_TEXT], key[IPADDR_TEXT + 8];
+		ipaddr_text(&r->net.net, addr);
+		snprintf(key, sizeof key, "%s%s/%u", r->negated ? "!" : "", addr, r->net.bits);
+		if (r->kind == RULE_MATCH && !fn(arg, span_str(key), r->result))
+			break;
+	}
+	return RC_OK;
+}
+
 void
 cidr_close(struct map *m)
 {

@@ -87,6 +87,6 @@ map_open_fn built_open, cidr_open, environ_open, fail_open, inline_open, pipemap
 map_find_fn built_find, cidr_find, environ_find, fail_find, words_find, pipemap_find, proxy_find, randmap_find, static_find,
     unionmap_find;
 map_close_fn built_close, cidr_close, words_close, static_close, tables_close;
-map_each_fn built_each, words_each;
+map_each_fn built_each, cidr_each, static_each, words_each;
 
 #endif
