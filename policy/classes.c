@@ -69,6 +69,28 @@ has_item(const char *list, const char *name)
 	return false;
 }
 
+/* A domain belongs to one class: the first one wins, and somebody will wonder (facts 5.1). */
+static void
+check_both(struct address_book *b, const struct service *s, const char *one_name, const struct matchlist *one, const char *other_name,
+    const struct matchlist *other)
+{
+	struct span domain;
+	for (const struct matchlist_word *w = NULL; (w = matchlist_next_word(one, w, &domain)) != NULL;)
+		if (matchlist_name(other, domain, NULL) == RC_OK)
+			conf_problem(b->conf, CONF_WARNING, s, other_name, "do not list domain %.*s in BOTH %s and %s", (int)domain.n,
+			    (const char *)domain.p, one_name, other_name);
+}
+
+static void
+check_classes(struct address_book *b, const struct service *s)
+{
+	check_both(b, s, "mydestination", b->mydestination, "virtual_alias_domains", b->virtual_alias_domains);
+	check_both(b, s, "mydestination", b->mydestination, "virtual_mailbox_domains", b->virtual_mailbox_domains);
+	check_both(b, s, "virtual_alias_domains", b->virtual_alias_domains, "virtual_mailbox_domains", b->virtual_mailbox_domains);
+	check_both(b, s, "virtual_alias_domains", b->virtual_alias_domains, "relay_domains", b->relay_domains);
+	check_both(b, s, "virtual_mailbox_domains", b->virtual_mailbox_domains, "relay_domains", b->relay_domains);
+}
+
 enum rc
 address_book_open(struct conf *c, const struct service *s, struct address_book **out, struct err *e)
 {
@@ -107,6 +129,8 @@ address_book_open(struct conf *c, const struct service *s, struct address_book *
 	for (size_t i = 0; i < NELEMS(tables); i++)
 		if (maps_open_param(c, s, tables[i].name, tables[i].list, e) != RC_OK)
 			worst = RC_PERM;
+	if (conf_is_loader(c))
+		check_classes(b, s);
 	return worst;
 }
 

@@ -9,7 +9,7 @@
 enum { FILE_DEPTH_MAX = 10 };
 
 /* A plain word; the first of equal ones is the one that counts. */
-struct match_word {
+struct matchlist_word {
 	struct hnode by_name;
 	struct span name;            /* lower case */
 	uint32_t at;                 /* place in the list */
@@ -77,10 +77,10 @@ add_word(struct matchlist *m, struct span item, bool negated)
 	uint32_t at = m->count++;
 	uint64_t hash = span_hash(name);
 	for (struct hnode *n = htab_first(&m->words, hash); n != NULL; n = htab_next(n))
-		if (span_eq(container_of(n, struct match_word, by_name)->name, name))
+		if (span_eq(container_of(n, struct matchlist_word, by_name)->name, name))
 			return;
-	struct match_word *w = arena_zalloc(&m->arena, sizeof *w);
-	*w = (struct match_word){ .name = name, .at = at, .negated = negated };
+	struct matchlist_word *w = arena_zalloc(&m->arena, sizeof *w);
+	*w = (struct matchlist_word){ .name = name, .at = at, .negated = negated };
 	htab_insert(&m->words, &w->by_name, hash);
 }
 
@@ -237,19 +237,32 @@ matchlist_empty(const struct matchlist *m)
 	return m == NULL || m->count == 0;
 }
 
+const struct matchlist_word *
+matchlist_next_word(const struct matchlist *m, const struct matchlist_word *after, struct span *name_out)
+{
+	const struct hnode *n = after != NULL ? &after->by_name : NULL;
+	while (m != NULL && (n = htab_walk(&m->words, n)) != NULL) {
+		const struct matchlist_word *w = (const struct matchlist_word *)(const void *)((const char *)n - offsetof(struct matchlist_word, by_name));
+		*name_out = w->name;
+		if (!w->negated)
+			return w;
+	}
+	return NULL;
+}
+
 /* ---- asking ---- */
 
-static const struct match_word *
-earlier(const struct match_word *best, const struct match_word *w)
+static const struct matchlist_word *
+earlier(const struct matchlist_word *best, const struct matchlist_word *w)
 {
 	return best == NULL || (w != NULL && w->at < best->at) ? w : best;
 }
 
-static const struct match_word *
+static const struct matchlist_word *
 word_at(const struct matchlist *m, struct span name)
 {
 	for (struct hnode *n = htab_first(&m->words, span_casehash(name)); n != NULL; n = htab_next(n)) {
-		const struct match_word *w = container_of(n, struct match_word, by_name);
+		const struct matchlist_word *w = container_of(n, struct matchlist_word, by_name);
 		if (span_caseeq(w->name, name))
 			return w;
 	}
@@ -257,12 +270,12 @@ word_at(const struct matchlist *m, struct span name)
 }
 
 /* The first plain word that matches the name itself or, in domain lists, stands for it. */
-static const struct match_word *
+static const struct matchlist_word *
 first_word(const struct matchlist *m, struct span name)
 {
 	if (m->words.count == 0)
 		return NULL;
-	const struct match_word *best = word_at(m, name);
+	const struct matchlist_word *best = word_at(m, name);
 	if (m->kind == MATCH_STRING)
 		return best;
 	for (size_t i = 1; i + 1 < name.n; i++)
@@ -317,7 +330,7 @@ ask_pattern(const struct matchlist *m, const struct match_pattern *p, const stru
 static enum rc
 ask(const struct matchlist *m, const struct question *q, struct err *e)
 {
-	const struct match_word *w = q->name.n > 0 ? first_word(m, q->name) : NULL;
+	const struct matchlist_word *w = q->name.n > 0 ? first_word(m, q->name) : NULL;
 	if (q->addr != NULL && m->words.count > 0)
 		w = earlier(w, word_at(m, q->addr_text));
 	uint32_t stop = w != NULL ? w->at : UINT32_MAX;

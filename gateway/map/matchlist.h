@@ -30,6 +30,10 @@ enum rc matchlist_open_param(struct conf *c, const struct service *s, const char
 void matchlist_free(struct matchlist **mp);      /* NULL inside is fine */
 bool matchlist_empty(const struct matchlist *m);
 
+/* The plain words of the list (not those of tables, not the excluded ones), in no order; start with NULL. For checks. */
+struct matchlist_word;
+const struct matchlist_word *matchlist_next_word(const struct matchlist *m, const struct matchlist_word *after, struct span *name_out);
+
 /* RC_OK: in the list. RC_NONE: not. RC_TEMP: cannot say. A NULL list has nothing in it. e may be NULL. */
 enum rc matchlist_name(const struct matchlist *m, struct span name, struct err *e) MUST_CHECK;
 enum rc matchlist_addr(const struct matchlist *m, const struct ipaddr *addr, struct err *e) MUST_CHECK;

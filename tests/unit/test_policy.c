@@ -577,6 +577,30 @@ test_refused_configurations(void **state)
 	}
 }
 
+static void
+test_warnings(void **state)
+{
+	static const struct {
+		const char *lines, *says;
+	} rows[] = {
+		{ "smtpd_recipient_restrictions = permit, reject\n", "restriction `reject' after `permit' is ignored" },
+		{ "smtpd_client_restrictions = check_client_access inline:{a=nonsense}\n", "key a: unknown smtpd restriction: \"nonsense\"" },
+		{ "smtpd_client_restrictions = check_client_access inline:{a=OK}\n", "client names are not looked up yet" },
+		{ "mydestination = a.example\nvirtual_mailbox_domains = A.example\n", "do not list domain a.example in BOTH mydestination and virtual_mailbox_domains" },
+		{ "relay_domains = a.example\nvirtual_mailbox_domains = a.example\n", "do not list domain a.example in BOTH virtual_mailbox_domains and relay_domains" },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct conf *c = confdir_load(rows[i].lines);
+		policy_check(c);
+		if (conf_problem_count(c, CONF_ERROR) > 0 || !confdir_has_problem(c, CONF_WARNING, rows[i].says)) {
+			confdir_show_problems(c);
+			fail_msg("%s: expected \"%s\"", rows[i].lines, rows[i].says);
+		}
+		conf_unref(&c);
+	}
+}
+
 /* What a command recorded holds for the later ones when nothing is delayed. */
 static void
 test_carried(void **state)
@@ -763,6 +787,7 @@ main(void)
 		cmocka_unit_test(test_classes),
 		cmocka_unit_test(test_open_relay_forms),
 		cmocka_unit_test(test_refused_configurations),
+		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_carried),
 		cmocka_unit_test(test_waiting),
 		cmocka_unit_test(test_other_rules),
