@@ -9,6 +9,8 @@
 
 #define SUBMIT_USEC (UINT64_C(300) * USEC_PER_SEC) /* a queue that hangs: the client gives up after ten minutes */
 
+enum { CROWDED_INLINE = 16 * 1024 }; /* what stays in memory when edge_content_memory is used up */
+
 /* ---- DATA ---- */
 
 static enum step
@@ -56,6 +58,7 @@ data_begin(struct sess *s, bool dots)
 	tx->content.line.lf_ends = dots && s->no_bare_lf_rules && s->cmd_bare_lf;
 	put_received(s, content_front(&tx->content, tx->params.size));
 	content_front_done(&tx->content);
+	tx_account(tx);
 	s->content_began = loop_now();
 }
 
@@ -273,6 +276,7 @@ end_submit(struct sess *s)
 	tx_write_submit(tx, s->client, ipc_call_begin(call, s->edge->queue, IPC_SUBMIT));
 	tx->submitted = true;
 	buf_fini(&tx->content.out); /* the channel has its copy */
+	tx_account(tx);
 	ipc_call_send(call, SUBMIT_USEC);
 	return STEP_WAIT;
 }
@@ -310,6 +314,16 @@ const struct step_row end_steps[] = {
 
 /* ---- input ---- */
 
+/* Many clients at once: all their content together may not take the machine's memory, so it goes to drafts earlier. */
+static void
+watch_memory(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	tx_account(tx);
+	if (s->edge->content_bytes > (uint64_t)s->svc->p->p_edge_content_memory && tx->content.limits.inline_max > CROWDED_INLINE)
+		tx->content.limits.inline_max = CROWDED_INLINE;
+}
+
 size_t
 data_input(struct sess *s, struct span in)
 {
@@ -317,6 +331,7 @@ data_input(struct sess *s, struct span in)
 	size_t used = 0;
 	while (used < in.n && !c->line.ended && !content_wants_draft(c))
 		used += content_feed(c, span_from(in, used));
+	watch_memory(s);
 	if (c->line.ended)
 		sess_run_steps(s, end_steps);
 	else if (content_wants_draft(c))
@@ -331,6 +346,7 @@ data_chunk_piece(struct sess *s, struct span in)
 	size_t used = 0;
 	while (used < in.n && !content_wants_draft(c))
 		used += content_feed(c, span_from(in, used));
+	watch_memory(s);
 	if (content_wants_draft(c) && used < in.n)
 		sess_run_steps(s, draft_steps);
 	return used;

@@ -114,6 +114,8 @@ write_draft(struct content *c, size_t keep)
 	}
 	c->crc = crc32c(c->crc, s);
 	buf_consume(&c->out, s.n);
+	if (buf_len(&c->out) == 0)
+		buf_fini(&c->out); /* a slow client holds no buffer between its pieces */
 	c->scanned -= s.n < c->scanned ? s.n : c->scanned;
 }
 

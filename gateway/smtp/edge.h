@@ -20,6 +20,7 @@ struct edge {
 	uint32_t serial;             /* in queue ids: tells edges apart */
 	struct list sessions;
 	size_t nsessions;
+	size_t content_bytes;        /* memory their content takes */
 	bool draining;
 	struct limits limits;
 	void (*told)(struct edge *); /* ADMISSION came */

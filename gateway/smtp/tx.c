@@ -37,6 +37,15 @@ tx_draft_is_lost(const struct tx *tx)
 	return tx->draft != 0 && tx->draft_generation != tx->edge->queue_generation;
 }
 
+void
+tx_account(struct tx *tx)
+{
+	size_t now = tx->content.out.cap;
+	tx->edge->content_bytes = tx->edge->content_bytes - tx->held + now;
+	tx->held = now;
+	metric_set(M_smtpd_content_bytes, (int64_t)tx->edge->content_bytes);
+}
+
 static void
 drop_draft(struct tx *tx)
 {
@@ -61,8 +70,10 @@ tx_end(struct tx **tp)
 		if (!tx->submitted)
 			drop_draft(tx);
 	}
-	if (tx->has_content)
+	if (tx->has_content) {
 		content_fini(&tx->content);
+		tx_account(tx);
+	}
 	arena_fini(&tx->arena);
 	mem_free(&tx->rcpts);
 	mem_free(&tx->rcpt_hash);

@@ -44,6 +44,7 @@ struct tx {
 	bool hold, discard;          /* marks of the policy */
 	bool chunking;               /* a BDAT was accepted */
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
+	size_t held;                 /* octets of memory for content that are accounted for */
 	struct content content;
 	bool submitted;              /* SUBMIT is on its way, or answered OK */
 	uint64_t draft;              /* 0: none */
@@ -59,6 +60,8 @@ void tx_end(struct tx **tp);
  * same options, in any case of letters, is there once (duplicate_filter of Postfix). */
 bool tx_draft_is_lost(const struct tx *tx);   /* the queue process that held it is gone */
 bool tx_add_rcpt(struct tx *tx, const struct env_rcpt *r);
+/* Content came or went: brings the process's account up to date. */
+void tx_account(struct tx *tx);
 /* Makes the queue id. */
 void tx_name(struct tx *tx, uint32_t serial);
 

@@ -26,18 +26,18 @@
 enum queue_mode { QUEUE_FINE, QUEUE_FULL, QUEUE_FAILS, QUEUE_DIES, QUEUE_ABSENT, QUEUE_NOT_ACCEPTING, QUEUE_NO_DRAFTS };
 
 static struct edge edge;
-static struct edge_conf *confs[4];
+static struct edge_conf *confs[5];
 static char dir[] = "/tmp/test_session.XXXXXX";
 
 static struct {
 	enum queue_mode mode;
 	struct ipc_chan *chan;
 	unsigned accepted, drafts, drops;
-	int draft_fd;                /* a copy of the last one */
+	int draft_fd[32];            /* copies of the last ones, by number; 0: none */
 	struct buf content;          /* of the last message, Received taken off */
 	struct buf envelope;
 	uint32_t flags;
-} q = { .draft_fd = -1 };
+} q;
 
 static void
 keep_content(struct span content)
@@ -90,9 +90,10 @@ take_submit(struct ipc_chan *c, struct ipc_frame *f)
 		keep_content(m.content);
 	} else {
 		struct stat st;
-		assert_int_equal(fstat(q.draft_fd, &st), 0);
+		int fd = q.draft_fd[m.draft % NELEMS(q.draft_fd)];
+		assert_int_equal(fstat(fd, &st), 0);
 		assert_int_equal(st.st_size, m.content_len);
-		void *p = mmap(NULL, m.content_len, PROT_READ, MAP_SHARED, q.draft_fd, 0);
+		void *p = mmap(NULL, m.content_len, PROT_READ, MAP_SHARED, fd, 0);
 		assert_true(p != MAP_FAILED);
 		assert_int_equal(m.content_crc, crc32c(0, span_of(p, m.content_len)));
 		keep_content(span_of(p, m.content_len));
@@ -129,9 +130,10 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 	}
 	int fd = memfd_create("draft", MFD_CLOEXEC);
 	assert_true(fd >= 0);
-	if (q.draft_fd >= 0)
-		close(q.draft_fd);
-	q.draft_fd = dup(fd);
+	int *copy = &q.draft_fd[m.draft % NELEMS(q.draft_fd)];
+	if (*copy > 0)
+		close(*copy);
+	*copy = dup(fd);
 	ipc_send_fd(c, fd);
 	return RC_OK;
 }
@@ -209,6 +211,7 @@ static const char *const variants[] = {
 	"smtpd_forbid_bare_newline = note\nsmtpd_error_sleep_time = 0\nsmtpd_hard_error_limit = 1000\nsmtpd_junk_command_limit = 1000\n",
 	"smtpd_soft_error_limit = 1\nsmtpd_error_sleep_time = 1s\nsmtpd_client_connection_count_limit = 2\nsmtpd_timeout = 1s\n"
 	"smtpd_per_request_deadline = yes\nsmtpd_min_data_rate = 1000000\n",
+	"edge_content_memory = 1048576\n",
 };
 
 static int
@@ -249,8 +252,9 @@ tear_down(void **state)
 		edge_conf_unref(&confs[i]);
 	buf_fini(&q.content);
 	buf_fini(&q.envelope);
-	if (q.draft_fd >= 0)
-		close(q.draft_fd);
+	for (size_t i = 0; i < NELEMS(q.draft_fd); i++)
+		if (q.draft_fd[i] > 0)
+			close(q.draft_fd[i]);
 	loop_fini();
 	char path[128];
 	snprintf(path, sizeof path, "%s/main.cf", dir);
@@ -378,6 +382,7 @@ nothing_left(void)
 	assert_int_equal(metric_values[M_smtpd_sessions], 0);
 	assert_int_equal(metric_values[M_smtpd_transactions], 0);
 	assert_int_equal(metric_values[M_smtpd_drafts], 0);
+	assert_int_equal(metric_values[M_smtpd_content_bytes], 0);
 	assert_int_equal(metric_values[M_op_pending], 0);
 	assert_int_equal(metric_values[M_conns], 0);
 }
@@ -710,6 +715,38 @@ test_draft_dropped(void **state)
 	assert_int_equal(q.drops, drops + 1);
 }
 
+/* R05: when edge_content_memory is used up, content goes to drafts that would have stayed in memory. */
+static void
+test_crowded(void **state)
+{
+	(void)state;
+	queue_start(QUEUE_FINE);
+	enum { CLIENTS = 12 };
+	struct client c[CLIENTS];
+	struct buf text;
+	buf_init(&text, 1 << 20);
+	buf_puts(&text, "A: 1\r\n\r\n");
+	while (buf_len(&text) < 110 * 1024)
+		buf_puts(&text, HUNDRED "\r\n");
+	for (int i = 0; i < CLIENTS; i++) {
+		client_open(&c[i], 4, "192.0.2.1");
+		say_up_to_data(&c[i]);
+		client_send(&c[i], buf_span(&text), SIZE_MAX);
+	}
+	for (int i = 0; i < 20; i++)
+		turn();
+	assert_true(metric_values[M_smtpd_drafts] > 2 && metric_values[M_smtpd_drafts] < CLIENTS);
+	assert_true(metric_values[M_smtpd_content_bytes] < 2 * 1024 * 1024);
+	for (int i = 0; i < CLIENTS; i++) {
+		char got[600];
+		client_send(&c[i], SPAN(".\r\n"), SIZE_MAX);
+		client_reply(&c[i], got);
+		client_close(&c[i]);
+	}
+	buf_fini(&text);
+	nothing_left();
+}
+
 /* smtpd_client_connection_count_limit = 2; other clients, and mynetworks, are not concerned. */
 static void
 test_connection_limit(void **state)
@@ -830,7 +867,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole), cmocka_unit_test(test_bytes), cmocka_unit_test(test_cut), cmocka_unit_test(test_queue_trouble),
-		cmocka_unit_test(test_draft_dropped), cmocka_unit_test(test_connection_limit), cmocka_unit_test(test_time), cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_draft_dropped), cmocka_unit_test(test_crowded), cmocka_unit_test(test_connection_limit), cmocka_unit_test(test_time), cmocka_unit_test(test_drain),
 		cmocka_unit_test(test_flood),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
