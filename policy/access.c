@@ -96,9 +96,28 @@ note_with(struct result *a, enum verdict_note_kind kind, const char *default_tex
 	return POL_DUNNO;
 }
 
+/* There is no message yet: what is about one would be about nothing, or about several (facts 3.10). */
+static bool
+has_message(struct result *a)
+{
+	enum policy_stage stage = a->r->stage;
+	if (stage != POLICY_CONNECT && stage != POLICY_HELO && stage != POLICY_ETRN)
+		return true;
+	struct buf b;
+	buf_init(&b, 300);
+	buf_printf(&b, "access table %s: action ", a->rule->shown);
+	buf_put(&b, a->word);
+	buf_puts(&b, stage == POLICY_ETRN ? " is always skipped for ETRN" : " is always skipped here with smtpd_delay_reject=no");
+	policy_note(a->r, NOTE_TROUBLE, buf_span(&b));
+	buf_fini(&b);
+	return false;
+}
+
 static enum pol
 do_hold(struct result *a)
 {
+	if (!has_message(a))
+		return POL_DUNNO;
 	a->r->verdict.hold = true;
 	return note_with(a, NOTE_HOLD, "triggers HOLD action");
 }
@@ -106,6 +125,8 @@ do_hold(struct result *a)
 static enum pol
 do_discard(struct result *a)
 {
+	if (!has_message(a))
+		return POL_DUNNO;
 	a->r->verdict.discard = true;
 	return note_with(a, NOTE_DISCARD, "triggers DISCARD action");
 }
