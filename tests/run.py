@@ -114,7 +114,7 @@ def crash():
 def fuzz_one(path):
     corpus = TOP / 'build/tmp/corpus' / path.name
     corpus.mkdir(parents=True, exist_ok=True)
-    args = [path, f'-max_total_time={SECONDS}', '-timeout=10', '-rss_limit_mb=2048', '-verbosity=0', '-print_final_stats=0',
+    args = [path, f'-max_total_time={SECONDS}', '-timeout=10', '-error_exitcode=1', '-timeout_exitcode=1', '-rss_limit_mb=2048', '-verbosity=0', '-print_final_stats=0',
             f'-artifact_prefix={corpus}/crash-', corpus]
     seeds = TOP / 'tests/fuzz/corpus' / path.name.removeprefix('fuzz_')
     if seeds.is_dir():
@@ -158,7 +158,7 @@ def peers():
 
 
 def compat():
-    return one('compat', [TOP / 'tests/compat/compat.py', '--recorded'], 200)
+    return one('compat', ['/usr/bin/python3', TOP / 'tests/compat/compat.py', '--recorded'], 200)
 
 
 def demo():
