@@ -87,7 +87,7 @@ RECIPIENTS = [
 ]
 WORDS = [
     'luser', 'known', 'v', 'a+b', 'luser+x', '-d', 'here.example', 'gw.example', 'example.org', 'any.example', 'elsewhere.example', 'here.example',
-    '[127.0.0.1]', 'mx.example.com', 'HERE.example', 'box.example', 'alias.example', 'x.y',
+    'mx.example.com', 'HERE.example', 'box.example', 'alias.example', 'x.y',
 ]
 HELOS = ['c.example', 'a', '[192.0.2.1]', '[192.0.2]', 'a..example', '192.0.2.1', 'mail.spam.example', 'spam.example.', '-x.example', 'x_y.example']
 CLIENTS = [
