@@ -409,13 +409,17 @@ on_stage_timeout(struct timer *t)
 		}
 }
 
+/* The queue hears it with the relays: it gives them nothing new, waits for what they are at, and does not take
+ * their end for a crash. */
 static void
 drain_stage(struct procs *p)
 {
+	enum role role = stop_stages[p->stop_stage].role;
 	timer_set(&p->stop_timer, stop_stages[p->stop_stage].usec);
 	for (size_t i = 0; i < p->count; i++) {
 		struct proc *pr = &p->proc[i];
-		if (pr->role != stop_stages[p->stop_stage].role || pr->chan == NULL)
+		bool is_meant = pr->role == role || (role == ROLE_RELAY && pr->role == ROLE_QUEUE);
+		if (!is_meant || pr->chan == NULL)
 			continue;
 		pr->state = PROC_DRAINING;
 		ipc_send(pr->chan, IPC_DRAIN, 0, SPAN_EMPTY, -1);

@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-enum { DRAIN_USEC = 30 * 1000000 };
+enum { DRAIN_USEC = 8 * 1000000 };
 
 /* The role's one object. */
 static struct {
