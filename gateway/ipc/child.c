@@ -17,6 +17,7 @@ static struct child me;
 static struct buf steps = { .max = 256 };
 static struct timer orphan_timer;
 static unsigned listeners_left;
+static bool has_failed;           /* to start: it ends with this turn */
 
 void
 child_exit(struct child *c)
@@ -99,6 +100,7 @@ on_conf(struct ipc_chan *c, struct ipc_frame *f)
 	answer_rc(c, f->id, rc, e.why);
 	conf_unref(&conf);
 	if (is_first && rc != RC_OK) {
+		has_failed = true;
 		log_fatal(NULL, "%s", e.why);
 		loop_stop();
 	}
@@ -252,6 +254,8 @@ static enum rc (*const handlers[IPC_TYPES])(struct ipc_chan *, struct ipc_frame 
 static enum rc
 on_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
+	if (has_failed) /* what came behind the configuration finds nothing set up */
+		return RC_OK;
 	return handlers[f->type] != NULL ? handlers[f->type](c, f) : RC_PERM;
 }
 
