@@ -177,7 +177,8 @@ sess_drain(struct sess *s, bool at_once)
 	bool is_idle = s->tx == NULL && s->input == INPUT_COMMAND;
 	if (!sess_is_busy(s) && s->input != INPUT_GONE && (is_idle || at_once))
 		sess_shut(s, REPLY_SHUTDOWN);
-	if (s->input == INPUT_GONE)
+	/* asked again and again: the time that is left only becomes shorter */
+	if (s->input == INPUT_GONE && (s->conn.deadline == 0 || s->conn.deadline > loop_now() + GONE_WHEN_STOPPING_USEC))
 		conn_deadline(&s->conn, GONE_WHEN_STOPPING_USEC);
 }
 
