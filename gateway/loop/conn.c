@@ -216,7 +216,8 @@ on_input(struct conn *c)
 	if (n == 0) {
 		c->eof = true;
 		watch_want(&c->watch, (short)(c->watch.want & EV_WRITE));
-		end_conn(c, CONN_EOF, 0);
+		if (!list_linked(&c->again)) /* else the owner first gets what it has left for later */
+			end_conn(c, CONN_EOF, 0);
 		return;
 	}
 	c->bytes_in += (uint64_t)n;
@@ -240,7 +241,7 @@ run_again(struct timer *t)
 			continue;
 		if (buf_len(&c->in) > 0)
 			give_input(c, buf_span(&c->in), false);
-		if (c->fd >= 0 && !c->paused && c->eof)
+		if (c->fd >= 0 && !c->paused && c->eof && !list_linked(&c->again))
 			end_conn(c, CONN_EOF, 0);
 	}
 }

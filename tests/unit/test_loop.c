@@ -217,6 +217,37 @@ paused_input(struct conn *c)
 		conn_resume(c); /* one byte at a time: called again from the loop, never from inside */
 }
 
+/* Takes one line, and leaves the rest for when it is called again. */
+static void
+slice_input(struct conn *c)
+{
+	size_t nl = span_chr(conn_input(c), '\n');
+	if (nl == SIZE_MAX)
+		return;
+	buf_put(&t2.got, span_head(conn_input(c), nl + 1));
+	conn_consume(c, nl + 1);
+	conn_pause(c);
+	conn_resume(c);
+}
+
+static void
+conn_gives_what_is_left_before_the_end(void **state)
+{
+	(void)state;
+	static const struct conn_ops slice_ops = { .input = slice_input, .ended = left_ended };
+	int sv[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	memset(&t2, 0, sizeof t2);
+	buf_init(&t2.got, 1000);
+	conn_init(&t2.left, sv[0], &slice_ops, 1000, 1000);
+	assert_int_equal(write(sv[1], "a\nb\nc\nd\nrest", 12), 12);
+	close(sv[1]);
+	loop_run();
+	assert_int_equal(t2.end, CONN_EOF);
+	assert_span(buf_span(&t2.got), "a\nb\nc\nd\n");
+	buf_fini(&t2.got);
+}
+
 static void
 conn_pauses_and_resumes(void **state)
 {
@@ -385,6 +416,7 @@ main(void)
 		cmocka_unit_test_teardown(ops_complete_from_the_loop_only, teardown),
 		cmocka_unit_test_teardown(conn_keeps_what_is_not_consumed, teardown),
 		cmocka_unit_test_teardown(conn_tells_when_the_peer_goes, teardown),
+		cmocka_unit_test_teardown(conn_gives_what_is_left_before_the_end, teardown),
 		cmocka_unit_test_teardown(conn_pauses_and_resumes, teardown),
 		cmocka_unit_test_teardown(conn_breaks_when_its_output_limit_is_passed, teardown),
 		cmocka_unit_test_teardown(ipc_calls_are_answered_or_end, teardown),
