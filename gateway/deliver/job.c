@@ -5,11 +5,12 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "deliver/delays.h"
+#include "msg/addr.h"
 
 #include <stdarg.h>
 #include <unistd.h>
 
-enum { JOB_MAGIC = 0x10b10b10, TEXTS_MAX = 1024 * 1024, TEXT_MAX = 8192, REPORT_BYTES = IPC_FRAME_MAX - 65536 };
+enum { JOB_MAGIC = 0x10b10b10, TEXTS_MAX = 1024 * 1024, TEXT_MAX = 8192, REPORT_BYTES = IPC_FRAME_MAX - 65536, SHOWN_MAX = 4096 };
 
 enum rc
 job_begin(struct job **out, struct span payload, int fd, struct ipc_chan *queue)
@@ -101,9 +102,12 @@ log_result(struct job *j, const struct jrcpt *r, const struct outcome *out, cons
 	struct span delays = span_from(buf_span(&b), delay.n);
 	struct log_field f[9];
 	size_t n = 0;
-	f[n++] = F_SPAN(to, r->r.addr);
+	struct buf to, orig;
+	buf_init(&to, SHOWN_MAX);
+	buf_init(&orig, SHOWN_MAX);
+	f[n++] = F_SPAN(to, addr_shown(r->r.addr, &to));
 	if (r->r.orig.n > 0 && !span_eq(r->r.orig, r->r.addr))
-		f[n++] = F_SPAN(orig_to, r->r.orig);
+		f[n++] = F_SPAN(orig_to, addr_shown(r->r.orig, &orig));
 	f[n++] = F_SPAN(relay, out->relay.n > 0 ? out->relay : SPAN("none"));
 	if (j->conn_uses > 1 && out->relay.n > 0)
 		f[n++] = F_NUM(conn_use, j->conn_uses);
@@ -113,6 +117,8 @@ log_result(struct job *j, const struct jrcpt *r, const struct outcome *out, cons
 	f[n++] = F_STR(status, status);
 	f[n++] = F_SPAN(text, out->text);
 	log_event(EV_delivery, &j->log, f, n);
+	buf_fini(&to);
+	buf_fini(&orig);
 }
 
 void

@@ -351,6 +351,17 @@ addr_write(struct buf *b, const struct addr *a)
 	}
 }
 
+struct span
+addr_shown(struct span internal, struct buf *scratch)
+{
+	struct addr a = addr_of_internal(internal);
+	if (internal.n == 0 || !addr_needs_quotes(a.local))
+		return internal;
+	buf_reset(scratch);
+	addr_write(scratch, &a);
+	return buf_span(scratch);
+}
+
 void
 addr_write_text(struct buf *b, struct span internal)
 {

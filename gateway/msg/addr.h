@@ -56,6 +56,9 @@ void addr_write(struct buf *b, const struct addr *a);
 /* The same of internal form; what needs no quotes is copied as it is. */
 void addr_write_text(struct buf *b, struct span internal);
 bool addr_needs_quotes(struct span local);
+/* Internal form as it is shown in a log line: itself, or quoted in scratch (initialised, with its own limit; freed by
+ * the caller), so that no address can look like two fields. */
+struct span addr_shown(struct span internal, struct buf *scratch);
 
 /* Host name: labels of letters, digits, '-', '_' (and octets over 127 with utf8), no empty label, none over
  * 63 octets, no hyphen at an end, not digits and dots only, at most 255 octets. */

@@ -3,7 +3,10 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "msg/addr.h"
 #include "queue/delays.h"
+
+enum { SHOWN_MAX = 4096 }; /* octets of a quoted address */
 
 struct ctx {
 	struct log_ctx log;
@@ -21,17 +24,25 @@ void
 record_active(const struct message *m, const struct envelope *env)
 {
 	struct ctx c;
-	LOG(queue_active, ctx_of(&c, &m->spool.id), F_SPAN(from, env->sender), F_NUM(size, m->spool.length), F_NUM(nrcpt, m->open));
+	struct buf quoted;
+	buf_init(&quoted, SHOWN_MAX);
+	LOG(queue_active, ctx_of(&c, &m->spool.id), F_SPAN(from, addr_shown(env->sender, &quoted)), F_NUM(size, m->spool.length),
+	    F_NUM(nrcpt, m->open));
+	buf_fini(&quoted);
 }
 
 void
 record_expired(const struct message *m, const struct envelope *env, bool forced)
 {
 	struct ctx c;
+	struct buf quoted;
+	buf_init(&quoted, SHOWN_MAX);
+	struct span from = addr_shown(env->sender, &quoted);
 	if (forced)
-		LOG(queue_force_expired, ctx_of(&c, &m->spool.id), F_SPAN(from, env->sender));
+		LOG(queue_force_expired, ctx_of(&c, &m->spool.id), F_SPAN(from, from));
 	else
-		LOG(queue_expired, ctx_of(&c, &m->spool.id), F_SPAN(from, env->sender));
+		LOG(queue_expired, ctx_of(&c, &m->spool.id), F_SPAN(from, from));
+	buf_fini(&quoted);
 }
 
 void
@@ -60,18 +71,22 @@ record_local(const struct message *m, const struct env_rcpt *r, uint64_t active,
 	c.log.service = service;
 	uint64_t now = clock_wall();
 	uint64_t before = active > m->arrival ? active - m->arrival : 0, waiting = now > active ? now - active : 0;
-	struct buf delay, delays;
+	struct buf delay, delays, to, orig;
+	buf_init(&to, SHOWN_MAX);
+	buf_init(&orig, SHOWN_MAX);
 	buf_init(&delay, DELAYS_TEXT);
 	buf_init(&delays, DELAYS_TEXT);
 	delay_put(&delay, before + waiting, digits);
 	delays_put(&delays, before, waiting, digits);
 	struct log_field f[9] = {
-		F_SPAN(to, r->addr), F_STR(relay, "none"), F_SPAN(delay, buf_span(&delay)), F_SPAN(delays, buf_span(&delays)),
-		F_SPAN(dsn, dsn), F_STR(status, status), F_SPAN(text, text), F_SPAN(orig_to, r->orig),
+		F_SPAN(to, addr_shown(r->addr, &to)), F_STR(relay, "none"), F_SPAN(delay, buf_span(&delay)), F_SPAN(delays, buf_span(&delays)),
+		F_SPAN(dsn, dsn), F_STR(status, status), F_SPAN(text, text), F_SPAN(orig_to, addr_shown(r->orig, &orig)),
 	};
 	log_event(EV_delivery, log, f, r->orig.n > 0 && !span_eq(r->orig, r->addr) ? 8 : 7);
 	buf_fini(&delay);
 	buf_fini(&delays);
+	buf_fini(&to);
+	buf_fini(&orig);
 }
 
 void

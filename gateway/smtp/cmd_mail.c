@@ -26,7 +26,7 @@ static bool
 lacks_room(struct sess *s, const struct mail_params *m)
 {
 	const struct edge *e = s->edge;
-	if (e->queue == NULL) {
+	if (!edge_queue_is_up(e)) {
 		metric_add(M_smtpd_spool_temp, 1);
 		sess_refuse(s, REPLY_NO_QUEUE);
 		return true;

@@ -18,6 +18,7 @@ enum {
 	PATIENCE_USEC = 1000 * 1000, /* for the queue's first word */
 	ACCEPT_REST_USEC = 100 * 1000, /* without descriptors even for a refusal */
 	DRAIN_GRACE_USEC = 3 * 1000 * 1000, DRAIN_AGAIN_USEC = 500 * 1000, /* well within what the master allows */
+	QUEUE_UNSENT_MAX = 64 * 1024 * 1024, /* octets the queue has not taken yet */
 	INDEX_SHIFT = 22,            /* process numbers have 22 bits */
 };
 
@@ -88,6 +89,12 @@ edge_set_queue(struct edge *e, unsigned index, int fd)
 	e->accepting = true; /* until it says otherwise */
 	e->free_bytes = UINT64_MAX;
 	e->queue = ipc_chan_new(fd, ROLE_EDGE, ROLE_QUEUE, index, &queue_ops, e);
+}
+
+bool
+edge_queue_is_up(const struct edge *e)
+{
+	return e->queue != NULL && ipc_unsent(e->queue) < QUEUE_UNSENT_MAX;
 }
 
 /* ---- accepting ---- */

@@ -31,6 +31,8 @@ void edge_init(struct edge *e, unsigned index);
 /* Sets the channel to the queue; an older one goes. fd is given. */
 void edge_set_queue(struct edge *e, unsigned index, int fd);
 
+/* The queue is there and takes what we send: a channel that fills up is as good as none. */
+bool edge_queue_is_up(const struct edge *e);
 /* Nothing new: idle sessions hear 421, the others end with their message; at_once: as sess_drain. */
 void edge_drain_sessions(struct edge *e, bool at_once);
 

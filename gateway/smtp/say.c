@@ -42,13 +42,11 @@ sess_reply_text(struct sess *s, enum reply_id id, struct span text)
 struct span
 sess_log_addr(struct sess *s, struct span internal)
 {
-	struct addr a = addr_of_internal(internal);
-	if (internal.n == 0 || !addr_needs_quotes(a.local))
-		return internal;
 	struct buf b;
 	buf_init(&b, 4 * ADDR_PATH_MAX);
-	addr_write(&b, &a);
-	struct span out = arena_span(&s->scratch, buf_span(&b));
+	struct span out = addr_shown(internal, &b);
+	if (buf_len(&b) > 0)
+		out = arena_span(&s->scratch, out);
 	buf_fini(&b);
 	return out;
 }
