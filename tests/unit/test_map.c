@@ -116,6 +116,8 @@ static const struct asked questions[] = {
 	{ "btree:table", "Plain", 0, RC_OK, "first" },
 	{ "lmdb:table", "folded", 0, RC_OK, "over two  lines" },
 	{ "cdb:table", "folded", 0, RC_OK, "over two  lines" },
+	{ "dbm:table", "folded", 0, RC_OK, "over two  lines" },
+	{ "sdbm:table", "none", 0, RC_NONE, NULL },
 	{ "hash:table", "none", 0, RC_NONE, NULL },
 	{ "hash:table", "plai", 0, RC_NONE, NULL },
 	{ "hash:missing", "a", 0, RC_TEMP, NULL },

@@ -603,6 +603,66 @@ test_warnings(void **state)
 	}
 }
 
+/* Rules about what a client said or did that the table of cases has no column for. */
+static void
+test_facts(void **state)
+{
+	enum { LOGIN = 1, TLS = 2, CERT = 4, EARLY = 8, BOUNCE_TWO = 16, NAMED = 32, NAME_TEMP = 64, DISCARDED = 128 };
+	static const struct {
+		const char *rules;
+		unsigned with;
+		const char *reply; /* of "<rules>, reject" at DATA */
+	} rows[] = {
+		{ "permit_sasl_authenticated", LOGIN, "" },
+		{ "check_sasl_access inline:{user=OK}", LOGIN, "" },
+		{ "check_sasl_access inline:{{user=REJECT not you}}", LOGIN, "554 5.7.1 <user>: SASL login name rejected: not you" },
+		{ "check_sasl_access fail:x", LOGIN, "451 4.3.5 <user>: SASL login name rejected: Server configuration error" },
+		{ "permit_tls_all_clientcerts", CERT, "" },
+		{ "permit_tls_clientcerts", CERT, "554 5.7.1 <DATA>: Data command rejected: Access denied" },
+		{ "reject_plaintext_session, permit", TLS, "" },
+		{ "reject_unauth_pipelining", EARLY, "503 5.5.0 <DATA>: Data command rejected: Improper use of SMTP command pipelining" },
+		{ "reject_multi_recipient_bounce", BOUNCE_TWO, "550 5.5.3 <DATA>: Data command rejected: Multi-recipient bounce" },
+		{ "reject_unknown_client_hostname, permit", NAMED, "" },
+		{ "reject_unknown_client_hostname, permit", NAME_TEMP, "450 4.7.25 Client host rejected: cannot find your hostname, [127.0.0.9]" },
+		{ "reject_unknown_reverse_client_hostname, permit", NAME_TEMP, "450 4.7.1 Client host rejected: cannot find your reverse hostname, [127.0.0.9]" },
+		{ "check_client_access inline:{{good.example=OK}}", NAMED, "" },
+		{ "check_client_access inline:{{.good.example=OK}}", NAMED, "554 5.7.1 <DATA>: Data command rejected: Access denied" },
+		{ "permit_mynetworks", NAMED, "554 5.7.1 <DATA>: Data command rejected: Access denied" },
+		{ "defer", DISCARDED, "" },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		char lines[2000];
+		struct conf *c = NULL;
+		snprintf(lines, sizeof lines, COMMON "unknown_client_reject_code = 550\nsmtpd_data_restrictions = %s, reject\n", rows[i].rules);
+		struct policy *p = compile(lines, &c);
+		struct op_owner owner;
+		struct policy_run r;
+		struct facts f;
+		op_owner_init(&owner);
+		policy_run_init(&r, &owner, never);
+		facts_of(&f, &(struct said){ NULL, "c", (rows[i].with & BOUNCE_TWO) != 0 ? "" : FROM, NULL, NULL, NULL });
+		f.login = (rows[i].with & LOGIN) != 0 ? SPAN("user") : SPAN_EMPTY;
+		f.is_tls = (rows[i].with & TLS) != 0;
+		f.is_cert_verified = (rows[i].with & CERT) != 0;
+		f.pipelined_early = (rows[i].with & EARLY) != 0;
+		f.is_discarded = (rows[i].with & DISCARDED) != 0;
+		f.nrcpt = 2;
+		if ((rows[i].with & NAMED) != 0) {
+			f.client_name = f.reverse_name = SPAN("mail.good.example");
+			f.client_name_rc = f.reverse_name_rc = RC_OK;
+		}
+		if ((rows[i].with & NAME_TEMP) != 0)
+			f.client_name_rc = f.reverse_name_rc = RC_TEMP;
+		assert_true(policy_run_now(&r, p, POLICY_DATA, &f));
+		if (!span_eq_str(r.verdict.reply, rows[i].reply))
+			fail_msg("%s: got \"%.*s\"", rows[i].rules, (int)r.verdict.reply.n, (const char *)r.verdict.reply.p);
+		policy_run_fini(&r);
+		policy_free(&p);
+		conf_unref(&c);
+	}
+}
+
 /* What a command recorded holds for the later ones when nothing is delayed. */
 static void
 test_carried(void **state)
@@ -790,6 +850,7 @@ main(void)
 		cmocka_unit_test(test_open_relay_forms),
 		cmocka_unit_test(test_refused_configurations),
 		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_facts),
 		cmocka_unit_test(test_carried),
 		cmocka_unit_test(test_waiting),
 		cmocka_unit_test(test_other_rules),
