@@ -1,9 +1,54 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/check.h"
 
+#include "admin/logfile.h"
+#include "deliver/nexthop.h"
 #include "policy/policy.h"
 #include "queue/route.h"
 #include "smtp/service.h"
+
+#include <netdb.h>
+
+/* The port of an inet service: getaddrinfo would take 99999 for 34463, and a name only fails at the start. */
+static void
+check_port(struct conf *c, const struct service *sv)
+{
+	struct span name = span_str(sv->name);
+	size_t colon = span_rchr(name, ':');
+	struct span port = colon != SIZE_MAX ? span_from(name, colon + 1) : name;
+	uint64_t n;
+	bool ok = span_u64(port, UINT16_MAX, &n) ? n > 0 : getservbyname((const char *)port.p, "tcp") != NULL;
+	if (!ok)
+		conf_problem(c, CONF_ERROR, sv, NULL, "service \"%s\" (inet): there is no port \"%.*s\"", sv->name, (int)port.n, (const char *)port.p);
+}
+
+static void
+check_nexthops(struct conf *c, const char *name, const char *value)
+{
+	struct span rest = span_str(value);
+	struct nexthop hop;
+	struct err e = { .why = "" };
+	enum rc rc;
+	while ((rc = nexthop_next(&rest, false, "smtp", conf_params(c)->p_known_tcp_ports, &hop, &e)) != RC_NONE)
+		if (rc != RC_OK)
+			conf_problem(c, CONF_ERROR, NULL, name, "%s: %s", name, e.why);
+}
+
+/* What would only come out when the gateway starts, or when the first message waits. */
+static void
+check_start(struct conf *c)
+{
+	const struct params *p = conf_params(c);
+	if (!logfile_allowed(p))
+		conf_problem(c, CONF_ERROR, NULL, "maillog_file", "maillog_file = %s is not below maillog_file_prefixes", p->p_maillog_file);
+	check_nexthops(c, "relayhost", p->p_relayhost);
+	check_nexthops(c, "smtp_fallback_relay", p->p_smtp_fallback_relay);
+	for (size_t i = 0; i < conf_service_count(c); i++) {
+		const struct service *sv = conf_service(c, i);
+		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && strcmp(sv->command, "smtpd") == 0)
+			check_port(c, sv);
+	}
+}
 
 enum rc
 check_load(const char *dir, struct conf **out, struct err *e)
@@ -12,6 +57,7 @@ check_load(const char *dir, struct conf **out, struct err *e)
 	if (*out == NULL)
 		return rc;
 	conf_check_params(*out);
+	check_start(*out);
 	policy_check(*out);
 	edge_conf_check(*out);
 	struct router *router = NULL;

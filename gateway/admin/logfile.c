@@ -23,10 +23,12 @@ open_syslog(int *fd_out, struct err *e)
 	return RC_OK;
 }
 
-static bool
-prefix_allowed(const char *prefixes, struct span path)
+bool
+logfile_allowed(const struct params *p)
 {
-	struct span rest = span_str(prefixes), item;
+	struct span path = span_str(p->p_maillog_file), rest = span_str(p->p_maillog_file_prefixes), item;
+	if (path.n == 0)
+		return true; /* syslog */
 	while (span_word(&rest, ", \t\r\n", &item))
 		if (span_starts(path, item) && (path.n == item.n || path.p[item.n] == '/' || item.p[item.n - 1] == '/'))
 			return true;
@@ -48,7 +50,7 @@ logfile_open(const struct conf *conf, enum log_target *target_out, enum log_form
 		return *fd_out >= 0 ? RC_OK : err_set(e, RC_TEMP, "standard error: %s", strerror(errno));
 	}
 	*target_out = LOG_TO_FD;
-	if (!prefix_allowed(p->p_maillog_file_prefixes, span_str(file)))
+	if (!logfile_allowed(p))
 		return err_set(e, RC_PERM, "maillog_file = %s is not below maillog_file_prefixes", file);
 	if (strcmp(file, "/dev/stdout") == 0)
 		*fd_out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3); /* also where it cannot be opened again: a socket */

@@ -6,6 +6,8 @@
 #include "base/log.h"
 #include "conf/conf.h"
 
+/* False: run would refuse maillog_file, because it is not below maillog_file_prefixes. */
+bool logfile_allowed(const struct params *p);
 /* fd_out is given. RC_PERM: maillog_file is not below maillog_file_prefixes, or cannot be opened. */
 enum rc logfile_open(const struct conf *conf, enum log_target *target_out, enum log_format *format_out, int *fd_out, struct err *e) MUST_CHECK;
 
