@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -111,25 +112,77 @@ cmd_run(const struct command_line *cl)
 	return master_run(cl->dir, program_path(), -1);
 }
 
+/* True when the log goes to this terminal or pipe: then the gateway keeps it. */
+static bool
+logs_here(const char *dir)
+{
+	struct err e = { .why = "" };
+	struct conf *conf = NULL;
+	enum rc rc = conf_load(dir, &conf, &e);
+	if (rc != RC_OK || conf == NULL) {
+		conf_unref(&conf);
+		return false; /* it will not start */
+	}
+	const char *file = conf_params(conf)->p_maillog_file;
+	bool here = file[0] == '\0' ? access("/dev/log", W_OK) != 0 : strcmp(file, "/dev/stdout") == 0;
+	conf_unref(&conf);
+	return here;
+}
+
+/* Passes on what the gateway says until it says "ready" or is gone. */
+static bool
+wait_ready(int ready, int says)
+{
+	struct pollfd p[] = { { .fd = ready, .events = POLLIN }, { .fd = says, .events = POLLIN } };
+	for (;;) {
+		if (poll(p, NELEMS(p), -1) < 0)
+			continue;
+		char text[4096];
+		ssize_t n = p[1].revents != 0 ? read(says, text, sizeof text) : 0;
+		if (n > 0) {
+			(void)!write(STDERR_FILENO, text, (size_t)n);
+			continue;
+		}
+		if (p[1].revents != 0)
+			p[1].fd = -1;
+		if (p[0].revents != 0)
+			return read(ready, text, 1) == 1;
+	}
+}
+
+/* The gateway must not keep the caller's standard output and error: "start | cat" and "ssh host start" would
+ * never end. What it says before it is ready comes through a pipe. */
 static int
 cmd_start(const struct command_line *cl)
 {
-	int fds[2];
-	if (pipe(fds) != 0 || fcntl(fds[1], F_SETFD, FD_CLOEXEC) != 0) {
+	int fds[2], says[2];
+	if (pipe2(fds, O_CLOEXEC) != 0 || pipe2(says, O_CLOEXEC) != 0) {
 		perror("dogana: pipe");
 		return 1;
 	}
+	bool keep = logs_here(cl->dir);
 	pid_t pid = fork();
 	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (null >= 0)
+			dup2(null, STDIN_FILENO);
+		if (!keep) {
+			if (null >= 0)
+				dup2(null, STDOUT_FILENO);
+			dup2(says[1], STDERR_FILENO);
+		}
 		close(fds[0]);
+		close(says[0]);
+		close(says[1]);
 		setsid();
 		_exit(master_run(cl->dir, program_path(), fds[1]));
 	}
 	close(fds[1]);
-	char c;
-	ssize_t n = pid > 0 ? read(fds[0], &c, 1) : -1;
+	close(says[1]);
+	bool ready = pid > 0 && wait_ready(fds[0], says[0]);
 	close(fds[0]);
-	if (n == 1)
+	close(says[0]);
+	if (ready)
 		return 0;
 	if (pid > 0)
 		waitpid(pid, NULL, 0);

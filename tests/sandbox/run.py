@@ -104,6 +104,13 @@ spool_segments_max = 4
         bad = [line for line in gw.log_text().splitlines() if 'Operation not permitted' in line or 'Permission denied' in line or 'cross-device' in line]
         check('nothing in the log was refused by the sandbox', not bad, bad[:5])
         gw.stop()
+        gw.write('main.cf', (gw.etc / 'main.cf').read_text().replace('/dev/stdout', f'{where}/log') + f'maillog_file_prefixes = {where}\n')
+        code, text = gw.run('start')  # through a pipe: returns when nothing holds it any more
+        check('start returns, and keeps nothing of the caller', code == 0, text)
+        code, text = gw.run('start')
+        check('a second start says why not', code == 1 and 'already running' in text, text)
+        code, text = gw.run('stop')
+        check('stop of what was started in the background', code == 0, text)
     except Exception as e:  # noqa: BLE001
         check('the run', False, f'{e!r}\n{gw.tail(30)}')
     finally:
