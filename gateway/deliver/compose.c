@@ -84,8 +84,11 @@ compose_rcpt(struct buf *out, const struct job *j, unsigned i, unsigned features
 			buf_put(out, SPAN(" ORCPT="));
 			buf_put(out, r->orcpt);
 		} else if (r->orcpt.n == 0 && span_is_ascii(r->addr)) {
+			struct buf quoted;
+			buf_init(&quoted, 4096);
 			buf_put(out, SPAN(" ORCPT=rfc822;"));
-			xtext_encode(out, r->orig.n > 0 && span_is_ascii(r->orig) ? r->orig : r->addr);
+			xtext_encode(out, addr_shown(r->orig.n > 0 && span_is_ascii(r->orig) ? r->orig : r->addr, &quoted));
+			buf_fini(&quoted);
 		}
 	}
 	buf_put(out, SPAN("\r\n"));

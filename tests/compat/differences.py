@@ -11,7 +11,7 @@ DIFFERENCES = [
     ('plain', r"raw b'(NOOP )?x.*", 'a line over the limit is refused, not cut'),
     ('plain', r"raw b'VRFY x.*", 'the local part is too long'),
     ('plain', r'mail MAIL FROM:<(""@|@b\.|a\(c\)|<a@|a:b@|l{300}).*', 'what RFC 5321 does not allow is not repaired'),
-    ('plain', r'rcpt RCPT TO:<@example.org>', 'an empty local part is no address'),
+    ('plain', r'rcpt RCPT TO:<(known@)?@example.org>', 'an empty local part is no address'),
     ('plain', r'(mail|rcpt) [^ ]* (FROM|TO):[^ ]*é[^ ]*', 'UTF-8 must be declared with SMTPUTF8'),
     ('strict', r'mail MAIL FROM:<a@é.example>', 'the same'),
     ('plain', r'mail .* (SIZE=1 SIZE=2|ENVID=x{101})', 'once, and within the length RFC 3461 allows'),
@@ -28,7 +28,7 @@ DIFFERENCES = [
     ('delivered', r'.*\bnul\b.*', 'a NUL does not go on to a hub'),
     ('delivered', r'space before colon', 'headers go on as they came'),
     ('delivered', r'line of (999|5000)|header of 1500|chunk with a long line', 'folded lines are not worth a log line'),
-    ('delivered', r'source route|trailing dot', 'gone on arrival, also from ORCPT and Received'),
+    ('delivered', r'source route|trailing dot|needless quotes', 'gone on arrival, also from ORCPT and Received'),
 ]
 
 # Known gaps: counted apart, to be closed.
