@@ -35,16 +35,35 @@ fatal(struct command *k, const char *what, const char *why)
 	return 1;
 }
 
-/* "type:name", or a file of default_database_type. */
+static const struct map_type *
+type_of(const char *name)
+{
+	size_t colon = strcspn(name, ":");
+	for (size_t i = 0; i < map_type_count(); i++)
+		if (strlen(map_type_at(i)->name) == colon && strncmp(map_type_at(i)->name, name, colon) == 0)
+			return map_type_at(i);
+	return NULL;
+}
+
+static bool
+is_file(const struct map_type *type)
+{
+	return type != NULL && ((type->flags & MAPF_BUILT) != 0 || strcmp(type->name, "texthash") == 0 || strcmp(type->name, "cidr") == 0);
+}
+
+/* "type:name", or a file of default_database_type. A relative file name is one of the directory we were called in. */
 static char *
 full_name(struct command *k, const char *arg)
 {
-	const char *type = conf_value(k->ctx.conf, NULL, "default_database_type");
-	if (strchr(arg, ':') != NULL)
-		return mem_strdup(arg);
-	size_t n = strlen(type) + strlen(arg) + 2;
+	const char *colon = strchr(arg, ':');
+	const char *type = colon != NULL ? arg : conf_value(k->ctx.conf, NULL, "default_database_type");
+	const char *file = colon != NULL ? colon + 1 : arg;
+	int type_len = (int)strcspn(type, ":");
+	char here[4096] = "";
+	bool relative = is_file(type_of(type)) && file[0] != '/' && file[0] != '{' && getcwd(here, sizeof here) != NULL;
+	size_t n = strlen(type) + strlen(here) + strlen(file) + 3;
 	char *name = mem_alloc(n);
-	snprintf(name, n, "%s:%s", type, arg);
+	snprintf(name, n, "%.*s:%s%s%s", type_len, type, here, relative ? "/" : "", file);
 	return name;
 }
 
@@ -116,16 +135,6 @@ dump(struct command *k, struct map *const *maps, size_t n)
 		if (map_each(maps[i], print_entry, stdout, &e) != RC_OK)
 			return fatal(k, "dump", e.why);
 	return 0;
-}
-
-static const struct map_type *
-type_of(const char *name)
-{
-	size_t colon = strcspn(name, ":");
-	for (size_t i = 0; i < map_type_count(); i++)
-		if (strlen(map_type_at(i)->name) == colon && strncmp(map_type_at(i)->name, name, colon) == 0)
-			return map_type_at(i);
-	return NULL;
 }
 
 static int
