@@ -116,6 +116,8 @@ transport_get(struct dest_set *s, const struct conf *c, struct span name)
 	struct err e;
 	if (read_settings(&t->set, &t->program, c, t->name, &e) != RC_OK)
 		log_warn(NULL, "transport %s: %s: using the defaults", t->name, e.why);
+	if (c != NULL && t->program == PROGRAM_NONE)
+		log_warn(NULL, "transport \"%s\" is not in master.cf or cannot run here: mail for it waits", t->name);
 	t->deferred = is_deferred(s->settings, t->name);
 	htab_insert(&s->transports, &t->by_name, hash);
 	return t;
