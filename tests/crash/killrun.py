@@ -47,7 +47,6 @@ smtpd_client_connection_count_limit = 0
 minimal_backoff_time = 1s
 maximal_backoff_time = 2s
 queue_run_delay = 1s
-transport_retry_time = 1s
 queue_directory = {work}/queue
 data_directory = {work}/data
 maillog_file = /dev/stdout

@@ -150,12 +150,15 @@ expect 'content' "$total" "$same"
 if [ -d "$corpus" ]; then
 	sent=0
 	ok=0
+	whole=0
 	for file in $(find "$corpus" -name '*.eml' | sort | awk 'NR % 20 == 1'); do
 		sent=$((sent + 1))
 		deliver "$file" user@example.test list@partner.example 127.0.0.1
 		[ -n "$qid" ] && until_true 10 has_fate "$qid" && [ "$(fate "$qid")" = sent ] && ok=$((ok + 1))
+		tr -d '\r' <"$file" >"$work/sent"
+		arrived | cmp -s - "$work/sent" && whole=$((whole + 1))
 	done
-	row "$sent real messages" "$heard" "$ok delivered"
+	row "$sent real messages" "$heard" "$ok delivered, $whole octet for octet"
 	expect corpus "$sent" "$ok"
 fi
 

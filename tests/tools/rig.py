@@ -332,6 +332,18 @@ class Gateway:
                 pass
             self.proc.wait()
             self.proc = None
+            wait_for('the last of its processes to go', self.port_is_free, 10, 0.01)
+
+    def port_is_free(self):
+        """The master is ours to wait for, the roles are not: a listening socket lives as long as the last of them."""
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind((self.address, self.port))
+                s.listen(1)
+                return True
+            except OSError:
+                return False
 
     def remove(self):
         shutil.rmtree(self.dir, ignore_errors=True)
