@@ -135,16 +135,21 @@ listen_open(const struct conf *conf, struct listen_set *old, struct listen_set *
 		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && strcmp(sv->command, "smtpd") == 0)
 			rc = add_service(out, old, conf, (unsigned)i, e);
 	}
-	if (rc == RC_OK)
-		return RC_OK;
-	for (size_t i = 0; i < out->count; i++) /* what came from old goes back */
-		for (size_t k = 0; old != NULL && k < old->count; k++)
-			if (old->socket[k].fd < 0 && same_addr(&old->socket[k], (struct sockaddr *)&out->socket[i].addr, out->socket[i].addr_len)) {
-				old->socket[k].fd = out->socket[i].fd;
-				out->socket[i].fd = -1;
-			}
-	listen_close(out);
+	if (rc != RC_OK)
+		listen_undo(out, old);
 	return rc;
+}
+
+void
+listen_undo(struct listen_set *set, struct listen_set *old)
+{
+	for (size_t i = 0; i < set->count; i++)
+		for (size_t k = 0; old != NULL && k < old->count; k++)
+			if (old->socket[k].fd < 0 && same_addr(&old->socket[k], (struct sockaddr *)&set->socket[i].addr, set->socket[i].addr_len)) {
+				old->socket[k].fd = set->socket[i].fd;
+				set->socket[i].fd = -1;
+			}
+	listen_close(set);
 }
 
 void

@@ -29,6 +29,8 @@ struct listen_set {
  * is given back and old is as before. */
 enum rc listen_open(const struct conf *conf, struct listen_set *old, struct listen_set *out, struct err *e) MUST_CHECK;
 void listen_close(struct listen_set *s);
+/* After a listen_open that worked: old gets back what was taken from it, the rest of set is closed. */
+void listen_undo(struct listen_set *set, struct listen_set *old);
 /* "127.0.0.1:25" or "[::1]:25" */
 void listen_text(const struct listen_socket *s, struct buf *out);
 

@@ -232,7 +232,7 @@ start_reload(struct control_client *client)
 	if (rc == RC_OK)
 		rc = listen_open(next, &ma.listeners, &sockets, &e);
 	if (rc == RC_OK && (rc = open_log(next, &e)) != RC_OK)
-		listen_close(&sockets);
+		listen_undo(&sockets, &ma.listeners);
 	if (rc != RC_OK) {
 		end_reload(false, span_str(e.why));
 		conf_unref(&next);
