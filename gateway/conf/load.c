@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -191,7 +192,8 @@ conf_load_with(const char *dir, const char *const *overrides, struct conf **out,
 	c->loader = true;
 	if (out != NULL)
 		*out = NULL;
-	snap_compute(c, "config_directory", c->dir);
+	char full[PATH_MAX]; /* "hash:$config_directory/x" must not be looked for below the directory again */
+	snap_compute(c, "config_directory", c->dir[0] != '/' && realpath(c->dir, full) != NULL ? full : c->dir);
 	snap_compute_process(c);
 	enum rc rc = read_all(c, e);
 	if (rc != RC_OK) {

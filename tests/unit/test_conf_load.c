@@ -60,6 +60,27 @@ test_main_and_conf_d(void **state)
 	assert_null(c);
 }
 
+/* "-c etc": what is named through $config_directory is found from anywhere */
+static void
+test_relative_directory(void **state)
+{
+	(void)state;
+	char before[4096];
+	struct conf *c = NULL;
+	struct err e;
+	struct span text;
+	confdir_write("main.cf", "compatibility_level = 3.6\nmyhostname = mx.example.com\nmail_name = $config_directory/names\n");
+	confdir_write("names", "one\n");
+	assert_non_null(getcwd(before, sizeof before));
+	assert_int_equal(chdir("/tmp"), 0);
+	enum rc rc = conf_load(strrchr(confdir, '/') + 1, &c, &e);
+	bool found = rc == RC_OK && conf_file(c, conf_params(c)->p_mail_name, &text, &e) == RC_OK && span_eq_str(text, "one\n");
+	assert_int_equal(chdir(before), 0);
+	assert_int_equal(rc, RC_OK);
+	assert_true(found);
+	conf_unref(&c);
+}
+
 static void
 test_only_conf_d(void **state)
 {
@@ -368,7 +389,7 @@ main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_main_and_conf_d), T(test_only_conf_d), T(test_no_directory), T(test_values), T(test_bad_value_leaves_default),
+		T(test_main_and_conf_d), T(test_relative_directory), T(test_only_conf_d), T(test_no_directory), T(test_values), T(test_bad_value_leaves_default),
 		T(test_duplicates), T(test_names), T(test_myorigin_file), T(test_networks), T(test_overrides), T(test_service_view),
 		T(test_transports), T(test_files_and_notes), T(test_references),
 	};
