@@ -10,7 +10,9 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -99,11 +101,12 @@ edge_queue_is_up(const struct edge *e)
 
 /* ---- accepting ---- */
 
+/* Nothing of a listener: it would listen on when that is closed. */
 static void
-refill_reserve(int like)
+refill_reserve(void)
 {
 	if (me.reserve < 0)
-		me.reserve = dup(like);
+		me.reserve = eventfd(0, EFD_CLOEXEC);
 }
 
 /* A refusal without a session: there is no room for one. */
@@ -131,7 +134,7 @@ without_descriptor(struct listener *l)
 		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
 			turn_away(l, fd);
-		refill_reserve(l->fd);
+		refill_reserve();
 		if (me.reserve >= 0)
 			return;
 	}
@@ -143,7 +146,7 @@ static void
 on_rested(struct timer *t)
 {
 	struct listener *l = container_of(t, struct listener, rest);
-	refill_reserve(l->fd);
+	refill_reserve();
 	watch_want(&l->watch, EV_READ);
 }
 
@@ -251,6 +254,38 @@ edge_listeners_begin(struct child *child, unsigned count)
 		drop_old_listeners();
 }
 
+/* The same socket under another number. The one there is goes on: closed, it would stay in the event mechanism,
+ * because the socket itself lives. */
+static struct listener *
+find_listener(int fd)
+{
+	struct stat a, b;
+	if (fstat(fd, &a) != 0)
+		return NULL;
+	list_each(it, &me.listeners) {
+		struct listener *l = list_entry(it, struct listener, link);
+		if (!l->is_new && fstat(l->fd, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino)
+			return l;
+	}
+	return NULL;
+}
+
+static void
+name_listener(struct listener *l, struct span service_name)
+{
+	l->is_new = true;
+	l->name = mem_zalloc(service_name.n + 1);
+	memcpy(l->name, service_name.p, service_name.n);
+	l->svc = find_service(me.edge.conf, l->name);
+}
+
+static void
+one_more(void)
+{
+	if (me.expected > 0 && --me.expected == 0)
+		drop_old_listeners();
+}
+
 static void
 edge_listener(struct child *child, int fd, struct span service_name, unsigned service_row)
 {
@@ -259,23 +294,27 @@ edge_listener(struct child *child, int fd, struct span service_name, unsigned se
 		close(fd);
 		return;
 	}
-	struct listener *l = mem_zalloc(sizeof *l);
+	struct listener *l = find_listener(fd);
+	if (l != NULL) {
+		close(fd);
+		mem_free(&l->name);
+		name_listener(l, service_name);
+		one_more();
+		return;
+	}
+	l = mem_zalloc(sizeof *l);
 	int on = 1;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* accepted sockets inherit it */
 	l->fd = fd;
-	l->is_new = true;
-	l->name = mem_zalloc(service_name.n + 1);
-	memcpy(l->name, service_name.p, service_name.n);
-	l->svc = find_service(me.edge.conf, l->name);
+	name_listener(l, service_name);
 	list_init(&l->link);
 	list_append(&me.listeners, &l->link);
 	timer_init(&l->rest, on_rested);
 	watch_init(&l->watch, fd, on_accept);
 	if (me.open)
 		watch_want(&l->watch, EV_READ);
-	refill_reserve(fd);
-	if (me.expected > 0 && --me.expected == 0)
-		drop_old_listeners();
+	refill_reserve();
+	one_more();
 }
 
 /* ---- the role ---- */
