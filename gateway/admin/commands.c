@@ -70,6 +70,19 @@ command_queue_directory(const char *dir)
 	return path;
 }
 
+/* Behind "not running": a configuration that is wrong or gone may have led us to the wrong directory. */
+static void
+say_where(const char *dir, const char *name)
+{
+	struct err e = { .why = "" };
+	struct conf *conf = NULL;
+	if (conf_load(dir, &conf, &e) != RC_OK)
+		fprintf(stderr, "%s: warning: the configuration in %s has errors: %s\n", name, dir, e.why);
+	if (conf != NULL && access(conf_params(conf)->p_queue_directory, F_OK) != 0)
+		fprintf(stderr, "%s: warning: queue_directory = %s: %s\n", name, conf_params(conf)->p_queue_directory, strerror(errno));
+	conf_unref(&conf);
+}
+
 int
 command_request(const char *dir, const char *name, const char *line, int out_fd)
 {
@@ -84,6 +97,7 @@ command_request(const char *dir, const char *name, const char *line, int out_fd)
 		return 0;
 	case RC_NONE:
 		fprintf(stderr, "%s: the Dogana mail system is not running\n", name);
+		say_where(dir, name);
 		return strcmp(name, "dogana") == 0 ? 1 : EX_UNAVAILABLE;
 	case RC_TEMP:
 	case RC_PERM:
