@@ -29,7 +29,7 @@ KILLS = int(sys.argv[1]) if len(sys.argv) > 1 else 100
 SEED = int(sys.argv[2]) if len(sys.argv) > 2 else int(time.time())
 CLIENTS = 6
 WINDOW = 0.1   # seconds before a kill in which a delivery may not have been written down yet (release build, free processor)
-SLACK = 0.4    # on top, for sanitizers, our own clock and a shared machine
+SLACK = 1.0    # on top before it counts as wrong: six clients that never rest keep both processors and the disk busy
 
 MAIN = '''\
 compatibility_level = 3.6
@@ -126,22 +126,30 @@ def arrivals(hub):
 
 
 def second_copies(twice, log, moments):
-    """(first copies whose relay never told, [seconds from a told one to the kill of queue], [names without excuse])"""
+    """(first copies whose relay died, or had nobody to tell, [seconds from a told one's arrival to the kill that lost it], [names without
+    excuse]). moments: [(when, pid)], pid 0: everything."""
     told, active = {}, collections.defaultdict(list)
     for at, line in enumerate(log.splitlines()):
-        m = re.search(r'status=sent \(250 2\.0\.0 Ok: queued as H(\d+)\)', line)
+        m = re.search(r'\[(\d+)\]: \w+: to=.*status=sent \(250 2\.0\.0 Ok: queued as H(\d+)\)', line)
         if m:
-            told[int(m.group(1))] = at
-        m = re.search(r'/qmgr\[\d+\]: (\w+): from=.*\(queue active\)', line)
+            told[int(m.group(2))] = (at, int(m.group(1)))
+        m = re.search(r'/qmgr\[(\d+)\]: (\w+): from=.*\(queue active\)', line)
         if m:
-            active[m.group(1)].append(at)
+            active[m.group(2)].append((at, int(m.group(1))))
     untold, gaps, wrong = 0, [], []
     for name, rows in twice.items():
         first = min(rows, key=lambda r: r['ms'])
         if first['n'] not in told:
             untold += 1
-        elif any(at > told[first['n']] for at in active[first['qid']]):
-            gaps.append(min((m - first['ms'] / 1000 for m in moments if m >= first['ms'] / 1000), default=0))
+            continue
+        at, relay = told[first['n']]
+        lost_by = {0, relay} | {pid for when, pid in active[first['qid']] if when < at}
+        if any(pid and pid in lost_by and when < first['ms'] / 1000 for when, pid in moments):
+            untold += 1  # the queue that had asked for it was gone already
+            continue
+        after = [when - first['ms'] / 1000 for when, pid in moments if pid in lost_by and when >= first['ms'] / 1000]
+        if after:
+            gaps.append(min(after))
         else:
             wrong.append(name)
     return untold, gaps, wrong
@@ -167,7 +175,7 @@ def main():
             time.sleep(rng.uniform(0.05, 0.4))
             if number % 10 == 9:
                 gw.kill()
-                moments.append(time.monotonic())
+                moments.append((time.monotonic(), 0))
                 killed['everything'] += 1
                 gw.start(port)
                 continue
@@ -181,7 +189,7 @@ def main():
             role, pid = rng.choice(roles)
             try:
                 os.kill(pid, signal.SIGKILL)
-                moments.append(time.monotonic())
+                moments.append((time.monotonic(), pid))
                 killed[role] += 1
             except ProcessLookupError:
                 pass
@@ -214,8 +222,8 @@ def main():
             problems.append(f'malformed on the wire: {stats["first_violation"]}')
         extra = sum(len(rows) - 1 for rows in twice.values())
         untold, gaps, wrong = second_copies(twice, gw.log_text(), moments)
-        print(f'{extra} second copies, {extra / max(1, sum(killed.values())):.2f} per kill: {untold} because relay died before it told, '
-              f'{len(gaps)} because queue died before it was written down'
+        print(f'{extra} second copies, {extra / max(1, sum(killed.values())):.2f} per kill: {untold} because relay could not tell, '
+              f'{len(gaps)} because it was told and not yet written down'
               + (f', at most {max(gaps) * 1000:.0f} ms later, {sum(g > WINDOW for g in gaps)} more than {WINDOW * 1000:.0f} ms' if gaps else ''))
         if wrong:
             problems.append(f'delivered twice without a crash between: {wrong[:5]}')
