@@ -26,7 +26,7 @@
 enum queue_mode { QUEUE_FINE, QUEUE_FULL, QUEUE_FAILS, QUEUE_DIES, QUEUE_ABSENT, QUEUE_NOT_ACCEPTING, QUEUE_NO_DRAFTS };
 
 static struct edge edge;
-static struct edge_conf *confs[5];
+static struct edge_conf *confs[6];
 static char dir[] = "/tmp/test_session.XXXXXX";
 
 static struct {
@@ -212,6 +212,7 @@ static const char *const variants[] = {
 	"smtpd_soft_error_limit = 1\nsmtpd_error_sleep_time = 1s\nsmtpd_client_connection_count_limit = 2\nsmtpd_timeout = 1s\n"
 	"smtpd_per_request_deadline = yes\nsmtpd_min_data_rate = 1000000\n",
 	"edge_content_memory = 1048576\n",
+	"smtpd_recipient_restrictions = sleep 1, permit\nsmtpd_data_restrictions = sleep 1\n",
 };
 
 static int
@@ -805,6 +806,52 @@ test_time(void **state)
 	nothing_left();
 }
 
+/* A restriction that waits: what was sent ahead is answered in order afterwards, others go on meanwhile, and a client
+ * that leaves during the wait leaves nothing behind. */
+static void
+test_policy_wait(void **state)
+{
+	(void)state;
+	struct client c, other;
+	char got[600];
+	queue_start(QUEUE_FINE);
+	client_open(&c, 5, "192.0.2.1");
+	client_open(&other, 0, "192.0.2.2");
+	client_reply(&c, got);
+	say(&c, SPAN(EHLO));
+	uint64_t began = clock_mono();
+	client_send(&c, SPAN(MAIL RCPT "RSET\r\nFOO\r\n" MAIL), SIZE_MAX);
+	client_reply(&c, got);
+	assert_string_equal(got, "250 2.1.0 Ok");
+	client_reply(&other, got);
+	say(&other, SPAN(EHLO));
+	assert_true(clock_mono() - began < 800000);
+	static const char *const want[] = { "250 2.1.5 Ok", "250 2.0.0 Ok", "500 5.5.2 Error: command not recognized", "250 2.1.0 Ok" };
+	for (size_t i = 0; i < NELEMS(want); i++) {
+		client_reply(&c, got);
+		assert_string_equal(got, want[i]);
+	}
+	assert_true(clock_mono() - began >= 990000);
+	client_send(&c, SPAN(RCPT), SIZE_MAX); /* and gone at the wait */
+	client_close(&c);
+	client_close(&other);
+	nothing_left();
+	/* at DATA, and retired from outside at the wait */
+	client_open(&c, 5, "192.0.2.1");
+	client_reply(&c, got);
+	say(&c, SPAN(EHLO));
+	say(&c, SPAN(MAIL));
+	say(&c, SPAN(RCPT));
+	client_send(&c, SPAN("DATA\r\n"), SIZE_MAX);
+	for (int i = 0; i < 5; i++)
+		turn();
+	assert_int_equal(edge.nsessions, 1);
+	assert_int_equal(metric_values[M_op_pending], 1);
+	sess_retire(list_entry(edge.sessions.next, struct sess, link));
+	nothing_left();
+	client_close(&c);
+}
+
 static void
 test_drain(void **state)
 {
@@ -867,7 +914,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole), cmocka_unit_test(test_bytes), cmocka_unit_test(test_cut), cmocka_unit_test(test_queue_trouble),
-		cmocka_unit_test(test_draft_dropped), cmocka_unit_test(test_crowded), cmocka_unit_test(test_connection_limit), cmocka_unit_test(test_time), cmocka_unit_test(test_drain),
+		cmocka_unit_test(test_draft_dropped), cmocka_unit_test(test_crowded), cmocka_unit_test(test_connection_limit), cmocka_unit_test(test_time), cmocka_unit_test(test_drain), cmocka_unit_test(test_policy_wait),
 		cmocka_unit_test(test_flood),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
