@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "deliver/client_private.h"
+
+#include "base/clock.h"
+#include "deliver/compose.h"
+#include "deliver/ehlo.h"
+
+/* ---- outcomes ---- */
+
+/* What the present reply means for a recipient. */
+static struct outcome
+verdict(struct smtpc *c, enum stage stage)
+{
+	struct outcome out = c->base;
+	int class = c->reply.code / 100;
+	if (class == 2) {
+		out.status = RCPT_SENT;
+		out.dsn = job_keep(c->job, hubreply_dsn(&c->reply));
+		out.text = smtpc_reply_text(c);
+		return out;
+	}
+	out.status = class == 5 ? RCPT_BOUNCED : RCPT_DEFERRED;
+	out.text = smtpc_said(c, " said: ", smtpc_steps[stage].command);
+	out.diag = smtpc_reply_text(c);
+	/* 2xx or 3xx where it makes no sense is no refusal for good */
+	out.dsn = class == 3 ? SPAN("4.5.0") : job_keep(c->job, hubreply_dsn(&c->reply));
+	return out;
+}
+
+static void
+decide(struct smtpc *c, unsigned i, const struct outcome *out)
+{
+	c->job->rcpt[i].tx = out->status == RCPT_SENT ? TX_NOT : TX_REFUSED;
+	if (out->status == RCPT_DEFERRED)
+		job_postpone(c->job, i, out);
+	else
+		job_settle(c->job, i, out);
+}
+
+/* All recipients in this state. */
+static void
+decide_all(struct smtpc *c, enum tx_state state, const struct outcome *out)
+{
+	for (unsigned i = 0; i < c->job->nrcpt; i++)
+		if (c->job->rcpt[i].tx == state)
+			decide(c, i, out);
+}
+
+/* ---- before the first command ---- */
+
+/* Ours, not the hub's: nothing was sent. */
+static void
+refuse_all(struct smtpc *c, enum rcpt_status status, struct span dsn, struct span text)
+{
+	struct outcome out = c->base;
+	out.status = status;
+	out.dsn = dsn;
+	out.text = text;
+	decide_all(c, TX_SENT, &out);
+}
+
+/* Picks the open recipients; false when there is nothing to send for. */
+static bool
+choose(struct smtpc *c)
+{
+	struct job *j = c->job;
+	for (unsigned i = 0; i < j->nrcpt; i++) {
+		bool is_open = j->rcpt[i].out.status == 0;
+		j->rcpt[i].tx = is_open ? TX_SENT : TX_NOT;
+		if (is_open)
+			j->rcpt[i].dsn_passed = (c->features & EHLO_DSN) != 0;
+	}
+	if (c->size_max > 0 && j->m.length > c->size_max) {
+		refuse_all(c, RCPT_BOUNCED, SPAN("5.3.4"), job_text(j, "message size %llu exceeds size limit %llu of server %s",
+		    (unsigned long long)j->m.length, (unsigned long long)c->size_max, c->who));
+		return false;
+	}
+	if ((c->features & EHLO_SMTPUTF8) == 0 && compose_needs_utf8(j)) {
+		refuse_all(c, RCPT_BOUNCED, SPAN("5.6.7"), job_text(j, "SMTPUTF8 is required, but was not offered by host %s", c->who));
+		return false;
+	}
+	if (!compose_can_send(j->m.sender)) {
+		refuse_all(c, RCPT_BOUNCED, SPAN("5.1.7"), SPAN("sender address has control characters"));
+		return false;
+	}
+	unsigned n = 0;
+	for (unsigned i = 0; i < j->nrcpt; i++) {
+		if (j->rcpt[i].tx != TX_SENT)
+			continue;
+		if (compose_can_send(j->rcpt[i].r.addr)) {
+			n++;
+			continue;
+		}
+		struct outcome out = c->base;
+		out.status = RCPT_BOUNCED;
+		out.dsn = SPAN("5.1.3");
+		out.text = SPAN("recipient address has control characters");
+		decide(c, i, &out);
+		j->rcpt[i].tx = TX_NOT;
+	}
+	return n > 0;
+}
+
+static unsigned
+next_rcpt(const struct smtpc *c, unsigned from)
+{
+	while (from < c->job->nrcpt && c->job->rcpt[from].tx != TX_SENT)
+		from++;
+	return from;
+}
+
+static void
+local_trouble(struct smtpc *c, const struct err *e)
+{
+	log_warn(&c->job->log, "%s", e->why);
+	smtpc_fail(c, RC_TEMP, SPAN("4.3.0"), job_text(c->job, "%s", e->why));
+}
+
+/* The whole transaction, or all of it up to DATA, in one write. False: the session is lost. */
+static bool
+send_group(struct smtpc *c, struct buf *out)
+{
+	struct job *j = c->job;
+	compose_mail(out, j, c->features);
+	for (unsigned i = 0; i < j->nrcpt; i++)
+		if (j->rcpt[i].tx == TX_SENT)
+			compose_rcpt(out, j, i, c->features);
+	if (!c->is_chunked) {
+		buf_put(out, SPAN("DATA\r\n"));
+		return true;
+	}
+	struct err e;
+	if (outbody_put_bdat(&c->content, out, &e) == RC_OK)
+		return true;
+	local_trouble(c, &e);
+	return false;
+}
+
+void
+smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
+{
+	CHECK(c, CLIENT_MAGIC);
+	BUG_ON(c->stage != ST_IDLE || c->call != NULL);
+	smtpc_begin_call(c, j, call);
+	c->uses++;
+	c->heard = c->is_refused = c->is_sending = false;
+	c->n_accepted = 0;
+	c->xfer_until = 0;
+	c->base = (struct outcome){ .mta = job_keep(j, span_str(c->host)), .relay = job_keep(j, span_str(c->relay)) };
+	j->conn_uses = c->uses;
+	c->is_pipelined = (c->features & EHLO_PIPELINING) != 0;
+	c->is_chunked = c->is_pipelined && (c->features & EHLO_CHUNKING) && !c->set->lmtp && j->m.length <= OUTBODY_MEMORY_MAX;
+	if (!choose(c)) {
+		smtpc_ready(c);
+		return;
+	}
+	outbody_init(&c->content, fd, j->m.offset, j->m.length, !c->is_chunked, c->set->line_max);
+	struct buf *out = conn_out(&c->conn);
+	(void)buf_reserve(out, 1024 + 512 * (size_t)j->nrcpt + (c->is_chunked ? (size_t)j->m.length : 0));
+	if (c->is_dirty)
+		buf_put(out, SPAN("RSET\r\n"));
+	smtpc_await(c, c->is_dirty ? ST_RSET : ST_MAIL);
+	if (c->is_pipelined)
+		(void)send_group(c, out);
+	else if (!c->is_dirty)
+		compose_mail(out, j, c->features);
+}
+
+/* Without pipelining: the command whose stage begins. */
+static void
+next_command(struct smtpc *c)
+{
+	if (c->is_pipelined)
+		return;
+	struct buf *out = conn_out(&c->conn);
+	if (c->stage == ST_MAIL)
+		compose_mail(out, c->job, c->features);
+	else if (c->stage == ST_RCPT)
+		compose_rcpt(out, c->job, c->at, c->features);
+	else if (c->stage == ST_DATA)
+		buf_put(out, SPAN("DATA\r\n"));
+}
+
+void
+smtpc_on_rset(struct smtpc *c)
+{
+	if (c->reply.code / 100 != 2) {
+		c->heard = false; /* nothing was said about this job: another session may try at once */
+		smtpc_fail(c, RC_TEMP, job_keep(c->job, hubreply_dsn(&c->reply)), smtpc_said(c, " said: ", smtpc_steps[ST_RSET].command));
+		return;
+	}
+	c->is_dirty = false;
+	c->heard = false;
+	smtpc_await(c, ST_MAIL);
+	next_command(c);
+}
+
+/* After MAIL and every RCPT: who is next? */
+static void
+go_on(struct smtpc *c)
+{
+	if (!c->is_pipelined && c->is_refused) { /* MAIL was: nothing else was sent */
+		smtpc_ready(c);
+		return;
+	}
+	if (c->at < c->job->nrcpt) {
+		smtpc_await(c, ST_RCPT);
+	} else if (c->is_chunked) {
+		smtpc_await(c, ST_DOT);
+		c->at = 0;
+	} else if (c->is_pipelined || c->n_accepted > 0) {
+		smtpc_await(c, ST_DATA);
+	} else {
+		smtpc_ready(c);
+		return;
+	}
+	next_command(c);
+}
+
+void
+smtpc_on_mail(struct smtpc *c)
+{
+	c->is_dirty = true;
+	if (c->reply.code == 421 && c->uses > 1) {
+		/* the hub has had enough of this session, not of this message */
+		c->heard = false;
+		smtpc_fail(c, RC_TEMP, job_keep(c->job, hubreply_dsn(&c->reply)), smtpc_said(c, " said: ", smtpc_steps[ST_MAIL].command));
+		return;
+	}
+	if (c->reply.code / 100 != 2) {
+		struct outcome out = verdict(c, ST_MAIL);
+		c->is_refused = true;
+		for (unsigned i = 0; i < c->job->nrcpt; i++) {
+			if (c->job->rcpt[i].tx != TX_SENT)
+				continue;
+			decide(c, i, &out);
+			c->job->rcpt[i].tx = TX_SENT; /* its reply is still to come when pipelined */
+		}
+	}
+	c->at = next_rcpt(c, 0);
+	go_on(c);
+}
+
+void
+smtpc_on_rcpt(struct smtpc *c)
+{
+	struct jrcpt *r = &c->job->rcpt[c->at];
+	if (c->is_refused) {
+		r->tx = TX_REFUSED;
+	} else if (c->reply.code / 100 == 2) {
+		r->tx = TX_ACCEPTED;
+		c->n_accepted++;
+	} else {
+		struct outcome out = verdict(c, ST_RCPT);
+		decide(c, c->at, &out);
+	}
+	c->at = next_rcpt(c, c->at + 1);
+	go_on(c);
+}
+
+/* smtp_per_request_deadline: the limit is for all of the content, and only what was sent earns more time,
+ * at smtp_min_data_rate, never more than the limit at once. */
+static void
+arm_content(struct smtpc *c)
+{
+	uint64_t limit = c->set->t_data_xfer, now = loop_now();
+	if (limit == 0 || c->set->min_data_rate == 0)
+		return;
+	if (c->xfer_until == 0)
+		c->xfer_until = now + limit;
+	else
+		c->xfer_until += OUTBODY_PIECE * USEC_PER_SEC / c->set->min_data_rate;
+	if (c->xfer_until > now + limit)
+		c->xfer_until = now + limit;
+	conn_deadline(&c->conn, c->xfer_until > now ? c->xfer_until - now : 1);
+}
+
+/* The next piece of the content; the rest when the connection has taken it. */
+static void
+send_content(struct smtpc *c)
+{
+	struct err e;
+	bool is_end;
+	if (outbody_put_data(&c->content, conn_out(&c->conn), &is_end, &e) != RC_OK) {
+		local_trouble(c, &e);
+		return;
+	}
+	c->is_sending = !is_end;
+	c->conn.want_drained = !is_end;
+	smtpc_arm(c);
+	if (c->set->per_request_deadline && !is_end)
+		arm_content(c);
+}
+
+void
+smtpc_on_drained(struct conn *conn)
+{
+	struct smtpc *c = container_of(conn, struct smtpc, conn);
+	if (c->stage == ST_DOT && c->is_sending)
+		send_content(c);
+}
+
+static unsigned
+next_accepted(const struct smtpc *c, unsigned from)
+{
+	while (from < c->job->nrcpt && c->job->rcpt[from].tx != TX_ACCEPTED)
+		from++;
+	return from;
+}
+
+void
+smtpc_on_data(struct smtpc *c)
+{
+	if (c->reply.code / 100 != 3) {
+		if (c->n_accepted > 0) {
+			struct outcome out = verdict(c, ST_DATA);
+			if (out.status == RCPT_SENT) {
+				out.status = RCPT_DEFERRED;
+				out.dsn = SPAN("4.5.0");
+				out.text = smtpc_said(c, " said: ", smtpc_steps[ST_DATA].command);
+				c->is_closing = true;
+			}
+			decide_all(c, TX_ACCEPTED, &out);
+		}
+		smtpc_ready(c);
+		return;
+	}
+	smtpc_await(c, ST_DOT);
+	c->at = next_accepted(c, 0);
+	if (c->n_accepted > 0) {
+		send_content(c);
+		return;
+	}
+	/* RFC 2920 3.1: the hub goes on although it refused every recipient: end it with nothing. LMTP then
+	 * owes no reply, so that session ends here. */
+	if (c->set->lmtp) {
+		c->is_closing = c->is_sending = true;
+		smtpc_ready(c);
+		return;
+	}
+	conn_puts(&c->conn, ".\r\n");
+}
+
+void
+smtpc_on_dot(struct smtpc *c)
+{
+	bool is_early = c->is_sending;
+	if (is_early && c->reply.code / 100 < 4) {
+		smtpc_fail(c, RC_TEMP, SPAN("4.5.0"), job_text(c->job, "host %s sent a malformed reply while %s", c->who, smtpc_doing(c)));
+		return;
+	}
+	if (c->n_accepted > 0) {
+		struct outcome out = verdict(c, ST_DOT);
+		if (c->set->lmtp && !is_early) {
+			decide(c, c->at, &out);
+			c->at = next_accepted(c, c->at + 1);
+			if (c->at < c->job->nrcpt) {
+				smtpc_arm(c);
+				return;
+			}
+		} else {
+			decide_all(c, TX_ACCEPTED, &out);
+		}
+	}
+	c->is_dirty = c->reply.code / 100 != 2 || c->n_accepted == 0;
+	if (is_early)
+		c->is_closing = true; /* the rest of the content is not sent, so nothing else can be; not even QUIT */
+	smtpc_ready(c);
+}
