@@ -28,6 +28,7 @@ struct control_client {
 	struct control *control;
 	struct list link;
 	struct control_client **slot;
+	struct timer taken;          /* its descriptor went to another process */
 	struct grave grave;
 	bool asked, replied;
 };
@@ -42,6 +43,7 @@ dig(struct grave *g)
 static void
 retire(struct control_client *c)
 {
+	timer_clear(&c->taken);
 	conn_close(&c->conn);
 	if (c->slot != NULL)
 		*c->slot = NULL;
@@ -137,11 +139,23 @@ control_reply(struct control_client *c, bool ok, struct span text)
 	conn_deadline(&c->conn, IDLE_USEC);
 }
 
+static void
+on_taken(struct timer *t)
+{
+	retire(container_of(t, struct control_client, taken));
+}
+
 int
 control_take_fd(struct control_client *c)
 {
 	int fd = fcntl(c->conn.fd, F_DUPFD_CLOEXEC, 3);
-	retire(c);
+	if (c->slot != NULL)
+		*c->slot = NULL;
+	c->slot = NULL;
+	/* the socket lives on: only closed after the event mechanism has let go of it is it out of there */
+	watch_want(&c->conn.watch, 0);
+	timer_init(&c->taken, on_taken);
+	timer_set(&c->taken, 0);
 	return fd;
 }
 
