@@ -48,6 +48,16 @@ state_text(const struct status_call *c)
 	return "unknown";
 }
 
+/* A role that is down has no process: 0 would be everybody for kill(1). */
+static void
+pid_put(struct buf *out, const char *fmt, pid_t pid, const char *none)
+{
+	if (pid > 0)
+		buf_printf(out, fmt, (int)pid);
+	else
+		buf_puts(out, none);
+}
+
 static void
 sum_metrics(const struct status *s, int64_t sum[M_COUNT])
 {
@@ -96,7 +106,7 @@ put_json(const struct status *s, struct buf *out)
 			buf_puts(out, ",\"metrics\":");
 			put_metrics(out, own);
 		} else {
-			buf_printf(out, ",\"pid\":%d", (int)c->proc->pid);
+			pid_put(out, ",\"pid\":%d", c->proc->pid, ",\"pid\":null");
 		}
 		buf_puts(out, "}");
 	}
@@ -118,7 +128,9 @@ put_text(const struct status *s, struct buf *out)
 	}
 	for (size_t i = 0; i < s->count; i++) {
 		const struct status_call *c = &s->calls[i];
-		buf_printf(out, "%-6s %u  pid %-7d %-9s", role_name(c->proc->role), c->proc->index, (int)c->proc->pid, state_text(c));
+		buf_printf(out, "%-6s %u  pid ", role_name(c->proc->role), c->proc->index);
+		pid_put(out, "%-7d", c->proc->pid, "-      ");
+		buf_printf(out, " %-9s", state_text(c));
 		if (c->proc->restarts > 0)
 			buf_printf(out, " %u restarts", c->proc->restarts);
 		buf_puts(out, "\n");
