@@ -168,6 +168,16 @@ roll_back(const char *why)
 	end_reload(false, span_str(text));
 	conf_unref(&ma.next_conf);
 	close(ma.next_image);
+	struct err e = { .why = "" };
+	struct listen_set old;
+	if (listen_open(ma.conf, &ma.listeners, &old, &e) == RC_OK) { /* what was taken away is bound again */
+		listen_close(&ma.listeners);
+		ma.listeners = old;
+	} else {
+		log_error(NULL, "%s", e.why);
+	}
+	if (open_log(ma.conf, &e) != RC_OK)
+		log_error(NULL, "%s", e.why);
 	ma.rolling_back = true;
 	ma.reload = (struct procs_reload){ .done = on_reloaded };
 	procs_reload_start(&ma.procs, &ma.reload);
