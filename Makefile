@@ -144,7 +144,9 @@ install: program ## program, man pages, /etc/dogana, systemd unit; DESTDIR=, COM
 	for f in conf.d/*.cf; do test -e $(DESTDIR)/etc/dogana/$${f#conf.d/} || install -m 644 $$f $(DESTDIR)/etc/dogana/; done
 	install -m 644 gateway/admin/dogana.service $(DESTDIR)/usr/lib/systemd/system/
 	install -m 644 gateway/admin/dogana.sysusers $(DESTDIR)/usr/lib/sysusers.d/dogana.conf
-	$(if $(COMPAT),for n in $(COMPAT_NAMES); do ln -sf dogana $(SBIN)/$$n; done)
+	$(if $(COMPAT),for n in $(COMPAT_NAMES); do \
+	    if [ -e $(SBIN)/$$n ] && [ "$$(readlink $(SBIN)/$$n)" != dogana ]; then echo "$(SBIN)/$$n is somebody else's: left alone" >&2; \
+	    else ln -sf dogana $(SBIN)/$$n; fi; done)
 	@test -n "$(DESTDIR)" || systemd-sysusers dogana.conf 2>/dev/null || \
 	    for u in edge queue relay; do getent passwd dogana-$$u >/dev/null || useradd -r -d /nonexistent -s /usr/sbin/nologin dogana-$$u; done
 

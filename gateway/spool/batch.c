@@ -35,6 +35,7 @@ void
 batch_reset(struct batch *b)
 {
 	b->n = b->nentries = b->nextents = b->accepts = 0;
+	b->urgent = false;
 	b->error = 0;
 	b->syncs = 0;
 }
@@ -71,6 +72,7 @@ batch_put(struct batch *b, enum rec_type type, const struct spool_id *id, uint32
 	*new_entry(b) = (struct entry){ .off = b->n, .op = op, .unlink = unlink, .state_in = state_in };
 	rec_put(room(b, rec_size(head.n, body.n)), type, id, version, head, body);
 	b->accepts += type == REC_ACCEPT;
+	b->urgent |= op != NULL || type == REC_ACCEPT || type == REC_ABORT;
 }
 
 size_t
@@ -87,6 +89,7 @@ batch_put_entry(struct batch *b, const struct batch *from, const struct entry *e
 	*new_entry(b) = (struct entry){ .off = b->n, .op = e->op, .unlink = e->unlink, .state_in = e->state_in };
 	memcpy(room(b, n), from->p + e->off, n);
 	b->accepts += rec_type_of(from->p + e->off) == REC_ACCEPT;
+	b->urgent |= from->urgent;
 }
 
 void

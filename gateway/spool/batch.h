@@ -44,6 +44,7 @@ struct batch {
 	struct extent *extents;
 	size_t nextents, extents_cap;
 	size_t accepts;          /* ACCEPT records among them */
+	bool urgent;             /* somebody waits for it, or it must not wait: not only ends and states */
 	uint32_t seq;
 	int error;               /* set by the commit thread: errno, 0 when all of it is durable */
 	unsigned syncs;

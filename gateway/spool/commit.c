@@ -9,6 +9,7 @@
 #include <errno.h>
 
 enum { BATCH_BYTES = 8 << 20, WAITING_BYTES = 64 << 20, SPARE_BATCHES = 3, SMALLEST_SEGMENT = 1 << 20 };
+enum { LAZY_USEC = 10 * 1000, LAZY_BYTES = 256 << 10 };
 enum { REFUSE_AFTER = 2, BACKOFF_MAX_SEC = 30, CLOSE_TRIES = 3 };
 
 static struct batch *
@@ -271,12 +272,27 @@ split(struct spool *s, struct batch *b)
 	list_insert_after(&b->link, &rest->link);
 }
 
+/* Only ends and states, and few: they go with the next accept, or after LAZY_USEC. Otherwise the next accept would
+ * find the disk busy with them, and each message would cost two fdatasyncs instead of one. */
+static bool
+can_wait(const struct spool *s, const struct batch *b)
+{
+	return !b->urgent && !s->closing && !s->lazy_due && s->waiting.next == s->waiting.prev && b->n < LAZY_BYTES;
+}
+
 void
 commit_launch(struct spool *s)
 {
 	if (s->flight != NULL || list_empty(&s->waiting) || (!s->closing && spool_io->now() < s->retry_after))
 		return;
 	struct batch *b = batch_at(s->waiting.next);
+	if (can_wait(s, b)) {
+		if (!s->lazy.armed)
+			timer_set(&s->lazy, LAZY_USEC);
+		return;
+	}
+	timer_clear(&s->lazy);
+	s->lazy_due = false;
 	while (!fits(s, b) && b->nentries > 1 && b->n > commit_record_max(s))
 		split(s, b);
 	if (fits(s, b)) {

@@ -84,6 +84,8 @@ struct spool {
 	int bell;
 	struct watch watch;
 	struct timer tick;
+	struct timer lazy;       /* ends and states have waited long enough */
+	bool lazy_due;
 	struct loop_hook hook;
 	bool running;            /* recovered, threads run */
 	bool closing;

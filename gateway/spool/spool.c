@@ -188,6 +188,12 @@ on_turn_end(struct loop_hook *h)
 }
 
 static void
+on_lazy(struct timer *t)
+{
+	container_of(t, struct spool, lazy)->lazy_due = true; /* the end of this turn launches */
+}
+
+static void
 on_tick(struct timer *t)
 {
 	struct spool *s = container_of(t, struct spool, tick);
@@ -209,6 +215,7 @@ spool_recover(struct spool *s, struct spool_report *out, struct err *e)
 	watch_init(&s->watch, s->bell, on_bell);
 	watch_want(&s->watch, EV_READ);
 	timer_init(&s->tick, on_tick);
+	timer_init(&s->lazy, on_lazy);
 	timer_set(&s->tick, TICK_USEC);
 	loop_hook_add(&s->hook, LOOP_FLUSH_DATA, on_turn_end);
 	segments_tend(s);
@@ -254,6 +261,7 @@ stop(struct spool *s)
 		segments_job_done(s, j);
 	committer_stop(&s->committer);
 	timer_clear(&s->tick);
+	timer_clear(&s->lazy);
 	watch_clear(&s->watch);
 	loop_hook_remove(&s->hook);
 }
