@@ -3,11 +3,13 @@
 
 #include "admin/logfile.h"
 #include "deliver/nexthop.h"
+#include "ipc/sandbox.h"
 #include "policy/policy.h"
 #include "queue/route.h"
 #include "smtp/service.h"
 
 #include <netdb.h>
+#include <unistd.h>
 
 /* The port of an inet service: getaddrinfo would take 99999 for 34463, and a name only fails at the start. */
 static void
@@ -48,6 +50,15 @@ check_start(struct conf *c)
 		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && strcmp(sv->command, "smtpd") == 0)
 			check_port(c, sv);
 	}
+	const struct {
+		const char *name, *user;
+	} users[] = { { "edge_user", p->p_edge_user }, { "queue_user", p->p_queue_user }, { "relay_user", p->p_relay_user } };
+	struct sandbox box;
+	struct err e;
+	for (size_t i = 0; geteuid() == 0 && i < NELEMS(users); i++)
+		if (sandbox_user(&box, users[i].user, &e) != RC_OK) /* a start as root would fail; the files may be for another machine */
+			conf_problem(c, CONF_WARNING, NULL, users[i].name, "%s: %s: make install or systemd-sysusers makes it, or name another (a number is fine)",
+			    users[i].name, e.why);
 }
 
 enum rc
