@@ -156,19 +156,22 @@ argument(struct line *l, struct span *out, bool *was_group_out)
 	if (l->bad || rest.n == 0)
 		return false;
 	size_t depth = 0, n = 0;
+	bool stray = false;
 	for (; n < rest.n; n++) {
 		unsigned char b = rest.p[n];
 		if (b == '{')
 			depth++;
 		else if (b == '}' && depth > 0)
 			depth--;
+		else if (b == '}')
+			stray = true;
 		else if (depth == 0 && (b == ' ' || (b >= '\t' && b <= '\r')))
 			break;
 	}
 	struct span item = span_head(rest, n);
 	l->rest = span_from(rest, n);
 	*was_group_out = item.p[0] == '{';
-	if (depth > 0 || (*was_group_out && !whole_group(item, &item))) {
+	if (depth > 0 || stray || (*was_group_out && !whole_group(item, &item))) {
 		snap_problem(l->c, CONF_ERROR, l->file, line_of(l, rest), "unbalanced braces or text behind them: \"%s\"", snap_str(l->c, span_head(rest, n)));
 		l->bad = true;
 		return false;
@@ -184,7 +187,7 @@ override(struct line *l, struct setting *sets, size_t *nset, struct span text)
 	struct span name = span_trim(span_head(text, eq));
 	bool spaced = false;
 	for (size_t i = 0; i < name.n; i++)
-		spaced = spaced || name.p[i] == ' ' || name.p[i] == '\t';
+		spaced = spaced || name.p[i] == ' ' || name.p[i] == '\t' || name.p[i] == '{' || name.p[i] == '}';
 	if (eq == SIZE_MAX || name.n == 0 || spaced || *nset == ARGS_MAX) {
 		snap_problem(l->c, CONF_ERROR, l->file, line_of(l, text), "bad option \"-o %s\": name=value expected", snap_str(l->c, text));
 		l->bad = true;
