@@ -22,6 +22,9 @@ sys.path.insert(0, str(HERE.parent / 'tools'))
 import rig  # noqa: E402
 from rig import Broken, wait_for  # noqa: E402
 
+# Freed memory that the sanitizer keeps for a while is not memory the gateway holds.
+os.environ['ASAN_OPTIONS'] = 'quarantine_size_mb=8:' + os.environ.get('ASAN_OPTIONS', '')
+
 MAIN = '''\
 compatibility_level = 3.6
 myhostname = gw.test
@@ -92,6 +95,10 @@ class Setting:
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, old[1]))
         try:
             self.gw.start(self.port)
+        except Broken:
+            self.gw.kill()
+            self.hub.stop()
+            raise
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, old)
 

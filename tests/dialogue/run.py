@@ -199,7 +199,13 @@ class Place:
             files[name] = self.fill('\n'.join(lines) + '\n')
         master = MASTER + ''.join(line + '\n' for line in example.master)
         self.gateway = rig.Gateway(self.dir, self.fill(BASE + '\n'.join(example.conf) + '\n'), self.fill(master), files)
-        self.gateway.start(smtp)
+        try:
+            self.gateway.start(smtp)
+        except Broken:
+            self.gateway.kill()
+            self.hub.stop()
+            self.dns.stop()
+            raise
 
     def fill(self, text):
         for name, value in sorted(self.vars.items(), key=lambda kv: -len(kv[0])):

@@ -124,7 +124,7 @@ master_pid() {
 }
 
 running() {
-	pid=$(master_pid) && [ "$(readlink "/proc/$pid/exe")" = "$sbin/master" ]
+	pid=$(master_pid) && [ "$(readlink "/proc/$pid/exe")" = "$(readlink -f "$sbin/master")" ]
 }
 
 answers() {
