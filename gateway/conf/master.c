@@ -180,6 +180,18 @@ argument(struct line *l, struct span *out, bool *was_group_out)
 	return true;
 }
 
+static bool
+is_balanced(struct span s)
+{
+	size_t depth = 0;
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] == '}' && depth-- == 0)
+			return false;
+		depth += s.p[i] == '{';
+	}
+	return depth == 0;
+}
+
 static void
 override(struct line *l, struct setting *sets, size_t *nset, struct span text)
 {
@@ -187,8 +199,8 @@ override(struct line *l, struct setting *sets, size_t *nset, struct span text)
 	struct span name = span_trim(span_head(text, eq));
 	bool spaced = false;
 	for (size_t i = 0; i < name.n; i++)
-		spaced = spaced || name.p[i] == ' ' || name.p[i] == '\t' || name.p[i] == '{' || name.p[i] == '}';
-	if (eq == SIZE_MAX || name.n == 0 || spaced || *nset == ARGS_MAX) {
+		spaced = spaced || name.p[i] <= ' ' || name.p[i] == 0x7f || name.p[i] == '{' || name.p[i] == '}';
+	if (eq == SIZE_MAX || name.n == 0 || spaced || *nset == ARGS_MAX || !is_balanced(text)) {
 		snap_problem(l->c, CONF_ERROR, l->file, line_of(l, text), "bad option \"-o %s\": name=value expected", snap_str(l->c, text));
 		l->bad = true;
 		return;
