@@ -15,7 +15,8 @@
  * hold anything, also something that looks like a record. Neither can carry the stamp.
  *
  * Batch and number say what one fdatasync covered: batches are strictly one after the other, so a
- * hole in a batch that another one follows is damage, and in the last one may be a torn write.
+ * hole in a batch that the next one follows is damage, and in the last one may be a torn write. Each
+ * process leaves out one number when it starts, so its predecessor's last batch stays known as such.
  */
 #ifndef SPOOL_RECORD_H
 #define SPOOL_RECORD_H

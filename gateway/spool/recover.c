@@ -28,7 +28,7 @@ struct found {                   /* what records say about one message */
 	uint8_t got;
 };
 
-struct suspect {                 /* a STATE or DONE behind a hole of the last batch */
+struct suspect {                 /* a STATE or DONE behind a hole of the last batch of a process */
 	struct segment *seg;
 	uint64_t off;
 	struct rec rec;          /* without its spans */
@@ -205,7 +205,10 @@ take_record(struct recovery *r, struct segment *seg, const struct scan_item *it)
 		r->batch = rec->batch;
 		r->number = rec->number;
 	} else if (rec->batch != r->batch) {
-		believe(r);
+		if (rec->batch == r->batch + 1)
+			believe(r);
+		else
+			r->nsuspects = 0; /* a process ended in between: what its successor did not believe stays so */
 		r->batch = rec->batch;
 		r->number = 0;
 		r->holed = false;
@@ -621,6 +624,7 @@ recover_run(struct spool *s, struct spool_report *report, struct err *e)
 		if (got == RC_TEMP)
 			rc = RC_TEMP;
 	}
+	s->batch_seq++; /* one number is left out: see take_record */
 	report->messages = s->by_id.count;
 	report->usec = spool_io->now() - began;
 	for (struct list *l; (l = list_pop(&r.chunks)) != NULL;) {
