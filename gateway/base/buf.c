@@ -232,6 +232,23 @@ buf_put_safe(struct buf *b, struct span s, size_t max, bool utf8)
 	}
 }
 
+void
+buf_put_json(struct buf *b, struct span s, size_t max)
+{
+	struct buf clean;
+	buf_init(&clean, max);
+	buf_put_safe(&clean, s, max, true);
+	struct span c = buf_span(&clean);
+	buf_putc(b, '"');
+	for (size_t i = 0; i < c.n; i++) {
+		if (c.p[i] == '"' || c.p[i] == '\\')
+			buf_putc(b, '\\');
+		buf_putc(b, c.p[i]);
+	}
+	buf_putc(b, '"');
+	buf_fini(&clean);
+}
+
 const char *
 buf_cstr(struct buf *b)
 {

@@ -61,6 +61,8 @@ void buf_put_dec(struct buf *b, uint64_t v);
 /* Outside bytes for a log or a reply: controls, DEL, and (unless utf8) bytes over 0x7f become '?';
  * malformed UTF-8 and bidirectional controls become '?' too. At most max bytes. */
 void buf_put_safe(struct buf *b, struct span s, size_t max, bool utf8);
+/* The same as a JSON string, with its quotes. */
+void buf_put_json(struct buf *b, struct span s, size_t max);
 /* Adds a NUL behind the bytes (not counted) and returns them as a C string; borrowed. */
 const char *buf_cstr(struct buf *b);
 

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { GATHER_MAX = 256 * 1024, FLUSH_AT = 48 * 1024, PIPE_LINE = 4096, LINE_MAX_BYTES = 16384, SYSLOG_MAIL = 2 << 3 };
+enum { GATHER_MAX = 256 * 1024, FLUSH_AT = 48 * 1024, PIPE_LINE = 4096, SYSLOG_MAIL = 2 << 3 };
 
 struct event_row {
 	const char *name, *service, *text;
@@ -165,29 +165,12 @@ render_postfix(struct buf *out, enum log_event_id ev, const struct log_ctx *ctx,
 }
 
 static void
-json_string(struct buf *out, struct span s)
-{
-	struct buf clean;
-	buf_init(&clean, LINE_MAX_BYTES);
-	buf_put_safe(&clean, s, LOG_FIELD_MAX, true);
-	struct span c = buf_span(&clean);
-	buf_putc(out, '"');
-	for (size_t i = 0; i < c.n; i++) {
-		if (c.p[i] == '"' || c.p[i] == '\\')
-			buf_putc(out, '\\');
-		buf_putc(out, c.p[i]);
-	}
-	buf_putc(out, '"');
-	buf_fini(&clean);
-}
-
-static void
 json_pair(struct buf *out, const char *name, struct span value)
 {
 	buf_puts(out, ",\"");
 	buf_puts(out, name);
 	buf_puts(out, "\":");
-	json_string(out, value);
+	buf_put_json(out, value, LOG_FIELD_MAX);
 }
 
 static void

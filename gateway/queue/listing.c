@@ -8,7 +8,7 @@
 
 #include <time.h>
 
-enum { SHOWN_MAX = 1024, ENVELOPE_MAX = 64 * 1024 * 1024, REASON_COLUMN = 76 };
+enum { ENVELOPE_MAX = 64 * 1024 * 1024, REASON_COLUMN = 76 };
 
 void
 listing_address(struct buf *out, struct span internal)
@@ -24,30 +24,13 @@ listing_address(struct buf *out, struct span internal)
 	buf_fini(&text);
 }
 
-void
-listing_json_string(struct buf *out, struct span s)
-{
-	struct buf clean;
-	buf_init(&clean, 2 * SHOWN_MAX);
-	buf_put_safe(&clean, s, SHOWN_MAX, true);
-	struct span c = buf_span(&clean);
-	buf_putc(out, '"');
-	for (size_t i = 0; i < c.n; i++) {
-		if (c.p[i] == '"' || c.p[i] == '\\')
-			buf_putc(out, '\\');
-		buf_putc(out, c.p[i]);
-	}
-	buf_putc(out, '"');
-	buf_fini(&clean);
-}
-
 static void
 json_address(struct buf *out, struct span internal)
 {
 	struct buf text;
 	buf_init(&text, 8 * SHOWN_MAX);
 	listing_address(&text, internal);
-	listing_json_string(out, buf_span(&text));
+	buf_put_json(out, buf_span(&text), SHOWN_MAX);
 	buf_fini(&text);
 }
 
@@ -159,7 +142,7 @@ listing_json(struct buf *out, const struct queue *q, const struct message *m)
 		json_address(out, env.rcpt[i].addr);
 		if (m->why[i] != NULL) {
 			buf_puts(out, ", \"delay_reason\": ");
-			listing_json_string(out, reason_text(m->why[i]));
+			buf_put_json(out, reason_text(m->why[i]), SHOWN_MAX);
 		}
 		buf_putc(out, '}');
 	}

@@ -10,7 +10,7 @@
 
 /* Text of an address: quoted where needed, "MAILER-DAEMON" for none. */
 void listing_address(struct buf *out, struct span internal);
-void listing_json_string(struct buf *out, struct span s);
+enum { SHOWN_MAX = 1024 };       /* bytes of an address or a reason in a listing */
 
 void listing_head(struct buf *out);
 void listing_row(struct buf *out, const struct queue *q, const struct message *m);

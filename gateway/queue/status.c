@@ -20,11 +20,11 @@ put_dead(struct queue *q, struct buf *out)
 		if (dead++ >= DEAD_SHOWN)
 			continue;
 		buf_puts(out, dead > 1 ? ",{\"transport\":" : "{\"transport\":");
-		listing_json_string(out, span_str(d->transport->name));
+		buf_put_json(out, span_str(d->transport->name), SHOWN_MAX);
 		buf_puts(out, ",\"nexthop\":");
-		listing_json_string(out, dest_nexthop(d));
+		buf_put_json(out, dest_nexthop(d), SHOWN_MAX);
 		buf_printf(out, ",\"seconds_left\":%llu,\"reason\":", (unsigned long long)((d->dead_until - now) / USEC_PER_SEC));
-		listing_json_string(out, reason_text(d->dead_why));
+		buf_put_json(out, reason_text(d->dead_why), SHOWN_MAX);
 		buf_putc(out, '}');
 	}
 	buf_printf(out, "],\"dead\":%u", dead);

@@ -159,6 +159,20 @@ buf_cleans_outside_text(void **state)
 }
 
 static void
+buf_writes_json_strings(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 100);
+	buf_put_json(&b, SPAN("a\"b\\c\nd"), 99);
+	assert_span(buf_span(&b), "\"a\\\"b\\\\c?d\"");
+	buf_reset(&b);
+	buf_put_json(&b, SPAN("abcdef"), 3); /* cut, and still closed */
+	assert_span(buf_span(&b), "\"abc\"");
+	buf_fini(&b);
+}
+
+static void
 arena_keeps_its_limit(void **state)
 {
 	(void)state;
@@ -297,7 +311,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(span_numbers), cmocka_unit_test(span_parts), cmocka_unit_test(span_utf8),
 		cmocka_unit_test(cursor_never_passes_the_end), cmocka_unit_test(buf_limits_are_sticky), cmocka_unit_test(buf_numbers_come_back),
-		cmocka_unit_test(buf_cleans_outside_text), cmocka_unit_test(arena_keeps_its_limit), cmocka_unit_test(htab_finds_what_is_in_it),
+		cmocka_unit_test(buf_cleans_outside_text), cmocka_unit_test(buf_writes_json_strings), cmocka_unit_test(arena_keeps_its_limit), cmocka_unit_test(htab_finds_what_is_in_it),
 		cmocka_unit_test(heap_gives_the_least), cmocka_unit_test(lists_splice_and_survive_removal), cmocka_unit_test(crc32c_known_sums),
 		cmocka_unit_test(err_prefixes_and_cleans),
 	};
