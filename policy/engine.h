@@ -6,6 +6,7 @@
 #define POLICY_ENGINE_H
 
 #include "base/arena.h"
+#include "map/remote.h"
 #include "policy/classes.h"
 #include "policy/policy.h"
 
@@ -20,6 +21,7 @@ enum pol {
 	POL_REFUSE,              /* run->verdict has the reply; nothing more runs */
 	POL_CALL,                /* a list was pushed: it runs next */
 	POL_WAIT,                /* something of the run is under way; policy_continue() goes on with the next rule */
+	POL_AGAIN,               /* the same, and then the same rule is run again: it finds its answers (policy_need) */
 };
 
 struct policy_rule;
@@ -105,7 +107,8 @@ enum pol policy_refuse(struct policy_run *r, const struct policy_rule *rule, uns
 enum pol policy_refuse_text(struct policy_run *r, const struct policy_rule *rule, unsigned code, struct span dsn, struct span text);
 /* Ours to mend: not softened by warn_if_reject. "451 4.3.5 Server configuration error"; why is for the log. */
 enum pol policy_server_error(struct policy_run *r, const struct policy_rule *rule, const char *why, ...) PRINTF(3, 4);
-/* "451 4.3.0 <x>: Temporary lookup failure". */
+/* "451 4.3.0 <x>: Temporary lookup failure"; or POL_AGAIN when the table is still being asked (map/remote.h), so rules
+ * return what it gives at once. */
 enum pol policy_lookup_failed(struct policy_run *r, const struct policy_rule *rule, struct span object, const struct err *e);
 enum pol policy_defer_if(struct policy_run *r, const struct policy_rule *rule, struct policy_deferral *which, unsigned code, struct span dsn,
     struct about about, struct span text);
@@ -118,6 +121,26 @@ enum pol policy_call(struct policy_run *r, const struct policy_list *l, bool per
 
 /* From the loop: what a rule waited for is there. */
 void policy_continue(struct policy_run *r);
+
+/*
+ * What a rule asked elsewhere (DNS, a table that is not here, a policy server, the queue). The first member of the asker's
+ * own struct, which remembers question and answer until the run is reset: a rule that needs answers looks for them in
+ * r->needs, begins those that are missing, all at once, and returns POL_AGAIN; it is run again when none is under way.
+ * A rule that may be run again must have done nothing that counts twice.
+ */
+struct policy_need {
+	struct list link;
+	const struct policy_need_kind *kind; /* one per asker: also its mark in r->needs */
+};
+struct policy_need_kind {
+	const char *name;
+	void (*fini)(struct policy_need *);  /* cancels its ops and frees it */
+};
+void policy_need_add(struct policy_run *r, struct policy_need *n, const struct policy_need_kind *kind);
+/* Tables that have to be asked elsewhere: waits for all that were noted, POL_AGAIN. */
+enum pol policy_await_maps(struct policy_run *r);
+/* In the done() of an op whose owner is &r->waits: goes on once nothing of the run is under way. */
+void policy_need_done(struct policy_run *r);
 
 /* The recipient or sender resolved, once per run. RC_TEMP: could not. */
 enum rc policy_rcpt(struct policy_run *r, const struct resolved **out, struct err *e) MUST_CHECK;

@@ -91,6 +91,9 @@ struct policy_run {
 	struct resolved *rcpt, *sender;
 	struct policy_list *made; /* lists that table results said */
 	struct timer timer;      /* what a rule waits for */
+	struct op_owner waits;   /* and: ops of needs */
+	struct list needs;       /* struct policy_need */
+	bool is_looked_at;       /* the address in question is one that can be */
 	struct policy_trace *trace;
 };
 

@@ -219,6 +219,8 @@ policy_server_error(struct policy_run *r, const struct policy_rule *rule, const 
 enum pol
 policy_lookup_failed(struct policy_run *r, const struct policy_rule *rule, struct span object, const struct err *e)
 {
+	if (map_asked())
+		return policy_await_maps(r);
 	struct buf b;
 	buf_init(&b, 1000);
 	policy_note(r, NOTE_TROUBLE, span_str(e->why));

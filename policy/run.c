@@ -12,6 +12,7 @@ forget_wait(struct op *op)
 {
 	struct policy_run *r = container_of(op, struct policy_run, op);
 	timer_clear(&r->timer);
+	ops_cancel_all(&r->waits);
 }
 
 static const struct op_provider provider = { "policy", forget_wait };
@@ -205,6 +206,7 @@ outcome_name(enum pol pol)
 		[POL_REFUSE] = "refuse",
 		[POL_CALL] = "list",
 		[POL_WAIT] = "wait",
+		[POL_AGAIN] = "wait",
 	};
 	return names[pol];
 }
@@ -278,7 +280,7 @@ run_lists(struct policy_run *r)
 		const struct policy_rule *rule = &list->rules[f->next++];
 		unsigned depth = r->depth;
 		enum pol pol = n < RULES_MAX ? run_rule(r, rule) : policy_server_error(r, rule, "too many rules");
-		if (r->trace != NULL)
+		if (r->trace != NULL && pol != POL_AGAIN)
 			trace(r, list, rule, depth, (rule->row != NULL && (rule->row->needs & ~known(r->facts)) != 0) ? "skipped" : outcome_name(pol));
 		switch (pol) {
 		case POL_DUNNO:
@@ -294,6 +296,9 @@ run_lists(struct policy_run *r)
 			break;
 		case POL_CALL:
 			break;
+		case POL_AGAIN:
+			r->frames[depth - 1].next--;
+			return POL_WAIT;
 		case POL_REFUSE:
 		case POL_WAIT:
 			return pol;
@@ -349,7 +354,8 @@ begin_phase(struct policy_run *r, const struct phase *ph)
 		r->warn = 0;
 		if (p->p_smtpd_reject_unlisted_sender && !r->sender_checked && !is_discarded(r) && r->facts->sender.n > 0) {
 			enum pol pol = r_unlisted_sender(r, &policy_implicit_sender);
-			trace(r, NULL, &policy_implicit_sender, 1, outcome_name(pol));
+			if (pol != POL_AGAIN)
+				trace(r, NULL, &policy_implicit_sender, 1, outcome_name(pol));
 			return pol;
 		}
 		break;
@@ -357,7 +363,8 @@ begin_phase(struct policy_run *r, const struct phase *ph)
 		r->warn = 0;
 		if (p->p_smtpd_reject_unlisted_recipient && !r->rcpt_checked && !is_discarded(r)) {
 			enum pol pol = r_unlisted_recipient(r, &policy_implicit_rcpt);
-			trace(r, NULL, &policy_implicit_rcpt, 1, outcome_name(pol));
+			if (pol != POL_AGAIN)
+				trace(r, NULL, &policy_implicit_rcpt, 1, outcome_name(pol));
 			return pol;
 		}
 		break;
@@ -393,8 +400,8 @@ advance(struct policy_run *r)
 			pol = begin_phase(r, &phases[r->phase]);
 		if (pol == POL_DUNNO)
 			pol = run_lists(r);
-		if (pol == POL_WAIT)
-			return false;
+		if (pol == POL_WAIT || pol == POL_AGAIN)
+			return false; /* with nothing pushed the phase begins again */
 		if (pol == POL_REFUSE || phases[r->phase].step == PHASE_END)
 			break;
 	}
@@ -404,27 +411,40 @@ advance(struct policy_run *r)
 	return true;
 }
 
-/* Addresses that can never be delivered are told so whatever the lists say (facts 5.2.2). true: refused. */
-static bool
-is_impossible(struct policy_run *r)
+/* Addresses that can never be delivered are told so whatever the lists say (facts 5.2.2). */
+static enum pol
+look_at_address(struct policy_run *r)
 {
 	const struct resolved *a = NULL;
 	struct err e;
 	bool sender = r->stage == POLICY_MAIL;
 	if (sender ? !r->facts->has_sender || r->facts->sender.n == 0 : r->stage != POLICY_RCPT || !r->facts->has_rcpt)
-		return false;
+		return POL_DUNNO;
 	enum rc rc = sender ? policy_sender(r, &a, &e) : policy_rcpt(r, &a, &e);
-	if (rc != RC_OK) {
-		(void)policy_lookup_failed(r, NULL, sender ? r->facts->sender : r->facts->rcpt, &e);
-		return true;
-	}
+	if (rc != RC_OK)
+		return policy_lookup_failed(r, NULL, sender ? r->facts->sender : r->facts->rcpt, &e);
 	if (!a->is_bad)
-		return false;
-	if (sender)
-		(void)policy_refuse_text(r, NULL, 501, SPAN("5.1.7"), SPAN("Bad sender address syntax"));
-	else
-		(void)policy_refuse_text(r, NULL, 501, SPAN("5.1.3"), SPAN("Bad recipient address syntax"));
-	return true;
+		return POL_DUNNO;
+	return sender ? policy_refuse_text(r, NULL, 501, SPAN("5.1.7"), SPAN("Bad sender address syntax"))
+	              : policy_refuse_text(r, NULL, 501, SPAN("5.1.3"), SPAN("Bad recipient address syntax"));
+}
+
+/* true: the verdict is there. */
+static bool
+go_on(struct policy_run *r)
+{
+	map_forget();
+	if (!r->is_looked_at) {
+		enum pol pol = look_at_address(r);
+		if (pol == POL_AGAIN)
+			return false;
+		r->is_looked_at = true;
+		if (pol == POL_REFUSE) {
+			r->is_running = false;
+			return true;
+		}
+	}
+	return advance(r);
 }
 
 /* ---- runs ---- */
@@ -435,6 +455,8 @@ policy_run_init(struct policy_run *r, struct op_owner *owner, op_fn *done)
 	*r = (struct policy_run){ .magic = RUN_MAGIC, .frames_cap = NELEMS(r->frame_space) };
 	r->frames = r->frame_space;
 	op_init(&r->op, owner, done);
+	op_owner_init(&r->waits);
+	list_init(&r->needs);
 	arena_init(&r->text, POLICY_TEXT_MAX);
 	buf_init(&r->scratch, POLICY_TEXT_MAX);
 }
@@ -456,6 +478,11 @@ policy_run_reset(struct policy_run *r)
 		r->frames = r->frame_space;
 		r->frames_cap = NELEMS(r->frame_space);
 	}
+	while (!list_empty(&r->needs)) {
+		struct policy_need *n = list_entry(r->needs.next, struct policy_need, link);
+		list_remove(&n->link);
+		n->kind->fini(n);
+	}
 	mem_free(&r->rcpt);
 	mem_free(&r->sender);
 	if (r->text.used > 0)
@@ -463,7 +490,7 @@ policy_run_reset(struct policy_run *r)
 	buf_fini(&r->scratch);
 	r->verdict = (struct verdict){ 0 };
 	r->depth = r->phase = r->warn = 0;
-	r->is_running = r->rcpt_checked = r->sender_checked = false;
+	r->is_running = r->rcpt_checked = r->sender_checked = r->is_looked_at = false;
 	r->if_permit.code = r->if_reject.code = 0;
 	r->policy = NULL;
 	r->facts = NULL;
@@ -498,11 +525,7 @@ policy_run_now(struct policy_run *r, const struct policy *p, enum policy_stage s
 		r->is_running = false;
 		return true;
 	}
-	if (is_impossible(r)) {
-		r->is_running = false;
-		return true;
-	}
-	if (advance(r))
+	if (go_on(r))
 		return true;
 	op_pend(&r->op, &provider);
 	return false;
@@ -512,6 +535,55 @@ void
 policy_continue(struct policy_run *r)
 {
 	CHECK(r, RUN_MAGIC);
-	if (r->op.state == OP_PENDING && advance(r))
+	if (r->op.state == OP_PENDING && go_on(r))
 		op_finish(&r->op, RC_OK);
+}
+
+void
+policy_need_add(struct policy_run *r, struct policy_need *n, const struct policy_need_kind *kind)
+{
+	n->kind = kind;
+	list_append(&r->needs, &n->link);
+}
+
+/* ---- tables that are elsewhere ---- */
+
+struct need_maps {
+	struct policy_need need;
+	struct policy_run *run;
+	struct map_wait wait;
+};
+
+static void
+maps_fini(struct policy_need *n)
+{
+	struct need_maps *m = container_of(n, struct need_maps, need);
+	map_wait_fini(&m->wait);
+	mem_free(&m);
+}
+
+static const struct policy_need_kind maps_kind = { "maps", maps_fini };
+
+static void
+maps_done(struct op *op)
+{
+	policy_need_done(container_of(op, struct need_maps, wait.op)->run);
+}
+
+enum pol
+policy_await_maps(struct policy_run *r)
+{
+	struct need_maps *m = mem_zalloc(sizeof *m);
+	m->run = r;
+	map_wait_init(&m->wait, &r->waits, maps_done);
+	policy_need_add(r, &m->need, &maps_kind);
+	map_wait_start(&m->wait);
+	return POL_AGAIN;
+}
+
+void
+policy_need_done(struct policy_run *r)
+{
+	if (op_owner_idle(&r->waits))
+		policy_continue(r);
 }

@@ -17,7 +17,7 @@ enum verdict_kind {
 	VERDICT_REFUSE,          /* answer with reply; nothing else of the command happens */
 };
 
-enum { VERDICT_NOTES = 16, VERDICT_REPLY_MAX = 510 };
+enum { VERDICT_NOTES = 16, VERDICT_EDITS = 32, VERDICT_REPLY_MAX = 510 };
 
 enum verdict_note_kind {
 	NOTE_REJECT_WARNING = 1, /* "reject_warning: RCPT from h[ip]: <text>; from=..." */
@@ -33,6 +33,19 @@ struct verdict_note {
 	struct span text;        /* into verdict.text */
 };
 
+/* What is to be done to the message; gathers over all its commands. Facts 3.10. */
+enum verdict_edit_kind {
+	EDIT_PREPEND = 1,        /* text: one header, without line end, above our Received; several, in order */
+	EDIT_REDIRECT,           /* text: the address that takes the place of all recipients; the last one counts */
+	EDIT_BCC,                /* text: one more recipient, NOTIFY=NEVER; several */
+	EDIT_FILTER,             /* text: "transport:nexthop" instead of content_filter; the last one counts */
+};
+
+struct verdict_edit {
+	enum verdict_edit_kind kind;
+	struct span text;        /* into verdict.text; internal form for addresses */
+};
+
 struct verdict {
 	enum verdict_kind kind;
 	unsigned code;           /* 450, 554, ...; 0 for VERDICT_PERMIT */
@@ -45,6 +58,8 @@ struct verdict {
 	bool hold, discard;      /* marks: the message goes to the hold queue; is accepted and thrown away */
 	unsigned nnotes;
 	struct verdict_note notes[VERDICT_NOTES];
+	unsigned nedits;
+	struct verdict_edit edits[VERDICT_EDITS];
 };
 
 /* Name of a note as the log has it: "reject_warning", "hold", ... */

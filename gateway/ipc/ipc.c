@@ -42,6 +42,7 @@ role_name(enum role r)
 	case ROLE_EDGE: return "edge";
 	case ROLE_QUEUE: return "queue";
 	case ROLE_RELAY: return "relay";
+	case ROLE_LOOKUP: return "lookup";
 	}
 	return "unknown";
 }

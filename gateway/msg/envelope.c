@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "msg/envelope.h"
 
-enum { VERSION = 1, RCPT_MAX = 100000, RCPT_BYTES_MIN = 13 };
+enum { VERSION_1 = 1, VERSION = 2, RCPT_MAX = 100000, RCPT_BYTES_MIN = 13 };
 
 void
 envelope_put(struct buf *b, const struct envelope *env)
@@ -12,6 +12,8 @@ envelope_put(struct buf *b, const struct envelope *env)
 	buf_put_block(b, env->sender);
 	buf_put_block(b, env->envid);
 	buf_put_block(b, env->client);
+	buf_put_block(b, env->filter);
+	buf_put_block(b, env->forward);
 	buf_put_u32(b, env->nrcpt);
 	for (uint32_t i = 0; i < env->nrcpt; i++) {
 		const struct env_rcpt *r = &env->rcpt[i];
@@ -26,7 +28,8 @@ enum rc
 envelope_get(struct span in, struct arena *a, struct envelope *out)
 {
 	struct cur rd = cur_of(in);
-	if (cur_u8(&rd) != VERSION)
+	unsigned version = cur_u8(&rd);
+	if (version != VERSION && version != VERSION_1)
 		return RC_PERM;
 	*out = (struct envelope){ 0 };
 	out->arrival = cur_u64(&rd);
@@ -34,6 +37,10 @@ envelope_get(struct span in, struct arena *a, struct envelope *out)
 	out->sender = cur_block(&rd);
 	out->envid = cur_block(&rd);
 	out->client = cur_block(&rd);
+	if (version > VERSION_1) {
+		out->filter = cur_block(&rd);
+		out->forward = cur_block(&rd);
+	}
 	out->nrcpt = cur_u32(&rd);
 	if (rd.bad || out->nrcpt > RCPT_MAX || out->nrcpt > cur_left(&rd) / RCPT_BYTES_MIN)
 		return RC_PERM;

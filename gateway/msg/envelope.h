@@ -23,6 +23,8 @@ struct envelope {
 	struct span sender;      /* empty: null sender */
 	struct span envid;       /* xtext as given; may be empty */
 	struct span client;      /* "host[ip]" for logs and tools */
+	struct span filter;      /* "transport:nexthop" all recipients go to instead of their own (content_filter, FILTER); empty: none */
+	struct span forward;     /* XFORWARD attributes of the client as they are sent on: "NAME=x ADDR=y ..."; empty: none */
 	uint32_t nrcpt;
 	struct env_rcpt *rcpt;   /* in order of acceptance */
 };

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * store.h - small facts that must outlive a restart and may be lost: verified addresses, greylisted triplets. One LMDB
+ * file each below the spool's directory, keys and values of bytes, every value with a time to die.
+ *
+ * Writes gather in one open transaction and are committed from a timer, at most once a second, without waiting for the
+ * disk: a crash loses the last second, a file that is damaged is begun anew with a warning. Bounded: when it is full
+ * what dies first goes. Runs in: queue.
+ */
+#ifndef QUEUE_STORE_H
+#define QUEUE_STORE_H
+
+#include "base/buf.h"
+
+struct store;
+
+/* name: file below directory. RC_TEMP: cannot be used (the caller goes on without memory and says so). */
+enum rc store_open(const char *directory, const char *name, size_t max_bytes, struct store **out, struct err *e) MUST_CHECK;
+void store_close(struct store **sp);             /* commits; NULL inside is fine */
+
+/* RC_OK: *value_out until the next call of any store function; *dies_out wall clock usec. RC_NONE: not there, or dead. */
+enum rc store_get(struct store *s, struct span key, struct span *value_out, uint64_t *dies_out) MUST_CHECK;
+enum rc store_put(struct store *s, struct span key, struct span value, uint64_t dies) MUST_CHECK;
+void store_delete(struct store *s, struct span key);
+size_t store_count(const struct store *s);
+/* Buries up to n that are dead; true: there may be more. From a timer. */
+bool store_bury(struct store *s, size_t n);
+
+#endif
