@@ -96,19 +96,32 @@ note_with(struct result *a, enum verdict_note_kind kind, const char *default_tex
 	return POL_DUNNO;
 }
 
-/* There is no message yet: what is about one would be about nothing, or about several (facts 3.10). */
+/* "hash:/x" of "check_client_access hash:/x", as Postfix names it. */
+static const char *
+table_name(const struct policy_rule *rule)
+{
+	const char *space = strchr(rule->shown, ' ');
+	return space != NULL ? space + 1 : rule->shown;
+}
+
+/* Actions about the message where there is none are left out (facts 3.10). */
 static bool
 has_message(struct result *a)
 {
-	enum policy_stage stage = a->r->stage;
-	if (stage != POLICY_CONNECT && stage != POLICY_HELO && stage != POLICY_ETRN)
+	struct policy_run *r = a->r;
+	if (r->facts->has_sender && r->stage != POLICY_ETRN)
 		return true;
 	struct buf b;
-	buf_init(&b, 300);
-	buf_printf(&b, "access table %s: action ", a->rule->shown);
+	buf_init(&b, 500);
+	buf_printf(&b, "access table %s: ", table_name(a->rule));
+	if (r->stage != POLICY_ETRN)
+		buf_puts(&b, "with smtpd_delay_reject=no, ");
+	buf_puts(&b, "action ");
 	buf_put(&b, a->word);
-	buf_puts(&b, stage == POLICY_ETRN ? " is always skipped for ETRN" : " is always skipped here with smtpd_delay_reject=no");
-	policy_note(a->r, NOTE_TROUBLE, buf_span(&b));
+	buf_puts(&b, r->stage == POLICY_ETRN
+	    ? " is unavailable in smtpd_etrn_restrictions"
+	    : " is always skipped in smtpd_client_restrictions or smtpd_helo_restrictions");
+	policy_note(r, NOTE_TROUBLE, buf_span(&b));
 	buf_fini(&b);
 	return false;
 }
@@ -116,7 +129,7 @@ has_message(struct result *a)
 static enum pol
 do_hold(struct result *a)
 {
-	if (!has_message(a))
+	if (!has_message(a) || a->r->facts->is_held || a->r->verdict.hold)
 		return POL_DUNNO;
 	a->r->verdict.hold = true;
 	return note_with(a, NOTE_HOLD, "triggers HOLD action");

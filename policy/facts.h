@@ -20,13 +20,18 @@ struct facts {
 	enum rc reverse_name_rc;
 	uint16_t client_port;
 	struct ipaddr server;        /* our end of the connection */
+	uint16_t server_port;
 
 	bool has_helo, is_esmtp;
 	struct span helo;
 
 	bool is_tls;
 	bool is_cert_verified;       /* by our CAs */
+	bool has_cert;               /* a certificate was shown, good or not */
 	struct span cert_fingerprint, pubkey_fingerprint;
+	struct span cert_subject, cert_issuer; /* common names; only of a certificate that is_cert_verified */
+	struct span tls_protocol, tls_cipher;  /* "TLSv1.3", "TLS_AES_256_GCM_SHA384" */
+	uint32_t tls_bits;
 	struct span login;           /* SASL user; empty: not logged in (ANONYMOUS counts as not) */
 	struct span sasl_method, sasl_sender;
 
@@ -42,7 +47,13 @@ struct facts {
 
 	uint64_t size_bytes;         /* end of data: of the message; before: SIZE= or 0 */
 	bool pipelined_early;        /* the client sent ahead where it may not */
+	bool is_held;                /* likewise the hold mark: said once */
 	bool is_discarded;           /* a verdict of this transaction had the discard mark: no list runs any more */
+
+	struct span etrn_domain;     /* ETRN: its argument */
+	/* For policy servers: the same two numbers in all questions about one message, and in no others */
+	uint64_t session_id;         /* unique among all processes */
+	uint32_t transaction;        /* counts MAIL */
 
 	/* NOQUEUE or a queue id, for what rules report */
 	struct span qid;

@@ -74,6 +74,7 @@ mail_parse(struct sess *s)
 	}
 	s->tx = tx_begin(s->edge, s);
 	struct tx *tx = s->tx;
+	s->facts.transaction++;
 	unsigned how = (p->p_strict_rfc821_envelopes ? (unsigned)ADDR_STRICT : 0) | (p->p_smtputf8_enable ? (unsigned)ADDR_UTF8 : 0);
 	struct err e;
 	struct param_fault fault;
@@ -122,8 +123,6 @@ static enum step
 mail_accept(struct sess *s)
 {
 	struct tx *tx = s->tx;
-	tx->hold |= s->hold;
-	tx->discard |= s->discard;
 	tx->env_sender = sess_complete(s, &tx->sender);
 	sess_reply(s, REPLY_MAIL_OK);
 	return STEP_END;

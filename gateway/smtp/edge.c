@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/rand.h"
 #include "ipc/msgs.h"
 #include "smtp/session.h"
 
@@ -77,6 +78,7 @@ edge_init(struct edge *e, unsigned index)
 {
 	*e = (struct edge){ .accepting = true, .free_bytes = UINT64_MAX };
 	e->serial = (uint32_t)index << INDEX_SHIFT | ((uint32_t)getpid() & ((1u << INDEX_SHIFT) - 1));
+	e->session_id = rand_u64();
 	list_init(&e->sessions);
 	limits_init(&e->limits, index);
 }

@@ -161,6 +161,20 @@ put_verdict(struct buf *out, struct span reply)
 	}
 }
 
+static void
+take_edits(struct sess *s, const struct verdict *v)
+{
+	bool fits = true;
+	s->tx->hold |= v->hold;
+	s->tx->discard |= v->discard;
+	s->facts.is_discarded |= v->discard;
+	s->facts.is_held |= v->hold;
+	for (unsigned i = 0; i < v->nedits; i++)
+		fits &= tx_edit(s->tx, &v->edits[i]);
+	if (!fits)
+		log_warn(&s->log, "too many headers or copies for one message: some are left out");
+}
+
 enum step
 sess_verdict(struct sess *s)
 {
@@ -168,9 +182,8 @@ sess_verdict(struct sess *s)
 	BUG_ON(v->kind == VERDICT_NONE);
 	if (v->nnotes > 0)
 		log_notes(s, v);
-	*(s->tx != NULL ? &s->tx->hold : &s->hold) |= v->hold;
-	*(s->tx != NULL ? &s->tx->discard : &s->discard) |= v->discard;
-	s->facts.is_discarded |= v->discard;
+	if (s->tx != NULL) /* policy says nothing about a message that is not there */
+		take_edits(s, v);
 	enum step next = STEP_NEXT;
 	if (v->kind == VERDICT_REFUSE) {
 		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')));

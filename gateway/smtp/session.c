@@ -37,7 +37,7 @@ name_client(struct sess *s, const struct sockaddr *peer, const struct sockaddr *
 	if (!ipaddr_from_sockaddr(peer, &a, &s->facts.client_port))
 		a = (struct ipaddr){ .family = IPADDR_V4, .b = { 127, 0, 0, 1 } }; /* a socketpair: tests, local programs */
 	s->facts.client = ipaddr_unmap(a);
-	if (local != NULL && ipaddr_from_sockaddr(local, &a, NULL))
+	if (local != NULL && ipaddr_from_sockaddr(local, &a, &s->facts.server_port))
 		s->facts.server = ipaddr_unmap(a);
 	size_t n = ipaddr_text(&s->facts.client, text);
 	s->facts.client_addr = arena_span(&s->arena, span_of(text, n));
@@ -86,6 +86,7 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 	metric_add(M_smtpd_sessions, 1);
 	metric_add(M_smtpd_sessions_total, 1);
 	name_client(s, peer, local);
+	s->facts.session_id = ++edge->session_id;
 	conn_deadline(&s->conn, svc->p->p_smtpd_timeout);
 	sess_run_steps(s, connect_steps);
 	if (sess_is_alive(s) && !sess_is_busy(s))
@@ -269,7 +270,7 @@ sess_end_tx(struct sess *s)
 	s->facts.sender = s->facts.rcpt = SPAN_EMPTY;
 	s->facts.nrcpt = 0;
 	s->facts.size_bytes = 0;
-	s->facts.is_discarded = s->discard;
+	s->facts.is_discarded = s->facts.is_held = false;
 	s->facts.qid = SPAN("NOQUEUE");
 	s->overshoot = 0;
 }

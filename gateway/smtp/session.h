@@ -93,7 +93,6 @@ struct sess {
 	const char *where;           /* for the log: last command, CONNECT, END-OF-MESSAGE */
 	unsigned errors, junk, overshoot;
 	bool denied;                 /* refused at connect: only QUIT is left */
-	bool hold, discard;          /* marks given before MAIL */
 	bool noted_bare_lf;
 	bool no_bare_lf_rules;       /* smtpd_forbid_bare_newline_exclusions */
 	struct timer delay;          /* smtpd_error_sleep_time */

@@ -106,6 +106,59 @@ tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 	return true;
 }
 
+static bool
+add_text(struct tx *tx, struct tx_texts *l, struct span text)
+{
+	if (l->n >= TX_EDITS_MAX)
+		return false;
+	if (l->n == l->cap) {
+		uint32_t cap = l->cap > 0 ? l->cap * 4 : 4;
+		struct span *more = arena_alloc(&tx->arena, cap * sizeof *more);
+		if (more == NULL)
+			return false;
+		if (l->n > 0)
+			memcpy(more, l->at, l->n * sizeof *more);
+		l->at = more;
+		l->cap = cap;
+	}
+	text = arena_span(&tx->arena, text);
+	if (text.n == 0)
+		return false;
+	l->at[l->n++] = text;
+	return true;
+}
+
+static bool
+set_text(struct tx *tx, struct span *slot, struct span text)
+{
+	if (span_eq(*slot, text)) /* the same rule at every recipient */
+		return true;
+	text = arena_span(&tx->arena, text);
+	if (text.n == 0)
+		return false;
+	*slot = text;
+	return true;
+}
+
+bool
+tx_edit(struct tx *tx, const struct verdict_edit *edit)
+{
+	switch (edit->kind) {
+	case EDIT_PREPEND:
+		return add_text(tx, &tx->prepend, edit->text);
+	case EDIT_REDIRECT:
+		return set_text(tx, &tx->redirect, edit->text);
+	case EDIT_BCC:
+		for (uint32_t i = 0; i < tx->bcc.n; i++)
+			if (span_caseeq(tx->bcc.at[i], edit->text))
+				return true;
+		return add_text(tx, &tx->bcc, edit->text);
+	case EDIT_FILTER:
+		return set_text(tx, &tx->filter, edit->text);
+	}
+	return true;
+}
+
 void
 tx_name(struct tx *tx, uint32_t serial)
 {

@@ -13,12 +13,20 @@
 #include "msg/addr.h"
 #include "msg/envelope.h"
 #include "msg/syntax.h"
+#include "policy/verdict.h"
 #include "smtp/content.h"
 #include "spool/spool.h"
 
 enum {
 	TX_ENVELOPE_MAX = 512 * 1024, /* octets of recipients and their parameters */
 	TX_RCPT_EXTRA = 64,           /* what one costs beside its text */
+	TX_EDITS_MAX = 1000,          /* headers, and copies, that policy may ask for */
+};
+
+/* A growing row of texts in the transaction's arena. */
+struct tx_texts {
+	struct span *at;
+	uint32_t n, cap;
 };
 
 struct edge;
@@ -42,6 +50,12 @@ struct tx {
 	struct span qid;             /* empty until the first recipient was accepted */
 	char qid_text[SPOOL_ID_TEXT];
 	bool hold, discard;          /* marks of the policy */
+	/* What it asked for (access(5); sess_verdict() puts it here, everything up to the end of data). Texts are
+	 * clean and live in arena. */
+	struct tx_texts prepend;     /* headers "Name: value" without line end, to stand above our Received, in order */
+	struct span redirect;        /* internal form: takes the place of all recipients; empty: none */
+	struct tx_texts bcc;         /* internal form: one more recipient each, NOTIFY=NEVER; each address once */
+	struct span filter;          /* "transport:nexthop" instead of content_filter; empty: none */
 	bool chunking;               /* a BDAT was accepted */
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
 	size_t held;                 /* octets of memory for content that are accounted for */
@@ -62,6 +76,8 @@ bool tx_draft_is_lost(const struct tx *tx);   /* the queue process that held it 
 bool tx_add_rcpt(struct tx *tx, const struct env_rcpt *r);
 /* Content came or went: brings the process's account up to date. */
 void tx_account(struct tx *tx);
+/* Takes what the policy asked for. false: there is too much already, it is dropped. */
+bool tx_edit(struct tx *tx, const struct verdict_edit *edit);
 /* Makes the queue id. */
 void tx_name(struct tx *tx, uint32_t serial);
 

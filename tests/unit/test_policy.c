@@ -247,7 +247,7 @@ test_order(void **state)
 	check_all(COMMON "smtpd_sender_restrictions = reject\nsmtpd_delay_reject = no\n", POLICY_MAIL, at_mail, 1);
 	check_all(COMMON "smtpd_client_restrictions = reject\nsmtpd_helo_restrictions = reject\nsmtpd_sender_restrictions = reject\n", POLICY_MAIL, nothing, 1);
 	check_all(COMMON "smtpd_data_restrictions = reject\n", POLICY_DATA, data, 1);
-	static const struct said skipped[] = { { NULL, NULL, NULL, NULL, "", "warning: access table check_client_access static:{HOLD}: action HOLD is always skipped here" } };
+	static const struct said skipped[] = { { NULL, NULL, NULL, NULL, "", "warning: access table static:{HOLD}: with smtpd_delay_reject=no, action HOLD is always skipped in smtpd_client_restrictions" } };
 	check_all(COMMON "smtpd_client_restrictions = check_client_access static:{HOLD}\nsmtpd_delay_reject = no\n", POLICY_CONNECT, skipped, 1);
 	check_all(COMMON "smtpd_end_of_data_restrictions = reject\n", POLICY_END_OF_DATA, end, 1);
 	check_all(COMMON, POLICY_MAIL, bad_sender, NELEMS(bad_sender));
