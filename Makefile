@@ -89,9 +89,10 @@ bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle
 	@/usr/bin/python3 tests/bench/bench.py
 
 compat: program tools ## the same configuration and client for Postfix and for us; every reply compared
-	@tests/tools/peers.sh postfix pflogsumm fail2ban
+	@tests/tools/peers.sh postfix pflogsumm fail2ban nsd
 	@/usr/bin/python3 tests/compat/conf.py
 	@/usr/bin/python3 tests/compat/policy.py --runs $(or $(SEEDS),2)
+	@/usr/bin/python3 tests/compat/sessions.py --seeds $(or $(SEEDS),40)
 	@/usr/bin/python3 tests/compat/compat.py
 
 PAR = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
