@@ -344,6 +344,7 @@ class Run:
                      lambda: sum(r.get('queue_name') == verb for r in self.gw.queue()) == int(rest), pause=0.1)
 
     def do_log(self, words):
+        words = self.place.fill(words)
         regex = re.compile(words.strip()[1:-1], re.M)
         try:
             wait_for(f'the log line {words}', lambda: regex.search(self.gw.log_text(self.log_from)))
