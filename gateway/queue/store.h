@@ -12,14 +12,18 @@
 
 #include "base/buf.h"
 
+enum { STORE_KEY_MAX = 500, STORE_VALUE_MAX = 1500 };
+
 struct store;
 
-/* name: file below directory. RC_TEMP: cannot be used (the caller goes on without memory and says so). */
+/* name: file below directory; max_bytes: of the rows with what goes with them, the file may be larger. To be opened before
+ * the role has other threads and before its sandbox. RC_TEMP: cannot be used (the caller goes on without memory and says so). */
 enum rc store_open(const char *directory, const char *name, size_t max_bytes, struct store **out, struct err *e) MUST_CHECK;
 void store_close(struct store **sp);             /* commits; NULL inside is fine */
 
 /* RC_OK: *value_out until the next call of any store function; *dies_out wall clock usec. RC_NONE: not there, or dead. */
 enum rc store_get(struct store *s, struct span key, struct span *value_out, uint64_t *dies_out) MUST_CHECK;
+/* key and value must not come out of store_get. RC_PERM: too long (or an empty key); RC_TEMP: not remembered, the store has said why. */
 enum rc store_put(struct store *s, struct span key, struct span value, uint64_t dies) MUST_CHECK;
 void store_delete(struct store *s, struct span key);
 size_t store_count(const struct store *s);
