@@ -10,6 +10,16 @@
 
 #include "base/ipaddr.h"
 
+/* What a host in front of us said of where the next message came from (XFORWARD). What was not said is empty. */
+enum forward_source { FORWARD_NO_SOURCE = 0, FORWARD_LOCAL, FORWARD_REMOTE };
+struct forwarded {
+	struct span name, addr;      /* "unknown": cannot be known */
+	struct span port, proto, helo;
+	struct span ident;           /* its queue id there */
+	enum forward_source source;
+	bool has_client;             /* one of name, addr, port, proto, helo was given */
+};
+
 struct facts {
 	/* the client; always there */
 	struct ipaddr client;        /* IPv4-mapped addresses already unmapped */
@@ -21,6 +31,7 @@ struct facts {
 	uint16_t client_port;
 	struct ipaddr server;        /* our end of the connection */
 	uint16_t server_port;
+	const struct forwarded *forward; /* NULL: none */
 
 	bool has_helo, is_esmtp;
 	struct span helo;

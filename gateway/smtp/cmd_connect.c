@@ -10,11 +10,12 @@ static enum step
 connect_limits(struct sess *s)
 {
 	const struct params *p = s->svc->p;
-	LOG(smtpd_connect, &s->log, F_SPAN(client, s->client));
+	if (!s->is_xclient)
+		LOG(smtpd_connect, &s->log, F_SPAN(client, s->client));
 	s->no_bare_lf_rules = s->svc->bare_lf == BARE_LF_NO ||
 	    matchlist_host(s->svc->bare_lf_exempt, s->facts.client_name, &s->facts.client, NULL) == RC_OK;
 	int64_t limit = p->p_smtpd_client_connection_count_limit;
-	if (limit == 0 || matchlist_host(s->svc->limit_exempt, s->facts.client_name, &s->facts.client, NULL) == RC_OK)
+	if (limit == 0 || s->may_xclient || matchlist_host(s->svc->limit_exempt, s->facts.client_name, &s->facts.client, NULL) == RC_OK)
 		return STEP_NEXT;
 	int64_t bits = s->facts.client.family == IPADDR_V4 ? p->p_smtpd_client_ipv4_prefix_length : p->p_smtpd_client_ipv6_prefix_length;
 	struct ipaddr network = ipaddr_mask(s->facts.client, (unsigned)bits);
@@ -49,7 +50,7 @@ static enum step
 connect_banner(struct sess *s)
 {
 	int waiting = 0;
-	if (s->svc->p->p_smtpd_forbid_unauth_pipelining && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
+	if (!s->is_xclient && s->svc->p->p_smtpd_forbid_unauth_pipelining && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
 	    sess_early_input(s, SPAN("(before the banner)")))
 		return STEP_END;
 	conn_put(&s->conn, buf_span(&s->svc->banner));

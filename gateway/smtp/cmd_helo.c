@@ -66,6 +66,11 @@ helo_verdict(struct sess *s)
 static enum step
 helo_accept(struct sess *s)
 {
+	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward)) {
+		unsigned hidden = (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
+		service_ehlo(s->svc, s->svc->keywords & ~hidden, conn_out(&s->conn));
+		return STEP_END;
+	}
 	conn_put(&s->conn, buf_span(s->facts.is_esmtp ? &s->svc->ehlo_reply : &s->svc->helo_reply));
 	return STEP_END;
 }

@@ -55,7 +55,7 @@ bad_parameter(struct sess *s, const struct param_fault *f)
 static enum step
 no_tx(struct sess *s)
 {
-	sess_end_tx(s);
+	sess_undo_mail(s);
 	return STEP_END;
 }
 
@@ -115,7 +115,7 @@ mail_verdict(struct sess *s)
 {
 	enum step next = sess_verdict(s);
 	if (next != STEP_NEXT)
-		sess_end_tx(s);
+		sess_undo_mail(s);
 	return next;
 }
 

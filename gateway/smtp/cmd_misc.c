@@ -62,20 +62,6 @@ etrn_do(struct sess *s)
 	return STEP_END;
 }
 
-static enum step
-xclient_do(struct sess *s)
-{
-	sess_reply(s, s->args.n > 0 ? REPLY_NO_XCLIENT : REPLY_SYNTAX_XCLIENT);
-	return STEP_END;
-}
-
-static enum step
-xforward_do(struct sess *s)
-{
-	sess_reply(s, s->args.n > 0 ? REPLY_NO_XCLIENT : REPLY_SYNTAX_XFORWARD);
-	return STEP_END;
-}
-
 const struct step_row rset_steps[] = { { "rset", rset_do } };
 const struct step_row noop_steps[] = { { "noop", noop_do } };
 const struct step_row quit_steps[] = { { "quit", quit_do } };
@@ -83,5 +69,3 @@ const struct step_row help_steps[] = { { "help", help_do } };
 const struct step_row starttls_steps[] = { { "starttls", starttls_do } };
 const struct step_row auth_steps[] = { { "auth", auth_do } };
 const struct step_row etrn_steps[] = { { "etrn", etrn_do } };
-const struct step_row xclient_steps[] = { { "xclient", xclient_do } };
-const struct step_row xforward_steps[] = { { "xforward", xforward_do } };

@@ -137,6 +137,23 @@ rcpt_verdict(struct sess *s)
 	return next;
 }
 
+/* "name[address]", or what of it is known */
+static struct span
+origin(struct sess *s, const struct forwarded *f)
+{
+	if (span_eq(f->addr, SPAN("unknown")))
+		return f->name;
+	struct buf b;
+	buf_init(&b, 2 * FORWARD_MAX);
+	buf_put(&b, f->name);
+	buf_putc(&b, '[');
+	buf_put(&b, f->addr);
+	buf_putc(&b, ']');
+	struct span out = arena_span(&s->scratch, buf_span(&b));
+	buf_fini(&b);
+	return out;
+}
+
 /* The first one gives the message its name. */
 static void
 name_message(struct sess *s)
@@ -145,7 +162,20 @@ name_message(struct sess *s)
 	s->facts.qid = s->tx->qid;
 	struct log_ctx ctx = s->log;
 	ctx.qid = s->tx->qid;
-	LOG(smtpd_client, &ctx, F_SPAN(client, s->client));
+	const struct facts *f = &s->facts;
+	struct log_field fields[6] = { F_SPAN(client, s->client) };
+	size_t n = 1;
+	if (f->sasl_method.n > 0)
+		fields[n++] = F_SPAN(sasl_method, f->sasl_method);
+	if (f->login.n > 0)
+		fields[n++] = F_SPAN(sasl_username, f->login);
+	if (f->sasl_sender.n > 0)
+		fields[n++] = F_SPAN(sasl_sender, f->sasl_sender);
+	if (f->forward != NULL && f->forward->ident.n > 0)
+		fields[n++] = F_SPAN(orig_queue_id, f->forward->ident);
+	if (f->forward != NULL && f->forward->has_client)
+		fields[n++] = F_SPAN(orig_client, origin(s, f->forward));
+	log_event(EV_smtpd_client, &ctx, fields, n);
 }
 
 static enum step

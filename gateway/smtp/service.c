@@ -17,7 +17,7 @@ static const char *const keyword_names[] = {
 };
 
 /* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
-static const char *const other_keywords[] = { "etrn", "starttls", "auth", "verp", "xclient", "xforward", "silent-discard" };
+static const char *const other_keywords[] = { "etrn", "starttls", "auth", "verp", "silent-discard" };
 
 static unsigned
 keywords_of(struct conf *c, const struct service *s)
@@ -83,6 +83,34 @@ open_forbidden(struct conf *c, const struct service *s, struct edge_service *svc
 	return rc;
 }
 
+void
+service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b)
+{
+	const struct params *p = svc->p;
+	size_t from = buf_len(b), last = from;
+	buf_puts(b, "250-");
+	buf_puts(b, p->p_myhostname);
+	buf_puts(b, "\r\n");
+	for (unsigned i = 0; i < EHLO_COUNT; i++) {
+		if ((keywords & 1u << i) == 0)
+			continue;
+		last = buf_len(b);
+		buf_puts(b, "250-");
+		buf_puts(b, keyword_names[i]);
+		if (i == EHLO_XCLIENT)
+			buf_puts(b, " NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT");
+		if (i == EHLO_XFORWARD)
+			buf_puts(b, " NAME ADDR PROTO HELO SOURCE PORT IDENT");
+		if (i == EHLO_SIZE && p->p_message_size_limit > 0) {
+			buf_putc(b, ' ');
+			buf_put_dec(b, (uint64_t)p->p_message_size_limit);
+		}
+		buf_puts(b, "\r\n");
+	}
+	if (!b->over)
+		b->p[b->at + last + 3] = ' ';
+}
+
 static void
 write_replies(struct edge_service *svc)
 {
@@ -96,24 +124,7 @@ write_replies(struct edge_service *svc)
 	buf_puts(&svc->helo_reply, p->p_myhostname);
 	buf_puts(&svc->helo_reply, "\r\n");
 	buf_init(&svc->ehlo_reply, REPLY_MAX_OCTETS);
-	struct buf *b = &svc->ehlo_reply;
-	size_t last = 0;
-	buf_puts(b, "250-");
-	buf_puts(b, p->p_myhostname);
-	buf_puts(b, "\r\n");
-	for (unsigned i = 0; i < EHLO_COUNT; i++) {
-		if ((svc->keywords & 1u << i) == 0)
-			continue;
-		last = buf_len(b);
-		buf_puts(b, "250-");
-		buf_puts(b, keyword_names[i]);
-		if (i == EHLO_SIZE && p->p_message_size_limit > 0) {
-			buf_putc(b, ' ');
-			buf_put_dec(b, (uint64_t)p->p_message_size_limit);
-		}
-		buf_puts(b, "\r\n");
-	}
-	b->p[b->at + last + 3] = ' ';
+	service_ehlo(svc, svc->keywords & ~(1u << EHLO_XCLIENT | 1u << EHLO_XFORWARD), &svc->ehlo_reply);
 }
 
 static void
@@ -128,6 +139,8 @@ service_free(struct edge_service **sp)
 	matchlist_free(&svc->noop);
 	matchlist_free(&svc->limit_exempt);
 	matchlist_free(&svc->bare_lf_exempt);
+	matchlist_free(&svc->xclient_hosts);
+	matchlist_free(&svc->xforward_hosts);
 	buf_fini(&svc->banner);
 	buf_fini(&svc->helo_reply);
 	buf_fini(&svc->ehlo_reply);
@@ -165,6 +178,8 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_noop_commands", MATCH_STRING, &svc->noop, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_client_event_limit_exceptions", MATCH_HOST, &svc->limit_exempt, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_forbid_bare_newline_exclusions", MATCH_HOST, &svc->bare_lf_exempt, e));
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
 	if (with_policy)
 		rc = worse(rc, policy_compile(c, s, &svc->policy, e));
 	write_replies(svc);

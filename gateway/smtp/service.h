@@ -33,8 +33,9 @@ struct edge_service {
 	struct matchlist *forbidden, *noop;  /* commands */
 	struct matchlist *limit_exempt;      /* smtpd_client_event_limit_exceptions */
 	struct matchlist *bare_lf_exempt;
+	struct matchlist *xclient_hosts, *xforward_hosts;
 	struct content_limits content;
-	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included */
+	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT and XFORWARD */
 };
 
 struct edge_conf {
@@ -48,6 +49,8 @@ struct edge_conf {
 enum rc edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e) MUST_CHECK;
 struct edge_conf *edge_conf_ref(struct edge_conf *ec);
 void edge_conf_unref(struct edge_conf **ecp);
+/* Appends the reply to EHLO with these keywords. */
+void service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b);
 /* Problems only, into the snapshot: for check, start and reload. */
 void edge_conf_check(struct conf *c);
 

@@ -12,7 +12,6 @@
 enum {
 	SESS_MAGIC = 0x5e55a10e,
 	SESS_MAX_STEPS = 64,
-	SESS_ARENA_MAX = 16 * 1024,
 	SCRATCH_MAX = 16 * 1024,
 	OUTPUT_MAX = 512 * 1024,
 	GONE_USEC = 5 * 1000 * 1000,
@@ -32,36 +31,13 @@ static const struct conn_ops conn_ops = { .input = on_input, .ended = on_ended, 
 static void
 name_client(struct sess *s, const struct sockaddr *peer, const struct sockaddr *local)
 {
-	struct ipaddr a;
-	char text[IPADDR_TEXT];
-	if (!ipaddr_from_sockaddr(peer, &a, &s->facts.client_port))
-		a = (struct ipaddr){ .family = IPADDR_V4, .b = { 127, 0, 0, 1 } }; /* a socketpair: tests, local programs */
-	s->facts.client = ipaddr_unmap(a);
-	if (local != NULL && ipaddr_from_sockaddr(local, &a, &s->facts.server_port))
-		s->facts.server = ipaddr_unmap(a);
-	size_t n = ipaddr_text(&s->facts.client, text);
-	s->facts.client_addr = arena_span(&s->arena, span_of(text, n));
-	s->facts.client_name = s->facts.reverse_name = SPAN("unknown");
-	s->facts.client_name_rc = s->facts.reverse_name_rc = RC_NONE;
+	struct client_id id = { .name_rc = RC_NONE, .reverse_rc = RC_NONE };
+	if (!ipaddr_from_sockaddr(peer, &id.addr, &id.port))
+		id.addr = (struct ipaddr){ .family = IPADDR_V4, .b = { 127, 0, 0, 1 } }; /* a socketpair: tests, local programs */
+	if (local == NULL || !ipaddr_from_sockaddr(local, &id.server, &id.server_port))
+		id.server = (struct ipaddr){ 0 };
 	s->facts.qid = SPAN("NOQUEUE");
-	sess_label(s);
-}
-
-void
-sess_label(struct sess *s)
-{
-	struct buf b;
-	buf_init(&b, 512);
-	buf_put_safe(&b, s->facts.client_name, 256, false);
-	buf_putc(&b, '[');
-	buf_put(&b, s->facts.client_addr);
-	buf_putc(&b, ']');
-	if (s->svc->p->p_smtpd_client_port_logging) {
-		buf_putc(&b, ':');
-		buf_put_dec(&b, s->facts.client_port);
-	}
-	s->client = arena_span(&s->arena, buf_span(&b));
-	buf_fini(&b);
+	sess_set_client(s, &id);
 }
 
 void
@@ -74,7 +50,6 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 	s->svc = svc;
 	s->log.tag = svc->tag;
 	s->where = "CONNECT";
-	arena_init(&s->arena, SESS_ARENA_MAX);
 	arena_init(&s->scratch, SCRATCH_MAX);
 	op_owner_init(&s->ops);
 	policy_run_init(&s->pol, &s->ops, sess_policy_done);
@@ -262,6 +237,13 @@ sess_is_esmtp(const struct sess *s)
 
 void
 sess_end_tx(struct sess *s)
+{
+	sess_forget_forward(s);
+	sess_undo_mail(s);
+}
+
+void
+sess_undo_mail(struct sess *s)
 {
 	if (s->tx == NULL)
 		return;

@@ -49,6 +49,22 @@ enum sess_input {
 	INPUT_GONE,              /* nothing: the session ends when the last reply has left */
 };
 
+/* Who the client is. Texts are borrowed; a name counts when its rc is RC_OK. */
+struct client_id {
+	struct ipaddr addr, server;  /* family 0: not known */
+	uint16_t port, server_port;  /* 0: not known */
+	enum rc name_rc, reverse_rc;
+	struct span name, reverse;
+	struct span login, sasl_method, sasl_sender;
+};
+
+/* XFORWARD, for the next message. */
+enum { FORWARD_MAX = 4096 };
+struct sess_forward {
+	struct arena arena;
+	struct forwarded facts;
+};
+
 enum { HELO_MAX = 256 };         /* octets kept of a name; no host name is longer */
 
 struct verb_count {
@@ -64,12 +80,13 @@ struct sess {
 	struct grave grave;
 	struct conn conn;
 	struct op_owner ops;
-	struct arena arena;          /* of the connection */
+	struct arena arena;          /* the texts of who the client is: sess_set_client() */
 	struct log_ctx log;
 	struct span client;          /* "host[address]" or "host[address]:port" */
 	struct facts facts;
 	struct policy_run pol;
 	struct limits_ref limit;
+	struct sess_forward *forward;
 	struct tx *tx;
 
 	/* the command at hand */
@@ -92,6 +109,8 @@ struct sess {
 
 	const char *where;           /* for the log: last command, CONNECT, END-OF-MESSAGE */
 	unsigned errors, junk, overshoot;
+	bool may_xclient, may_xforward;
+	bool is_xclient;             /* XCLIENT said who the client is: nothing of that is asked for any more */
 	bool denied;                 /* refused at connect: only QUIT is left */
 	bool noted_bare_lf;
 	bool no_bare_lf_rules;       /* smtpd_forbid_bare_newline_exclusions */
@@ -154,7 +173,8 @@ enum step sess_verdict(struct sess *s);
 
 enum phase sess_phase(const struct sess *s);
 bool sess_is_esmtp(const struct sess *s);
-void sess_end_tx(struct sess *s);
+void sess_end_tx(struct sess *s);     /* also what XFORWARD said */
+void sess_undo_mail(struct sess *s);  /* MAIL was refused: the transaction never was */
 /* As in a C string, so that the log shows what was really sent; borrowed until the command ends. */
 struct span sess_escaped(struct sess *s, struct span text);
 /* Copies what an address or name is in the log; borrowed until the command ends. */
@@ -162,7 +182,16 @@ struct span sess_log_addr(struct sess *s, struct span internal);
 /* The process stops: 421 now, or when the transaction is over; at_once: unless its message is being committed. */
 void sess_drain(struct sess *s, bool at_once);
 void sess_linger(struct sess *s);     /* after the last reply of a session we end */
-void sess_label(struct sess *s);      /* makes s->client after the client's name became known */
+
+/* ---- who the client is (client.c) ---- */
+/* As it is now, to change something of it. */
+struct client_id sess_client(const struct sess *s);
+/* Sets all facts about the client, its label in the log, and what it may. Texts are copied; limits and restrictions are
+ * the connect steps' business. Whoever asks DNS for a name looks at is_xclient before it uses the answer. */
+void sess_set_client(struct sess *s, const struct client_id *id);
+/* The client is in a list; a list that cannot say is logged and means no. */
+bool sess_may(struct sess *s, const struct matchlist *hosts, const char *what);
+void sess_forget_forward(struct sess *s);
 
 /* ---- addresses (cmd_rcpt.c) ---- */
 bool sess_bad_user(const struct sess *s, const struct addr *a);
