@@ -58,7 +58,8 @@ sess_set_client(struct sess *s, const struct client_id *id)
 	buf_fini(&b);
 	arena_fini(&old);
 	s->may_xclient = sess_may(s, s->svc->xclient_hosts, "EHLO feature XCLIENT");
-	s->may_xforward = sess_may(s, s->svc->xforward_hosts, "EHLO feature XFORWARD");
+	if (!s->is_xclient) /* XCLIENT changes its own permission, as Postfix's, not that of XFORWARD */
+		s->may_xforward = sess_may(s, s->svc->xforward_hosts, "EHLO feature XFORWARD");
 }
 
 bool

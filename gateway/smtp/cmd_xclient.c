@@ -169,7 +169,7 @@ begin_anew(struct sess *s, const struct said *x)
 	limits_leave(&s->edge->limits, &s->limit);
 	policy_run_fini(&s->pol);
 	policy_run_init(&s->pol, &s->ops, sess_policy_done);
-	s->hold = s->discard = s->facts.is_discarded = s->facts.pipelined_early = false;
+	s->facts.pipelined_early = false;
 	s->facts.is_esmtp = x->is_esmtp;
 	s->facts.has_helo = x->has_helo;
 	size_t n = x->has_helo ? x->helo.n < HELO_MAX ? x->helo.n : HELO_MAX : 0;
@@ -203,6 +203,7 @@ xclient_do(struct sess *s)
 	x.id.sasl_sender = SPAN_EMPTY;
 	begin_anew(s, &x);
 	sess_set_client(s, &x.id);
+	s->verb = VERB_NONE;      /* it is not counted as done, as in Postfix */
 	s->steps = connect_steps; /* goes on as a connection does: limits, client restrictions, banner */
 	s->at = 0;
 	return STEP_NEXT;
