@@ -210,6 +210,39 @@ msg_result_get(struct cur *results, struct rcpt_result *out)
 }
 
 void
+msg_lookup_put(struct buf *b, const struct msg_lookup *m)
+{
+	buf_put_block(b, m->table);
+	buf_put_block(b, m->key);
+}
+
+enum rc
+msg_lookup_get(struct span payload, struct msg_lookup *out)
+{
+	struct cur rd = cur_of(payload);
+	out->table = cur_block(&rd);
+	out->key = cur_block(&rd);
+	return cur_done(&rd) && out->table.n > 0 && out->key.n > 0 ? RC_OK : RC_PERM;
+}
+
+void
+msg_found_put(struct buf *b, const struct msg_found *m)
+{
+	buf_put_u8(b, (uint8_t)m->rc);
+	buf_put_block(b, m->text);
+}
+
+enum rc
+msg_found_get(struct span payload, struct msg_found *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t rc = cur_u8(&rd);
+	out->rc = (enum rc)rc;
+	out->text = cur_block(&rd);
+	return cur_done(&rd) && rc <= RC_PERM ? RC_OK : RC_PERM;
+}
+
+void
 msg_status_put(struct buf *b, struct span json_members)
 {
 	buf_put_u32(b, M_COUNT);

@@ -125,6 +125,22 @@ void msg_result_put(struct buf *b, const struct rcpt_result *r);
 enum rc msg_job_done_get(struct span payload, struct msg_job_done *out) MUST_CHECK;
 enum rc msg_result_get(struct cur *results, struct rcpt_result *out) MUST_CHECK;
 
+/* ---- LOOKUP: any role -> lookup (call). ---- */
+struct msg_lookup {
+	struct span table;       /* "type:name" as in the configuration */
+	struct span key;
+};
+void msg_lookup_put(struct buf *b, const struct msg_lookup *m);
+enum rc msg_lookup_get(struct span payload, struct msg_lookup *out) MUST_CHECK;
+
+/* Its answer. */
+struct msg_found {
+	enum rc rc;
+	struct span text;        /* RC_OK: the value; RC_TEMP, RC_PERM: why */
+};
+void msg_found_put(struct buf *b, const struct msg_found *m);
+enum rc msg_found_get(struct span payload, struct msg_found *out) MUST_CHECK;
+
 /* ---- STATUS answer: u32 number of metrics, then s64 each in the order of metrics.def; then a
  * block of JSON members for the role (may be empty): "\"segments\":4,\"listening\":[...]" ---- */
 void msg_status_put(struct buf *b, struct span json_members);

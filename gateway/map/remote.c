@@ -1,16 +1,290 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "map/remote.h"
 
+#include "base/mem.h"
+#include "base/metric.h"
+#include "loop/loop.h"
+#include "map/remote_table.h"
+
+static const uint64_t MOMENT = 1000000; /* usec: how long an answer stays that nobody holds */
+
+enum question_state { Q_NEW = 0, Q_ASKED, Q_ANSWERED };
+
+/* One key of one table. Lives while it is noted, asked, or held by a wait, and a moment longer. */
+struct map_question {
+	struct hnode by_key;
+	struct list noted;           /* in the list of that name */
+	struct list kept;            /* in the list of that name: answered, nobody holds it */
+	struct list holds;           /* struct hold.by_question */
+	enum question_state state;
+	enum rc rc;
+	uint64_t kept_until;
+	struct span value;           /* owned */
+	size_t table_n, key_n;
+	unsigned char bytes[];       /* table, key */
+};
+
+/* A wait holds a question. */
+struct hold {
+	struct list by_wait, by_question;
+	struct map_wait *wait;
+	struct map_question *question;
+	bool waits;                  /* counted in wait->left */
+};
+
+static struct htab questions;
+static struct list noted = { &noted, &noted }, kept = { &kept, &kept };
+static size_t nkept, in_flight;
+static struct timer sweeper;
+static map_carrier_fn *carrier;
+static map_direct_fn *direct;
+
+/* ---- questions ---- */
+
+static uint64_t
+hash_of(struct span table, struct span key)
+{
+	return span_hash(key) ^ (span_hash(table) * UINT64_C(0x9e3779b97f4a7c15));
+}
+
+static struct span
+table_of(const struct map_question *q)
+{
+	return span_of(q->bytes, q->table_n);
+}
+
+static struct span
+key_of(const struct map_question *q)
+{
+	return span_of(q->bytes + q->table_n, q->key_n);
+}
+
+static struct map_question *
+question_find(struct span table, struct span key)
+{
+	for (struct hnode *n = htab_first(&questions, hash_of(table, key)); n != NULL; n = htab_next(n)) {
+		struct map_question *q = container_of(n, struct map_question, by_key);
+		if (span_eq(table_of(q), table) && span_eq(key_of(q), key))
+			return q;
+	}
+	return NULL;
+}
+
+static struct map_question *
+question_new(struct span table, struct span key)
+{
+	struct map_question *q = mem_zalloc(sizeof *q + table.n + key.n);
+	q->table_n = table.n;
+	q->key_n = key.n;
+	memcpy(q->bytes, table.p, table.n);
+	memcpy(q->bytes + table.n, key.p, key.n);
+	list_init(&q->noted);
+	list_init(&q->kept);
+	list_init(&q->holds);
+	htab_insert(&questions, &q->by_key, hash_of(table, key));
+	return q;
+}
+
+static void
+question_free(struct map_question *q)
+{
+	BUG_ON(q->state == Q_ASKED || !list_empty(&q->holds));
+	if (list_linked(&q->kept)) {
+		list_remove(&q->kept);
+		nkept--;
+	}
+	list_remove(&q->noted);
+	htab_remove(&questions, &q->by_key);
+	if (questions.count == 0)
+		htab_fini(&questions);
+	free((void *)(uintptr_t)q->value.p);
+	mem_free(&q);
+}
+
+static void
+on_sweep(struct timer *t)
+{
+	uint64_t now = loop_now();
+	while (!list_empty(&kept)) {
+		struct map_question *q = list_entry(kept.next, struct map_question, kept);
+		if (q->kept_until > now && nkept <= REMOTE_KEPT_MAX) {
+			timer_set(t, q->kept_until - now);
+			return;
+		}
+		question_free(q);
+	}
+}
+
+/* Nobody holds it: what was never asked goes, an answer stays for a moment. */
+static void
+question_let_go(struct map_question *q)
+{
+	if (!list_empty(&q->holds) || list_linked(&q->noted) || q->state == Q_ASKED)
+		return;
+	if (q->state == Q_NEW) {
+		question_free(q);
+		return;
+	}
+	if (list_linked(&q->kept))
+		return;
+	q->kept_until = loop_now() + MOMENT;
+	list_append(&kept, &q->kept);
+	if (++nkept > REMOTE_KEPT_MAX)
+		question_free(list_entry(kept.next, struct map_question, kept));
+	if (!sweeper.inited)
+		timer_init(&sweeper, on_sweep);
+	if (!sweeper.armed && nkept > 0)
+		timer_set(&sweeper, MOMENT);
+}
+
+static void
+set_answer(struct map_question *q, enum rc rc, struct span text)
+{
+	q->state = Q_ANSWERED;
+	q->rc = rc;
+	q->value = span_of(mem_dup(text.p, text.n), text.n);
+	list_remove(&q->noted);
+	for (struct list *l = q->holds.next; l != &q->holds; l = l->next) {
+		struct hold *h = list_entry(l, struct hold, by_question);
+		if (!h->waits)
+			continue;
+		h->waits = false;
+		if (--h->wait->left == 0)
+			op_finish(&h->wait->op, RC_OK);
+	}
+	question_let_go(q);
+}
+
+void
+map_remote_answer(struct map_question *q, enum rc rc, struct span text)
+{
+	BUG_ON(q->state != Q_ASKED);
+	in_flight--;
+	if (rc == RC_TEMP || rc == RC_PERM)
+		metric_add(M_lookup_failures, 1);
+	set_answer(q, rc, text);
+}
+
+static void
+question_ask(struct map_question *q)
+{
+	const char *why = "there is no lookup process";
+	q->state = Q_ASKED;
+	if (in_flight >= REMOTE_FLIGHTS_MAX) {
+		why = "too many questions are under way";
+		metric_add(M_lookup_limit, 1);
+	} else if (carrier != NULL) {
+		in_flight++;
+		metric_add(M_lookup_queries, 1);
+		if (carrier(q, table_of(q), key_of(q)))
+			return;
+		in_flight--;
+		why = "the lookup process does not take questions";
+	}
+	metric_add(M_lookup_failures, 1);
+	set_answer(q, RC_TEMP, span_str(why));
+}
+
+void
+map_remote_carrier(map_carrier_fn *carry)
+{
+	carrier = carry;
+}
+
+void
+map_remote_direct(map_direct_fn *fn)
+{
+	direct = fn;
+}
+
+/* ---- lookups ---- */
+
+static enum rc
+give(const char *name, enum rc rc, struct span text, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	switch (rc) {
+	case RC_OK:
+		buf_reset(scratch);
+		buf_put(scratch, text);
+		if (scratch->over)
+			return err_set(e, RC_TEMP, "%s: result too long", name);
+		*value_out = buf_span(scratch);
+		return RC_OK;
+	case RC_NONE:
+		return RC_NONE;
+	case RC_TEMP:
+	case RC_PERM:
+		break;
+	}
+	return err_set(e, rc, "%s lookup error: %.*s", name, (int)span_head(text, 200).n, (const char *)text.p);
+}
+
+static enum rc
+ask_directly(const struct remote_table *t, const char *name, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	struct buf value;
+	struct err why = { 0 };
+	buf_init(&value, REMOTE_VALUE_MAX);
+	enum rc rc = direct(t->conf, name, key, &value, &why);
+	rc = give(name, rc, rc == RC_OK ? buf_span(&value) : span_str(why.why), scratch, value_out, e);
+	buf_fini(&value);
+	return rc;
+}
+
+enum rc
+remote_find(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	const struct remote_table *t = m->state;
+	enum rc rc = remote_table_takes(t, key, e);
+	if (rc != RC_OK)
+		return rc;
+	if (key.n > REMOTE_KEY_MAX)
+		return err_set(e, RC_TEMP, "%s: key too long", m->name);
+	if (direct != NULL)
+		return ask_directly(t, m->name, key, scratch, value_out, e);
+	if (carrier == NULL)
+		return err_set(e, RC_TEMP, "%s lookup error: there is no lookup process", m->name);
+	struct span table = span_str(m->name);
+	struct map_question *q = question_find(table, key);
+	if (q != NULL && q->state == Q_ANSWERED) {
+		if (!list_linked(&q->kept) || q->kept_until > loop_now())
+			return give(m->name, q->rc, q->value, scratch, value_out, e);
+		question_free(q);
+		q = NULL;
+	}
+	if (q == NULL)
+		q = question_new(table, key);
+	if (!list_linked(&q->noted))
+		list_append(&noted, &q->noted);
+	return err_set(e, RC_TEMP, "%s: still being asked", m->name);
+}
+
 bool
 map_asked(void)
 {
-	return false;
+	return !list_empty(&noted);
 }
 
 void
 map_forget(void)
 {
+	for (struct list *l; (l = list_pop(&noted)) != NULL;)
+		question_let_go(list_entry(l, struct map_question, noted));
 }
+
+/* ---- waits ---- */
+
+/* The owner gave up: questions under way go on, nobody is told. */
+static void
+detach(struct op *op)
+{
+	struct map_wait *w = container_of(op, struct map_wait, op);
+	for (struct list *l = w->questions.next; l != &w->questions; l = l->next)
+		list_entry(l, struct hold, by_wait)->waits = false;
+	w->left = 0;
+}
+
+static const struct op_provider provider = { "maps", detach };
 
 void
 map_wait_init(struct map_wait *w, struct op_owner *owner, op_fn *done)
@@ -20,15 +294,52 @@ map_wait_init(struct map_wait *w, struct op_owner *owner, op_fn *done)
 	list_init(&w->questions);
 }
 
+static struct hold *
+hold_new(struct map_wait *w, struct map_question *q)
+{
+	struct hold *h = mem_zalloc(sizeof *h);
+	list_init(&h->by_wait);
+	list_init(&h->by_question);
+	h->wait = w;
+	h->question = q;
+	list_append(&w->questions, &h->by_wait);
+	list_append(&q->holds, &h->by_question);
+	if (list_linked(&q->kept)) {
+		list_remove(&q->kept);
+		nkept--;
+	}
+	return h;
+}
+
 void
 map_wait_start(struct map_wait *w)
 {
-	op_finish(&w->op, RC_OK);
+	op_pend(&w->op, &provider);
+	w->left = 1; /* not done before all are on their way */
+	for (struct list *l; (l = list_pop(&noted)) != NULL;) {
+		struct map_question *q = list_entry(l, struct map_question, noted);
+		struct hold *h = hold_new(w, q);
+		if (q->state == Q_ANSWERED)
+			continue;
+		h->waits = true;
+		w->left++;
+		if (q->state == Q_NEW)
+			question_ask(q);
+	}
+	if (--w->left == 0)
+		op_finish(&w->op, RC_OK);
 }
 
 void
 map_wait_fini(struct map_wait *w)
 {
-	if (w->op.magic != 0)
-		op_cancel(&w->op);
+	if (w->op.magic == 0)
+		return;
+	op_cancel(&w->op);
+	for (struct list *l; (l = list_pop(&w->questions)) != NULL;) {
+		struct hold *h = list_entry(l, struct hold, by_wait);
+		list_remove(&h->by_question);
+		question_let_go(h->question);
+		mem_free(&h);
+	}
 }

@@ -19,6 +19,8 @@
 #include "loop/op.h"
 #include "map/map.h"
 
+/* ---- asking ---- */
+
 /* Has a lookup since the last map_wait_start() or map_forget() been put off because its answer is not here yet? */
 bool map_asked(void);
 /* Forgets what was noted, for those who do not wait: begin a step that can wait with it. */
@@ -34,5 +36,28 @@ void map_wait_init(struct map_wait *w, struct op_owner *owner, op_fn *done);
 void map_wait_start(struct map_wait *w);
 /* Cancels, lets the answers go. Idempotent; fine on zeroed memory. */
 void map_wait_fini(struct map_wait *w);
+
+/* ---- who carries questions (lookup/asker.h, lookup/direct.h) ---- */
+
+enum {
+	REMOTE_KEY_MAX = 8192,       /* longer keys are not asked for: RC_TEMP */
+	REMOTE_FLIGHTS_MAX = 4096,   /* questions of one process that are not answered yet; more: RC_TEMP */
+	REMOTE_KEPT_MAX = 4096,      /* answers that nobody holds any more; they stay for a second */
+};
+
+struct map_question;
+/* Puts a question on its way; map_remote_answer() follows exactly once, from the loop. false: not now. */
+typedef bool map_carrier_fn(struct map_question *q, struct span table, struct span key);
+/* NULL: nobody does (any more). Questions under way are still to be answered. */
+void map_remote_carrier(map_carrier_fn *carry);
+/* text (copied): the value for RC_OK, the reason for RC_TEMP and RC_PERM. */
+void map_remote_answer(struct map_question *q, enum rc rc, struct span text);
+
+/* Commands have no lookup process and may wait: fn is asked instead and answers at once. */
+typedef enum rc map_direct_fn(struct conf *c, const char *table, struct span key, struct buf *value_out, struct err *e);
+void map_remote_direct(map_direct_fn *fn);
+
+/* Names of all such tables in a snapshot, one per line; NULL: none, no lookup process is needed. */
+const char *map_remote_tables(const struct conf *c);
 
 #endif

@@ -51,6 +51,20 @@ read_job_done(struct span in)
 }
 
 static enum rc
+read_lookup(struct span in)
+{
+	struct msg_lookup m;
+	return msg_lookup_get(in, &m);
+}
+
+static enum rc
+read_found(struct span in)
+{
+	struct msg_found m;
+	return msg_found_get(in, &m);
+}
+
+static enum rc
 read_status(struct span in)
 {
 	struct msg_status m;
@@ -143,6 +157,28 @@ job(void **state)
 }
 
 static void
+lookup(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 10000);
+	msg_lookup_put(&b, &(struct msg_lookup){ SPAN("sqlite:/etc/x"), SPAN("a@b") });
+	struct msg_lookup out;
+	assert_int_equal(msg_lookup_get(buf_span(&b), &out), RC_OK);
+	assert_span(out.table, "sqlite:/etc/x");
+	assert_span(out.key, "a@b");
+	only_whole(&b, read_lookup);
+	msg_lookup_put(&b, &(struct msg_lookup){ SPAN("tcp:h:1"), SPAN_EMPTY });
+	assert_int_equal(read_lookup(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_found_put(&b, &(struct msg_found){ RC_OK, SPAN("value") });
+	only_whole(&b, read_found);
+	msg_found_put(&b, &(struct msg_found){ (enum rc)4, SPAN("") });
+	assert_int_equal(read_found(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+}
+
+static void
 status(void **state)
 {
 	(void)state;
@@ -181,6 +217,6 @@ envelopes(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(submit), cmocka_unit_test(job), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(submit), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

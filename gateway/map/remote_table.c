@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "map/remote_table.h"
+
+#include "base/mem.h"
+#include "map/remote.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+
+enum { ARENA_MAX = 1 << 20 };
+static const char tables_key[] = "remote tables";
+
+/* ---- tcp and socketmap ---- */
+
+static enum rc
+port_of(struct span text, uint16_t *out, struct err *e)
+{
+	uint64_t n;
+	char name[32];
+	if (span_u64(text, UINT16_MAX, &n) && n > 0) {
+		*out = (uint16_t)n;
+		return RC_OK;
+	}
+	if (text.n == 0 || text.n >= sizeof name || (text.p[0] >= '0' && text.p[0] <= '9'))
+		return err_set(e, RC_PERM, "bad port \"%.*s\"", (int)span_head(text, 40).n, (const char *)text.p);
+	memcpy(name, text.p, text.n);
+	name[text.n] = '\0';
+	const struct servent *s = getservbyname(name, "tcp");
+	if (s == NULL)
+		return err_set(e, RC_PERM, "unknown port \"%s\"", name);
+	*out = ntohs((uint16_t)s->s_port);
+	return RC_OK;
+}
+
+/* host:port, [address]:port */
+static enum rc
+host_of(struct span arg, struct arena *a, struct remote_place *out, struct err *e)
+{
+	size_t colon = span_rchr(arg, ':');
+	struct span host = colon == SIZE_MAX ? SPAN_EMPTY : span_head(arg, colon);
+	if (host.n > 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
+		host = span_of(host.p + 1, host.n - 2);
+	else if (span_chr(host, ':') != SIZE_MAX)
+		return err_set(e, RC_PERM, "an IPv6 address must be written in [ ]");
+	if (host.n == 0 || host.n > 255)
+		return err_set(e, RC_PERM, "expecting host:port");
+	out->host = arena_cstr(a, host);
+	if (out->host == NULL)
+		return err_set(e, RC_PERM, "bad host name");
+	return port_of(span_from(arg, colon + 1), &out->port, e);
+}
+
+static enum rc
+path_of(struct span path, const char *base, struct arena *a, struct remote_place *out, struct err *e)
+{
+	struct buf b;
+	out->is_unix = true;
+	if (path.n == 0)
+		return err_set(e, RC_PERM, "expecting unix:path:name");
+	buf_init(&b, REMOTE_PATH_MAX - 1);
+	if (path.p[0] != '/') {
+		buf_puts(&b, base);
+		buf_putc(&b, '/');
+	}
+	buf_put(&b, path);
+	bool is_over = b.over;
+	out->host = arena_cstr(a, buf_span(&b));
+	buf_fini(&b);
+	return is_over || out->host == NULL ? err_set(e, RC_PERM, "the path of the socket is too long") : RC_OK;
+}
+
+enum rc
+remote_place_parse(enum remote_kind kind, struct span arg, const char *base, struct arena *a, struct remote_place *out, struct err *e)
+{
+	*out = (struct remote_place){ 0 };
+	if (kind == REMOTE_TCP)
+		return host_of(arg, a, out, e);
+	size_t colon = span_rchr(arg, ':');
+	struct span server = colon == SIZE_MAX ? SPAN_EMPTY : span_head(arg, colon);
+	out->map = colon == SIZE_MAX ? SPAN_EMPTY : arena_span(a, span_from(arg, colon + 1));
+	if (out->map.n == 0)
+		return err_set(e, RC_PERM, "expecting inet:host:port:name or unix:path:name");
+	if (span_starts(server, SPAN("inet:")))
+		return host_of(span_from(server, 5), a, out, e);
+	if (span_starts(server, SPAN("unix:")))
+		return path_of(span_from(server, 5), base, a, out, e);
+	return err_set(e, RC_PERM, "expecting inet:host:port:name or unix:path:name");
+}
+
+/* ---- sqlite: a file of parameters ---- */
+
+enum { DBPATH = 0, QUERY, RESULT_FORMAT, DOMAIN, EXPANSION_LIMIT, SELECT_FIELD, TABLE, WHERE_FIELD, CONDITIONS, SETTINGS };
+static const char *const setting_names[SETTINGS] = {
+	[DBPATH] = "dbpath",
+	[QUERY] = "query",
+	[RESULT_FORMAT] = "result_format",
+	[DOMAIN] = "domain",
+	[EXPANSION_LIMIT] = "expansion_limit",
+	[SELECT_FIELD] = "select_field",
+	[TABLE] = "table",
+	[WHERE_FIELD] = "where_field",
+	[CONDITIONS] = "additional_conditions",
+};
+
+struct settings {
+	struct span value[SETTINGS];
+	int line[SETTINGS];          /* 0: not set in a file */
+	const char *file;
+};
+
+static int
+setting_of(struct span name)
+{
+	for (int i = 0; i < SETTINGS; i++)
+		if (span_eq_str(name, setting_names[i]))
+			return i;
+	return -1;
+}
+
+static void
+settings_line(struct settings *s, struct span line, int lineno, struct arena *a, const struct map_ctx *ctx)
+{
+	size_t eq = span_chr(line, '=');
+	struct span name = span_trim(span_head(line, eq == SIZE_MAX ? line.n : eq));
+	int i = setting_of(name);
+	char shown[60];
+	struct buf b;
+	buf_init(&b, sizeof shown);
+	buf_put_safe(&b, name, sizeof shown - 1, false);
+	snprintf(shown, sizeof shown, "%s", buf_cstr(&b));
+	buf_fini(&b);
+	if (eq == SIZE_MAX)
+		map_problem(ctx, CONF_WARNING, "%s:%d: missing '=' after attribute name: \"%s\"", s->file, lineno, shown);
+	else if (i < 0)
+		map_problem(ctx, CONF_WARNING, "%s:%d: unknown parameter \"%s\" of an sqlite table", s->file, lineno, shown);
+	else {
+		s->value[i] = arena_span(a, span_trim(span_from(line, eq + 1)));
+		s->line[i] = lineno;
+	}
+}
+
+/* /path or ./path: a file; else parameters NAME_dbpath, ... of main.cf. */
+static enum rc
+settings_read(struct settings *s, struct span arg, struct arena *a, const struct map_ctx *ctx, struct err *e)
+{
+	struct span text;
+	s->file = arena_cstr(a, span_trim(arg));
+	if (s->file == NULL || *s->file == '\0')
+		return err_set(e, RC_PERM, "no file name");
+	if (*s->file != '/' && *s->file != '.') {
+		for (int i = 0; i < SETTINGS; i++) {
+			char name[300];
+			snprintf(name, sizeof name, "%s_%s", s->file, setting_names[i]);
+			s->value[i] = span_str(conf_value(ctx->conf, ctx->service, name));
+		}
+		return RC_OK;
+	}
+	if (conf_file(ctx->conf, s->file, &text, e) != RC_OK)
+		return RC_PERM;
+	struct conf_lines lines = { .rest = text };
+	struct buf line;
+	int lineno;
+	buf_init(&line, TEMPLATE_QUERY_MAX + 100);
+	while (conf_lines_next(&lines, &line, &lineno) == RC_OK)
+		settings_line(s, buf_span(&line), lineno, a, ctx);
+	buf_fini(&line);
+	return RC_OK;
+}
+
+/* "file:line: " in front of what is wrong with a setting. */
+static enum rc
+wrong(const struct settings *s, int i, struct err *e)
+{
+	return s->line[i] > 0 ? err_prefix(e, "%s:%d", s->file, s->line[i]) : err_prefix(e, "%s", s->file);
+}
+
+/* The old way to say it: table, select_field, where_field, additional_conditions. */
+static enum rc
+build_query(struct settings *s, struct arena *a, struct err *e)
+{
+	struct buf b;
+	for (int i = SELECT_FIELD; i <= WHERE_FIELD; i++)
+		if (s->value[i].n == 0)
+			return err_set(e, RC_PERM, "%s: no query", s->file);
+	buf_init(&b, TEMPLATE_QUERY_MAX);
+	buf_puts(&b, "SELECT ");
+	buf_put(&b, s->value[SELECT_FIELD]);
+	buf_puts(&b, " FROM ");
+	buf_put(&b, s->value[TABLE]);
+	buf_puts(&b, " WHERE ");
+	buf_put(&b, s->value[WHERE_FIELD]);
+	buf_puts(&b, " = '%s' ");
+	buf_put(&b, s->value[CONDITIONS]);
+	s->value[QUERY] = arena_span(a, buf_span(&b));
+	s->line[QUERY] = s->line[TABLE];
+	buf_fini(&b);
+	return RC_OK;
+}
+
+/* A table that is itself asked for elsewhere cannot say which keys are worth asking for. */
+static bool
+names_remote_table(struct span list)
+{
+	return span_find(list, SPAN("sqlite:")) != SIZE_MAX || span_find(list, SPAN("tcp:")) != SIZE_MAX ||
+	    span_find(list, SPAN("socketmap:")) != SIZE_MAX;
+}
+
+static enum rc
+open_domains(struct remote_table *t, const struct settings *s, const struct map_ctx *ctx, struct err *e)
+{
+	if (s->value[DOMAIN].n == 0)
+		return RC_OK;
+	if (names_remote_table(s->value[DOMAIN]))
+		return err_set(e, RC_PERM, "domain: tables of other processes cannot be used here");
+	const char *list = arena_cstr(&t->arena, s->value[DOMAIN]);
+	if (list == NULL)
+		return err_set(e, RC_PERM, "domain: NUL byte");
+	enum rc rc = matchlist_open(ctx->conf, ctx->service, ctx->parameter, list, MATCH_STRING, &t->domain, e);
+	return rc == RC_OK ? RC_OK : err_prefix(e, "domain");
+}
+
+static enum rc
+open_sqlite(struct remote_table *t, const struct map_ctx *ctx, struct span arg, struct err *e)
+{
+	struct settings s = { .file = "" };
+	enum rc rc = settings_read(&s, arg, &t->arena, ctx, e);
+	if (rc != RC_OK)
+		return rc;
+	if (s.value[DBPATH].n == 0)
+		return err_set(e, RC_PERM, "%s: no dbpath", s.file);
+	t->dbpath = arena_cstr(&t->arena, s.value[DBPATH]);
+	if (t->dbpath == NULL || *t->dbpath != '/') {
+		err_set(e, RC_PERM, "dbpath must begin with /");
+		return wrong(&s, DBPATH, e);
+	}
+	if (s.value[QUERY].n == 0 && (rc = build_query(&s, &t->arena, e)) != RC_OK)
+		return rc;
+	if (query_compile(s.value[QUERY], s.value[RESULT_FORMAT].n > 0 ? s.value[RESULT_FORMAT] : SPAN("%s"), &t->arena, &t->query, e) != RC_OK)
+		return wrong(&s, strncmp(e->why, "result", 6) == 0 ? RESULT_FORMAT : QUERY, e);
+	if (s.value[EXPANSION_LIMIT].n > 0 && !span_u64(s.value[EXPANSION_LIMIT], INT32_MAX, &t->expansion_limit)) {
+		err_set(e, RC_PERM, "bad expansion_limit");
+		return wrong(&s, EXPANSION_LIMIT, e);
+	}
+	rc = open_domains(t, &s, ctx, e);
+	return rc == RC_OK ? RC_OK : wrong(&s, DOMAIN, e);
+}
+
+/* ---- all of them ---- */
+
+bool
+remote_kind_of(struct span name, enum remote_kind *out)
+{
+	struct span type = span_head(name, span_chr(name, ':'));
+	*out = span_eq_str(type, "tcp") ? REMOTE_TCP : span_eq_str(type, "socketmap") ? REMOTE_SOCKETMAP : REMOTE_SQLITE;
+	return *out != REMOTE_SQLITE || span_eq_str(type, "sqlite");
+}
+
+enum rc
+remote_table_open(const struct map_ctx *ctx, enum remote_kind kind, struct span name, struct remote_table **out, struct err *e)
+{
+	struct remote_table *t = *out = mem_zalloc(sizeof *t);
+	struct span arg = span_from(name, span_chr(name, ':') + 1);
+	t->conf = ctx->conf;
+	t->kind = kind;
+	arena_init(&t->arena, ARENA_MAX);
+	t->name = arena_cstr(&t->arena, name);
+	if (t->name == NULL)
+		return err_set(e, RC_PERM, "bad table name");
+	if (kind == REMOTE_SQLITE)
+		return open_sqlite(t, ctx, arg, e);
+	return remote_place_parse(kind, arg, conf_params(ctx->conf)->p_queue_directory, &t->arena, &t->place, e);
+}
+
+void
+remote_table_free(struct remote_table **tp)
+{
+	struct remote_table *t = *tp;
+	*tp = NULL;
+	if (t == NULL)
+		return;
+	matchlist_free(&t->domain);
+	arena_fini(&t->arena);
+	mem_free(&t);
+}
+
+enum rc
+remote_table_takes(const struct remote_table *t, struct span key, struct err *e)
+{
+	if (t->kind != REMOTE_SQLITE)
+		return RC_OK;
+	if (!span_is_utf8(key) || span_chr(key, '\0') != SIZE_MAX || !query_takes(&t->query, key))
+		return RC_NONE;
+	if (t->domain == NULL)
+		return RC_OK;
+	size_t at = span_rchr(key, '@');
+	if (at == SIZE_MAX || at + 1 == key.n)
+		return RC_NONE;
+	return matchlist_name(t->domain, span_from(key, at + 1), e);
+}
+
+/* ---- as tables of the process that looks up ---- */
+
+const char *
+map_remote_tables(const struct conf *c)
+{
+	return conf_attached(c, tables_key);
+}
+
+static void
+note_table(struct conf *c, const char *name)
+{
+	struct buf all;
+	struct span have = span_str(map_remote_tables(c)), line;
+	while (span_word(&have, "\n", &line))
+		if (span_eq_str(line, name))
+			return;
+	buf_init(&all, 1 << 20);
+	const char *before = map_remote_tables(c);
+	if (before != NULL) {
+		buf_puts(&all, before);
+		buf_putc(&all, '\n');
+	}
+	buf_puts(&all, name);
+	conf_attach(c, tables_key, buf_cstr(&all));
+	buf_fini(&all);
+}
+
+static enum rc
+open_as(struct map *m, const struct map_ctx *ctx, enum remote_kind kind, struct err *e)
+{
+	struct remote_table *t = NULL;
+	enum rc rc = remote_table_open(ctx, kind, span_str(m->name), &t, e);
+	m->state = t;
+	if (rc != RC_OK)
+		return strncmp(e->why, m->name, strlen(m->name)) == 0 ? rc : err_prefix(e, "%s", m->name);
+	if (conf_is_loader(ctx->conf))
+		note_table(ctx->conf, m->name);
+	return RC_OK;
+}
+
+enum rc
+tcp_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e)
+{
+	(void)arg;
+	return open_as(m, ctx, REMOTE_TCP, e);
+}
+
+enum rc
+socketmap_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e)
+{
+	(void)arg;
+	return open_as(m, ctx, REMOTE_SOCKETMAP, e);
+}
+
+enum rc
+sqlite_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e)
+{
+	(void)arg;
+	return open_as(m, ctx, REMOTE_SQLITE, e);
+}
+
+void
+remote_close(struct map *m)
+{
+	struct remote_table *t = m->state;
+	remote_table_free(&t);
+	m->state = NULL;
+}
