@@ -428,6 +428,8 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 		k.failed = true;
 	if (matchlist_open_param(c, s, "mynetworks", MATCH_HOST, &p->mynetworks, &why) != RC_OK)
 		k.failed = true;
+	if (matchlist_open_param(c, s, "smtpd_log_access_permit_actions", MATCH_STRING, &p->permit_log, &why) != RC_OK)
+		k.failed = true;
 	for (size_t i = 0; i < LIST_COUNT; i++)
 		p->lists[i] = list_new(p, list_rows[i].name,
 		    list_rows[i].bare != NULL ? restriction_find(span_str(list_rows[i].bare)) : NULL);
@@ -469,6 +471,7 @@ policy_free(struct policy **pp)
 		mem_free(&l);
 	}
 	matchlist_free(&p->mynetworks);
+	matchlist_free(&p->permit_log);
 	address_book_free(&p->book);
 	arena_fini(&p->arena);
 	conf_unref(&p->conf);

@@ -64,6 +64,7 @@ struct policy {
 	const struct params *p;
 	struct address_book *book;
 	struct matchlist *mynetworks;
+	struct matchlist *permit_log;/* smtpd_log_access_permit_actions */
 	bool access_parent_plain;    /* smtpd_access_maps in parent_domain_matches_subdomains */
 	struct policy_list *lists[LIST_COUNT];
 	struct policy_list *all;     /* those and the classes, to free */
@@ -116,6 +117,13 @@ enum pol policy_defer_if(struct policy_run *r, const struct policy_rule *rule, s
 enum pol policy_permit_forbidden(struct policy_run *r, const struct policy_rule *rule);
 /* A log line that goes with the verdict. */
 void policy_note(struct policy_run *r, enum verdict_note_kind kind, struct span text);
+/* Something to be done to the message; more than fit into a verdict are left out with a note. */
+void policy_edit(struct policy_run *r, enum verdict_edit_kind kind, struct span text);
+/* POL_PERMIT, with its log line when smtpd_log_access_permit_actions names the action. from: table or server, or NULL. */
+enum pol policy_permit(struct policy_run *r, struct span action, struct about about, const char *from);
+/* What FILTER and PREPEND take. */
+bool policy_is_filter(struct span text);
+bool policy_is_header(struct span text);
 /* Runs a list before the next rule of the present one. */
 enum pol policy_call(struct policy_run *r, const struct policy_list *l, bool permit_is_dunno);
 
@@ -146,7 +154,7 @@ void policy_need_done(struct policy_run *r);
 enum rc policy_rcpt(struct policy_run *r, const struct resolved **out, struct err *e) MUST_CHECK;
 enum rc policy_sender(struct policy_run *r, const struct resolved **out, struct err *e) MUST_CHECK;
 
-/* access(5): does what the result of a table says (access.c). */
+/* access(5): does what the result of a table says (actions.c). */
 enum pol policy_access_result(struct policy_run *r, const struct policy_rule *rule, struct span value, struct about about,
     bool permit_is_dunno, bool permit_is_error);
 

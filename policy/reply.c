@@ -30,6 +30,10 @@ verdict_note_name(enum verdict_note_kind kind)
 		[NOTE_INFO] = "info",
 		[NOTE_HOLD] = "hold",
 		[NOTE_DISCARD] = "discard",
+		[NOTE_FILTER] = "filter",
+		[NOTE_REDIRECT] = "redirect",
+		[NOTE_BCC] = "bcc",
+		[NOTE_PERMIT] = "permit",
 		[NOTE_TROUBLE] = "warning",
 	};
 	return (size_t)kind < NELEMS(names) && names[kind] != NULL ? names[kind] : "note";
@@ -102,6 +106,39 @@ policy_note(struct policy_run *r, enum verdict_note_kind kind, struct span text)
 	struct verdict *v = &r->verdict;
 	if (v->nnotes < VERDICT_NOTES)
 		v->notes[v->nnotes++] = (struct verdict_note){ kind, arena_span(&r->text, text) };
+}
+
+void
+policy_edit(struct policy_run *r, enum verdict_edit_kind kind, struct span text)
+{
+	struct verdict *v = &r->verdict;
+	struct span copy = arena_span(&r->text, text);
+	if (v->nedits < VERDICT_EDITS && copy.n > 0)
+		v->edits[v->nedits++] = (struct verdict_edit){ kind, copy };
+	else
+		policy_note(r, NOTE_TROUBLE, SPAN("too many actions about one message: some are left out"));
+}
+
+enum pol
+policy_permit(struct policy_run *r, struct span action, struct about about, const char *from)
+{
+	/* a recorded deferral overrules it */
+	if (r->if_permit.code != 0 || matchlist_empty(r->policy->permit_log) || matchlist_name(r->policy->permit_log, action, NULL) != RC_OK)
+		return POL_PERMIT;
+	struct buf b;
+	buf_init(&b, 1400);
+	buf_puts(&b, "action=");
+	buf_put_safe(&b, action, 100, true);
+	buf_puts(&b, " for ");
+	buf_puts(&b, reply_class_name(about.class));
+	buf_putc(&b, '=');
+	buf_put_safe(&b, about.object, 400, true);
+	buf_putc(&b, ' '); /* there even when nothing follows, as in Postfix's line */
+	if (from != NULL)
+		buf_printf(&b, "from %.400s", from);
+	policy_note(r, NOTE_PERMIT, buf_span(&b));
+	buf_fini(&b);
+	return POL_PERMIT;
 }
 
 static const char *

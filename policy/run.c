@@ -242,6 +242,17 @@ unwind_permit(struct policy_run *r)
 	return POL_DUNNO;
 }
 
+/* What a permit is about, for the log. */
+static struct about
+permit_about(struct policy_run *r, policy_rule_fn *fn)
+{
+	if (matchlist_empty(r->policy->permit_log))
+		return (struct about){ 0 };
+	if (fn == r_permit)
+		return policy_about(r);
+	return policy_about_class(r, fn == r_auth_destination ? ABOUT_RECIPIENT : ABOUT_CLIENT);
+}
+
 static enum pol
 run_rule(struct policy_run *r, const struct policy_rule *rule)
 {
@@ -251,7 +262,10 @@ run_rule(struct policy_run *r, const struct policy_rule *rule)
 		    : policy_call(r, rule->class, false);
 	if ((rule->row->needs & ~known(r->facts)) != 0)
 		return POL_DUNNO;
-	return rule->row->fn(r, rule);
+	enum pol pol = rule->row->fn(r, rule);
+	if (pol == POL_PERMIT && rule->row->kind == PERMITS)
+		return policy_permit(r, span_str(rule->row->name), permit_about(r, rule->row->fn), NULL);
+	return pol;
 }
 
 /* The message goes nowhere: nothing more is asked. */

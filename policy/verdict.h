@@ -25,6 +25,10 @@ enum verdict_note_kind {
 	NOTE_INFO,               /* "info: ..." */
 	NOTE_HOLD,               /* "hold: ..." */
 	NOTE_DISCARD,            /* "discard: ..." */
+	NOTE_FILTER,             /* "filter: ..." */
+	NOTE_REDIRECT,           /* "redirect: ..." */
+	NOTE_BCC,                /* "bcc: ..." */
+	NOTE_PERMIT,             /* "permit: ..." (smtpd_log_access_permit_actions) */
 	NOTE_TROUBLE,            /* "warning: <text>": ours, not about the client */
 };
 

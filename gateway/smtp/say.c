@@ -129,6 +129,7 @@ sess_policy_done(struct op *op)
 
 static const enum log_event_id note_events[] = {
 	[NOTE_REJECT_WARNING] = EV_smtpd_reject_warning, [NOTE_WARN] = EV_smtpd_warn, [NOTE_INFO] = EV_smtpd_info,
+	[NOTE_FILTER] = EV_smtpd_filter, [NOTE_REDIRECT] = EV_smtpd_redirect, [NOTE_BCC] = EV_smtpd_bcc, [NOTE_PERMIT] = EV_smtpd_permit,
 	[NOTE_HOLD] = EV_smtpd_hold, [NOTE_DISCARD] = EV_smtpd_discard, [NOTE_TROUBLE] = EV_warning,
 };
 

@@ -247,7 +247,7 @@ test_order(void **state)
 	check_all(COMMON "smtpd_sender_restrictions = reject\nsmtpd_delay_reject = no\n", POLICY_MAIL, at_mail, 1);
 	check_all(COMMON "smtpd_client_restrictions = reject\nsmtpd_helo_restrictions = reject\nsmtpd_sender_restrictions = reject\n", POLICY_MAIL, nothing, 1);
 	check_all(COMMON "smtpd_data_restrictions = reject\n", POLICY_DATA, data, 1);
-	static const struct said skipped[] = { { NULL, NULL, NULL, NULL, "", "warning: access table static:{HOLD}: with smtpd_delay_reject=no, action HOLD is always skipped in smtpd_client_restrictions" } };
+	static const struct said skipped[] = { { NULL, NULL, NULL, NULL, "", "warning: access table static:{HOLD}: with smtpd_delay_reject=no, action HOLD is always skipped in Client host or Helo command restrictions" } };
 	check_all(COMMON "smtpd_client_restrictions = check_client_access static:{HOLD}\nsmtpd_delay_reject = no\n", POLICY_CONNECT, skipped, 1);
 	check_all(COMMON "smtpd_end_of_data_restrictions = reject\n", POLICY_END_OF_DATA, end, 1);
 	check_all(COMMON, POLICY_MAIL, bad_sender, NELEMS(bad_sender));
@@ -357,8 +357,8 @@ test_access(void **state)
 		{ "550", "", NULL }, /* all digits */
 		{ "HOLD", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "hold: <known@example.org>: Recipient address triggers HOLD action" },
 		{ "HOLD look at it", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "hold: <known@example.org>: Recipient address look at it" },
-		{ "INFO x", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "info: <known@example.org>: Recipient address x" },
-		{ "WARN", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "warn: <known@example.org>: Recipient address triggers WARN action" },
+		{ "INFO x", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "info: x" },
+		{ "WARN", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "warn: " },
 		{ "DEFER_IF_PERMIT", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", NULL },
 		{ "permit_mynetworks, reject", "554 5.7.1 <known@example.org>: Recipient address rejected: Access denied", NULL },
 		{ "permit", "", NULL },
@@ -548,9 +548,6 @@ test_refused_configurations(void **state)
 		{ "smtpd_client_restrictions = reject_unknown_client\n", "client names are not looked up" },
 		{ "smtpd_client_restrictions = reject_unknown_client\nsmtpd_peername_lookup = no\n", NULL },
 		{ "smtpd_client_restrictions = check_client_access inline:{a=b}\n", NULL },
-		{ "smtpd_client_restrictions = check_client_access inline:{{a=REDIRECT b@c.example}}\n", "smtpd_client_restrictions: inline:{{a=REDIRECT b@c.example}}: key a: action REDIRECT is not supported yet" },
-		{ "smtpd_client_restrictions = check_client_access static:{PREPEND X: y}\n", "key *: action PREPEND is not supported yet" },
-		{ "smtpd_client_restrictions = check_client_access cidr:{{10.0.0.0/8 FILTER x:y}}\n", "key 10.0.0.0/8: action FILTER is not supported yet" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=reject_rbl_client x.example}}\n", "restriction reject_rbl_client is not supported yet" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=check_sender_access hash:x}}\n", "restriction check_sender_access is not supported in a table" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=nonsense}, {b=550 x}, {c=OK}, {d=1234}, {e=permit_mynetworks, reject}}\n", NULL },
