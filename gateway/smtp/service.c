@@ -7,6 +7,7 @@
 
 enum {
 	REPLY_MAX_OCTETS = 8192,
+	FILTER_MAX = 512,
 	INLINE_MAX = IPC_FRAME_MAX - TX_ENVELOPE_MAX - 4096, /* content and envelope travel in one frame */
 };
 
@@ -154,6 +155,17 @@ worse(enum rc a, enum rc b)
 	return a != RC_OK ? a : b;
 }
 
+static bool
+wants_forward(const struct conf *c)
+{
+	for (size_t i = 0; i < conf_service_count(c); i++) {
+		const struct params *p = conf_service(c, i)->params;
+		if (p->p_smtp_send_xforward_command || p->p_lmtp_send_xforward_command)
+			return true;
+	}
+	return false;
+}
+
 static enum rc
 service_open(struct conf *c, const struct service *s, bool with_policy, struct edge_service **out, struct err *e)
 {
@@ -164,6 +176,7 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	if (strcmp(s->params->p_syslog_name, conf_params(c)->p_syslog_name) != 0)
 		svc->tag = s->params->p_syslog_name;
 	svc->keywords = keywords_of(c, s);
+	svc->wants_forward = wants_forward(c);
 	svc->content = (struct content_limits){
 		.size = (uint64_t)s->params->p_message_size_limit,
 		.header_size = (uint64_t)s->params->p_header_size_limit,
@@ -180,6 +193,8 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_forbid_bare_newline_exclusions", MATCH_HOST, &svc->bare_lf_exempt, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
+	if (strlen(s->params->p_content_filter) > FILTER_MAX)
+		rc = err_set(e, RC_PERM, "content_filter: too long");
 	if (with_policy)
 		rc = worse(rc, policy_compile(c, s, &svc->policy, e));
 	write_replies(svc);

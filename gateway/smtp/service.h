@@ -29,6 +29,7 @@ struct edge_service {
 	const char *tag;                     /* syslog_name when the service has its own, else NULL */
 	unsigned keywords;                   /* 1 << EHLO_x: announced */
 	enum bare_lf_mode bare_lf;
+	bool wants_forward;                  /* a transport tells its hub who the client was (smtp_send_xforward_command) */
 	bool forbid_nonletters;              /* regexp:{{/^[^A-Z]/ Bogus}} of smtpd_forbidden_commands */
 	struct matchlist *forbidden, *noop;  /* commands */
 	struct matchlist *limit_exempt;      /* smtpd_client_event_limit_exceptions */

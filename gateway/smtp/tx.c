@@ -5,9 +5,10 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "ipc/msgs.h"
-#include "smtp/edge.h"
+#include "msg/xtext.h"
+#include "smtp/session.h"
 
-enum { TX_MAGIC = 0x7a115ac7, TX_ARENA_MAX = 2 * TX_ENVELOPE_MAX };
+enum { TX_MAGIC = 0x7a115ac7, TX_ARENA_MAX = 2 * TX_ENVELOPE_MAX, FORWARD_VALUE_MAX = 255, FORWARD_TEXT_MAX = 2048 };
 
 _Static_assert((int)DSN_NEVER == (int)NOTIFY_NEVER && (int)DSN_SUCCESS == (int)NOTIFY_SUCCESS && (int)DSN_FAILURE == (int)NOTIFY_FAILURE &&
         (int)DSN_DELAY == (int)NOTIFY_DELAY,
@@ -177,14 +178,48 @@ flags_of(const struct tx *tx)
 	return f;
 }
 
+static void
+put_attribute(struct buf *b, const char *name, struct span value)
+{
+	if (value.n == 0 || span_eq_str(value, "unknown"))
+		return;
+	if (buf_len(b) > 0)
+		buf_putc(b, ' ');
+	buf_puts(b, name);
+	xtext_encode(b, span_head(value, FORWARD_VALUE_MAX));
+}
+
+/* XFORWARD attributes for a hub that wants them: of who spoke to the host in front of us, if it said, else of our client. */
+static void
+put_forward(const struct tx *tx, struct buf *b)
+{
+	const struct facts *f = &tx->sess->facts;
+	const struct forwarded *x = f->forward;
+	char port[8];
+	snprintf(port, sizeof port, "%u", f->client_port);
+	struct span addr = x != NULL ? x->addr : f->client_addr;
+	put_attribute(b, "NAME=", x != NULL ? x->name : f->client_name);
+	put_attribute(b, span_chr(addr, ':') != SIZE_MAX ? "ADDR=IPV6:" : "ADDR=", addr);
+	put_attribute(b, "PORT=", x != NULL ? x->port : f->client_port != 0 ? span_str(port) : SPAN_EMPTY);
+	put_attribute(b, "PROTO=", x != NULL ? x->proto : f->is_esmtp ? SPAN("ESMTP") : SPAN("SMTP"));
+	put_attribute(b, "HELO=", x != NULL ? x->helo : f->has_helo ? f->helo : SPAN_EMPTY);
+	put_attribute(b, "IDENT=", x != NULL && x->ident.n > 0 ? x->ident : tx->qid);
+	put_attribute(b, "SOURCE=", x != NULL && x->source == FORWARD_LOCAL ? SPAN("LOCAL") : SPAN("REMOTE"));
+}
+
 void
 tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 {
-	struct buf env_buf;
+	struct buf env_buf, forward;
+	const struct edge_service *svc = tx->sess->svc;
 	buf_init(&env_buf, 2 * TX_ENVELOPE_MAX);
+	buf_init(&forward, FORWARD_TEXT_MAX);
+	if (svc->wants_forward)
+		put_forward(tx, &forward);
 	const struct envelope env = {
 		.arrival = tx->arrival, .flags = flags_of(tx), .sender = tx->env_sender, .envid = tx->params.envid,
-		.client = client, .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
+		.client = client, .filter = tx->filter.n > 0 ? tx->filter : span_str(svc->p->p_content_filter),
+		.forward = forward.over ? SPAN_EMPTY : buf_span(&forward), .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
 	};
 	envelope_put(&env_buf, &env);
 	BUG_ON(env_buf.over);
@@ -196,4 +231,5 @@ tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 		m.content = buf_span(&tx->content.out);
 	msg_submit_put(out, &m);
 	buf_fini(&env_buf);
+	buf_fini(&forward);
 }
