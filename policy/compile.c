@@ -224,14 +224,6 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 	if (!k->from_tables && (lacks_facts(k, row) || (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0)))
 		fail(k, "restriction %s has nothing to look at here%s", row->name,
 		    k->id == LIST_ETRN ? "" : ": it comes later than this list with smtpd_delay_reject=no");
-	if ((row->needs & NEED_NAME) != 0 && k->p->p->p_smtpd_peername_lookup) {
-		/* a table may go by addresses; a rule about the name alone would refuse everybody */
-		if (row->kind == REJECTS)
-			fail(k, "restriction %s is not supported yet: client names are not looked up (smtpd_peername_lookup = no says so)", row->name);
-		else
-			conf_problem(k->p->conf, CONF_WARNING, k->p->service, k->parameter,
-			    "%s: restriction %s: client names are not looked up yet: only addresses and \"unknown\" are found", k->parameter, row->name);
-	}
 	if (row->arg == ARG_MAP) {
 		char *list = mem_zalloc(arg.n + 1);
 		memcpy(list, arg.p, arg.n);

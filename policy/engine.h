@@ -12,7 +12,7 @@
 
 enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS };
 enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
-enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: asked for while compiling */ };
+enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */ };
 
 /* What a rule said. */
 enum pol {

@@ -20,13 +20,6 @@ static enum rc on_frame(struct ipc_chan *c, struct ipc_frame *f);
 static void on_down(struct ipc_chan *c);
 static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
 
-static enum rc
-open_resolver(const struct conf *conf, struct err *e)
-{
-	struct dns_settings s = { .servers = conf_params(conf)->p_dns_servers };
-	return dns_open(&s, e);
-}
-
 static void
 on_drain_over(struct timer *t)
 {
@@ -55,7 +48,7 @@ relay_start(struct child *c, struct err *e)
 	timer_init(&role.drain_timer, on_drain_over);
 	const struct params *p = conf_params(c->conf);
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
-	return open_resolver(c->conf, e);
+	return dns_open_conf(c->conf, e);
 }
 
 static enum rc
@@ -69,7 +62,7 @@ static enum rc
 relay_reload(struct child *c, struct conf *new_conf, struct err *e)
 {
 	(void)c;
-	enum rc rc = open_resolver(new_conf, e);
+	enum rc rc = dns_open_conf(new_conf, e);
 	if (rc != RC_OK)
 		return rc;
 	const struct params *p = conf_params(new_conf);

@@ -32,6 +32,7 @@ dns_type_name(enum dns_type t)
 {
 	switch (t) {
 	case DNS_A: return "A";
+	case DNS_NS: return "NS";
 	case DNS_PTR: return "PTR";
 	case DNS_MX: return "MX";
 	case DNS_TXT: return "TXT";
@@ -307,6 +308,7 @@ read_data(struct span packet, struct record *r, enum dns_type type, struct arena
 		if (data.bad)
 			return false;
 		break;
+	case DNS_NS:
 	case DNS_PTR:
 		break;
 	case DNS_TXT:

@@ -13,7 +13,7 @@
 
 #include <netinet/in.h>
 
-enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
+enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
 const char *dns_type_name(enum dns_type t);
 
 enum {
@@ -32,7 +32,7 @@ struct dns_rr {
 		struct in_addr a;
 		struct in6_addr aaaa;
 	} addr;
-	struct span data;          /* MX, PTR: name as text; TXT: the bytes */
+	struct span data;          /* MX, NS, PTR: name as text; TXT: the bytes */
 };
 
 struct dns_answer {

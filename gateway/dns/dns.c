@@ -35,6 +35,7 @@ struct dns_flight {
 	struct list waiters;
 	struct channel *channel;
 	enum dns_type type;
+	bool and_hosts;              /* prefetch: ask for the addresses of the hosts it names */
 	size_t name_len;
 	char name[];
 };
@@ -54,6 +55,7 @@ static const struct dns_answer bad_answer = { .why = "Malformed or unexpected na
 
 static enum rc channel_new(const struct dns_settings *s, struct channel **out, struct err *e);
 static void channel_retire(struct channel *c);
+static void prefetch_hosts(const struct dns_answer *a);
 static void on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len);
 static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable);
 
@@ -319,13 +321,8 @@ static void
 give(struct dns_query *q, enum rc rc, const struct dns_answer *a)
 {
 	q->answer = a;
-	if (a->n > 0) {
-		q->owned = dns_answer_pack(a);
-		q->answer = q->owned;
-	} else if (rc == RC_NONE) {
-		q->owned = dns_answer_pack(a);
-		q->answer = q->owned;
-	}
+	if (rc == RC_OK || rc == RC_NONE)
+		q->answer = q->owned = dns_answer_pack(a);
 	op_finish(&q->op, rc);
 }
 
@@ -340,25 +337,54 @@ find_flight(enum dns_type type, struct span name)
 	return NULL;
 }
 
-void
-dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t timeout_usec)
+/* RC_OK: may be asked; otherwise the answer that there is without asking. */
+static enum rc
+askable(struct span name, const struct dns_answer **why_not)
 {
 	unsigned char wire[DNS_NAME_MAX];
 	size_t wire_len;
+	if (name.n == 0 || !dns_name_encode(name, wire, &wire_len)) {
+		*why_not = &bad_name;
+		return RC_PERM;
+	}
+	*why_not = &no_answer;
+	return dns.ready ? RC_OK : RC_TEMP;
+}
+
+static struct dns_flight *
+flight_new(enum dns_type type, struct span name)
+{
+	struct dns_flight *f = mem_zalloc(sizeof *f + name.n + 1);
+	f->type = type;
+	f->channel = dns.channel;
+	f->name_len = name.n;
+	memcpy(f->name, name.p, name.n);
+	list_init(&f->waiters);
+	htab_insert(&dns.flights, &f->by_key, dns_key_hash(type, name));
+	return f;
+}
+
+/* May answer, and free f, at once. */
+static void
+launch(struct dns_flight *f)
+{
+	struct channel *c = f->channel;
+	metric_add(M_dns_queries, 1);
+	if (c->pending++ == 0)
+		timer_set(&c->tick, TICK_USEC);
+	ares_query(c->ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
+}
+
+void
+dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t timeout_usec)
+{
 	enum rc rc;
 	const struct dns_answer *known;
 	mem_free(&q->owned);
 	q->answer = &no_answer;
 	name = dns_key(name);
-	if (name.n == 0 || !dns_name_encode(name, wire, &wire_len)) {
-		give(q, RC_PERM, &bad_name);
-		return;
-	}
-	if (!dns.ready) {
-		give(q, RC_TEMP, &no_answer);
-		return;
-	}
-	if (dns_cache_find(&dns.cache, type, name, loop_now(), &rc, &known)) {
+	rc = askable(name, &known);
+	if (rc != RC_OK || dns_cache_find(&dns.cache, type, name, loop_now(), &rc, &known)) {
 		give(q, rc, known);
 		return;
 	}
@@ -369,15 +395,8 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		give(q, RC_TEMP, &no_answer);
 		return;
 	}
-	if (is_new) {
-		f = mem_zalloc(sizeof *f + name.n + 1);
-		f->type = type;
-		f->channel = dns.channel;
-		f->name_len = name.n;
-		memcpy(f->name, name.p, name.n);
-		list_init(&f->waiters);
-		htab_insert(&dns.flights, &f->by_key, dns_key_hash(type, name));
-	}
+	if (is_new)
+		f = flight_new(type, name);
 	op_pend(&q->op, &provider);
 	q->flight = f;
 	list_append(&f->waiters, &q->by_flight);
@@ -385,13 +404,64 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		timer_init(&q->timer, on_query_timeout);
 		timer_set(&q->timer, timeout_usec);
 	}
-	if (!is_new)
+	if (is_new)
+		launch(f);
+}
+
+bool
+dns_known(struct dns_query *q, enum dns_type type, struct span name, enum rc *rc_out)
+{
+	const struct dns_answer *known;
+	mem_free(&q->owned);
+	q->answer = &no_answer;
+	name = dns_key(name);
+	*rc_out = askable(name, &known);
+	if (*rc_out != RC_OK) {
+		q->answer = known;
+		return true;
+	}
+	if (!dns_cache_find(&dns.cache, type, name, loop_now(), rc_out, &known))
+		return false;
+	q->answer = q->owned = dns_answer_pack(known);
+	return true;
+}
+
+void
+dns_prefetch(enum dns_type type, struct span name, bool hosts)
+{
+	const struct dns_answer *known;
+	enum rc rc;
+	name = dns_key(name);
+	if (askable(name, &known) != RC_OK)
 		return;
-	metric_add(M_dns_queries, 1);
-	struct channel *c = f->channel;
-	if (c->pending++ == 0)
-		timer_set(&c->tick, TICK_USEC);
-	ares_query(c->ares, f->name, CLASS_IN, (int)type, on_answer, f); /* may answer, and free f, at once */
+	if (dns_cache_find(&dns.cache, type, name, loop_now(), &rc, &known)) {
+		if (hosts && rc == RC_OK)
+			prefetch_hosts(known);
+		return;
+	}
+	struct dns_flight *f = find_flight(type, name);
+	if (f != NULL) {
+		f->and_hosts |= hosts;
+		return;
+	}
+	if (dns.flights.count >= DNS_FLIGHTS_MAX / 2)
+		return;
+	f = flight_new(type, name);
+	f->and_hosts = hosts;
+	launch(f);
+}
+
+/* The names are copied: asking may move the cache they are in. */
+static void
+prefetch_hosts(const struct dns_answer *a)
+{
+	struct dns_answer *copy = dns_answer_pack(a);
+	for (unsigned i = 0; i < copy->n && i < DNS_PREFETCH_HOSTS; i++)
+		if (dns_is_hostname(copy->rr[i].data)) {
+			dns_prefetch(DNS_A, copy->rr[i].data, false);
+			dns_prefetch(DNS_AAAA, copy->rr[i].data, false);
+		}
+	mem_free(&copy);
 }
 
 static void
@@ -425,6 +495,8 @@ on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 		else
 			give(q, rc, &a);
 	}
+	if (f->and_hosts && rc == RC_OK && dns.ready && !c->retired)
+		prefetch_hosts(&a); /* before pending falls: the channel stays */
 	arena_fini(&arena);
 	mem_free(&f);
 	if (--c->pending == 0) {

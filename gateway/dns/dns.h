@@ -30,11 +30,14 @@ struct dns_settings {
 	unsigned tries;              /* rounds over the servers; 0: default */
 	unsigned cache_max;          /* answers kept; 0: default */
 };
-enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 8192, DNS_FLIGHTS_MAX = 4096 };
+enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 8192, DNS_FLIGHTS_MAX = 4096, DNS_PREFETCH_HOSTS = 8 };
 
 /* Before the process gives up its rights. Again on reload: new questions then go to the new servers.
  * RC_PERM: servers cannot be parsed. */
 enum rc dns_open(const struct dns_settings *s, struct err *e) MUST_CHECK;
+/* The same with the settings of a snapshot. */
+struct conf;
+enum rc dns_open_conf(const struct conf *c, struct err *e) MUST_CHECK;
 /* Every query still in flight ends with RC_TEMP. */
 void dns_close(void);
 /* Is this a list of servers we could use? For `check`. */
@@ -57,6 +60,11 @@ void dns_query_init(struct dns_query *q, struct op_owner *owner, op_fn *done);
 /* Starts; the op must be idle. name is borrowed. timeout_usec: RC_TEMP when it has passed; 0: the
  * resolver's own limits only. */
 void dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t timeout_usec);
+/* The answer when it is known already: true, with its outcome and q->answer; the op stays idle. false: ask. */
+bool dns_known(struct dns_query *q, enum dns_type type, struct span name, enum rc *rc_out) MUST_CHECK;
+/* Somebody will probably ask this: the answer goes into the cache and nobody waits for it. hosts: and the addresses of
+ * the hosts that an MX or NS answer names, DNS_PREFETCH_HOSTS at most. When many questions are in flight: nothing. */
+void dns_prefetch(enum dns_type type, struct span name, bool hosts);
 /* PTR of an address. */
 void dns_ask_ptr(struct dns_query *q, const struct sockaddr *addr, uint64_t timeout_usec);
 /* Cancels and frees the answer. Idempotent; a zeroed query is fine. */

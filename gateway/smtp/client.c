@@ -57,6 +57,8 @@ sess_set_client(struct sess *s, const struct client_id *id)
 	s->client = arena_span(&s->arena, label(s, &b));
 	buf_fini(&b);
 	arena_fini(&old);
+	s->no_bare_lf_rules = s->svc->bare_lf == BARE_LF_NO ||
+	    matchlist_host(s->svc->bare_lf_exempt, f->client_name, &f->client, NULL) == RC_OK;
 	s->may_xclient = sess_may(s, s->svc->xclient_hosts, "EHLO feature XCLIENT");
 	if (!s->is_xclient) /* XCLIENT changes its own permission, as Postfix's, not that of XFORWARD */
 		s->may_xforward = sess_may(s, s->svc->xforward_hosts, "EHLO feature XFORWARD");

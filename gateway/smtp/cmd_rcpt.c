@@ -249,6 +249,7 @@ vrfy_answer(struct sess *s)
 
 const struct step_row vrfy_steps[] = {
 	{ "vrfy_parse", vrfy_parse },
+	{ "vrfy_name", sess_await_name },
 	{ "vrfy_policy", rcpt_policy },
 	{ "vrfy_verdict", rcpt_verdict },
 	{ "vrfy_answer", vrfy_answer },

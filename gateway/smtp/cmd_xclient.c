@@ -165,6 +165,8 @@ not_now(struct sess *s, bool may, enum reply_id syntax)
 static void
 begin_anew(struct sess *s, const struct said *x)
 {
+	sess_announce(s);
+	sess_forget_lookup(s);
 	sess_end_tx(s);
 	limits_leave(&s->edge->limits, &s->limit);
 	policy_run_fini(&s->pol);

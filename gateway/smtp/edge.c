@@ -327,7 +327,8 @@ edge_start(struct child *child, struct err *e)
 	me.child = child;
 	list_init(&me.listeners);
 	edge_init(&me.edge, child->index);
-	return edge_conf_open(child->conf, &me.edge.conf, e);
+	enum rc rc = dns_open_conf(child->conf, e);
+	return rc != RC_OK ? rc : edge_conf_open(child->conf, &me.edge.conf, e);
 }
 
 static enum rc
@@ -346,8 +347,12 @@ edge_reload(struct child *child, struct conf *new_conf, struct err *e)
 	(void)child;
 	struct edge_conf *ec = NULL;
 	enum rc rc = edge_conf_open(new_conf, &ec, e);
-	if (rc != RC_OK)
+	if (rc == RC_OK)
+		rc = dns_open_conf(new_conf, e);
+	if (rc != RC_OK) {
+		edge_conf_unref(&ec);
 		return rc;
+	}
 	struct edge_conf *old = me.edge.conf;
 	me.edge.conf = ec;
 	list_each(it, &me.listeners) {

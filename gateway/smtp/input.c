@@ -25,6 +25,7 @@ breaks_pipelining(struct sess *s, const struct cmd_row *cmd, struct span rest)
 bool
 sess_early_input(struct sess *s, struct span seen)
 {
+	sess_announce(s);
 	LOG(smtpd_pipelining, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(text, sess_escaped(s, span_head(seen, 100))));
 	s->facts.pipelined_early = true;
 	if (!s->svc->p->p_smtpd_forbid_unauth_pipelining)
@@ -81,6 +82,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 	s->where = "UNKNOWN";
 	s->counts[VERB_UNKNOWN].all += s->counts[VERB_UNKNOWN].all < UINT16_MAX ? 1u : 0u;
 	if (is_forbidden(s, word)) {
+		sess_announce(s);
 		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, sess_escaped(s, span_head(line, 100))));
 		s->failed = true;
 		sess_shut(s, REPLY_FORBIDDEN);

@@ -81,6 +81,7 @@ sess_escaped(struct sess *s, struct span text)
 static void
 log_refusal(struct sess *s, enum log_event_id ev, struct span reply)
 {
+	sess_announce(s);
 	struct log_field f[8] = { F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(reply, reply) };
 	size_t n = 3;
 	if (s->facts.has_sender)

@@ -256,9 +256,6 @@ service_notes(struct conf *c, const struct edge_service *svc)
 	if (svc->bare_lf == BARE_LF_NO)
 		conf_problem(c, CONF_NOTE, svc->row, "smtpd_forbid_bare_newline",
 		    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");
-	if (svc->p->p_smtpd_peername_lookup)
-		conf_problem(c, CONF_NOTE, svc->row, "smtpd_peername_lookup",
-		    "smtpd_peername_lookup = yes: client names are not looked up yet, every client is \"unknown\"");
 }
 
 void

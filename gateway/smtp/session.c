@@ -84,6 +84,7 @@ log_disconnect(struct sess *s)
 {
 	struct buf b;
 	unsigned good = 0, all = 0;
+	sess_announce(s);
 	buf_init(&b, 1024);
 	for (int v = 0; v < VERB_COUNT; v++) {
 		const struct verb_count *n = &s->counts[v];
@@ -112,6 +113,7 @@ sess_retire(struct sess *s)
 	if (!sess_is_alive(s))
 		return;
 	sess_end_tx(s);
+	sess_forget_lookup(s);
 	log_disconnect(s);
 	timer_clear(&s->delay);
 	policy_run_fini(&s->pol);
@@ -197,6 +199,7 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		return;
 	}
 	if (s->input != INPUT_GONE) {
+		sess_announce(s);
 		struct log_field f[3] = { F_STR(stage, s->where), F_SPAN(client, s->client) };
 		size_t n = 2;
 		if (s->tx != NULL && s->tx->has_content && (s->input == INPUT_DATA || s->input == INPUT_CHUNK))
@@ -261,6 +264,7 @@ static void
 too_many_errors(struct sess *s)
 {
 	metric_add(M_smtpd_hard_errors, 1);
+	sess_announce(s);
 	sess_reply(s, REPLY_TOO_MANY_ERRORS);
 	LOG(smtpd_errors, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client));
 	sess_linger(s);

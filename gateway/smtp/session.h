@@ -12,6 +12,7 @@
 #define SMTP_SESSION_H
 
 #include "base/log.h"
+#include "dns/peer.h"
 #include "loop/conn.h"
 #include "smtp/edge.h"
 #include "smtp/reply.h"
@@ -84,9 +85,13 @@ struct sess {
 	struct log_ctx log;
 	struct span client;          /* "host[address]" or "host[address]:port" */
 	struct facts facts;
+	struct dns_peer *peer;       /* the client's name is being asked for; NULL: what is in facts is all there is */
+	bool name_awaited;           /* a step waits for it */
+	bool is_announced;           /* "connect from" was logged */
 	struct policy_run pol;
 	struct limits_ref limit;
 	struct sess_forward *forward;
+	unsigned over_limit;         /* connections there were of its network, when too many */
 	struct tx *tx;
 
 	/* the command at hand */
@@ -183,15 +188,22 @@ struct span sess_log_addr(struct sess *s, struct span internal);
 void sess_drain(struct sess *s, bool at_once);
 void sess_linger(struct sess *s);     /* after the last reply of a session we end */
 
-/* ---- who the client is (client.c) ---- */
+/* ---- who the client is (client.c, client_name.c) ---- */
 /* As it is now, to change something of it. */
 struct client_id sess_client(const struct sess *s);
 /* Sets all facts about the client, its label in the log, and what it may. Texts are copied; limits and restrictions are
- * the connect steps' business. Whoever asks DNS for a name looks at is_xclient before it uses the answer. */
+ * the connect steps' business. */
 void sess_set_client(struct sess *s, const struct client_id *id);
 /* The client is in a list; a list that cannot say is logged and means no. */
 bool sess_may(struct sess *s, const struct matchlist *hosts, const char *what);
 void sess_forget_forward(struct sess *s);
+/* Begins to ask DNS for the name of the client; what was being asked before is forgotten. */
+void sess_look_up_name(struct sess *s);
+void sess_forget_lookup(struct sess *s);
+/* A step: from the next row on the name is known, or that there is none. */
+enum step sess_await_name(struct sess *s);
+/* "connect from", once: before any other line about the session. */
+void sess_announce(struct sess *s);
 
 /* ---- addresses (cmd_rcpt.c) ---- */
 bool sess_bad_user(const struct sess *s, const struct addr *a);

@@ -144,6 +144,8 @@ class Script:
                 self.add(n, 'expect', client, want=parse_expect(want, n))
         elif word == 'send':              # send [from=A] [to=B,C] [via=IP] [body=TEXT] [=> EXPECT]
             self.message(n, client, rest)
+        elif word == 'rcpt':              # rcpt [from=A] [to=B] [via=IP] [helo=H] => EXPECT
+            self.recipient(n, client, rest)
         elif word in CHECKS:
             self.add(n, word, words=rest)
         else:
@@ -164,6 +166,19 @@ class Script:
         self.add(n, 'expect', client, want=parse_expect(want or '250 /queued as/', n))
         self.add(n, 'send', client, data=b'QUIT\r\n')
         self.add(n, 'expect', client, want=parse_expect('221', n))
+        self.add(n, 'close', client)
+
+    def recipient(self, n, client, rest):
+        """A session as far as RCPT: what does the policy say?"""
+        rest, _, want = rest.partition(' => ')
+        opts = dict(re.findall(r'(\w+)=(\S*)', rest))
+        client = f'{client}s{n}'
+        self.add(n, 'connect', client, words=f'from {opts["via"]}' if 'via' in opts else '')
+        for text, expect in [(None, '220'), (f'EHLO {opts.get("helo", "client.test")}', '250'), (f'MAIL FROM:<{opts.get("from", "a@local.test")}>', '250'),
+                             (f'RCPT TO:<{opts.get("to", "b@local.test")}>', want), ('QUIT', '221')]:
+            if text:
+                self.add(n, 'send', client, data=unescape(text) + b'\r\n')
+            self.add(n, 'expect', client, want=parse_expect(expect, n))
         self.add(n, 'close', client)
 
     def key(self):

@@ -119,9 +119,10 @@ class Hub:
 class Dns(threading.Thread):
     """Answers from a table over UDP: {(name, type): [data]}; a name with other types only is NODATA, else NXDOMAIN.
 
-    The type may be SERVFAIL, REFUSED or DROP, which then goes for every question about the name.
+    The type may be SERVFAIL, REFUSED, DROP or GARBAGE, which then goes for every question about the name. DELAY with a
+    number of milliseconds: answers about the name are late by that, about every name when the name is *.
     """
-    TYPES = {'A': 1, 'CNAME': 5, 'PTR': 12, 'MX': 15, 'TXT': 16, 'AAAA': 28}
+    TYPES = {'A': 1, 'NS': 2, 'CNAME': 5, 'PTR': 12, 'MX': 15, 'TXT': 16, 'AAAA': 28}
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -160,10 +161,12 @@ class Dns(threading.Thread):
             at += q[at] + 1
         question = q[12:at + 5]
         kind = struct.unpack('>H', q[at + 1:at + 3])[0]
-        rows = self.table.get('.'.join(labels).lower())
-        special = rows and rows[0][0]
+        rows = [row for row in self.table.get('.'.join(labels).lower(), []) if row[0] != 'DELAY']
+        special = rows[0][0] if rows else None
         if special == 'DROP':
             return None
+        if special == 'GARBAGE':
+            return q[:2] + struct.pack('>HHHHH', 0x8180, 1, 1, 0, 0) + question + b'\xc0\xff\x00'
         code = {'SERVFAIL': 2, 'REFUSED': 5}.get(special, 0 if rows else 3)
         out = b''
         count = 0
@@ -174,12 +177,29 @@ class Dns(threading.Thread):
                 count += 1
         return q[:2] + struct.pack('>HHHHH', 0x8180 | code, 1, count, 0, 0) + question + out
 
+    def delay(self, q):
+        """Seconds that the answer to a question is late."""
+        at, labels = 12, []
+        while q[at]:
+            labels.append(q[at + 1:at + 1 + q[at]].decode('latin-1'))
+            at += q[at] + 1
+        rows = self.table.get('.'.join(labels).lower(), []) + self.table.get('*', [])
+        return sum(int(data) for kind, data in rows if kind == 'DELAY') / 1000
+
+    def send(self, out, peer):
+        try:
+            self.sock.sendto(out, peer)
+        except OSError:
+            pass  # the test is over
+
     def run(self):
         while True:
             try:
                 q, peer = self.sock.recvfrom(4096)
-                out = self.answer(q)
-                if out:
+                out, late = self.answer(q), self.delay(q)
+                if out and late:
+                    threading.Timer(late, self.send, (out, peer)).start()
+                elif out:
                     self.sock.sendto(out, peer)
             except (OSError, IndexError, struct.error):
                 if self.sock.fileno() < 0:

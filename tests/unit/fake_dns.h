@@ -4,6 +4,7 @@
 #define TESTS_FAKE_DNS_H
 
 #include "base/base.h"
+#include "base/mem.h"
 #include "loop/loop.h"
 
 #include <arpa/inet.h>
@@ -11,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { FD_A = 1, FD_CNAME = 5, FD_SOA = 6, FD_PTR = 12, FD_MX = 15, FD_TXT = 16, FD_AAAA = 28, FD_RCODE = 1000, FD_SILENT, FD_GARBAGE };
+enum { FD_A = 1, FD_NS = 2, FD_CNAME = 5, FD_SOA = 6, FD_PTR = 12, FD_MX = 15, FD_TXT = 16, FD_AAAA = 28, FD_RCODE = 1000, FD_SILENT, FD_GARBAGE };
 
 struct fake_rr {
 	const char *name;
@@ -28,7 +29,43 @@ struct fake_dns {
 	const struct fake_rr *rows; /* ends with name NULL */
 	unsigned asked;
 	bool mute;
+	uint64_t delay_usec;      /* answers come that much later */
+	char last[256];           /* name asked last */
 };
+
+/* An answer on its way. */
+struct fake_late {
+	struct timer timer;
+	struct fake_dns *server;
+	struct sockaddr_in to;
+	size_t n;
+	unsigned char packet[];
+};
+
+static void
+fake_late_send(struct timer *t)
+{
+	struct fake_late *l = container_of(t, struct fake_late, timer);
+	(void)!sendto(l->server->fd, l->packet, l->n, 0, (struct sockaddr *)&l->to, sizeof l->to);
+	timer_clear(&l->timer);
+	mem_free(&l);
+}
+
+static void
+fake_send(struct fake_dns *f, const struct sockaddr_in *to, const unsigned char *packet, size_t n)
+{
+	if (f->delay_usec == 0) {
+		(void)!sendto(f->fd, packet, n, 0, (const struct sockaddr *)to, sizeof *to);
+		return;
+	}
+	struct fake_late *l = mem_zalloc(sizeof *l + n);
+	l->server = f;
+	l->to = *to;
+	l->n = n;
+	memcpy(l->packet, packet, n);
+	timer_init(&l->timer, fake_late_send);
+	timer_set(&l->timer, f->delay_usec);
+}
 
 static size_t
 fake_put_name(unsigned char *p, const char *name)
@@ -102,6 +139,7 @@ fake_dns_on_query(struct watch *w, short what)
 		at += q[at] + 1u;
 	}
 	name[name_len] = '\0';
+	snprintf(f->last, sizeof f->last, "%s", name);
 	int type = q[at + 1] << 8 | q[at + 2];
 	size_t question = at + 5;
 	memcpy(out, q, question);
@@ -144,7 +182,7 @@ fake_dns_on_query(struct watch *w, short what)
 		out[6] = (unsigned char)(answers >> 8);
 		out[7] = (unsigned char)answers;
 	}
-	(void)sendto(f->fd, out, end, 0, (struct sockaddr *)&from, from_len);
+	fake_send(f, &from, out, end);
 }
 
 static void
