@@ -1,10 +1,64 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What happens before the client says anything: the limit of its sessions, the client restrictions, the banner. */
+/* What happens before the client says anything: whom a balancer brings, the limit of its sessions, the client restrictions,
+ * the banner. */
 #include "smtp/session.h"
 
 #include "base/metric.h"
+#include "smtp/proxy.h"
 
 #include <sys/ioctl.h>
+
+/* ---- a balancer in front of us ---- */
+
+static void
+proxy_fails(struct sess *s, const char *why)
+{
+	metric_add(M_smtpd_proxy_errors, 1);
+	LOG(smtpd_proxy, &s->log, F_STR(text, why), F_SPAN(client, s->client));
+	sess_retire(s); /* whoever it is does not speak SMTP to us */
+}
+
+void
+connect_proxy_ended(struct sess *s, bool timeout)
+{
+	metric_add(M_smtpd_proxy_errors, 1);
+	LOG(smtpd_proxy, &s->log, F_STR(text, timeout ? "timeout error" : "EOF"), F_SPAN(client, s->client));
+}
+
+bool
+connect_proxy_input(struct sess *s, struct span in)
+{
+	struct proxy_header h;
+	struct err e;
+	size_t used;
+	if (!matchlist_empty(s->svc->proxy_hosts) &&
+	    matchlist_host(s->svc->proxy_hosts, s->facts.client_name, &s->facts.client, NULL) != RC_OK) {
+		proxy_fails(s, "not in smtpd_upstream_proxy_hosts");
+		return true;
+	}
+	switch (proxy_parse(in, &h, &used, &e)) {
+	case RC_OK:
+		break;
+	case RC_PERM:
+		proxy_fails(s, e.why);
+		return true;
+	case RC_NONE:
+	case RC_TEMP:
+		return false;
+	}
+	conn_consume(&s->conn, used);
+	if (h.has_client) {
+		struct client_id id = { .addr = h.client, .server = h.server, .port = h.client_port, .server_port = h.server_port,
+			.name_rc = RC_NONE, .reverse_rc = RC_NONE };
+		sess_set_client(s, &id);
+	}
+	s->input = INPUT_COMMAND;
+	sess_set_deadline(s);
+	sess_run_steps(s, connect_steps);
+	return true;
+}
+
+/* ---- every connection ---- */
 
 /* The banner has to wait for the name where restrictions stand in its place. */
 static enum step
@@ -76,7 +130,10 @@ connect_verdict(struct sess *s)
 static enum step
 connect_banner(struct sess *s)
 {
+	struct span in = s->is_xclient ? SPAN_EMPTY : conn_input(&s->conn);
 	int waiting = 0;
+	if (in.n > 0 && sess_early_input(s, in)) /* it came in one piece with the balancer's header */
+		return STEP_END;
 	if (!s->is_xclient && s->svc->p->p_smtpd_forbid_unauth_pipelining && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
 	    sess_early_input(s, SPAN("(before the banner)")))
 		return STEP_END;

@@ -235,6 +235,8 @@ take_some(struct sess *s, struct span in)
 	switch (s->input) {
 	case INPUT_COMMAND:
 		return take_command(s, in);
+	case INPUT_PROXY:
+		return connect_proxy_input(s, in);
 	case INPUT_SKIP:
 		skip_line(s, in);
 		return true;

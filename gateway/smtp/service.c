@@ -140,6 +140,7 @@ service_free(struct edge_service **sp)
 	matchlist_free(&svc->noop);
 	matchlist_free(&svc->limit_exempt);
 	matchlist_free(&svc->bare_lf_exempt);
+	matchlist_free(&svc->proxy_hosts);
 	matchlist_free(&svc->xclient_hosts);
 	matchlist_free(&svc->xforward_hosts);
 	buf_fini(&svc->banner);
@@ -191,6 +192,13 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_noop_commands", MATCH_STRING, &svc->noop, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_client_event_limit_exceptions", MATCH_HOST, &svc->limit_exempt, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_forbid_bare_newline_exclusions", MATCH_HOST, &svc->bare_lf_exempt, e));
+	svc->has_upstream_proxy = strcmp(s->params->p_smtpd_upstream_proxy_protocol, "haproxy") == 0;
+	if (!svc->has_upstream_proxy && s->params->p_smtpd_upstream_proxy_protocol[0] != '\0') {
+		conf_problem(c, CONF_ERROR, s, "smtpd_upstream_proxy_protocol", "smtpd_upstream_proxy_protocol = %s: only \"haproxy\" or nothing",
+		    s->params->p_smtpd_upstream_proxy_protocol);
+		rc = worse(rc, err_set(e, RC_PERM, "smtpd_upstream_proxy_protocol: bad value"));
+	}
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_upstream_proxy_hosts", MATCH_HOST, &svc->proxy_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
 	if (strlen(s->params->p_content_filter) > FILTER_MAX)

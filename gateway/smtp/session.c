@@ -62,8 +62,13 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 	metric_add(M_smtpd_sessions_total, 1);
 	name_client(s, peer, local);
 	s->facts.session_id = ++edge->session_id;
-	conn_deadline(&s->conn, svc->p->p_smtpd_timeout);
-	sess_run_steps(s, connect_steps);
+	if (svc->has_upstream_proxy) {
+		s->input = INPUT_PROXY;
+		conn_deadline(&s->conn, svc->p->p_smtpd_upstream_proxy_timeout);
+	} else {
+		conn_deadline(&s->conn, svc->p->p_smtpd_timeout);
+		sess_run_steps(s, connect_steps);
+	}
 	if (sess_is_alive(s) && !sess_is_busy(s))
 		conn_resume(&s->conn);
 }
@@ -114,7 +119,8 @@ sess_retire(struct sess *s)
 		return;
 	sess_end_tx(s);
 	sess_forget_lookup(s);
-	log_disconnect(s);
+	if (s->input != INPUT_PROXY)
+		log_disconnect(s);
 	timer_clear(&s->delay);
 	policy_run_fini(&s->pol);
 	ops_cancel_all(&s->ops);
@@ -198,7 +204,9 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		conn_deadline(c, s->svc->p->p_smtpd_timeout);
 		return;
 	}
-	if (s->input != INPUT_GONE) {
+	if (s->input == INPUT_PROXY) {
+		connect_proxy_ended(s, why == CONN_TIMEOUT);
+	} else if (s->input != INPUT_GONE) {
 		sess_announce(s);
 		struct log_field f[3] = { F_STR(stage, s->where), F_SPAN(client, s->client) };
 		size_t n = 2;

@@ -43,6 +43,7 @@ struct step_row {
 /* What the next octets of the client are. */
 enum sess_input {
 	INPUT_COMMAND = 0,
+	INPUT_PROXY,             /* the PROXY protocol's header, before anything else */
 	INPUT_SKIP,              /* the rest of a command line that was too long */
 	INPUT_DATA,              /* content up to CRLF.CRLF */
 	INPUT_CHUNK,             /* chunk_left octets of content */
@@ -226,5 +227,8 @@ extern const struct step_row end_steps[];
 #undef SMTP_CMD
 #undef SMTP_PHASE
 extern const struct step_row connect_steps[];
+/* The connection's first octets, of a balancer; false: more is needed. It has smtpd_upstream_proxy_timeout for all of them. */
+bool connect_proxy_input(struct sess *s, struct span in);
+void connect_proxy_ended(struct sess *s, bool timeout);
 
 #endif
