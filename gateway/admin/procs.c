@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "ipc/dial.h"
 #include "smtp/limits.h"
 
 #include <errno.h>
@@ -208,6 +209,8 @@ static enum rc
 on_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
 	struct proc *pr = c->owner;
+	if (f->type == IPC_DIAL)
+		return dial_serve(c, f, all->conf);
 	if (f->type != IPC_READY)
 		return RC_PERM;
 	if (pr->state == PROC_STARTING)

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/metric.h"
+#include "ipc/dial.h"
 #include "ipc/msgs.h"
 #include "ipc/sandbox.h"
 
@@ -291,6 +292,7 @@ child_main(const struct role_ops *ops, unsigned index)
 	loop_init();
 	me = (struct child){ .ops = ops, .index = index };
 	me.master = ipc_chan_new(MASTER_FD, ops->role, ROLE_MASTER, 0, &master_ops, &me);
+	dial_through(me.master);
 	loop_run();
 	log_flush();
 	ipc_chan_free(&me.master);
