@@ -5,6 +5,7 @@
 #include "admin/commands.h"
 #include "deliver/relay.h"
 #include "ipc/child.h"
+#include "lookup/lookup.h"
 #include "queue/queue.h"
 #include "smtp/edge.h"
 
@@ -15,6 +16,7 @@ static const struct {
 	{ "edge", &edge_role },
 	{ "queue", &queue_role },
 	{ "relay", &relay_role },
+	{ "lookup", &lookup_role },
 };
 
 int
@@ -22,6 +24,8 @@ main(int argc, char **argv)
 {
 	if (argc == 4 && strcmp(argv[1], "role") == 0) {
 		uint64_t index;
+		if (strcmp(argv[2], "direct") == 0)
+			return lookup_direct_main(argv[3]);
 		for (size_t i = 0; i < NELEMS(roles); i++)
 			if (strcmp(argv[2], roles[i].name) == 0 && span_u64(span_str(argv[3]), 1024, &index))
 				return child_main(roles[i].ops, (unsigned)index);

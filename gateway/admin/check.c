@@ -4,6 +4,7 @@
 #include "admin/logfile.h"
 #include "deliver/nexthop.h"
 #include "ipc/sandbox.h"
+#include "map/remote.h"
 #include "policy/policy.h"
 #include "queue/route.h"
 #include "smtp/service.h"
@@ -36,6 +37,15 @@ check_nexthops(struct conf *c, const char *name, const char *value)
 			conf_problem(c, CONF_ERROR, NULL, name, "%s: %s", name, e.why);
 }
 
+static void
+check_user(struct conf *c, const char *name, const char *user)
+{
+	struct sandbox box;
+	struct err e;
+	if (geteuid() == 0 && sandbox_user(&box, user, &e) != RC_OK) /* a start as root would fail; the files may be for another machine */
+		conf_problem(c, CONF_WARNING, NULL, name, "%s: %s: make install or systemd-sysusers makes it, or name another (a number is fine)", name, e.why);
+}
+
 /* What would only come out when the gateway starts, or when the first message waits. */
 static void
 check_start(struct conf *c)
@@ -53,12 +63,8 @@ check_start(struct conf *c)
 	const struct {
 		const char *name, *user;
 	} users[] = { { "edge_user", p->p_edge_user }, { "queue_user", p->p_queue_user }, { "relay_user", p->p_relay_user } };
-	struct sandbox box;
-	struct err e;
-	for (size_t i = 0; geteuid() == 0 && i < NELEMS(users); i++)
-		if (sandbox_user(&box, users[i].user, &e) != RC_OK) /* a start as root would fail; the files may be for another machine */
-			conf_problem(c, CONF_WARNING, NULL, users[i].name, "%s: %s: make install or systemd-sysusers makes it, or name another (a number is fine)",
-			    users[i].name, e.why);
+	for (size_t i = 0; i < NELEMS(users); i++)
+		check_user(c, users[i].name, users[i].user);
 }
 
 enum rc
@@ -75,6 +81,8 @@ check_load(const char *dir, struct conf **out, struct err *e)
 	struct err trouble = { .why = "" };
 	(void)!router_open(*out, &router, &trouble); /* its problems are in the snapshot */
 	router_free(&router);
+	if (map_remote_tables(*out) != NULL)
+		check_user(*out, "lookup_user", conf_params(*out)->p_lookup_user);
 	size_t errors = conf_problem_count(*out, CONF_ERROR);
 	if (errors > 0)
 		return err_set(e, RC_PERM, "%zu error%s in the configuration in %s", errors, errors == 1 ? "" : "s", dir);

@@ -188,6 +188,7 @@ on_reloaded(struct procs_reload *r)
 {
 	if (ma.rolling_back) {
 		ma.rolling_back = false;
+		procs_trim(&ma.procs);
 		return;
 	}
 	if (!r->ok) {
@@ -201,6 +202,7 @@ on_reloaded(struct procs_reload *r)
 	ma.conf = ma.next_conf;
 	ma.image = ma.next_image;
 	ma.next_conf = NULL;
+	procs_trim(&ma.procs);
 	maps_sweep(&ma.conf, 1); /* sessions that began before hold their tables open */
 	LOG(reload, NULL, F_STR(value, DOGANA_VERSION), F_STR(path, ma.dir));
 	end_reload(true, SPAN_EMPTY);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "map/remote.h"
 #include "ipc/dial.h"
 #include "smtp/limits.h"
 
@@ -21,7 +22,8 @@ static const uint64_t CONF_TIMEOUT = 120 * USEC_PER_SEC;
 static const struct {
 	enum role role;
 	uint64_t usec;
-} stop_stages[] = { { ROLE_EDGE, 8 * USEC_PER_SEC }, { ROLE_RELAY, 10 * USEC_PER_SEC }, { ROLE_QUEUE, 10 * USEC_PER_SEC } };
+} stop_stages[] = { { ROLE_EDGE, 8 * USEC_PER_SEC }, { ROLE_RELAY, 10 * USEC_PER_SEC }, { ROLE_QUEUE, 10 * USEC_PER_SEC },
+	{ ROLE_LOOKUP, 3 * USEC_PER_SEC } };
 
 static struct procs *all; /* the child signal has no argument */
 
@@ -100,7 +102,7 @@ send_peer(struct proc *pr, enum role role, unsigned index, int fd)
 	ipc_send_fd(pr->chan, fd);
 }
 
-/* A channel between the queue and an edge or relay, if both live. */
+/* A channel between two of them, if both live. */
 static void
 pair(struct proc *a, struct proc *b)
 {
@@ -120,8 +122,8 @@ connect_to_siblings(struct procs *p, struct proc *pr)
 {
 	for (size_t i = 0; i < p->count; i++) {
 		struct proc *other = &p->proc[i];
-		bool is_pair = other != pr && (pr->role == ROLE_QUEUE) != (other->role == ROLE_QUEUE);
-		if (is_pair)
+		bool is_pair = (pr->role == ROLE_QUEUE) != (other->role == ROLE_QUEUE) || (pr->role == ROLE_LOOKUP) != (other->role == ROLE_LOOKUP);
+		if (other != pr && is_pair)
 			pair(pr, other);
 	}
 }
@@ -141,7 +143,7 @@ static void
 on_restart(struct timer *t)
 {
 	struct proc *pr = container_of(t, struct proc, restart);
-	if (!all->stopping)
+	if (!all->stopping && pr->is_wanted && pr->pid == 0)
 		spawn(pr);
 }
 
@@ -176,7 +178,7 @@ on_exit_of(struct proc *pr, int status)
 		next_stage(all);
 	} else if (never_worked && !all->was_ready && all->failed != NULL) {
 		all->failed(all, pr);
-	} else {
+	} else if (pr->is_wanted) {
 		pr->restarts++;
 		timer_set(&pr->restart, restart_delay(pr));
 	}
@@ -217,7 +219,7 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		pr->state = PROC_READY;
 	bool is_all = true;
 	for (size_t i = 0; i < all->count; i++)
-		is_all &= all->proc[i].state == PROC_READY;
+		is_all &= all->proc[i].state == PROC_READY || !all->proc[i].is_wanted;
 	if (is_all && !all->was_ready) {
 		all->was_ready = true;
 		if (all->all_ready != NULL)
@@ -299,6 +301,7 @@ init_proc(struct proc *pr, enum role role, unsigned index)
 {
 	pr->role = role;
 	pr->index = index;
+	pr->is_wanted = true;
 	op_owner_init(&pr->ops);
 	timer_init(&pr->restart, on_restart);
 }
@@ -307,7 +310,7 @@ void
 procs_start(struct procs *p, unsigned edges, unsigned relays)
 {
 	all = p;
-	p->count = edges + relays + 1;
+	p->count = edges + relays + 2;
 	make_limits(p);
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
@@ -315,9 +318,13 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 		init_proc(&p->proc[1 + i], ROLE_RELAY, i);
 	for (unsigned i = 0; i < edges; i++)
 		init_proc(&p->proc[1 + relays + i], ROLE_EDGE, i);
+	struct proc *lookup = &p->proc[1 + relays + edges];
+	init_proc(lookup, ROLE_LOOKUP, 0);
+	lookup->is_wanted = map_remote_tables(p->conf) != NULL;
 	sigwatch_init(&p->child_signal, SIGCHLD, on_sigchld);
 	for (size_t i = 0; i < p->count; i++)
-		spawn(&p->proc[i]);
+		if (p->proc[i].is_wanted)
+			spawn(&p->proc[i]);
 }
 
 struct proc *
@@ -365,16 +372,44 @@ on_reload_answer(struct op *op)
 		r->done(r);
 }
 
+/* It has to be there before the others get a configuration that needs it. One that is just ending comes back by itself. */
+static void
+want_lookup(struct procs *p)
+{
+	struct proc *lookup = procs_find(p, ROLE_LOOKUP, 0);
+	if (map_remote_tables(p->conf) == NULL)
+		return;
+	lookup->is_wanted = true;
+	if (lookup->pid == 0 && !lookup->restart.armed)
+		spawn(lookup);
+}
+
+void
+procs_trim(struct procs *p)
+{
+	struct proc *lookup = procs_find(p, ROLE_LOOKUP, 0);
+	if (map_remote_tables(p->conf) != NULL)
+		return;
+	lookup->is_wanted = false;
+	timer_clear(&lookup->restart);
+	if (lookup->chan == NULL)
+		return;
+	lookup->state = PROC_DRAINING;
+	ipc_send(lookup->chan, IPC_DRAIN, 0, SPAN_EMPTY, -1);
+}
+
 void
 procs_reload_start(struct procs *p, struct procs_reload *r)
 {
+	struct proc *lookup = procs_find(p, ROLE_LOOKUP, 0);
+	want_lookup(p);
 	r->procs = p;
 	r->pending = 1;
 	r->ok = true;
 	for (size_t i = 0; i < p->count; i++) {
 		struct proc *pr = &p->proc[i];
-		if (pr->chan == NULL)
-			continue;
+		if (pr->chan == NULL || pr->state == PROC_DRAINING || (pr == lookup && map_remote_tables(p->conf) == NULL))
+			continue; /* a lookup process that is not needed keeps what it has until all have switched */
 		struct reload_call *rcall = mem_zalloc(sizeof *rcall);
 		rcall->reload = r;
 		rcall->proc = pr;

@@ -27,6 +27,7 @@ struct proc {
 	struct op_owner ops;
 	struct ipc_call conf_call;
 	char last_error[256];        /* why it refused its configuration */
+	bool is_wanted;              /* by the configuration: the lookup process is there only when a table needs it */
 };
 
 struct procs {
@@ -48,7 +49,7 @@ struct procs {
 	struct sigwatch child_signal;
 };
 
-/* Makes the table (edges, queue, relays) and starts all. conf, image and log_* are set by the caller before. */
+/* Makes the table (edges, queue, relays, lookup) and starts all that the configuration wants. conf, image and log_* are set by the caller before. */
 void procs_start(struct procs *p, unsigned edges, unsigned relays);
 /* Sends the log target, the configuration (p->conf, p->image) and the listeners to all. done(owner, ok, why)
  * when each has answered. */
@@ -60,7 +61,9 @@ struct procs_reload {
 	void (*done)(struct procs_reload *);
 };
 void procs_reload_start(struct procs *p, struct procs_reload *r);
-/* Edges drain first, then relays, then the queue; each stage has a time limit, then SIGKILL. */
+/* What the configuration in force does not want any more is told to finish; after a reload. */
+void procs_trim(struct procs *p);
+/* Edges drain first, then relays, then the queue, then lookup; each stage has a time limit, then SIGKILL. */
 void procs_stop(struct procs *p);
 /* SIGKILL to all, at once. */
 void procs_abort(struct procs *p);

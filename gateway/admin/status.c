@@ -48,6 +48,13 @@ state_text(const struct status_call *c)
 	return "unknown";
 }
 
+/* A role that is not wanted is not missing. */
+static bool
+is_shown(const struct proc *pr)
+{
+	return pr->is_wanted || pr->pid > 0;
+}
+
 /* A role that is down has no process: 0 would be everybody for kill(1). */
 static void
 pid_put(struct buf *out, const char *fmt, pid_t pid, const char *none)
@@ -92,10 +99,13 @@ put_json(const struct status *s, struct buf *out)
 		buf_puts(out, "\"");
 	}
 	buf_puts(out, "],\"roles\":[");
+	bool first = true;
 	for (size_t i = 0; i < s->count; i++) {
 		const struct status_call *c = &s->calls[i];
 		struct msg_status m;
-		buf_printf(out, "%s{\"role\":\"%s\",\"index\":%u,\"state\":\"%s\",\"restarts\":%u", i > 0 ? "," : "",
+		if (!is_shown(c->proc))
+			continue;
+		buf_printf(out, "%s{\"role\":\"%s\",\"index\":%u,\"state\":\"%s\",\"restarts\":%u", first ? "" : ",",
 		    role_name(c->proc->role), c->proc->index, state_text(c), c->proc->restarts);
 		if (c->answered && msg_status_get(buf_span(&c->call.reply), &m) == RC_OK) {
 			buf_puts(out, ",");
@@ -109,6 +119,7 @@ put_json(const struct status *s, struct buf *out)
 			pid_put(out, ",\"pid\":%d", c->proc->pid, ",\"pid\":null");
 		}
 		buf_puts(out, "}");
+		first = false;
 	}
 	buf_puts(out, "],\"metrics\":");
 	put_metrics(out, sum);
@@ -128,6 +139,8 @@ put_text(const struct status *s, struct buf *out)
 	}
 	for (size_t i = 0; i < s->count; i++) {
 		const struct status_call *c = &s->calls[i];
+		if (!is_shown(c->proc))
+			continue;
 		buf_printf(out, "%-6s %u  pid ", role_name(c->proc->role), c->proc->index);
 		pid_put(out, "%-7d", c->proc->pid, "-      ");
 		buf_printf(out, " %-9s", state_text(c));

@@ -2,6 +2,7 @@
 #include "deliver/relay.h"
 
 #include "deliver/delivery.h"
+#include "lookup/lookup.h"
 
 #include <unistd.h>
 
@@ -84,7 +85,10 @@ drop_queue(void)
 static void
 relay_peer(struct child *c, enum role peer, unsigned index, int fd)
 {
-	(void)c;
+	if (peer == ROLE_LOOKUP) {
+		lookup_peer(c, index, fd);
+		return;
+	}
 	if (peer != ROLE_QUEUE) {
 		close(fd);
 		return;

@@ -36,6 +36,19 @@ answer_rc(struct ipc_chan *c, uint64_t id, enum rc rc, const char *why)
 	ipc_end(c);
 }
 
+static const char *
+user_of(const struct params *p)
+{
+	switch (me.ops->role) {
+	case ROLE_EDGE: return p->p_edge_user;
+	case ROLE_QUEUE: return p->p_queue_user;
+	case ROLE_RELAY: return p->p_relay_user;
+	case ROLE_LOOKUP: return p->p_lookup_user;
+	case ROLE_MASTER: break;
+	}
+	return "";
+}
+
 /* Where the role's root will be, and as whom it runs. As an ordinary user nothing changes. */
 static enum rc
 plan_sandbox(const struct conf *conf, struct sandbox *s, struct buf *spool_dir, struct err *e)
@@ -47,10 +60,9 @@ plan_sandbox(const struct conf *conf, struct sandbox *s, struct buf *spool_dir, 
 		s->writable = buf_cstr(spool_dir);
 	if (geteuid() != 0)
 		return RC_OK;
-	if (sandbox_changes_root())
+	if (sandbox_changes_root() && me.ops->role != ROLE_LOOKUP) /* that one reaches files and sockets by their paths */
 		s->root = conf_tables_dir(conf);
-	const char *user = me.ops->role == ROLE_EDGE ? p->p_edge_user : me.ops->role == ROLE_QUEUE ? p->p_queue_user : p->p_relay_user;
-	return sandbox_user(s, user, e);
+	return sandbox_user(s, user_of(p), e);
 }
 
 static enum rc

@@ -51,6 +51,10 @@ static const int queue_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(pwrite64), 
 	SCMP_SYS(syncfs), SCMP_SYS(fchmod), SCMP_SYS(flock), SCMP_SYS(getdents64), SCMP_SYS(copy_file_range), SCMP_SYS(sendfile),
 	SCMP_SYS(fadvise64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address), SCMP_SYS(utimensat), SCMP_SYS(faccessat2) };
 
+/* SQLite looks at files in its own way; its threads come after this list is in force */
+static const int lookup_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(readlinkat),
+	SCMP_SYS(getcwd), SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address) };
+
 static const struct {
 	enum role role;
 	const int *calls;
@@ -59,6 +63,7 @@ static const struct {
 	{ ROLE_EDGE, edge_calls, NELEMS(edge_calls) },
 	{ ROLE_QUEUE, queue_calls, NELEMS(queue_calls) },
 	{ ROLE_RELAY, relay_calls, NELEMS(relay_calls) },
+	{ ROLE_LOOKUP, lookup_calls, NELEMS(lookup_calls) },
 };
 
 bool

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "lookup/lookup.h"
 #include "queue/attempt.h"
 #include "queue/edge.h"
 #include "queue/relay.h"
@@ -262,8 +263,10 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 static void
 role_peer(struct child *ch, enum role peer, unsigned index, int fd)
 {
-	(void)ch;
-	queue_peer(&the_queue, peer, index, fd);
+	if (peer == ROLE_LOOKUP)
+		lookup_peer(ch, index, fd);
+	else
+		queue_peer(&the_queue, peer, index, fd);
 }
 
 static void

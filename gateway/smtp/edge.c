@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "base/rand.h"
 #include "ipc/msgs.h"
+#include "lookup/lookup.h"
 #include "smtp/session.h"
 
 #include <errno.h>
@@ -366,9 +367,10 @@ edge_reload(struct child *child, struct conf *new_conf, struct err *e)
 static void
 edge_peer(struct child *child, enum role peer, unsigned index, int fd)
 {
-	(void)child;
 	if (peer == ROLE_QUEUE)
 		edge_set_queue(&me.edge, index, fd);
+	else if (peer == ROLE_LOOKUP)
+		lookup_peer(child, index, fd);
 	else
 		close(fd);
 }
