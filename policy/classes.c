@@ -12,8 +12,10 @@ struct address_book {
 	const struct params *params;
 	struct matchlist *mydestination, *virtual_alias_domains, *virtual_mailbox_domains, *relay_domains;
 	struct map_list *canonical, *recipient_canonical, *virtual_alias, *transport;
-	struct map_list *local_recipients, *mailbox_recipients, *relay_recipients;
+	struct map_list *aliases, *local_recipients, *mailbox_recipients, *relay_recipients;
 	bool transport_parent_plain;
+	bool local_is_here;          /* local_transport is "local": aliases, and nobody else */
+	const char *no_mailbox;      /* the transport of those who have no alias */
 	struct ipaddr *own;          /* inet_interfaces and proxy_interfaces */
 	size_t nown;
 };
@@ -91,14 +93,32 @@ check_classes(struct address_book *b, const struct service *s)
 	check_both(b, s, "virtual_mailbox_domains", b->virtual_mailbox_domains, "relay_domains", b->relay_domains);
 }
 
-enum rc
-address_book_open(struct conf *c, const struct service *s, struct address_book **out, struct err *e)
+static struct address_book *
+new_book(struct conf *c, const struct service *s)
 {
-	struct address_book *b = *out = mem_zalloc(sizeof *b);
-	enum rc worst = RC_OK;
+	struct address_book *b = mem_zalloc(sizeof *b);
 	b->conf = conf_ref(c);
 	b->params = s != NULL ? s->params : conf_params(c);
 	find_own(b, c, s);
+	const struct param *row = param_find(SPAN("local_transport"));
+	const char *value = b->params->p_local_transport;
+	b->no_mailbox = row->def;
+	b->local_is_here = strcmp(value, row->def) == 0 || strcmp(value, "local") == 0 || strncmp(value, "local:", 6) == 0;
+	return b;
+}
+
+enum rc
+address_book_open_domains(struct conf *c, const struct service *s, struct address_book **out, struct err *e)
+{
+	*out = new_book(c, s);
+	return matchlist_open_param(c, s, "mydestination", MATCH_STRING, &(*out)->mydestination, e);
+}
+
+enum rc
+address_book_open(struct conf *c, const struct service *s, struct address_book **out, struct err *e)
+{
+	struct address_book *b = *out = new_book(c, s);
+	enum rc worst = RC_OK;
 	b->transport_parent_plain = has_item(b->params->p_parent_domain_matches_subdomains, "transport_maps");
 
 	const struct {
@@ -122,6 +142,7 @@ address_book_open(struct conf *c, const struct service *s, struct address_book *
 		{ "recipient_canonical_maps", &b->recipient_canonical },
 		{ "virtual_alias_maps", &b->virtual_alias },
 		{ "transport_maps", &b->transport },
+		{ "alias_maps", &b->aliases },
 		{ "local_recipient_maps", &b->local_recipients },
 		{ "virtual_mailbox_maps", &b->mailbox_recipients },
 		{ "relay_recipient_maps", &b->relay_recipients },
@@ -149,6 +170,7 @@ address_book_free(struct address_book **bp)
 	map_list_free(&b->recipient_canonical);
 	map_list_free(&b->virtual_alias);
 	map_list_free(&b->transport);
+	map_list_free(&b->aliases);
 	map_list_free(&b->local_recipients);
 	map_list_free(&b->mailbox_recipients);
 	map_list_free(&b->relay_recipients);
@@ -215,11 +237,11 @@ address_class_of(const struct address_book *b, struct span domain, enum address_
 	return rc;
 }
 
-enum rc
-address_resolve(const struct address_book *b, struct span addr, struct resolved *out, struct err *e)
+static struct resolve_rules
+rules_of(const struct address_book *b)
 {
 	const struct params *p = b->params;
-	struct resolve_rules rules = {
+	return (struct resolve_rules){
 		.myorigin = p->p_myorigin,
 		.mydomain = p->p_mydomain,
 		.append_at = p->p_append_at_myorigin,
@@ -233,6 +255,29 @@ address_resolve(const struct address_book *b, struct span addr, struct resolved 
 		.is_local = is_local,
 		.arg = (void *)(uintptr_t)b,
 	};
+}
+
+enum rc
+address_standard(const struct address_book *b, struct span addr, struct buf *out)
+{
+	const struct resolve_rules rules = rules_of(b);
+	unsigned char text[ADDRESS_MAX];
+	size_t n = addr.n;
+	buf_reset(out);
+	if (n > sizeof text)
+		return RC_PERM;
+	if (n > 0)
+		memcpy(text, addr.p, n);
+	if (!resolve_standard(&rules, text, &n, sizeof text))
+		return RC_PERM;
+	buf_put(out, span_of(text, n));
+	return out->over ? RC_PERM : RC_OK;
+}
+
+enum rc
+address_resolve(const struct address_book *b, struct span addr, struct resolved *out, struct err *e)
+{
+	const struct resolve_rules rules = rules_of(b);
 	bool local;
 	enum rc rc = resolve_address(&rules, addr, out, &local, e);
 	if (rc != RC_OK || out->is_bad)
@@ -255,10 +300,18 @@ address_is_ours(const struct address_book *b, const struct resolved *a, struct e
 	return a->class != CLASS_NONE && a->class != CLASS_DEFAULT ? RC_OK : RC_NONE;
 }
 
+enum rc
+address_own_domain(const struct address_book *b, struct span domain, struct err *e)
+{
+	if (span_caseeq_str(domain, b->params->p_myorigin))
+		return RC_OK;
+	return is_local((void *)(uintptr_t)b, domain, e);
+}
+
 bool
 address_is_own_domain(const struct address_book *b, struct span domain)
 {
-	return span_caseeq_str(domain, b->params->p_myorigin) || is_local((void *)(uintptr_t)b, domain, NULL) == RC_OK;
+	return address_own_domain(b, domain, NULL) == RC_OK;
 }
 
 const char *
@@ -305,7 +358,7 @@ address_class_transport(const struct address_book *b, enum address_class class, 
 	const char *value = p->p_default_transport;
 	switch (class) {
 	case CLASS_LOCAL:
-		value = p->p_local_transport;
+		value = b->local_is_here ? b->no_mailbox : p->p_local_transport;
 		break;
 	case CLASS_VIRTUAL_MAILBOX:
 		value = p->p_virtual_transport;
@@ -321,6 +374,49 @@ address_class_transport(const struct address_book *b, enum address_class class, 
 		break;
 	}
 	split_transport(span_str(value), transport_out, nexthop_out);
+}
+
+/* ---- aliases ---- */
+
+bool
+address_has_aliases(const struct address_book *b)
+{
+	return b->local_is_here && !map_list_empty(b->aliases);
+}
+
+enum rc
+address_is_aliased(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct err *e)
+{
+	struct span transport, nexthop;
+	if (a->class != CLASS_LOCAL || a->is_bad || !address_has_aliases(b))
+		return RC_NONE;
+	enum rc rc = address_transport(b, a, scratch, &transport, &nexthop, e);
+	if (rc == RC_NONE || (rc == RC_OK && (transport.n == 0 || span_eq_str(transport, "local"))))
+		return RC_OK;
+	return rc == RC_OK ? RC_NONE : RC_TEMP;
+}
+
+enum rc
+address_alias(const struct address_book *b, const struct map_addr *a, struct buf *scratch, struct span *value_out, bool *without_ext_out,
+    struct err *e)
+{
+	unsigned char name[ADDRESS_MAX];
+	const struct span forms[] = { a->local, a->base };
+	for (size_t i = 0; i < NELEMS(forms); i++) {
+		if (forms[i].n == 0 || forms[i].n > sizeof name || (i > 0 && a->ext.n == 0))
+			continue;
+		for (size_t k = 0; k < forms[i].n; k++) {
+			unsigned char c = forms[i].p[k];
+			name[k] = c >= 'A' && c <= 'Z' ? (unsigned char)(c | 0x20) : c;
+		}
+		enum rc rc = map_find(b->aliases, span_of(name, forms[i].n), 0, scratch, value_out, e);
+		if (rc == RC_NONE)
+			continue;
+		if (without_ext_out != NULL)
+			*without_ext_out = i > 0;
+		return rc;
+	}
+	return RC_NONE;
 }
 
 /* ---- who is listed ---- */
@@ -417,6 +513,17 @@ ask_recipients(const struct address_book *b, const struct resolved *a, struct bu
 	return map_list_empty(l) ? RC_OK : asked_in(b, l, a, scratch, e);
 }
 
+static enum rc
+has_alias(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct err *e)
+{
+	struct span value;
+	enum rc rc = address_is_aliased(b, a, scratch, e);
+	if (rc != RC_OK)
+		return rc;
+	struct map_addr split = address_split(b, a->addr);
+	return address_alias(b, &split, scratch, &value, NULL, e);
+}
+
 enum rc
 address_is_listed(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct unlisted *out, struct err *e)
 {
@@ -427,11 +534,14 @@ address_is_listed(const struct address_book *b, const struct resolved *a, struct
 		if (rc != RC_NONE)
 			return rc;
 	}
-	/* Postfix delivers to local users unless told otherwise, and we refuse to: who is unknown to both hears the same */
-	const struct param *local = param_find(SPAN("local_transport"));
-	if (a->class == CLASS_LOCAL && local != NULL && strcmp(b->params->p_local_transport, local->def) == 0) {
+	if (a->class == CLASS_LOCAL && b->local_is_here) {
+		/* who is unknown in the table hears that; who is known and has no alias, that there are no mailboxes */
 		enum rc rc = ask_recipients(b, a, scratch, out, e);
-		if (rc != RC_OK)
+		if (rc == RC_OK)
+			rc = has_alias(b, a, scratch, e);
+		else
+			return rc;
+		if (rc != RC_NONE)
 			return rc;
 	}
 	enum rc rc = ask_transport(b, a, scratch, out, e);

@@ -39,10 +39,14 @@ struct address_book;
 
 /* Problems to conf_problem(). RC_PERM: a list or table cannot be used; *out is given in any case. */
 enum rc address_book_open(struct conf *c, const struct service *s, struct address_book **out, struct err *e) MUST_CHECK;
+/* Only what address_standard(), address_split() and address_own_domain() need: no recipient or transport tables. */
+enum rc address_book_open_domains(struct conf *c, const struct service *s, struct address_book **out, struct err *e) MUST_CHECK;
 void address_book_free(struct address_book **bp);
 
 /* addr: internal form (facts.h). RC_OK, or RC_TEMP when a domain list could not be asked. */
 enum rc address_resolve(const struct address_book *b, struct span addr, struct resolved *out, struct err *e) MUST_CHECK;
+/* Standard form of an address in internal form (facts 5.6.1) in out, which is emptied first. RC_PERM: too long. */
+enum rc address_standard(const struct address_book *b, struct span addr, struct buf *out) MUST_CHECK;
 /* Class of a domain (lower case): first of local, virtual alias, virtual mailbox, relay that lists it. */
 enum rc address_class_of(const struct address_book *b, struct span domain, enum address_class *out, struct err *e) MUST_CHECK;
 
@@ -69,11 +73,21 @@ struct unlisted {
 enum rc address_is_listed(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct unlisted *out,
     struct err *e) MUST_CHECK;
 
+/* Is it one that aliases are for: the local class, and transport_maps do not send it elsewhere? RC_OK, RC_NONE, RC_TEMP. */
+enum rc address_is_aliased(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct err *e) MUST_CHECK;
+/* What alias_maps say of a local user: its name in lower case, with its extension and then without; without_ext_out may be
+ * NULL. RC_OK, RC_NONE, RC_TEMP. */
+enum rc address_alias(const struct address_book *b, const struct map_addr *a, struct buf *scratch, struct span *value_out,
+    bool *without_ext_out, struct err *e) MUST_CHECK;
+bool address_has_aliases(const struct address_book *b);
+
 /* The book's view of two settings that routing needs as well. */
 const char *address_delimiters(const struct address_book *b);
 struct map_addr address_split(const struct address_book *b, struct span addr); /* local, domain, extension */
 /* One of our own addresses (inet_interfaces, proxy_interfaces). */
 bool address_is_own_ip(const struct address_book *b, const struct ipaddr *ip);
+/* The same, and RC_TEMP when a table of mydestination could not be asked. */
+enum rc address_own_domain(const struct address_book *b, struct span domain, struct err *e) MUST_CHECK;
 bool address_is_own_domain(const struct address_book *b, struct span domain);  /* $myorigin, mydestination or own literal; false when unsure */
 
 #endif

@@ -163,6 +163,15 @@ take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct s
 	return RC_OK;
 }
 
+bool
+resolve_standard(const struct resolve_rules *rules, unsigned char *text, size_t *n, size_t max)
+{
+	struct work w = { .text = text, .n = *n, .max = max };
+	rewrite(rules, &w, true);
+	*n = w.n;
+	return !w.over;
+}
+
 enum rc
 resolve_address(const struct resolve_rules *rules, struct span addr, struct resolved *out, bool *is_local_out, struct err *e)
 {

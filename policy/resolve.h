@@ -20,6 +20,10 @@ struct resolve_rules {
 	void *arg;
 };
 
+/* Standard form (facts 5.6.1): with a domain, "%" and "!" understood, no dot at the end. text has room for max bytes and
+ * holds n; false: no room. What came in quotes is one word. */
+bool resolve_standard(const struct resolve_rules *rules, unsigned char *text, size_t *n, size_t max);
+
 /* Fills out->addr, local, domain, is_routed, is_bad; local class is told by *is_local_out, others are the
  * caller's. RC_TEMP as is_local said. */
 enum rc resolve_address(const struct resolve_rules *rules, struct span addr, struct resolved *out, bool *is_local_out, struct err *e)

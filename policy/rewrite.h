@@ -26,27 +26,34 @@ void rewriter_free(struct rewriter **rp);        /* NULL inside is fine */
 /* What an address stands for: picks tables and classes (canonical_classes, masquerade_classes ...). */
 enum rewrite_class { REWRITE_ENVELOPE_SENDER = 1, REWRITE_ENVELOPE_RCPT, REWRITE_HEADER_SENDER, REWRITE_HEADER_RCPT };
 
-/* Nothing is configured that could change an address of this class: callers skip all work. */
+/* rewrite_address() changes no address of this class: callers skip all work. */
 bool rewriter_is_idle(const struct rewriter *w, enum rewrite_class class);
 
-/* Canonical maps, then masquerading. *out_addr: into out, or addr itself when nothing changed. */
+/* Canonical maps, then masquerading. *out_addr: into out, or addr itself when nothing changed. The empty address stays. */
 enum rc rewrite_address(const struct rewriter *w, enum rewrite_class class, struct span addr, struct buf *out, struct span *out_addr,
     struct err *e) MUST_CHECK;
 
-/* The whole envelope at the end of a message, in Postfix's order: canonical and masquerade of sender and recipients, redirect,
- * extra (BCC actions) and automatic BCC, virtual aliases, aliases of local recipients, duplicates removed. New arrays
- * and texts live in a. redirect empty: none.
- * RC_PERM: the expansion has no end or is too long, e has the reason: "451 4.6.0 Alias expansion error". */
+/* What goes into rewrite_envelope() besides. */
 struct rewrite_extra {
-	struct span redirect;
+	struct span redirect;        /* empty: none */
 	const struct span *bcc;
 	uint32_t nbcc;
 	bool no_bcc;                 /* our own reports: no automatic BCC */
 };
+
+/* Would rewrite_envelope() leave it as it is? Asks no remote table and allocates nothing. */
+bool rewrite_is_idle(const struct rewriter *w, const struct envelope *env, const struct rewrite_extra *x);
+
+/* The whole envelope at the end of a message, as Postfix's cleanup, qmgr (redirect) and local (aliases) do it: sender and
+ * recipients through canonical and masquerade, automatic BCC and that of actions, virtual aliases, aliases of local recipients,
+ * duplicates removed. A redirect replaces all recipients with one (and the filter). A recipient whose alias cannot be delivered
+ * to (a command, a file, a mailbox) stays what it is; alias_trouble() says why. New arrays and texts live in a. x may be NULL.
+ * RC_PERM: the expansion has no end or is too long, e has the reason: "451 4.6.0 Alias expansion error". */
 enum rc rewrite_envelope(const struct rewriter *w, const struct envelope *in, const struct rewrite_extra *x, struct arena *a,
     struct envelope *out, struct err *e) MUST_CHECK;
 
-/* smtp_generic_maps of a transport: one pass, for envelope and header alike. */
+/* smtp_generic_maps of a transport: one pass, for envelope and header alike. s is the transport's service, NULL: main.cf.
+ * Opens what it needs by itself. */
 struct generic;
 enum rc generic_open(struct conf *c, const struct service *s, const char *parameter, struct generic **out, struct err *e) MUST_CHECK;
 void generic_free(struct generic **gp);

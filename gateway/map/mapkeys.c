@@ -153,6 +153,7 @@ mapkeys_next(struct mapkeys *k, struct mapkey *out)
 	for (;;) {
 		enum step step = (enum step)steps[k->kind][k->step];
 		out->partial = step != S_FULL;
+		out->without_ext = step == S_BASE || step == S_BASE_AT || step == S_BASE_LOCAL;
 		switch (step) {
 		case S_END:
 			return false;

@@ -32,6 +32,7 @@ enum mapkey_kind {
 struct mapkey {
 	struct span key;
 	bool partial;            /* pass MAP_PARTIAL */
+	bool without_ext;        /* the user without its extension, where it has one */
 };
 
 struct mapkeys {
