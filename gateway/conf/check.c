@@ -225,24 +225,44 @@ is_set(struct conf *c, const char *name)
 	return snap_setting(c, NULL, span_str(name)) != NULL;
 }
 
-/* A parameter that names transport[:nexthop]; is_reached: some mail can get there. */
+/* The value of a parameter that names transport[:nexthop], as a service sees it (NULL: main.cf). */
+static void
+check_transport_value(struct conf *c, enum conf_severity sev, const struct service *where, const char *param, const char *value)
+{
+	struct span s = span_str(value);
+	const char *name = snap_str(c, span_trim(span_head(s, span_chr(s, ':'))));
+	const struct service *svc = conf_service_find(c, name, "unix");
+	if (name[0] == '\0')
+		conf_problem(c, sev, where, param, "%s: no transport in \"%s\"", param, value);
+	else if (svc == NULL)
+		conf_problem(c, sev, where, param, "%s = %s: master.cf has no service \"%s\" of type unix", param, value, name);
+	else if (svc->kind == SERVICE_UNSUPPORTED)
+		conf_problem(c, sev, where, param, "%s = %s: %s: known, not supported yet", param, value, svc->command);
+	else if (svc->kind != SERVICE_TRANSPORT)
+		conf_problem(c, sev, where, param, "%s = %s: %s delivers no mail", param, value, svc->command);
+}
+
+/* is_reached: some mail can get there. */
 static void
 check_transport(struct conf *c, const char *param, const char *value, bool is_reached)
 {
-	struct span s = span_str(value);
-	if (!is_reached && !is_set(c, param))
-		return;
-	const char *name = snap_str(c, span_head(s, span_chr(s, ':')));
-	const struct service *svc = conf_service_find(c, name, "unix");
-	enum conf_severity sev = is_reached ? CONF_ERROR : CONF_NOTE;
-	if (name[0] == '\0')
-		conf_problem(c, sev, NULL, param, "%s: no transport in \"%s\"", param, value);
-	else if (svc == NULL)
-		conf_problem(c, sev, NULL, param, "%s = %s: master.cf has no service \"%s\" of type unix", param, value, name);
-	else if (svc->kind == SERVICE_UNSUPPORTED)
-		conf_problem(c, sev, NULL, param, "%s = %s: %s: known, not supported yet", param, value, svc->command);
-	else if (svc->kind != SERVICE_TRANSPORT)
-		conf_problem(c, sev, NULL, param, "%s = %s: %s delivers no mail", param, value, svc->command);
+	if (is_reached || is_set(c, param))
+		check_transport_value(c, is_reached ? CONF_ERROR : CONF_NOTE, NULL, param, value);
+}
+
+/* Mail of a listener with a filter that cannot run would wait for ever. */
+static void
+check_filters(struct conf *c)
+{
+	const char *global = c->params.p_content_filter;
+	if (global[0] != '\0')
+		check_transport_value(c, CONF_ERROR, NULL, "content_filter", global);
+	for (size_t k = 0; k < c->nenabled; k++) {
+		const struct service *s = &c->enabled[k]->pub;
+		const char *own = s->params->p_content_filter;
+		if (s->kind == SERVICE_LISTENER && own[0] != '\0' && strcmp(own, global) != 0)
+			check_transport_value(c, CONF_ERROR, s, "content_filter", own);
+	}
 }
 
 static void
@@ -254,6 +274,7 @@ check_transports(struct conf *c)
 	check_transport(c, "relay_transport", p->p_relay_transport, p->p_relay_domains[0] != '\0');
 	check_transport(c, "virtual_transport", p->p_virtual_transport, is_set(c, "virtual_mailbox_domains") || is_set(c, "virtual_mailbox_maps"));
 	check_transport(c, "local_transport", p->p_local_transport, local);
+	check_filters(c);
 	if (local && !is_set(c, "local_transport"))
 		conf_problem(c, CONF_WARNING, NULL, "mydestination",
 		    "there is no local delivery: mail for mydestination (%s) is refused; set mydestination empty, or local_transport",

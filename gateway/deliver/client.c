@@ -25,6 +25,7 @@ const struct smtpc_step smtpc_steps[STAGES] = {
 	[ST_EHLO] = { "performing the EHLO handshake", "EHLO command", T(t_helo), on_ehlo },
 	[ST_HELO] = { "performing the HELO handshake", "HELO command", T(t_helo), on_helo },
 	[ST_RSET] = { "sending RSET", "RSET command", T(t_rset), smtpc_on_rset },
+	[ST_XFORWARD] = { "sending XFORWARD", "XFORWARD command", T(t_xforward), smtpc_on_xforward },
 	[ST_MAIL] = { "sending MAIL FROM", "MAIL FROM command", T(t_mail), smtpc_on_mail },
 	[ST_RCPT] = { "sending RCPT TO", "RCPT TO command", T(t_rcpt), smtpc_on_rcpt },
 	[ST_DATA] = { "sending DATA command", "DATA command", T(t_data_init), smtpc_on_data },

@@ -19,7 +19,7 @@
 #include "loop/conn.h"
 
 enum stage {
-	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_RSET, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
+	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_RSET, ST_XFORWARD, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
 	STAGES
 };
 
@@ -68,6 +68,8 @@ struct smtpc {
 	uint64_t xfer_until;     /* per_request_deadline: loop_now() when the time for content is over */
 	unsigned at;             /* recipient whose reply is awaited */
 	unsigned n_accepted;
+	unsigned forward_at;     /* XFORWARD command whose reply is awaited, or comes next; XFORWARD_COMMANDS: none */
+	unsigned forward_due;    /* bits: commands there is something to say with */
 	bool heard, is_refused, is_pipelined, is_chunked, is_sending;
 	struct grave grave;
 };

@@ -40,6 +40,7 @@ struct span smtpc_reply_text(struct smtpc *c);
 
 /* transaction.c: the replies of its steps, and room for more content. */
 void smtpc_on_rset(struct smtpc *c);
+void smtpc_on_xforward(struct smtpc *c);
 void smtpc_on_mail(struct smtpc *c);
 void smtpc_on_rcpt(struct smtpc *c);
 void smtpc_on_data(struct smtpc *c);

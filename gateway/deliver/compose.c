@@ -33,7 +33,7 @@ compose_mail(struct buf *out, const struct job *j, unsigned features)
 	buf_put(out, SPAN("MAIL FROM:<"));
 	addr_write_text(out, j->m.sender);
 	buf_putc(out, '>');
-	if (features & EHLO_SIZE) {
+	if ((features & EHLO_SIZE) && (j->m.flags & MSGF_PROBE) == 0) {
 		buf_put(out, SPAN(" SIZE="));
 		buf_put_dec(out, j->m.length);
 	}
@@ -50,6 +50,26 @@ compose_mail(struct buf *out, const struct job *j, unsigned features)
 		}
 	}
 	buf_put(out, SPAN("\r\n"));
+}
+
+bool
+compose_xforward(struct buf *out, const struct job *j, unsigned features, unsigned which)
+{
+	static const unsigned commands[XFORWARD_COMMANDS] = { EHLO_XF_NAME | EHLO_XF_ADDR | EHLO_XF_PORT,
+		EHLO_XF_PROTO | EHLO_XF_HELO | EHLO_XF_IDENT | EHLO_XF_SOURCE };
+	struct span rest = j->m.forward, word;
+	bool any = false;
+	while (span_word(&rest, " ", &word)) {
+		unsigned bit = ehlo_xforward_attribute(span_head(word, span_chr(word, '=')));
+		if ((bit & commands[which] & features) == 0)
+			continue;
+		buf_put(out, any ? SPAN(" ") : SPAN("XFORWARD "));
+		buf_put(out, word);
+		any = true;
+	}
+	if (any)
+		buf_put(out, SPAN("\r\n"));
+	return any;
 }
 
 static void

@@ -131,7 +131,7 @@ delivery_start(struct relay *r, struct conf *conf, struct job *j)
 	j->set = &d->dest->set;
 	j->log.tag = j->set->tag;
 	j->log.service = j->set->lmtp ? "lmtp" : "smtp";
-	if (content_fd(d) < 0) {
+	if (content_fd(d) < 0 && (j->m.flags & MSGF_PROBE) == 0) {
 		settle_all(d, RCPT_DEFERRED, SPAN("4.3.0"), SPAN("message content is not available"));
 		return;
 	}

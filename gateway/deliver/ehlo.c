@@ -7,8 +7,25 @@ static const struct {
 } keywords[] = {
 	{ "PIPELINING", EHLO_PIPELINING }, { "8BITMIME", EHLO_8BITMIME }, { "SIZE", EHLO_SIZE }, { "SMTPUTF8", EHLO_SMTPUTF8 },
 	{ "CHUNKING", EHLO_CHUNKING }, { "DSN", EHLO_DSN }, { "ENHANCEDSTATUSCODES", EHLO_ENHANCED }, { "STARTTLS", EHLO_STARTTLS },
-	{ "AUTH", EHLO_AUTH },
+	{ "AUTH", EHLO_AUTH }, { "XFORWARD", EHLO_XFORWARD },
 };
+
+static const struct {
+	const char *word;
+	unsigned bit;
+} attributes[] = {
+	{ "NAME", EHLO_XF_NAME }, { "ADDR", EHLO_XF_ADDR }, { "PORT", EHLO_XF_PORT }, { "PROTO", EHLO_XF_PROTO }, { "HELO", EHLO_XF_HELO },
+	{ "IDENT", EHLO_XF_IDENT }, { "SOURCE", EHLO_XF_SOURCE },
+};
+
+unsigned
+ehlo_xforward_attribute(struct span name)
+{
+	for (size_t i = 0; i < NELEMS(attributes); i++)
+		if (span_caseeq_str(name, attributes[i].word))
+			return attributes[i].bit;
+	return 0;
+}
 
 static unsigned
 keyword(struct span word)
@@ -46,6 +63,8 @@ ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, s
 		uint64_t n;
 		if (bit == EHLO_SIZE && span_word(&rest, " \t", &arg) && span_u64(arg, UINT64_MAX, &n))
 			*size_max_out = n;
+		while (bit == EHLO_XFORWARD && span_word(&rest, " \t", &arg))
+			bits |= ehlo_xforward_attribute(arg);
 	}
 	return bits;
 }

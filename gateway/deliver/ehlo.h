@@ -7,7 +7,10 @@
 
 enum {
 	EHLO_PIPELINING = 1, EHLO_8BITMIME = 2, EHLO_SIZE = 4, EHLO_SMTPUTF8 = 8, EHLO_CHUNKING = 16,
-	EHLO_DSN = 32, EHLO_ENHANCED = 64, EHLO_STARTTLS = 128, EHLO_AUTH = 256,
+	EHLO_DSN = 32, EHLO_ENHANCED = 64, EHLO_STARTTLS = 128, EHLO_AUTH = 256, EHLO_XFORWARD = 512,
+	/* attributes XFORWARD takes */
+	EHLO_XF_NAME = 1 << 16, EHLO_XF_ADDR = 1 << 17, EHLO_XF_PORT = 1 << 18, EHLO_XF_PROTO = 1 << 19, EHLO_XF_HELO = 1 << 20,
+	EHLO_XF_IDENT = 1 << 21, EHLO_XF_SOURCE = 1 << 22,
 };
 
 /* Features of a 250 reply to EHLO or LHLO without those in discard. *size_max_out: limit of SIZE, 0: none.
@@ -15,5 +18,7 @@ enum {
 unsigned ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, struct span *name_out);
 /* smtp_discard_ehlo_keywords: the bits it names; unknown words count for nothing. */
 unsigned ehlo_keywords(struct span list);
+/* The bit of an XFORWARD attribute's name; 0: none we know. */
+unsigned ehlo_xforward_attribute(struct span name);
 
 #endif

@@ -128,7 +128,10 @@ job_settle(struct job *j, unsigned i, const struct outcome *out)
 	BUG_ON(r->out.status != 0 || out->status == 0);
 	r->out = *out;
 	j->n_open--;
-	if (out->status == RCPT_SENT) {
+	if (j->m.flags & MSGF_PROBE) {
+		metric_add(M_relay_probes, 1);
+		log_result(j, r, out, out->status == RCPT_SENT ? "deliverable" : "undeliverable");
+	} else if (out->status == RCPT_SENT) {
 		metric_add(M_relay_sent, 1);
 		log_result(j, r, out, "sent");
 	} else if (out->status == RCPT_DEFERRED) {

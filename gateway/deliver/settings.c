@@ -59,6 +59,9 @@ static const struct {
 	ROW(TIME, t_data_done, p_smtp_data_done_timeout, p_lmtp_data_done_timeout),
 	ROW(TIME, t_quit, p_smtp_quit_timeout, p_lmtp_quit_timeout),
 	ROW(TIME, t_rset, p_smtp_rset_timeout, p_lmtp_rset_timeout),
+	ROW(TIME, t_xforward, p_smtp_xforward_timeout, p_lmtp_xforward_timeout),
+	ROW(BOOL, send_xforward, p_smtp_send_xforward_command, p_lmtp_send_xforward_command),
+	ROW(STR, verify_target, p_smtp_address_verify_target, p_lmtp_address_verify_target),
 	ROW(STR, helo_name, p_smtp_helo_name, p_lmtp_lhlo_name),
 	ROW(TIME, t_helo, p_smtp_helo_timeout, p_lmtp_lhlo_timeout),
 	ROW(STR, discard_words, p_smtp_discard_ehlo_keywords, p_lmtp_discard_lhlo_keywords),
@@ -97,6 +100,7 @@ settings_from(struct settings *out, const struct service *s)
 		take(out, p, i);
 	out->discard = ehlo_keywords(span_str(out->discard_words));
 	out->prefer = preference(out->preference);
+	out->probe_data = strcmp(out->verify_target, "data") == 0;
 	out->no_dns = p->p_disable_dns_lookups || !has_word(out->host_lookup, "dns");
 	out->always_ehlo = out->lmtp || p->p_smtp_always_send_ehlo;
 	out->never_ehlo = !out->lmtp && p->p_smtp_never_send_ehlo;

@@ -116,15 +116,58 @@ local_trouble(struct smtpc *c, const struct err *e)
 	smtpc_fail(c, RC_TEMP, SPAN("4.3.0"), job_text(c->job, "%s", e->why));
 }
 
+static bool
+is_probe(const struct smtpc *c)
+{
+	return (c->job->m.flags & MSGF_PROBE) != 0;
+}
+
+/* A hub hears of DSN for mail only. */
+static unsigned
+features_of(const struct smtpc *c)
+{
+	return is_probe(c) ? c->features & ~(unsigned)EHLO_DSN : c->features;
+}
+
+/* What there is to say with XFORWARD, and what of it comes first. */
+static void
+plan_xforward(struct smtpc *c)
+{
+	struct buf b;
+	buf_init(&b, 8192);
+	c->forward_due = 0;
+	for (unsigned i = 0; i < XFORWARD_COMMANDS && c->set->send_xforward && (c->features & EHLO_XFORWARD); i++)
+		if (compose_xforward(&b, c->job, c->features, i))
+			c->forward_due |= 1u << i;
+	buf_fini(&b);
+	c->forward_at = 0;
+}
+
+/* The stage behind RSET or the last XFORWARD. */
+static enum stage
+next_forward(struct smtpc *c)
+{
+	while (c->forward_at < XFORWARD_COMMANDS && (c->forward_due & 1u << c->forward_at) == 0)
+		c->forward_at++;
+	return c->forward_at < XFORWARD_COMMANDS ? ST_XFORWARD : ST_MAIL;
+}
+
+static void next_command(struct smtpc *c);
+
 /* The whole transaction, or all of it up to DATA, in one write. False: the session is lost. */
 static bool
 send_group(struct smtpc *c, struct buf *out)
 {
 	struct job *j = c->job;
-	compose_mail(out, j, c->features);
+	for (unsigned i = 0; i < XFORWARD_COMMANDS; i++)
+		if (c->forward_due & 1u << i)
+			(void)compose_xforward(out, j, c->features, i);
+	compose_mail(out, j, features_of(c));
 	for (unsigned i = 0; i < j->nrcpt; i++)
 		if (j->rcpt[i].tx == TX_SENT)
-			compose_rcpt(out, j, i, c->features);
+			compose_rcpt(out, j, i, features_of(c));
+	if (is_probe(c) && !c->set->probe_data)
+		return true;
 	if (!c->is_chunked) {
 		buf_put(out, SPAN("DATA\r\n"));
 		return true;
@@ -149,21 +192,23 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	c->base = (struct outcome){ .mta = job_keep(j, span_str(c->host)), .relay = job_keep(j, span_str(c->relay)) };
 	j->conn_uses = c->uses;
 	c->is_pipelined = (c->features & EHLO_PIPELINING) != 0;
-	c->is_chunked = c->is_pipelined && (c->features & EHLO_CHUNKING) && !c->set->lmtp && j->m.length <= OUTBODY_MEMORY_MAX;
+	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & EHLO_CHUNKING) && !c->set->lmtp && j->m.length <= OUTBODY_MEMORY_MAX;
 	if (!choose(c)) {
 		smtpc_ready(c);
 		return;
 	}
-	outbody_init(&c->content, fd, j->m.offset, j->m.length, !c->is_chunked, c->set->line_max);
+	if (!is_probe(c))
+		outbody_init(&c->content, fd, j->m.offset, j->m.length, !c->is_chunked, c->set->line_max);
+	plan_xforward(c);
 	struct buf *out = conn_out(&c->conn);
 	(void)buf_reserve(out, 1024 + 512 * (size_t)j->nrcpt + (c->is_chunked ? (size_t)j->m.length : 0));
 	if (c->is_dirty)
 		buf_put(out, SPAN("RSET\r\n"));
-	smtpc_await(c, c->is_dirty ? ST_RSET : ST_MAIL);
+	smtpc_await(c, c->is_dirty ? ST_RSET : next_forward(c));
 	if (c->is_pipelined)
 		(void)send_group(c, out);
-	else if (!c->is_dirty)
-		compose_mail(out, j, c->features);
+	else
+		next_command(c);
 }
 
 /* Without pipelining: the command whose stage begins. */
@@ -173,10 +218,12 @@ next_command(struct smtpc *c)
 	if (c->is_pipelined)
 		return;
 	struct buf *out = conn_out(&c->conn);
-	if (c->stage == ST_MAIL)
-		compose_mail(out, c->job, c->features);
+	if (c->stage == ST_XFORWARD)
+		(void)compose_xforward(out, c->job, c->features, c->forward_at);
+	else if (c->stage == ST_MAIL)
+		compose_mail(out, c->job, features_of(c));
 	else if (c->stage == ST_RCPT)
-		compose_rcpt(out, c->job, c->at, c->features);
+		compose_rcpt(out, c->job, c->at, features_of(c));
 	else if (c->stage == ST_DATA)
 		buf_put(out, SPAN("DATA\r\n"));
 }
@@ -191,7 +238,20 @@ smtpc_on_rset(struct smtpc *c)
 	}
 	c->is_dirty = false;
 	c->heard = false;
-	smtpc_await(c, ST_MAIL);
+	smtpc_await(c, next_forward(c));
+	next_command(c);
+}
+
+/* Who does not want to know gets the message all the same. */
+void
+smtpc_on_xforward(struct smtpc *c)
+{
+	if (c->reply.code / 100 != 2) {
+		struct span said = smtpc_said(c, " said: ", smtpc_steps[ST_XFORWARD].command);
+		LOG(warning, &c->job->log, F_SPAN(text, said));
+	}
+	c->forward_at++;
+	smtpc_await(c, next_forward(c));
 	next_command(c);
 }
 
@@ -205,6 +265,9 @@ go_on(struct smtpc *c)
 	}
 	if (c->at < c->job->nrcpt) {
 		smtpc_await(c, ST_RCPT);
+	} else if (is_probe(c) && !c->set->probe_data) {
+		smtpc_ready(c);
+		return;
 	} else if (c->is_chunked) {
 		smtpc_await(c, ST_DOT);
 		c->at = 0;
@@ -247,6 +310,9 @@ smtpc_on_rcpt(struct smtpc *c)
 	struct jrcpt *r = &c->job->rcpt[c->at];
 	if (c->is_refused) {
 		r->tx = TX_REFUSED;
+	} else if (c->reply.code / 100 == 2 && is_probe(c) && !c->set->probe_data) {
+		struct outcome out = verdict(c, ST_RCPT);
+		decide(c, c->at, &out);
 	} else if (c->reply.code / 100 == 2) {
 		r->tx = TX_ACCEPTED;
 		c->n_accepted++;
@@ -322,6 +388,16 @@ smtpc_on_data(struct smtpc *c)
 			}
 			decide_all(c, TX_ACCEPTED, &out);
 		}
+		smtpc_ready(c);
+		return;
+	}
+	if (is_probe(c)) { /* this is as far as it goes, and nothing takes it back but the end of the session */
+		struct outcome out = c->base;
+		out.status = RCPT_SENT;
+		out.dsn = SPAN("2.0.0");
+		out.text = smtpc_reply_text(c);
+		decide_all(c, TX_ACCEPTED, &out);
+		c->is_closing = c->is_sending = true;
 		smtpc_ready(c);
 		return;
 	}

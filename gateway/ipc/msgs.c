@@ -99,6 +99,7 @@ msg_job_put(struct buf *b, const struct msg_job *m)
 	buf_put_block(b, m->qid);
 	buf_put_block(b, m->sender);
 	buf_put_block(b, m->envid);
+	buf_put_block(b, m->forward);
 	buf_put_u32(b, m->flags);
 	buf_put_u32(b, m->nrcpt);
 }
@@ -118,6 +119,7 @@ msg_job_get(struct span payload, struct msg_job *out)
 	out->qid = cur_block(&rd);
 	out->sender = cur_block(&rd);
 	out->envid = cur_block(&rd);
+	out->forward = cur_block(&rd);
 	out->flags = cur_u32(&rd);
 	out->nrcpt = cur_u32(&rd);
 	out->rcpts = rd;

@@ -64,6 +64,7 @@ enum {                           /* flags of a message, also in the envelope */
 	MSGF_RET_FULL = 4, MSGF_RET_HDRS = 8,
 	MSGF_HOLD = 16,          /* goes to the hold queue */
 	MSGF_INTERNAL = 32,      /* made by us: a report */
+	MSGF_PROBE = 64,         /* job: no message, the transaction ends before content */
 	/* about the content, found while it was received */
 	MSGF_HAS_8BIT = 256,
 	MSGF_HAS_DOTS = 512,     /* a line begins with a dot: must be stuffed */
@@ -84,6 +85,7 @@ struct msg_job {
 	struct span transport;            /* master.cf service name */
 	struct span nexthop;              /* facts 5.4 */
 	struct span qid, sender, envid;
+	struct span forward;              /* of the envelope: XFORWARD attributes; empty: none */
 	uint32_t flags;
 	uint32_t nrcpt;
 	struct cur rcpts;                 /* msg_job_rcpt_get() nrcpt times */

@@ -184,7 +184,7 @@ place_rcpt(struct attempt *a, uint32_t i)
 	struct queue *q = a->q;
 	struct route r;
 	struct span dsn, text;
-	queue_route(q, a->env.sender, a->env.rcpt[i].addr, &r);
+	queue_route(q, &a->env, i, &r);
 	switch (r.kind) {
 	case ROUTE_NONE:
 	case ROUTE_WAIT:

@@ -11,7 +11,7 @@
 
 #include <unistd.h>
 
-enum { ENVELOPE_BYTES_MAX = 64 * 1024 * 1024, ADDRESS_BYTES_MAX = 1024, PARAM_BYTES_MAX = 1024, CLIENT_BYTES_MAX = 512, RCPTS_MAX = 100000 };
+enum { ENVELOPE_BYTES_MAX = 64 * 1024 * 1024, ADDRESS_BYTES_MAX = 1024, PARAM_BYTES_MAX = 1024, CLIENT_BYTES_MAX = 512, FORWARD_BYTES_MAX = 4096, RCPTS_MAX = 100000 };
 
 static enum rc on_frame(struct ipc_chan *c, struct ipc_frame *f);
 static void on_down(struct ipc_chan *c);
@@ -112,6 +112,8 @@ envelope_check(const struct envelope *env, struct err *e)
 		return err_set(e, RC_PERM, "bad ENVID");
 	if (!clean(env->client, CLIENT_BYTES_MAX))
 		return err_set(e, RC_PERM, "bad client name");
+	if (!clean(env->filter, PARAM_BYTES_MAX) || !clean(env->forward, FORWARD_BYTES_MAX))
+		return err_set(e, RC_PERM, "bad content filter or XFORWARD attributes");
 	for (uint32_t i = 0; i < env->nrcpt; i++) {
 		const struct env_rcpt *r = &env->rcpt[i];
 		if (r->addr.n == 0 || !clean(r->addr, ADDRESS_BYTES_MAX) || !clean(r->orig, ADDRESS_BYTES_MAX))

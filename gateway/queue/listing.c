@@ -191,6 +191,8 @@ listing_show(struct buf *out, const struct queue *q, const struct message *m)
 	buf_putc(out, '\n');
 	if (env.envid.n > 0)
 		put_line(out, "envelope id:", env.envid);
+	if (env.filter.n > 0)
+		put_line(out, "content filter:", env.filter);
 	if (m->strikes > 0)
 		buf_printf(out, "%-20s%u delivery processes died with it\n", "strikes:", (unsigned)m->strikes);
 	if (m->flags & MF_FORCE_EXPIRE)
@@ -239,6 +241,10 @@ listing_cat_head(struct buf *out, const struct queue *q, const struct message *m
 	if (env.envid.n > 0) {
 		buf_puts(out, "\nnamed_attribute: envelope_id=");
 		buf_put_safe(out, env.envid, SHOWN_MAX, false);
+	}
+	if (env.filter.n > 0) {
+		buf_puts(out, "\ncontent_filter: ");
+		buf_put_safe(out, env.filter, SHOWN_MAX, true);
 	}
 	buf_puts(out, "\nsender: ");
 	if (env.sender.n > 0)

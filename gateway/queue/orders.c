@@ -138,7 +138,7 @@ order_flush(struct queue *q, struct message *m)
 		struct route r;
 		if (status[i] != RS_OPEN)
 			continue;
-		queue_route(q, env.sender, env.rcpt[i].addr, &r);
+		queue_route(q, &env, i, &r);
 		if (r.kind != ROUTE_DELIVER)
 			continue;
 		struct transport *t = transport_get(&q->dests, q->conf, r.transport);

@@ -220,7 +220,7 @@ write_job(const struct job *j, int fd)
 		.job = j->id, .segment = sm->segment, .offset = sm->offset, .length = sm->length,
 		.arrival = a->m->arrival, .active = a->active,
 		.transport = span_str(j->dest->transport->name), .nexthop = dest_nexthop(j->dest),
-		.qid = span_of(id, spool_id_text(&sm->id, id)), .sender = a->env.sender, .envid = a->env.envid,
+		.qid = span_of(id, spool_id_text(&sm->id, id)), .sender = a->env.sender, .envid = a->env.envid, .forward = a->env.forward,
 		.flags = a->env.flags, .nrcpt = j->n,
 	};
 	struct buf *b = ipc_begin(j->relay->chan, IPC_JOB, 0);

@@ -267,6 +267,16 @@ router_lookup(struct router *r, struct span sender, struct span rcpt, struct rou
 }
 
 void
+route_to_filter(struct span filter, const char *default_nexthop, struct span rcpt, struct route *out)
+{
+	size_t at = span_rchr(rcpt, '@');
+	*out = (struct route){ .kind = ROUTE_DELIVER };
+	split_transport(filter, &out->transport, &out->nexthop);
+	if (out->nexthop.n == 0)
+		out->nexthop = *default_nexthop != '\0' ? span_str(default_nexthop) : at != SIZE_MAX ? span_from(rcpt, at + 1) : rcpt;
+}
+
+void
 route_reason(struct span nexthop, const char *classes, const char *otherwise, struct span *dsn_out, struct span *text_out)
 {
 	size_t blank = span_chr(nexthop, ' ');

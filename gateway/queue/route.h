@@ -33,6 +33,10 @@ void router_free(struct router **rp);            /* NULL inside is fine */
 
 void router_lookup(struct router *r, struct span sender, struct span rcpt, struct route *out);
 
+/* content_filter, or what FILTER said: "transport:nexthop" takes the place of a recipient's own route. Without a next hop it
+ * is default_nexthop, or the recipient's domain (facts 10.2). */
+void route_to_filter(struct span filter, const char *default_nexthop, struct span rcpt, struct route *out);
+
 /* The text behind "error:", "retry:", "discard:": an enhanced status code of one of the classes may stand in
  * front; else dsn is the given one. */
 void route_reason(struct span nexthop, const char *classes, const char *otherwise, struct span *dsn_out, struct span *text_out);

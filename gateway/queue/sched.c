@@ -139,7 +139,7 @@ only_dest(struct queue *q, struct message *m)
 	struct dest *d = NULL;
 	arena_init(&arena, 65536);
 	message_decode(m, &arena, &env);
-	queue_route(q, env.sender, env.rcpt[0].addr, &r);
+	queue_route(q, &env, 0, &r);
 	if (r.kind == ROUTE_DELIVER) {
 		struct transport *t = transport_get(&q->dests, q->conf, r.transport);
 		if ((t->program == PROGRAM_SMTP || t->program == PROGRAM_LMTP) && !t->deferred)
@@ -455,12 +455,17 @@ sched_poke(struct queue *q)
 }
 
 void
-queue_route(struct queue *q, struct span sender, struct span rcpt, struct route *out)
+queue_route(struct queue *q, const struct envelope *env, uint32_t rcpt, struct route *out)
 {
-	if (q->router != NULL) {
-		router_lookup(q->router, sender, rcpt, out);
+	struct span addr = env->rcpt[rcpt].addr;
+	if (env->filter.n > 0) {
+		route_to_filter(env->filter, q->set.filter_nexthop, addr, out);
 		return;
 	}
-	size_t at = span_rchr(rcpt, '@');
-	*out = (struct route){ .kind = ROUTE_DELIVER, .transport = SPAN("smtp"), .nexthop = at != SIZE_MAX ? span_from(rcpt, at + 1) : rcpt };
+	if (q->router != NULL) {
+		router_lookup(q->router, env->sender, addr, out);
+		return;
+	}
+	size_t at = span_rchr(addr, '@');
+	*out = (struct route){ .kind = ROUTE_DELIVER, .transport = SPAN("smtp"), .nexthop = at != SIZE_MAX ? span_from(addr, at + 1) : addr };
 }

@@ -53,8 +53,8 @@ uint64_t sched_next_attempt(const struct queue *q, const struct message *m);
 void sched_write_state(struct queue *q, struct message *m);
 void sched_state_head(const struct queue *q, const struct message *m, struct buf *out);
 
-/* Route as the configuration in force says. */
-void queue_route(struct queue *q, struct span sender, struct span rcpt, struct route *out);
+/* Route of a recipient of an envelope, as the configuration in force says: to its content filter first. */
+void queue_route(struct queue *q, const struct envelope *env, uint32_t rcpt, struct route *out);
 
 /* All groups of a dead destination will be deferred in the next slices. */
 void sched_dying(struct queue *q, struct dest *d);

@@ -186,8 +186,8 @@ class Place:
         self.dir = rig.workdir('dlg')
         self.hub = rig.Hub(self.dir / 'hub', [spec for _, spec in LISTENERS])
         self.dns = rig.Dns()
-        smtp, down = rig.free_ports(2)
-        self.vars = dict(zip([name for name, _ in LISTENERS], self.hub.ports), SMTP=smtp, DOWN=down, DNS=self.dns.port,
+        smtp, down, back = rig.free_ports(3)
+        self.vars = dict(zip([name for name, _ in LISTENERS], self.hub.ports), SMTP=smtp, DOWN=down, BACK=back, DNS=self.dns.port,
                          DIR=self.dir / 'etc', WORK=self.dir)
         for row in DNS:
             self.dns.add(*row)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 struct hub_script {
-	const char *banner, *ehlo, *helo, *mail, *rcpt, *data, *dot, *rset, *quit; /* NULL: the usual */
+	const char *banner, *ehlo, *helo, *mail, *rcpt, *data, *dot, *rset, *quit, *xforward; /* NULL: the usual */
 	const char *bad_rcpt;    /* recipients that begin with "bad" get this; NULL: as rcpt */
 	const char *close_on;    /* closes without a reply at this verb; "." is the end of content */
 	const char *mute_on;     /* never answers this verb */
@@ -153,6 +153,8 @@ hub_command(struct hub_conn *h, struct span line)
 		hub_say(h, hub_or(s->ehlo, "250-hub.test\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250-DSN\r\n250 CHUNKING\r\n"));
 	} else if (strcmp(name, "HELO") == 0) {
 		hub_say(h, hub_or(s->helo, "250 hub.test\r\n"));
+	} else if (strcmp(name, "XFORWARD") == 0) {
+		hub_say(h, hub_or(s->xforward, "250 2.0.0 Ok\r\n"));
 	} else if (strcmp(name, "MAIL") == 0) {
 		const char *r = h->has_mail ? "503 5.5.1 nested MAIL\r\n" : hub_or(s->mail, "250 2.1.0 Ok\r\n");
 		h->has_mail = h->has_mail || r[0] == '2';
@@ -304,7 +306,7 @@ hub_reset(struct hub *hub)
 	buf_reset(&hub->raw);
 }
 
-static void
+static UNUSED void
 hub_stop(struct hub *hub)
 {
 	hub_reset(hub);

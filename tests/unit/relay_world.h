@@ -215,7 +215,7 @@ world_file(struct span content)
 }
 
 /* Offers content as a journal segment, 100 octets into it. */
-static void
+static UNUSED void
 world_segment(uint64_t id, struct span content)
 {
 	char head[100] = "";
@@ -235,7 +235,7 @@ struct world_send {
 	struct span content;      /* segment 0: in a file of its own */
 	uint32_t flags;
 	uint8_t notify;
-	const char *orcpt, *envid;
+	const char *orcpt, *envid, *forward;
 };
 
 static unsigned
@@ -253,6 +253,7 @@ world_send(const struct world_send *w)
 		.qid = SPAN("4ABC123"),
 		.sender = span_str(w->sender != NULL ? w->sender : "from@a.test"),
 		.envid = span_str(w->envid),
+		.forward = span_str(w->forward),
 		.flags = w->flags,
 	};
 	assert_true(world.n_jobs <= WORLD_JOBS);
@@ -264,7 +265,7 @@ world_send(const struct world_send *w)
 		struct job_rcpt r = { .index = i, .notify = w->notify, .addr = span_str(w->rcpts[i]), .orcpt = span_str(w->orcpt) };
 		msg_job_rcpt_put(b, &r);
 	}
-	if (w->segment == 0)
+	if (w->segment == 0 && (w->flags & MSGF_PROBE) == 0)
 		ipc_send_fd(world.queue, world_file(w->content));
 	else
 		ipc_end(world.queue);
@@ -272,7 +273,7 @@ world_send(const struct world_send *w)
 }
 
 /* Job numbers begin anew. */
-static void
+static UNUSED void
 world_forget(void)
 {
 	assert_int_equal(world.n_over, world.n_jobs);

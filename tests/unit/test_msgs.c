@@ -137,7 +137,7 @@ job(void **state)
 	struct buf b;
 	buf_init(&b, 10000);
 	struct msg_job m = { .job = 1, .segment = 2, .offset = 3, .length = 4, .arrival = 5, .active = 6, .transport = SPAN("smtp"),
-		.nexthop = SPAN("[hub]:25"), .qid = SPAN("Q"), .sender = SPAN("a@b"), .envid = SPAN("id"), .flags = MSGF_HAS_DOTS, .nrcpt = 2 }, out;
+		.nexthop = SPAN("[hub]:25"), .qid = SPAN("Q"), .sender = SPAN("a@b"), .envid = SPAN("id"), .forward = SPAN("NAME=x"), .flags = MSGF_HAS_DOTS, .nrcpt = 2 }, out;
 	msg_job_put(&b, &m);
 	msg_job_rcpt_put(&b, &(struct job_rcpt){ 0, NOTIFY_NEVER, SPAN("r@x"), SPAN(""), SPAN("rfc822;r@x") });
 	msg_job_rcpt_put(&b, &(struct job_rcpt){ 7, 0, SPAN("s@x"), SPAN("o@x"), SPAN("") });
@@ -149,6 +149,7 @@ job(void **state)
 	assert_int_equal(r.index, 7);
 	assert_span(r.orig, "o@x");
 	assert_span(out.nexthop, "[hub]:25");
+	assert_span(out.forward, "NAME=x");
 	only_whole(&b, read_job);
 	struct msg_job_done d = { .job = 1, .last = true, .health = JOB_HUB_DOWN, .reason = SPAN("refused"), .nresult = 1 };
 	msg_job_done_put(&b, &d);
