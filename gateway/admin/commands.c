@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/version.h"
 #include "conf/show.h"
+#include "lookup/lookup.h"
 #include "map/map.h"
 #include "policy/policy.h"
 
@@ -262,6 +263,7 @@ cmd_conf(const struct command_line *cl)
 static int
 cmd_map(const struct command_line *cl)
 {
+	lookup_direct();
 	return map_command(cl->dir, cl->argc + 1, cl->argv - 1);
 }
 
@@ -284,6 +286,7 @@ cmd_explain(const struct command_line *cl)
 	}
 	if (client == NULL || to == NULL || cl->argc % 2 != 0)
 		return usage(cl);
+	lookup_direct();
 	return policy_explain(cl->dir, client, helo, from, to, stdout);
 }
 

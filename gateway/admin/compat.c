@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "conf/show.h"
+#include "lookup/lookup.h"
 #include "map/map.h"
 
 #include <sys/mman.h>
@@ -272,6 +273,7 @@ postconf_main(int argc, char **argv)
 static int
 postmap_main(int argc, char **argv)
 {
+	lookup_direct();
 	return map_command(config_dir(), argc, argv);
 }
 

@@ -189,7 +189,7 @@ on_question(struct watch *w, short what)
 		say(RC_TEMP, span_str(e.why));
 		return;
 	}
-	t->is_troubled = true; /* the caller says what is wrong */
+	t->is_quiet = true;
 	helper.ask = (struct ask){ .key = m.key, .done = on_done };
 	table_ask(t, &helper.ask);
 }

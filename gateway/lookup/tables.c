@@ -152,7 +152,7 @@ table_answer(struct table *t, struct ask *a, enum rc rc, struct span text)
 void
 table_trouble(struct table *t, const char *why)
 {
-	if (!t->is_troubled)
+	if (!t->is_troubled && !t->is_quiet)
 		log_warn(NULL, "%s: %s", t->spec->name, why);
 	t->is_troubled = true;
 }
@@ -160,7 +160,7 @@ table_trouble(struct table *t, const char *why)
 void
 table_works(struct table *t)
 {
-	if (t->is_troubled)
+	if (t->is_troubled && !t->is_quiet)
 		log_info(NULL, "%s: works again", t->spec->name);
 	t->is_troubled = false;
 }

@@ -38,6 +38,7 @@ struct table {
 	size_t under_way;
 	uint64_t asked, failed;
 	bool is_troubled;            /* and the log has been told */
+	bool is_quiet;               /* the log is told nothing: a command says it itself */
 	bool is_named;               /* by the configuration in force */
 	bool is_retired;             /* closed when nothing is under way */
 	struct grave grave;
