@@ -18,7 +18,9 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import struct
+import subprocess
 import sys
 import time
 import traceback
@@ -194,6 +196,13 @@ class Place:
         for s in scripts:
             for row in s.dns:
                 self.dns.add(row[0], row[1], self.fill(row[2]) if len(row) > 2 else '')
+        self.tools = {}
+        for (name, program, words), port in zip(example.tools, rig.free_ports(len(example.tools)) if example.tools else []):
+            self.vars[name] = port
+        for name, statement in example.sql:
+            self.sql(name, statement)
+        for name, program, words in example.tools:
+            self.tool(name, program, self.fill(words))
         files = {'transport': self.fill(TRANSPORT)}
         for name, lines in example.files.items():
             files[name] = self.fill('\n'.join(lines) + '\n')
@@ -212,6 +221,18 @@ class Place:
             text = re.sub(r'\$%s\b' % name, str(value), text)
         return text
 
+    def sql(self, name, statement):
+        with sqlite3.connect(self.dir / name) as db:
+            db.execute(self.fill(statement))
+        db.close()
+        os.chmod(self.dir / name, 0o644)
+
+    def tool(self, name, program, words):
+        tool = subprocess.Popen(['/usr/bin/python3', HERE.parent / 'tools' / program, *words.split()], stdout=subprocess.PIPE)
+        if tool.stdout.readline() != b'ready\n':
+            raise Broken(f'{program} does not start')
+        self.tools[name] = (tool, program, words)
+
     def end(self, keep):
         problems = []
         try:
@@ -219,6 +240,9 @@ class Place:
         except Broken as e:
             problems.append(str(e))
         problems += self.gateway.troubles()
+        for tool, _, _ in self.tools.values():
+            tool.kill()
+            tool.wait()
         self.hub.stop()
         self.dns.stop()
         if not keep and not problems:
@@ -388,6 +412,18 @@ class Run:
     def do_write(self, words):
         name, _, text = words.partition(' ')
         self.gw.write(name, self.place.fill(script.unescape(text).decode()) + '\n')
+
+    def do_sql(self, words):
+        self.place.sql(*words.split(None, 1))
+
+    def do_tool(self, words):
+        """tool NAME stop | start"""
+        name, verb = words.split()
+        tool, program, args = self.place.tools[name]
+        tool.kill()
+        tool.wait()
+        if verb == 'start':
+            self.place.tool(name, program, args)
 
     def do_canary(self, words):
         canary(self.place)

@@ -48,8 +48,8 @@ def parse_expect(text, line):
     return out
 
 
-HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes')
-CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'canary', 'kill', 'restart', 'idle')
+HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql')
+CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'canary', 'kill', 'restart', 'idle', 'sql', 'tool')
 
 
 class Script:
@@ -58,6 +58,7 @@ class Script:
         self.name = path.stem
         self.title = ''
         self.conf, self.master, self.files, self.dns = [], [], {}, []
+        self.tools, self.sql = [], []
         self.group = ''
         self.modes = None                 # None: all that fit
         self.steps = []
@@ -77,7 +78,7 @@ class Script:
             return
         word, _, rest = line.strip().partition(' ')
         rest = rest.strip()
-        if word in HEAD:
+        if word in HEAD and not (self.steps and word in CHECKS):
             self.head(n, word, rest)
             return
         client = 'c'
@@ -99,6 +100,10 @@ class Script:
             self.files.setdefault(name, []).append(text)
         elif word == 'dns':
             self.dns.append(rest.split(None, 2))
+        elif word == 'tool':              # tool NAME PROGRAM ARGS: tests/tools/PROGRAM beside the gateway, $NAME is a free port
+            self.tools.append(rest.split(None, 2))
+        elif word == 'sql':               # sql FILE STATEMENT: an SQLite database $WORK/FILE
+            self.sql.append(rest.split(None, 1))
         elif word == 'group':
             self.group = rest
         elif word == 'modes':
@@ -183,7 +188,8 @@ class Script:
 
     def key(self):
         """Scripts with the same key can share a gateway."""
-        return (self.group, tuple(self.conf), tuple(self.master), tuple((k, tuple(v)) for k, v in self.files.items()))
+        return (self.group, tuple(self.conf), tuple(self.master), tuple((k, tuple(v)) for k, v in self.files.items()),
+                tuple(map(tuple, self.tools)), tuple(map(tuple, self.sql)))
 
     def variant_whole(self):
         """The steps with what may be pipelined sent in one write; None when nothing is."""
