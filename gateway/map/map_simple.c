@@ -128,7 +128,11 @@ braced_tables(struct map *m, const struct map_ctx *ctx, struct span arg, struct 
 	struct span list;
 	if (!map_unbrace(arg, &list))
 		return err_set(e, RC_PERM, "%s: expecting {type:name, type:name}", m->name);
-	return tables_open(m, ctx, list, e);
+	enum rc rc = tables_open(m, ctx, list, e);
+	const struct map_set *set = m->state;
+	for (size_t i = 0; i < set->count; i++)
+		m->flags |= set->maps[i]->flags & (unsigned)MAPF_FIXED; /* parts of a key are for all of them when one has words */
+	return rc;
 }
 
 enum rc

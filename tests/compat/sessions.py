@@ -178,7 +178,7 @@ def play(port, session):
     return talk.said
 
 
-QUEUED = re.compile(r'(queued as |250 2\.0\.0 Ok: )(\S+)')
+QUEUED = re.compile(r'(queued as )(\S+)')
 
 
 def comparable(said):
