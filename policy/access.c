@@ -62,6 +62,15 @@ r_helo_access(struct policy_run *r, const struct policy_rule *rule)
 	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_HELO), &e, false, false);
 }
 
+enum pol
+r_etrn_access(struct policy_run *r, const struct policy_rule *rule)
+{
+	struct span value;
+	struct err e;
+	enum rc rc = map_find_host(rule->map, r->facts->etrn_domain, r->policy->access_parent_plain, &r->scratch, &value, &e);
+	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_ETRN), &e, false, false);
+}
+
 static enum pol
 mail_access(struct policy_run *r, const struct policy_rule *rule, const struct resolved *a, struct about about)
 {

@@ -88,7 +88,7 @@ static const struct {
 	[LIST_RECIPIENT] = { "smtpd_recipient_restrictions", "check_recipient_access", NEED_HELO | NEED_SENDER | NEED_RCPT },
 	[LIST_DATA] = { "smtpd_data_restrictions", NULL, NEED_HELO | NEED_SENDER | NEED_RCPT },
 	[LIST_END_OF_DATA] = { "smtpd_end_of_data_restrictions", NULL, NEED_HELO | NEED_SENDER | NEED_RCPT },
-	[LIST_ETRN] = { "smtpd_etrn_restrictions", "check_etrn_access", NEED_HELO },
+	[LIST_ETRN] = { "smtpd_etrn_restrictions", "check_etrn_access", NEED_HELO | NEED_ETRN },
 };
 
 struct compile {
@@ -221,9 +221,10 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 		fail(k, "restriction %s is not supported yet", row->name);
 		return;
 	}
-	if (!k->from_tables && (lacks_facts(k, row) || (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0)))
+	if (!k->from_tables && (lacks_facts(k, row) || (k->id != LIST_ETRN && (row->needs & NEED_ETRN) != 0) ||
+	                           (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0)))
 		fail(k, "restriction %s has nothing to look at here%s", row->name,
-		    k->id == LIST_ETRN ? "" : ": it comes later than this list with smtpd_delay_reject=no");
+		    k->id == LIST_ETRN || (row->needs & NEED_ETRN) != 0 ? "" : ": it comes later than this list with smtpd_delay_reject=no");
 	if (row->arg == ARG_MAP) {
 		char *list = mem_zalloc(arg.n + 1);
 		memcpy(list, arg.p, arg.n);

@@ -12,7 +12,7 @@
 
 enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS };
 enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
-enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */ };
+enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */, NEED_ETRN = 16 };
 
 /* What a rule said. */
 enum pol {
@@ -175,7 +175,7 @@ struct policy_trace {
 policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject, r_warn_if_reject, r_sleep, r_unauth_pipelining,
     r_plaintext_session, r_multi_recipient_bounce, r_mynetworks, r_inet_interfaces, r_sasl_authenticated, r_tls_clientcerts,
     r_tls_all_clientcerts, r_unknown_client, r_unknown_reverse_client, r_client_access, r_reverse_client_access, r_sasl_access,
-    r_helo_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
+    r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
     r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient;
 
 #endif

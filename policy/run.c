@@ -81,7 +81,7 @@ plan(const struct policy *p, enum policy_stage stage)
 static unsigned
 known(const struct facts *f)
 {
-	return (f->has_helo ? NEED_HELO : 0u) | (f->has_sender ? NEED_SENDER : 0u) | (f->has_rcpt ? NEED_RCPT : 0u) | NEED_NAME;
+	return (f->has_helo ? NEED_HELO : 0u) | (f->has_sender ? NEED_SENDER : 0u) | (f->has_rcpt ? NEED_RCPT : 0u) | (f->etrn_domain.n > 0 ? NEED_ETRN : 0u) | NEED_NAME;
 }
 
 /* ---- what rules ask for ---- */
@@ -114,8 +114,10 @@ policy_about_class(struct policy_run *r, enum reply_class class)
 	case ABOUT_SENDER:
 		a.object = f->sender;
 		break;
-	case ABOUT_RECIPIENT:
 	case ABOUT_ETRN:
+		a.object = f->etrn_domain;
+		break;
+	case ABOUT_RECIPIENT:
 		a.object = f->rcpt;
 		break;
 	case ABOUT_DATA:

@@ -69,6 +69,35 @@ msg_draft_get(struct span payload, struct msg_draft *out)
 }
 
 void
+msg_etrn_put(struct buf *b, struct span site)
+{
+	buf_put_block(b, site);
+}
+
+enum rc
+msg_etrn_get(struct span payload, struct span *site_out)
+{
+	struct cur rd = cur_of(payload);
+	*site_out = cur_block(&rd);
+	return cur_done(&rd) && site_out->n > 0 && site_out->n <= ETRN_SITE_MAX ? RC_OK : RC_PERM;
+}
+
+void
+msg_etrn_answer_put(struct buf *b, bool started)
+{
+	buf_put_u8(b, started);
+}
+
+enum rc
+msg_etrn_answer_get(struct span payload, bool *started_out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t v = cur_u8(&rd);
+	*started_out = v == 1;
+	return cur_done(&rd) && v <= 1 ? RC_OK : RC_PERM;
+}
+
+void
 msg_admission_put(struct buf *b, const struct msg_admission *m)
 {
 	buf_put_u8(b, m->accepting);

@@ -127,6 +127,13 @@ void msg_result_put(struct buf *b, const struct rcpt_result *r);
 enum rc msg_job_done_get(struct span payload, struct msg_job_done *out) MUST_CHECK;
 enum rc msg_result_get(struct cur *results, struct rcpt_result *out) MUST_CHECK;
 
+/* ---- ETRN: edge -> queue (call); answered with whether it has begun. ---- */
+enum { ETRN_SITE_MAX = 255 };
+void msg_etrn_put(struct buf *b, struct span site);
+enum rc msg_etrn_get(struct span payload, struct span *site_out) MUST_CHECK;
+void msg_etrn_answer_put(struct buf *b, bool started);
+enum rc msg_etrn_answer_get(struct span payload, bool *started_out) MUST_CHECK;
+
 /* ---- LOOKUP: any role -> lookup (call). ---- */
 struct msg_lookup {
 	struct span table;       /* "type:name" as in the configuration */

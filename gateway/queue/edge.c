@@ -8,6 +8,7 @@
 #include "queue/attempt.h"
 #include "queue/record.h"
 #include "queue/sched.h"
+#include "queue/sites.h"
 
 #include <unistd.h>
 
@@ -322,6 +323,17 @@ on_draft_drop(struct edge *ed, struct span payload)
 }
 
 static enum rc
+on_etrn(struct edge *ed, uint64_t call, struct span payload)
+{
+	struct span site;
+	if (msg_etrn_get(payload, &site) != RC_OK)
+		return RC_PERM;
+	msg_etrn_answer_put(ipc_answer_begin(ed->chan, call), sites_flush(ed->q, site));
+	ipc_end(ed->chan);
+	return RC_OK;
+}
+
+static enum rc
 on_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
 	struct edge *ed = c->owner;
@@ -331,5 +343,7 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return f->payload.n == 0 ? on_draft(ed, f->id) : RC_PERM;
 	if (f->type == IPC_DRAFT_DROP)
 		return on_draft_drop(ed, f->payload);
+	if (f->type == IPC_ETRN)
+		return on_etrn(ed, f->id, f->payload);
 	return RC_PERM;
 }

@@ -11,6 +11,7 @@
 #include "queue/relay.h"
 #include "queue/requests.h"
 #include "queue/sched.h"
+#include "queue/sites.h"
 #include "queue/state.h"
 #include "queue/status.h"
 
@@ -86,6 +87,7 @@ queue_init(struct queue *q, const struct queue_settings *set)
 	list_init(&q->edges);
 	list_init(&q->accepting);
 	list_init(&q->requests);
+	list_init(&q->sites);
 	op_owner_init(&q->ops);
 	sched_init(q);
 }
@@ -172,6 +174,7 @@ queue_fini(struct queue *q)
 {
 	q->draining = true;
 	requests_fini(q);
+	sites_fini(q);
 	edge_fini(q);
 	relay_fini(q);
 	spool_close(&q->spool); /* commits what is pending; the table is still there for describe() */

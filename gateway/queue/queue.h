@@ -64,6 +64,9 @@ struct queue {
 	/* requests.c */
 	struct list requests;
 
+	/* sites.c */
+	struct list sites;
+
 	bool draining;
 };
 

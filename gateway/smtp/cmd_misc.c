@@ -55,17 +55,9 @@ auth_do(struct sess *s)
 	return STEP_END;
 }
 
-static enum step
-etrn_do(struct sess *s)
-{
-	sess_reply(s, REPLY_NOT_IMPLEMENTED);
-	return STEP_END;
-}
-
 const struct step_row rset_steps[] = { { "rset", rset_do } };
 const struct step_row noop_steps[] = { { "noop", noop_do } };
 const struct step_row quit_steps[] = { { "quit", quit_do } };
 const struct step_row help_steps[] = { { "help", help_do } };
 const struct step_row starttls_steps[] = { { "starttls", starttls_do } };
 const struct step_row auth_steps[] = { { "auth", auth_do } };
-const struct step_row etrn_steps[] = { { "etrn", etrn_do } };

@@ -18,7 +18,7 @@ static const char *const keyword_names[] = {
 };
 
 /* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
-static const char *const other_keywords[] = { "etrn", "starttls", "auth", "verp", "silent-discard" };
+static const char *const other_keywords[] = { "starttls", "auth", "verp", "silent-discard" };
 
 static unsigned
 keywords_of(struct conf *c, const struct service *s)
@@ -140,6 +140,7 @@ service_free(struct edge_service **sp)
 	matchlist_free(&svc->noop);
 	matchlist_free(&svc->limit_exempt);
 	matchlist_free(&svc->bare_lf_exempt);
+	matchlist_free(&svc->flush_domains);
 	matchlist_free(&svc->proxy_hosts);
 	matchlist_free(&svc->xclient_hosts);
 	matchlist_free(&svc->xforward_hosts);
@@ -199,6 +200,7 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 		rc = worse(rc, err_set(e, RC_PERM, "smtpd_upstream_proxy_protocol: bad value"));
 	}
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_upstream_proxy_hosts", MATCH_HOST, &svc->proxy_hosts, e));
+	rc = worse(rc, matchlist_open_param(c, s, "fast_flush_domains", MATCH_DOMAIN, &svc->flush_domains, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
 	if (strlen(s->params->p_content_filter) > FILTER_MAX)

@@ -36,6 +36,7 @@ struct edge_service {
 	struct matchlist *bare_lf_exempt;
 	bool has_upstream_proxy;             /* smtpd_upstream_proxy_protocol = haproxy */
 	struct matchlist *proxy_hosts;       /* who may be that; empty: everybody who can reach us */
+	struct matchlist *flush_domains;     /* ETRN */
 	struct matchlist *xclient_hosts, *xforward_hosts;
 	struct content_limits content;
 	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT and XFORWARD */

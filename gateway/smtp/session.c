@@ -123,6 +123,7 @@ sess_retire(struct sess *s)
 		log_disconnect(s);
 	timer_clear(&s->delay);
 	policy_run_fini(&s->pol);
+	sess_forget_call(s);
 	ops_cancel_all(&s->ops);
 	conn_close(&s->conn);
 	s->steps = NULL;

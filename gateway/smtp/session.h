@@ -92,6 +92,7 @@ struct sess {
 	struct policy_run pol;
 	struct limits_ref limit;
 	struct sess_forward *forward;
+	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	unsigned over_limit;         /* connections there were of its network, when too many */
 	struct tx *tx;
 
@@ -198,6 +199,7 @@ void sess_set_client(struct sess *s, const struct client_id *id);
 /* The client is in a list; a list that cannot say is logged and means no. */
 bool sess_may(struct sess *s, const struct matchlist *hosts, const char *what);
 void sess_forget_forward(struct sess *s);
+void sess_forget_call(struct sess *s);
 /* Begins to ask DNS for the name of the client; what was being asked before is forgotten. */
 void sess_look_up_name(struct sess *s);
 void sess_forget_lookup(struct sess *s);

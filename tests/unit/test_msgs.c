@@ -37,6 +37,20 @@ read_admission(struct span in)
 }
 
 static enum rc
+read_etrn(struct span in)
+{
+	struct span site;
+	return msg_etrn_get(in, &site);
+}
+
+static enum rc
+read_etrn_answer(struct span in)
+{
+	bool started;
+	return msg_etrn_answer_get(in, &started);
+}
+
+static enum rc
 read_job(struct span in)
 {
 	struct msg_job m;
@@ -128,6 +142,16 @@ submit(void **state)
 	only_whole(&b, read_draft);
 	msg_admission_put(&b, &(struct msg_admission){ true, 1234 });
 	only_whole(&b, read_admission);
+	msg_etrn_put(&b, SPAN("example.org"));
+	only_whole(&b, read_etrn);
+	msg_etrn_put(&b, SPAN_EMPTY);
+	assert_int_equal(read_etrn(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_etrn_answer_put(&b, true);
+	only_whole(&b, read_etrn_answer);
+	buf_put_u8(&b, 2);
+	assert_int_equal(read_etrn_answer(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
 }
 
 static void
