@@ -119,7 +119,7 @@ no_use(struct result *a, const char *what)
 	struct buf b;
 	buf_init(&b, 1000);
 	buf_printf(&b, "access table %.200s entry \"", table_name(a->rule));
-	buf_put_safe(&b, a->about.object, 400, true);
+	buf_put_safe(&b, a->rule->server != NULL ? SPAN("policy query") : a->about.object, 400, true);
 	buf_puts(&b, "\" ");
 	buf_puts(&b, what);
 	policy_note(a->r, NOTE_TROUBLE, buf_span(&b));

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "conf/param.h"
+#include "policy/server.h"
 
 #include <stdarg.h>
 
@@ -208,7 +209,7 @@ lacks_facts(struct compile *k, const struct restriction *row)
 
 /* A row with its argument. */
 static void
-add_rule(struct compile *k, struct policy_list *l, const struct restriction *row, struct span arg)
+add_rule(struct compile *k, struct policy_list *l, const struct restriction *row, struct span arg, bool is_group)
 {
 	struct policy_rule rule = { .row = row, .shown = shown(k, row->name, arg) };
 	struct err e;
@@ -233,6 +234,11 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 		else if (maps_open(k->p->conf, k->p->service, k->parameter, list, &rule.map, &e) != RC_OK)
 			k->failed = true;
 		mem_free(&list);
+	} else if (row->arg == ARG_SERVER) {
+		if (policy_server_open(k->p->conf, k->p->service, k->parameter, arg, is_group, &rule.server, &e) != RC_OK)
+			fail(k, "%s: %s", rule.shown, e.why);
+		else
+			rule.shown = shown(k, row->name, span_str(policy_server_text(rule.server)));
 	} else if (row->arg == ARG_SECONDS) {
 		if (!span_u64(arg, 86400, &seconds))
 			fail(k, "restriction %s: bad argument: need a number of seconds", row->name);
@@ -276,6 +282,7 @@ compile_items(struct compile *k, struct policy_list *l, struct span items, unsig
 			continue;
 		}
 		arg = SPAN_EMPTY;
+		arg_group = false;
 		const struct restriction *row = restriction_find(item);
 		if (is_class(k, item)) {
 			const struct policy_list *class = compile_class(k, item, l->bare);
@@ -296,7 +303,7 @@ compile_items(struct compile *k, struct policy_list *l, struct span items, unsig
 			fail(k, "restriction %s needs an argument", row->name);
 			continue;
 		}
-		add_rule(k, l, row, arg);
+		add_rule(k, l, row, arg, arg_group);
 	}
 	if (rc != RC_NONE)
 		fail(k, "unbalanced braces");
@@ -448,6 +455,13 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 	return RC_OK;
 }
 
+static void
+rule_fini(struct policy_rule *rule)
+{
+	map_list_free(&rule->map);
+	policy_server_free(&rule->server);
+}
+
 void
 policy_free(struct policy **pp)
 {
@@ -459,7 +473,7 @@ policy_free(struct policy **pp)
 		struct policy_list *l = p->all;
 		p->all = l->next;
 		for (unsigned i = 0; i < l->count; i++)
-			map_list_free(&l->rules[i].map);
+			rule_fini(&l->rules[i]);
 		mem_free(&l->rules);
 		mem_free(&l);
 	}

@@ -10,7 +10,7 @@
 #include "policy/classes.h"
 #include "policy/policy.h"
 
-enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS };
+enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS, ARG_SERVER };
 enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
 enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */, NEED_ETRN = 16 };
 
@@ -41,6 +41,7 @@ struct policy_rule {
 	const struct restriction *row; /* NULL: a restriction class */
 	struct map_list *map;        /* ARG_MAP */
 	unsigned seconds;            /* sleep */
+	struct policy_server *server; /* ARG_SERVER */
 	const struct policy_list *class;
 	const char *shown;           /* as configured: "check_client_access hash:/x" */
 };
@@ -177,5 +178,6 @@ policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject
     r_tls_all_clientcerts, r_unknown_client, r_unknown_reverse_client, r_client_access, r_reverse_client_access, r_sasl_access,
     r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
     r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient;
+policy_rule_fn r_policy_service;
 
 #endif

@@ -61,6 +61,7 @@ struct facts {
 	bool is_held;                /* likewise the hold mark: said once */
 	bool is_discarded;           /* a verdict of this transaction had the discard mark: no list runs any more */
 
+	struct span where;           /* the command as the log has it: "RCPT", "BDAT", "XCLIENT"; empty: by the stage */
 	struct span etrn_domain;     /* ETRN: its argument */
 	/* For policy servers: the same two numbers in all questions about one message, and in no others */
 	uint64_t session_id;         /* unique among all processes */

@@ -559,6 +559,7 @@ void
 policy_need_add(struct policy_run *r, struct policy_need *n, const struct policy_need_kind *kind)
 {
 	n->kind = kind;
+	list_init(&n->link);
 	list_append(&r->needs, &n->link);
 }
 

@@ -119,6 +119,7 @@ sess_refuse(struct sess *s, enum reply_id id)
 enum step
 sess_ask(struct sess *s, enum policy_stage stage)
 {
+	s->facts.where = span_str(s->where);
 	return policy_run_now(&s->pol, s->svc->policy, stage, &s->facts) ? STEP_NEXT : STEP_WAIT;
 }
 
