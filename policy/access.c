@@ -2,8 +2,8 @@
 /* check_*_access: which keys are looked up (facts 3.9). */
 #include "policy/engine.h"
 
-static enum pol
-answer(struct policy_run *r, const struct policy_rule *rule, enum rc rc, struct span value, struct about about, const struct err *e,
+enum pol
+policy_access_answer(struct policy_run *r, const struct policy_rule *rule, enum rc rc, struct span value, struct about about, const struct err *e,
     bool permit_is_dunno, bool permit_is_error)
 {
 	switch (rc) {
@@ -28,7 +28,7 @@ r_client_access(struct policy_run *r, const struct policy_rule *rule)
 	enum rc rc = map_find_host(rule->map, f->client_name, r->policy->access_parent_plain, &r->scratch, &value, &e);
 	if (rc == RC_NONE)
 		rc = map_find_ip(rule->map, f->client_addr, &r->scratch, &value, &e);
-	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_CLIENT), &e, false, false);
+	return policy_access_answer(r, rule, rc, value, policy_about_class(r, ABOUT_CLIENT), &e, false, false);
 }
 
 enum pol
@@ -39,7 +39,7 @@ r_reverse_client_access(struct policy_run *r, const struct policy_rule *rule)
 	enum rc rc = map_find_host(rule->map, r->facts->reverse_name, r->policy->access_parent_plain, &r->scratch, &value, &e);
 	if (rc == RC_NONE)
 		rc = map_find_ip(rule->map, r->facts->client_addr, &r->scratch, &value, &e);
-	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_REVERSE_CLIENT), &e, false, true);
+	return policy_access_answer(r, rule, rc, value, policy_about_class(r, ABOUT_REVERSE_CLIENT), &e, false, true);
 }
 
 enum pol
@@ -50,7 +50,7 @@ r_sasl_access(struct policy_run *r, const struct policy_rule *rule)
 	if (r->facts->login.n == 0)
 		return POL_DUNNO;
 	enum rc rc = map_find(rule->map, r->facts->login, 0, &r->scratch, &value, &e);
-	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_LOGIN), &e, false, false);
+	return policy_access_answer(r, rule, rc, value, policy_about_class(r, ABOUT_LOGIN), &e, false, false);
 }
 
 enum pol
@@ -59,7 +59,7 @@ r_helo_access(struct policy_run *r, const struct policy_rule *rule)
 	struct span value;
 	struct err e;
 	enum rc rc = map_find_host(rule->map, r->facts->helo, r->policy->access_parent_plain, &r->scratch, &value, &e);
-	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_HELO), &e, false, false);
+	return policy_access_answer(r, rule, rc, value, policy_about_class(r, ABOUT_HELO), &e, false, false);
 }
 
 enum pol
@@ -68,7 +68,7 @@ r_etrn_access(struct policy_run *r, const struct policy_rule *rule)
 	struct span value;
 	struct err e;
 	enum rc rc = map_find_host(rule->map, r->facts->etrn_domain, r->policy->access_parent_plain, &r->scratch, &value, &e);
-	return answer(r, rule, rc, value, policy_about_class(r, ABOUT_ETRN), &e, false, false);
+	return policy_access_answer(r, rule, rc, value, policy_about_class(r, ABOUT_ETRN), &e, false, false);
 }
 
 static enum pol
@@ -80,7 +80,7 @@ mail_access(struct policy_run *r, const struct policy_rule *rule, const struct r
 	enum rc rc = map_find_address(rule->map, MAPKEY_ACCESS, &addr, r->policy->access_parent_plain, false, &r->scratch, &value, &e);
 	/* where a route leads is not known: too suspicious for an OK */
 	bool suspicious = a->is_routed && about.class == ABOUT_RECIPIENT;
-	return answer(r, rule, rc, value, about, &e, suspicious, false);
+	return policy_access_answer(r, rule, rc, value, about, &e, suspicious, false);
 }
 
 enum pol
@@ -96,7 +96,7 @@ r_sender_access(struct policy_run *r, const struct policy_rule *rule)
 	}
 	struct span key = span_str(r->policy->p->p_smtpd_null_access_lookup_key), value;
 	enum rc rc = map_find(rule->map, key, 0, &r->scratch, &value, &e);
-	return answer(r, rule, rc, value, about, &e, false, false);
+	return policy_access_answer(r, rule, rc, value, about, &e, false, false);
 }
 
 enum pol

@@ -355,6 +355,16 @@ has_item(const char *list, const char *name)
 	return false;
 }
 
+static void
+tempfail_action(struct compile *k, const char *parameter, const char *value, bool *defers_out)
+{
+	*defers_out = strcmp(value, "defer") == 0;
+	if (*defers_out || strcmp(value, "defer_if_permit") == 0)
+		return;
+	k->parameter = parameter;
+	fail(k, "bad value \"%s\": defer_if_permit or defer", value);
+}
+
 /* Classes may come out of tables: each for every kind of list. */
 static void
 compile_classes(struct compile *k)
@@ -430,6 +440,12 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 		k.failed = true;
 	if (matchlist_open_param(c, s, "smtpd_log_access_permit_actions", MATCH_STRING, &p->permit_log, &why) != RC_OK)
 		k.failed = true;
+	if (matchlist_open_param(c, s, "permit_mx_backup_networks", MATCH_HOST, &p->mx_networks, &why) != RC_OK)
+		k.failed = true;
+	tempfail_action(&k, "unknown_helo_hostname_tempfail_action", p->p->p_unknown_helo_hostname_tempfail_action, &p->helo_tempfail_defers);
+	tempfail_action(&k, "unknown_address_tempfail_action", p->p->p_unknown_address_tempfail_action, &p->address_tempfail_defers);
+	p->asks_ipv4 = has_item(p->p->p_inet_protocols, "ipv4") || has_item(p->p->p_inet_protocols, "all");
+	p->asks_ipv6 = has_item(p->p->p_inet_protocols, "ipv6") || has_item(p->p->p_inet_protocols, "all");
 	for (size_t i = 0; i < LIST_COUNT; i++)
 		p->lists[i] = list_new(p, list_rows[i].name,
 		    list_rows[i].bare != NULL ? restriction_find(span_str(list_rows[i].bare)) : NULL);
@@ -439,6 +455,7 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 		compile_items(&k, p->lists[i], span_str(conf_value(c, s, k.parameter)), 0);
 	}
 	compile_classes(&k);
+	policy_find_early(p);
 	check_results(&k);
 	if (!k.failed && !has_required(p->lists[LIST_RELAY], 0) && !has_required(p->lists[LIST_RECIPIENT], 0)) {
 		k.failed = true;
@@ -478,6 +495,7 @@ policy_free(struct policy **pp)
 		mem_free(&l);
 	}
 	matchlist_free(&p->mynetworks);
+	matchlist_free(&p->mx_networks);
 	matchlist_free(&p->permit_log);
 	address_book_free(&p->book);
 	arena_fini(&p->arena);

@@ -59,6 +59,13 @@ enum policy_list_id {
 	LIST_CLIENT = 0, LIST_HELO, LIST_SENDER, LIST_RELAY, LIST_RECIPIENT, LIST_DATA, LIST_END_OF_DATA, LIST_ETRN, LIST_COUNT
 };
 
+/* Questions that rules of any list will ask about a name, as soon as it is known (prefetch.c). */
+enum early_subject { EARLY_CLIENT, EARLY_REVERSE, EARLY_HELO, EARLY_SENDER, EARLY_RCPT, EARLY_SUBJECTS };
+enum early_question { ASK_ADDRESS = 1, ASK_MX = 2, ASK_MX_HOSTS = 4, ASK_NS_HOSTS = 8 };
+struct policy_early {
+	unsigned char ask[EARLY_SUBJECTS]; /* enum early_question */
+};
+
 struct policy {
 	struct conf *conf;
 	const struct service *service;
@@ -66,6 +73,10 @@ struct policy {
 	struct address_book *book;
 	struct matchlist *mynetworks;
 	struct matchlist *permit_log;/* smtpd_log_access_permit_actions */
+	struct matchlist *mx_networks; /* permit_mx_backup_networks */
+	bool helo_tempfail_defers, address_tempfail_defers; /* unknown_..._tempfail_action = defer: at once, not "if permit" */
+	bool asks_ipv4, asks_ipv6;   /* inet_protocols: addresses of hosts that count */
+	struct policy_early early[2];/* what to ask ahead of time, of others and of clients in mynetworks (prefetch.c) */
 	bool access_parent_plain;    /* smtpd_access_maps in parent_domain_matches_subdomains */
 	struct policy_list *lists[LIST_COUNT];
 	struct policy_list *all;     /* those and the classes, to free */
@@ -159,6 +170,10 @@ enum rc policy_sender(struct policy_run *r, const struct resolved **out, struct 
 enum pol policy_access_result(struct policy_run *r, const struct policy_rule *rule, struct span value, struct about about,
     bool permit_is_dunno, bool permit_is_error);
 
+/* The same for whatever a lookup gave: found, not found, not now. */
+enum pol policy_access_answer(struct policy_run *r, const struct policy_rule *rule, enum rc rc, struct span value, struct about about,
+    const struct err *e, bool permit_is_dunno, bool permit_is_error);
+
 /* What is wrong with a result, for check. is_error: a known action or restriction that is not supported; otherwise
  * one that nobody knows. false: nothing. */
 bool policy_result_complaint(const struct policy *p, const struct restriction *bare, struct span value, struct buf *out, bool *is_error);
@@ -166,11 +181,15 @@ bool policy_result_complaint(const struct policy *p, const struct restriction *b
 /* Rules that the engine itself ends lists with. */
 extern const struct policy_rule policy_implicit_rcpt, policy_implicit_sender;
 
-/* explain: told of every rule and what it said. */
+/* explain: told of every rule and what it said, and before that of what it asked. */
 struct policy_trace {
+	void (*asked)(struct policy_trace *t, const char *whom, struct span question, enum rc rc, struct span answer, uint64_t usec);
 	void (*rule)(struct policy_trace *t, const struct policy_run *r, const struct policy_list *list, const struct policy_rule *rule,
 	    unsigned depth, const char *result);
 };
+
+/* After the lists are compiled. */
+void policy_find_early(struct policy *p);
 
 /* Rows of restrictions.def */
 policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject, r_warn_if_reject, r_sleep, r_unauth_pipelining,
@@ -179,5 +198,8 @@ policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject
     r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
     r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient;
 policy_rule_fn r_policy_service;
+policy_rule_fn r_unknown_helo, r_unknown_sender, r_unknown_recipient, r_mx_backup, r_client_a, r_client_mx, r_client_ns, r_reverse_client_a,
+    r_reverse_client_mx, r_reverse_client_ns, r_helo_a, r_helo_mx, r_helo_ns, r_sender_a, r_sender_mx, r_sender_ns, r_recipient_a,
+    r_recipient_mx, r_recipient_ns;
 
 #endif

@@ -95,6 +95,7 @@ struct policy_run {
 	struct list needs;       /* struct policy_need */
 	bool is_looked_at;       /* the address in question is one that can be */
 	struct policy_trace *trace;
+	unsigned prefetches;         /* of the session; survives a reset */
 };
 
 void policy_run_init(struct policy_run *r, struct op_owner *owner, op_fn *done);
@@ -106,6 +107,11 @@ void policy_run_reset(struct policy_run *r);
 /* facts and policy are kept until the verdict is there. true: it is there already and done() will not be
  * called. false: r->op is pending. */
 bool policy_run_now(struct policy_run *r, const struct policy *p, enum policy_stage stage, const struct facts *f) MUST_CHECK;
+
+/* The client has told its name (or DNS has), its HELO, sender or recipient: what rules will ask DNS about it is asked now,
+ * and nobody waits. r counts per session, so that a client cannot make us ask without end. */
+enum policy_prefetch { PREFETCH_CLIENT, PREFETCH_HELO, PREFETCH_SENDER, PREFETCH_RCPT };
+void policy_prefetch(struct policy_run *r, const struct policy *p, enum policy_prefetch what, const struct facts *f);
 
 /* ---- questions the session asks besides ---- */
 bool policy_delays_reject(const struct policy *p);

@@ -296,6 +296,8 @@ run_lists(struct policy_run *r)
 		const struct policy_rule *rule = &list->rules[f->next++];
 		unsigned depth = r->depth;
 		enum pol pol = n < RULES_MAX ? run_rule(r, rule) : policy_server_error(r, rule, "too many rules");
+		if (pol != POL_AGAIN && pol != POL_WAIT)
+			ops_cancel_all(&r->waits); /* it asked for more than it needed in the end */
 		if (r->trace != NULL && pol != POL_AGAIN)
 			trace(r, list, rule, depth, (rule->row != NULL && (rule->row->needs & ~known(r->facts)) != 0) ? "skipped" : outcome_name(pol));
 		switch (pol) {

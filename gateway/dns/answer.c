@@ -361,7 +361,7 @@ skip_records(struct span packet, struct cur *rd, unsigned count)
 	return true;
 }
 
-/* RFC 2308 5: the smaller of the SOA's own TTL and its last field. Without a SOA: do not keep. */
+/* RFC 2308 5: the smaller of the SOA's own TTL and its last field. Without a SOA: 0. */
 static void
 negative_ttl(struct span packet, struct cur *rd, unsigned count, struct dns_answer *out)
 {

@@ -89,7 +89,7 @@ dns_cache_put(struct dns_cache *c, enum dns_type type, struct span name, uint64_
 	struct entry *e = find(c, type, name);
 	if (e != NULL)
 		drop(c, e);
-	if ((rc != RC_OK && rc != RC_NONE) || a->ttl == 0 || c->max == 0)
+	if ((rc != RC_OK && rc != RC_NONE) || c->max == 0)
 		return;
 	while (c->count >= c->max)
 		drop(c, list_entry(c->by_use.prev, struct entry, by_use));
@@ -97,7 +97,7 @@ dns_cache_put(struct dns_cache *c, enum dns_type type, struct span name, uint64_
 	e = mem_zalloc(sizeof *e + name.n);
 	e->type = type;
 	e->rc = rc;
-	e->until = now + a->ttl * USEC_PER_SEC;
+	e->until = now + (a->ttl > 0 ? a->ttl : 1) * USEC_PER_SEC;
 	e->answer = dns_answer_pack(a);
 	e->name_len = name.n;
 	if (name.n > 0)

@@ -23,7 +23,8 @@ void dns_cache_fini(struct dns_cache *c);
 /* rc and answer of a question asked before; false: not known, or too old. now: monotonic usec. The
  * answer is borrowed until the next call. */
 bool dns_cache_find(struct dns_cache *c, enum dns_type type, struct span name, uint64_t now, enum rc *rc_out, const struct dns_answer **out);
-/* Keeps a copy when rc is RC_OK or RC_NONE and the TTL is not 0; replaces what was there. */
+/* Keeps a copy when rc is RC_OK or RC_NONE; replaces what was there. A second at least, whatever the TTL: what was asked
+ * ahead of time, or by the rule before, is the answer for this command. */
 void dns_cache_put(struct dns_cache *c, enum dns_type type, struct span name, uint64_t now, enum rc rc, const struct dns_answer *a);
 
 struct dns_answer *dns_answer_pack(const struct dns_answer *a) MUST_CHECK; /* given; free with mem_free */

@@ -39,6 +39,7 @@ take_names(struct sess *s, struct dns_peer *p)
 		buf_fini(&b);
 	}
 	sess_announce(s);
+	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_CLIENT, &s->facts);
 }
 
 void

@@ -30,6 +30,7 @@ take_name(struct sess *s, bool esmtp)
 	s->facts.helo = clean_name(s, s->args);
 	s->facts.has_helo = true;
 	s->facts.is_esmtp = esmtp;
+	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_HELO, &s->facts);
 	return STEP_NEXT;
 }
 

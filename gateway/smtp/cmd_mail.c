@@ -101,6 +101,7 @@ mail_parse(struct sess *s)
 	s->facts.size_bytes = tx->params.size;
 	if (is_too_large(s, &tx->params) || lacks_room(s, &tx->params))
 		return no_tx(s);
+	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_SENDER, &s->facts);
 	return STEP_NEXT;
 }
 

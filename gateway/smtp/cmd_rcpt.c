@@ -112,6 +112,7 @@ rcpt_parse(struct sess *s)
 	s->facts.has_rcpt = true;
 	s->facts.rcpt = s->addr.text;
 	s->facts.nrcpt = tx->nsaid;
+	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_RCPT, &s->facts);
 	return STEP_NEXT;
 }
 

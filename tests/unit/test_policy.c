@@ -529,7 +529,7 @@ test_refused_configurations(void **state)
 		{ "smtpd_relay_restrictions = permit_mynetworks, inner\nsmtpd_restriction_classes = inner\ninner = reject_unauth_destination\n", NULL },
 		{ "smtpd_relay_restrictions = permit_mynetworks, inner\nsmtpd_restriction_classes = inner\ninner = permit_mynetworks\n", OPEN_RELAY },
 		{ "smtpd_recipient_restrictions = reject_rbl_client zen.example\n", "restriction reject_rbl_client is not supported yet" },
-		{ "smtpd_recipient_restrictions = reject_unknown_address\n", "restriction reject_unknown_sender_domain is not supported yet" },
+		{ "smtpd_recipient_restrictions = reject_rbl x.test\n", "restriction reject_rbl_client is not supported yet" },
 		{ "smtpd_recipient_restrictions = reject_unauth_destnation\n", "unknown smtpd restriction: \"reject_unauth_destnation\": did you mean reject_unauth_destination?" },
 		{ "smtpd_recipient_restrictions = zzz\n", "unknown smtpd restriction: \"zzz\"" },
 		{ "smtpd_recipient_restrictions = check_relay_domains\n", "restriction check_relay_domains is gone: write permit_mynetworks, reject_unauth_destination" },

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * check_*_{a,mx,ns}_access: the hosts that the DNS names for a domain, looked up in a table by name and by address. Facts 3.9.
+ *
+ * Hosts are taken in the order of the answer, HOSTS_AT_ONCE of them asked together; what the table says of the first that
+ * it knows decides. No more than ADDRS_MAX addresses are looked up: the domain is the client's.
+ */
+#include "policy/ask_dns.h"
+
+enum { HOSTS_AT_ONCE = 8, HOSTS_MAX = 100, ADDRS_MAX = 100 };
+
+struct server_access {
+	struct policy_run *r;
+	const struct policy_rule *rule;
+	struct about about;
+	enum dns_type type;
+	unsigned addrs;              /* looked up so far */
+	enum pol pol;                /* when decided */
+	bool decided;
+	struct err e;
+};
+
+/* A rule that is run again does not say it twice. */
+static void
+note_once(struct policy_run *r, struct span text)
+{
+	for (unsigned i = 0; i < r->verdict.nnotes; i++)
+		if (span_eq(r->verdict.notes[i].text, text))
+			return;
+	policy_note(r, NOTE_TROUBLE, text);
+}
+
+static void
+decide(struct server_access *s, enum rc rc, struct span value)
+{
+	if (rc == RC_NONE)
+		return;
+	s->decided = true;
+	s->pol = policy_access_answer(s->r, s->rule, rc, value, s->about, &s->e, false, true);
+}
+
+static bool
+check_address(void *arg, const struct ipaddr *addr)
+{
+	struct server_access *s = arg;
+	struct span value = SPAN_EMPTY;
+	char text[IPADDR_TEXT];
+	if (s->addrs++ == ADDRS_MAX)
+		return false;
+	size_t n = ipaddr_text(addr, text);
+	decide(s, map_find_ip(s->rule->map, span_of(text, n), &s->r->scratch, &value, &s->e), value);
+	return !s->decided;
+}
+
+static void
+no_address(struct server_access *s, struct span host, enum mail_dns said)
+{
+	struct buf b;
+	if (s->type == DNS_A)
+		return; /* as Postfix: the name is the client's own doing */
+	buf_init(&b, 1200);
+	buf_printf(&b, "Unable to look up %s host ", dns_type_name(s->type));
+	buf_put_safe(&b, host, 255, true);
+	buf_printf(&b, " for %s ", reply_class_name(s->about.class));
+	buf_put_safe(&b, s->about.object, 320, true);
+	buf_puts(&b, said == MAIL_DNS_LATER ? ": Temporary failure in name resolution" : ": Name or service not known");
+	note_once(s->r, buf_span(&b));
+	buf_fini(&b);
+}
+
+/* true: decided, or something is still on its way (s->pol says). */
+static bool
+check_host(struct server_access *s, struct span host)
+{
+	struct span value = SPAN_EMPTY;
+	if (s->type != DNS_A)
+		decide(s, map_find_host(s->rule->map, host, s->r->policy->access_parent_plain, &s->r->scratch, &value, &s->e), value);
+	if (s->decided)
+		return true;
+	enum mail_dns said = policy_host_addrs(s->r, host, check_address, s);
+	if (said == MAIL_DNS_WAIT) {
+		s->pol = POL_AGAIN;
+		return true;
+	}
+	if (said != MAIL_DNS_FOUND)
+		no_address(s, host, said);
+	return s->decided;
+}
+
+static bool
+ignore_address(void *arg, const struct ipaddr *addr)
+{
+	(void)arg;
+	(void)addr;
+	return false;
+}
+
+static enum pol
+check_hosts(struct server_access *s, const struct dns_answer *a)
+{
+	unsigned n = a->n < HOSTS_MAX ? a->n : HOSTS_MAX;
+	for (unsigned i = 0; i < n && s->addrs < ADDRS_MAX; i++) {
+		if (i % HOSTS_AT_ONCE == 0) /* the next ones are asked together */
+			for (unsigned k = i; k < n && k < i + HOSTS_AT_ONCE; k++)
+				if (policy_is_host(a->rr[k].data))
+					(void)policy_host_addrs(s->r, a->rr[k].data, ignore_address, NULL);
+		if (policy_is_host(a->rr[i].data) && check_host(s, a->rr[i].data))
+			return s->pol;
+	}
+	return POL_DUNNO;
+}
+
+/* Name servers are those of the zone the name is in. */
+static enum mail_dns
+servers_of(struct server_access *s, struct span *domain, const struct dns_answer **out)
+{
+	enum mail_dns said = policy_mail_dns(s->r, s->type, *domain, out);
+	while (s->type == DNS_NS && said == MAIL_DNS_NONE) {
+		size_t dot = span_chr(*domain, '.');
+		if (dot == SIZE_MAX || dot + 1 >= domain->n)
+			break;
+		*domain = span_from(*domain, dot + 1);
+		said = policy_mail_dns(s->r, s->type, *domain, out);
+	}
+	return said;
+}
+
+static enum pol
+check_domain(struct server_access *s, struct span name)
+{
+	struct span domain = name;
+	struct dns_rr self = { .data = domain };
+	const struct dns_answer itself = { .n = 1, .rr = &self }, *found = &itself;
+	enum mail_dns said = s->type == DNS_A ? MAIL_DNS_FOUND : servers_of(s, &domain, &found);
+	if (said == MAIL_DNS_NONE && s->type == DNS_MX) {
+		said = MAIL_DNS_FOUND;
+		found = &itself;
+	}
+	if (said == MAIL_DNS_WAIT)
+		return POL_AGAIN;
+	if (said == MAIL_DNS_FOUND)
+		return check_hosts(s, found);
+	if (said != MAIL_DNS_NULL_MX) {
+		struct buf b;
+		buf_init(&b, 600);
+		buf_printf(&b, "Unable to look up %s host for ", dns_type_name(s->type));
+		buf_put_safe(&b, domain.n > 1 ? domain : name, 255, true);
+		buf_puts(&b, ": ");
+		buf_puts(&b, said == MAIL_DNS_MALFORMED ? "Malformed DNS server reply" : found->why);
+		note_once(s->r, buf_span(&b));
+		buf_fini(&b);
+	}
+	return POL_DUNNO;
+}
+
+/* "[192.0.2.1]" is its own address and its own MX; it has no name servers. */
+static enum pol
+check_literal(struct server_access *s, struct span domain)
+{
+	struct ipaddr a;
+	if (s->type == DNS_NS || domain.n < 3 || domain.p[domain.n - 1] != ']')
+		return POL_DUNNO;
+	struct span inside = span_of(domain.p + 1, domain.n - 2);
+	if (span_casestarts(inside, SPAN("IPv6:")))
+		inside = span_from(inside, 5);
+	if (ipaddr_parse(inside, &a) != RC_OK)
+		return POL_DUNNO;
+	(void)check_address(s, &a);
+	return s->decided ? s->pol : POL_DUNNO;
+}
+
+static enum pol
+server_access(struct policy_run *r, const struct policy_rule *rule, enum reply_class class, enum dns_type type, struct span name)
+{
+	struct server_access s = { .r = r, .rule = rule, .about = policy_about_class(r, class), .type = type, .pol = POL_DUNNO };
+	size_t at = span_rchr(name, '@');
+	struct span domain = at == SIZE_MAX ? name : span_from(name, at + 1);
+	if (name.n == 0)
+		return POL_DUNNO;
+	if (domain.n > 0 && domain.p[0] == '[')
+		return check_literal(&s, domain);
+	return check_domain(&s, domain);
+}
+
+/* ---- the rows ---- */
+
+static enum pol
+client(struct policy_run *r, const struct policy_rule *rule, enum dns_type type)
+{
+	struct span name = r->facts->client_name;
+	return span_caseeq_str(name, "unknown") ? POL_DUNNO : server_access(r, rule, ABOUT_CLIENT, type, name);
+}
+
+static enum pol
+reverse_client(struct policy_run *r, const struct policy_rule *rule, enum dns_type type)
+{
+	struct span name = r->facts->reverse_name;
+	return span_caseeq_str(name, "unknown") ? POL_DUNNO : server_access(r, rule, ABOUT_REVERSE_CLIENT, type, name);
+}
+
+enum pol
+r_client_a(struct policy_run *r, const struct policy_rule *rule)
+{
+	return client(r, rule, DNS_A);
+}
+
+enum pol
+r_client_mx(struct policy_run *r, const struct policy_rule *rule)
+{
+	return client(r, rule, DNS_MX);
+}
+
+enum pol
+r_client_ns(struct policy_run *r, const struct policy_rule *rule)
+{
+	return client(r, rule, DNS_NS);
+}
+
+enum pol
+r_reverse_client_a(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reverse_client(r, rule, DNS_A);
+}
+
+enum pol
+r_reverse_client_mx(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reverse_client(r, rule, DNS_MX);
+}
+
+enum pol
+r_reverse_client_ns(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reverse_client(r, rule, DNS_NS);
+}
+
+enum pol
+r_helo_a(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_HELO, DNS_A, r->facts->helo);
+}
+
+enum pol
+r_helo_mx(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_HELO, DNS_MX, r->facts->helo);
+}
+
+enum pol
+r_helo_ns(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_HELO, DNS_NS, r->facts->helo);
+}
+
+enum pol
+r_sender_a(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_SENDER, DNS_A, r->facts->sender);
+}
+
+enum pol
+r_sender_mx(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_SENDER, DNS_MX, r->facts->sender);
+}
+
+enum pol
+r_sender_ns(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_SENDER, DNS_NS, r->facts->sender);
+}
+
+enum pol
+r_recipient_a(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_RECIPIENT, DNS_A, r->facts->rcpt);
+}
+
+enum pol
+r_recipient_mx(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_RECIPIENT, DNS_MX, r->facts->rcpt);
+}
+
+enum pol
+r_recipient_ns(struct policy_run *r, const struct policy_rule *rule)
+{
+	return server_access(r, rule, ABOUT_RECIPIENT, DNS_NS, r->facts->rcpt);
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Restrictions that ask the DNS: yes, no, not now, malformed; from the wire and from the cache; and cut off while they wait. */
+#include "base/clock.h"
+#include "base/metric.h"
+#include "dns/dns.h"
+#include "policy/engine.h"
+
+#include "confdir.h"
+#include "fake_dns.h"
+#include "unit.h"
+
+static const struct fake_rr rows[] = {
+	{ "host.test", FD_A, "192.0.2.1", 0 }, { "six.test", FD_AAAA, "2001:db8::1", 0 },
+	{ "mx.test", FD_MX, "10.mx.test", 10 }, { "mx.test", FD_MX, "20.mx.test", 20 },
+	{ "10.mx.test", FD_A, "192.0.2.10", 0 }, { "20.mx.test", FD_A, "192.0.2.20", 0 }, { "20.mx.test", FD_AAAA, "2001:db8::20", 0 },
+	{ "null.test", FD_MX, "", 0 }, { "txt.test", FD_TXT, "only text", 0 },
+	{ "later.test", FD_RCODE, "", 2 }, { "garbage.test", FD_GARBAGE, "", 0 },
+	{ "badmx.test", FD_MX, "not a host.test", 10 },
+	{ "halfbad.test", FD_MX, "not a host.test", 10 }, { "halfbad.test", FD_MX, "10.mx.test", 20 },
+	{ "numeric.test", FD_MX, "192.0.2.99", 10 }, { "deadmx.test", FD_MX, "gone.test", 10 }, { "latermx.test", FD_MX, "later.test", 10 },
+	{ "alias.test", FD_CNAME, "mx.test", 0 },
+	/* MX answers are late and the address is there: enough for HELO */
+	{ "zone.test", FD_NS, "ns.zone.test", 0 }, { "ns.zone.test", FD_A, "192.0.2.53", 0 }, { "a.b.zone.test", FD_A, "192.0.2.7", 0 },
+	{ "latezone.test", FD_RCODE, "", 2 }, { "badns.test", FD_NS, "not a host", 0 },
+	/* permit_mx_backup: we are gw.unit.test and 192.0.2.200 */
+	{ "backup.test", FD_MX, "10.mx.test", 10 }, { "backup.test", FD_MX, "ours.test", 20 }, { "ours.test", FD_A, "192.0.2.200", 0 },
+	{ "backname.test", FD_MX, "10.mx.test", 10 }, { "backname.test", FD_MX, "gw.unit.test", 20 },
+	{ "primary.test", FD_MX, "ours.test", 10 }, { "primary.test", FD_MX, "20.mx.test", 20 },
+	{ "other.test", FD_MX, "10.mx.test", 10 }, { "other.test", FD_MX, "20.mx.test", 20 },
+	{ "unsure.test", FD_MX, "later.test", 10 }, { "unsure.test", FD_MX, "ours.test", 20 },
+	{ "far.test", FD_MX, "20.mx.test", 10 }, { "far.test", FD_MX, "ours.test", 20 },
+	{ NULL, 0, NULL, 0 },
+};
+
+#define COMMON                                                                                                                        \
+	"myhostname = gw.unit.test\nmydestination = gw.unit.test, here.test\nmynetworks = 127.0.0.2\ninet_interfaces = 192.0.2.200\ninet_protocols = all\n" \
+	"local_recipient_maps =\nlocal_transport = smtp:[10.0.0.1]\nrelay_domains = relayed.test, mx.test\nrelay_recipient_maps =\nvirtual_alias_domains = alias.here.test\n"       \
+	"smtpd_relay_restrictions = reject_unauth_destination\nsmtpd_delay_reject = yes\n"
+
+struct said {
+	const char *conf;
+	const char *name, *helo, *from, *to; /* name: of the client, verified */
+	const char *reply;           /* "": accepted */
+	const char *note;            /* beginning of the first one; NULL: none */
+};
+
+static struct fake_dns server;
+static struct timer guard;
+
+static void
+on_guard(struct timer *t)
+{
+	(void)t;
+	fprintf(stderr, "nothing happened for 20 seconds\n");
+	_exit(1);
+}
+
+static void
+on_verdict(struct op *op)
+{
+	(void)op;
+	loop_stop();
+}
+
+static void
+facts_of(struct facts *f, const struct said *s)
+{
+	*f = (struct facts){ .client_addr = SPAN("192.0.2.77"), .client_name = SPAN("unknown"), .client_name_rc = RC_NONE };
+	assert_int_equal(ipaddr_parse(f->client_addr, &f->client), RC_OK);
+	if (s->name != NULL) {
+		f->client_name = span_str(s->name);
+		f->client_name_rc = RC_OK;
+	}
+	f->reverse_name = f->client_name;
+	f->reverse_name_rc = f->client_name_rc;
+	f->has_helo = s->helo != NULL;
+	f->helo = span_str(s->helo);
+	f->has_sender = f->has_rcpt = true;
+	f->sender = span_str(s->from != NULL ? s->from : "");
+	f->rcpt = span_str(s->to != NULL ? s->to : "x@relayed.test");
+}
+
+static struct policy *
+compile(const char *lines, struct conf **conf_out)
+{
+	struct policy *p = NULL;
+	struct err e;
+	char all[4000];
+	snprintf(all, sizeof all, COMMON "%s", lines);
+	struct conf *c = confdir_load(all);
+	if (policy_compile(c, conf_service_find(c, "smtp", "inet"), &p, &e) != RC_OK) {
+		confdir_show_problems(c);
+		fail_msg("%s\ndoes not compile: %s", lines, e.why);
+	}
+	*conf_out = c;
+	return p;
+}
+
+static void
+compare(const struct policy_run *r, const struct said *s, const char *how)
+{
+	const struct verdict *v = &r->verdict;
+	char got[600] = "", note[600] = "";
+	if (v->kind == VERDICT_REFUSE)
+		snprintf(got, sizeof got, "%.*s", (int)v->reply.n, (const char *)v->reply.p);
+	if (v->nnotes > 0)
+		snprintf(note, sizeof note, "%s: %.*s", verdict_note_name(v->notes[0].kind), (int)v->notes[0].text.n, (const char *)v->notes[0].text.p);
+	if (strcmp(got, s->reply) != 0 || (s->note == NULL ? note[0] != '\0' : strncmp(note, s->note, strlen(s->note)) != 0))
+		fail_msg("%s%s, helo %s from <%s> to <%s>:\n  got  \"%s\", note \"%s\"\n  want \"%s\", note \"%s\"", how, s->conf, s->helo, s->from, s->to, got,
+		    note, s->reply, s->note != NULL ? s->note : "");
+}
+
+/* Whole; and ended after each turn of the loop. */
+static void
+check(const struct policy *p, const struct said *s, const char *how)
+{
+	struct op_owner owner;
+	struct policy_run r;
+	struct facts f;
+	op_owner_init(&owner);
+	facts_of(&f, s);
+	policy_run_init(&r, &owner, on_verdict);
+	timer_set(&guard, 20 * 1000000);
+	if (!policy_run_now(&r, p, POLICY_RCPT, &f))
+		loop_run();
+	timer_clear(&guard);
+	compare(&r, s, how);
+	policy_run_fini(&r);
+	assert_true(op_owner_idle(&owner));
+}
+
+static void
+on_pause(struct timer *t)
+{
+	(void)t;
+	loop_stop();
+}
+
+static void
+run_for(uint64_t usec)
+{
+	struct timer t;
+	timer_init(&t, on_pause);
+	timer_set(&t, usec);
+	loop_run();
+	timer_clear(&t);
+}
+
+static void
+check_cut(const struct policy *p, const struct said *s, uint64_t usec)
+{
+	struct op_owner owner;
+	struct policy_run *r = mem_alloc(sizeof *r);
+	struct facts f;
+	op_owner_init(&owner);
+	facts_of(&f, s);
+	policy_run_init(r, &owner, on_verdict);
+	dns_cache_clear();
+	if (!policy_run_now(r, p, POLICY_RCPT, &f)) {
+		run_for(usec);
+		ops_cancel_all(&owner);
+	}
+	policy_run_fini(r);
+	mem_free(&r);
+}
+
+static void
+check_all(const struct said *cases, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct conf *c = NULL;
+		struct policy *p = compile(cases[i].conf, &c);
+		struct facts f;
+		struct policy_run pre = { 0 };
+		dns_cache_clear();
+		check(p, &cases[i], "");
+		check(p, &cases[i], "(again) ");
+		dns_cache_clear();
+		facts_of(&f, &cases[i]);
+		for (int what = PREFETCH_CLIENT; what <= PREFETCH_RCPT; what++)
+			policy_prefetch(&pre, p, (enum policy_prefetch)what, &f);
+		check(p, &cases[i], "(prefetched) ");
+		check_cut(p, &cases[i], 1);
+		policy_free(&p);
+		conf_unref(&c);
+	}
+	run_for(1000);
+	assert_int_equal(metric_values[M_op_pending], 0);
+}
+
+#define HELO "smtpd_helo_restrictions = reject_unknown_helo_hostname\n"
+#define HELO_SAYS(code, h, t) code " 4.7.1 <" h ">: Helo command rejected: " t
+
+static void
+test_unknown_helo(void **state)
+{
+	static const struct said cases[] = {
+		{ HELO, NULL, "host.test", NULL, NULL, "", NULL }, { HELO, NULL, "six.test", NULL, NULL, "", NULL },
+		{ HELO, NULL, "mx.test", NULL, NULL, "", NULL }, { HELO, NULL, "null.test", NULL, NULL, "", NULL }, { HELO, NULL, "alias.test", NULL, NULL, "", NULL },
+		{ HELO, NULL, NULL, NULL, NULL, "", NULL },
+		{ HELO, NULL, "gone.test", NULL, NULL, HELO_SAYS("450", "gone.test", "Host not found"), NULL },
+		{ HELO, NULL, "txt.test", NULL, NULL, HELO_SAYS("450", "txt.test", "Host not found"), NULL },
+		{ HELO, NULL, "192.0.2.1", NULL, NULL, HELO_SAYS("450", "192.0.2.1", "Host not found"), NULL },
+		{ HELO, NULL, "a..b", NULL, NULL, HELO_SAYS("450", "a..b", "Host not found"), NULL },
+		{ HELO, NULL, "[192.0.2.1]", NULL, NULL, "", NULL },
+		{ HELO, NULL, "[192.0.2]", NULL, NULL, "501 5.5.2 <[192.0.2]>: Helo command rejected: invalid ip address", NULL },
+		{ HELO, NULL, "badmx.test", NULL, NULL, HELO_SAYS("450", "badmx.test", "Malformed DNS server reply"), NULL },
+		{ HELO, NULL, "halfbad.test", NULL, NULL, "", NULL },
+		{ HELO "unknown_hostname_reject_code = 550\n", NULL, "gone.test", NULL, NULL, "550 5.7.1 <gone.test>: Helo command rejected: Host not found", NULL },
+		{ HELO "unknown_hostname_reject_code = 550\n", NULL, "later.test", NULL, NULL, HELO_SAYS("450", "later.test", "Host not found"), NULL },
+		{ HELO, NULL, "garbage.test", NULL, NULL, HELO_SAYS("450", "garbage.test", "Host not found"), NULL },
+		/* a deferral "if permit": something that refuses for good comes first; with "defer" it does not */
+		{ HELO, NULL, "later.test", NULL, "x@elsewhere.test", "554 5.7.1 <x@elsewhere.test>: Relay access denied", NULL },
+		{ HELO "unknown_helo_hostname_tempfail_action = defer\n", NULL, "later.test", NULL, "x@elsewhere.test", HELO_SAYS("450", "later.test", "Host not found"), NULL },
+		{ HELO "reject_tempfail_action = defer\n", NULL, "later.test", NULL, "x@elsewhere.test", HELO_SAYS("450", "later.test", "Host not found"), NULL },
+		{ "smtpd_helo_restrictions = warn_if_reject reject_unknown_hostname\n", NULL, "later.test", NULL, NULL, "",
+		    "reject_warning: " HELO_SAYS("450", "later.test", "Host not found") },
+		{ "smtpd_helo_restrictions = warn_if_reject reject_unknown_hostname\n", NULL, "gone.test", NULL, NULL, "",
+		    "reject_warning: " HELO_SAYS("450", "gone.test", "Host not found") },
+	};
+	(void)state;
+	check_all(cases, NELEMS(cases));
+}
+
+#define SND "smtpd_sender_restrictions = reject_unknown_sender_domain\n"
+#define SND_SAYS(code, dsn, a, t) code " " dsn " <" a ">: Sender address rejected: " t
+#define RCP "smtpd_relay_restrictions = reject_unknown_recipient_domain, permit_mynetworks, reject_unauth_destination\n"
+#define RCP_SAYS(code, dsn, a, t) code " " dsn " <" a ">: Recipient address rejected: " t
+
+static void
+test_unknown_domain(void **state)
+{
+	static const struct said cases[] = {
+		{ SND, NULL, "h", "a@mx.test", NULL, "", NULL }, { SND, NULL, "h", "a@MX.Test", NULL, "", NULL }, { SND, NULL, "h", "a@host.test", NULL, "", NULL },
+		{ SND, NULL, "h", "a@six.test", NULL, "", NULL }, { SND, NULL, "h", "", NULL, "", NULL }, { SND, NULL, "h", "a", NULL, "", NULL },
+		{ SND, NULL, "h", "a@[192.0.2.1]", NULL, "", NULL }, { SND, NULL, "h", "a@here.test", NULL, "", NULL },
+		{ SND, NULL, "h", "a@alias.here.test", NULL, "", NULL }, { SND, NULL, "h", "a@halfbad.test", NULL, "", NULL },
+		{ SND, NULL, "h", "a@numeric.test", NULL, "", NULL }, { SND, NULL, "h", "a@deadmx.test", NULL, "", NULL },
+		{ SND, NULL, "h", "a@gone.test", NULL, SND_SAYS("450", "4.1.8", "a@gone.test", "Domain not found"), NULL },
+		{ SND, NULL, "h", "a@txt.test", NULL, SND_SAYS("450", "4.1.8", "a@txt.test", "Domain not found"), NULL },
+		{ SND, NULL, "h", "a@relayed.test", NULL, SND_SAYS("450", "4.1.8", "a@relayed.test", "Domain not found"), NULL },
+		{ SND "unknown_address_reject_code = 554\n", NULL, "h", "a@gone.test", NULL, SND_SAYS("554", "5.1.8", "a@gone.test", "Domain not found"), NULL },
+		{ SND, NULL, "h", "a@badmx.test", NULL, SND_SAYS("450", "4.1.8", "a@badmx.test", "Malformed DNS server reply"), NULL },
+		{ SND, NULL, "h", "a@null.test", NULL, SND_SAYS("550", "5.7.27", "a@null.test", "Domain null.test does not accept mail (nullMX)"), NULL },
+		{ SND, NULL, "h", "a@later.test", NULL, SND_SAYS("450", "4.1.8", "a@later.test", "Domain not found"), NULL },
+		{ SND, NULL, "h", "a@garbage.test", NULL, SND_SAYS("450", "4.1.8", "a@garbage.test", "Domain not found"), NULL },
+		{ SND "unknown_address_reject_code = 554\n", NULL, "h", "a@later.test", NULL, SND_SAYS("450", "4.1.8", "a@later.test", "Domain not found"), NULL },
+		{ SND, NULL, "h", "a@later.test", "x@elsewhere.test", "554 5.7.1 <x@elsewhere.test>: Relay access denied", NULL },
+		{ SND "unknown_address_tempfail_action = defer\n", NULL, "h", "a@later.test", "x@elsewhere.test",
+		    SND_SAYS("450", "4.1.8", "a@later.test", "Domain not found"), NULL },
+		{ "smtpd_sender_restrictions = reject_unknown_address\n", NULL, "h", "a@gone.test", NULL,
+		    SND_SAYS("450", "4.1.8", "a@gone.test", "Domain not found"), NULL },
+		{ RCP, NULL, "h", "", "x@mx.test", "", NULL }, { RCP, NULL, "h", "", "x@here.test", "", NULL },
+		{ RCP, NULL, "h", "", "x@relayed.test", RCP_SAYS("450", "4.1.2", "x@relayed.test", "Domain not found"), NULL },
+		{ RCP, NULL, "h", "", "x@null.test", RCP_SAYS("556", "5.1.10", "x@null.test", "Domain null.test does not accept mail (nullMX)"), NULL },
+		{ RCP, NULL, "h", "", "x@badmx.test", RCP_SAYS("450", "4.1.2", "x@badmx.test", "Malformed DNS server reply"), NULL },
+		{ RCP, NULL, "h", "", "x@later.test", "554 5.7.1 <x@later.test>: Relay access denied", NULL },
+		{ RCP "relay_domains = later.test\n", NULL, "h", "", "x@later.test", RCP_SAYS("450", "4.1.2", "x@later.test", "Domain not found"), NULL },
+	};
+	(void)state;
+	check_all(cases, NELEMS(cases));
+}
+
+#define ACCESS(list, rule, table) "smtpd_" list "_restrictions = check_" rule "_access " table "\n"
+#define SAYS(a, class) "554 5.7.1 <" a ">: " class " rejected: no"
+
+static void
+test_server_access(void **state)
+{
+	static const struct said cases[] = {
+		/* addresses of the name itself, its name is not looked at */
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=REJECT no}}"), NULL, "host.test", NULL, NULL, SAYS("host.test", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2=REJECT no}}"), NULL, "host.test", NULL, NULL, SAYS("host.test", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{2001:db8=REJECT no}}"), NULL, "six.test", NULL, NULL, SAYS("six.test", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_a", "cidr:{{2001:db8::/32 REJECT no}}"), NULL, "six.test", NULL, NULL, SAYS("six.test", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_a", "cidr:{{2001:db8::/32 REJECT no}}") "inet_protocols = ipv4\n", NULL, "six.test", NULL, NULL, "", NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{host.test=REJECT no}}"), NULL, "host.test", NULL, NULL, "", NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=REJECT no}}"), NULL, "[192.0.2.1]", NULL, NULL, SAYS("[192.0.2.1]", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=REJECT no}}"), NULL, "gone.test", NULL, NULL, "", NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=REJECT no}}"), NULL, "later.test", NULL, NULL, "", NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=OK}}"), NULL, "host.test", NULL, NULL, "451 4.3.5 Server configuration error",
+		    "warning: restriction check_helo_a_access" },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=DUNNO}, {192.0.2=REJECT no}}"), NULL, "host.test", NULL, NULL, "", NULL },
+		{ ACCESS("helo", "helo_a", "fail:x"), NULL, "host.test", NULL, NULL, "451 4.3.5 <host.test>: Helo command rejected: Server configuration error", "warning: " },
+		/* MX hosts: each by name, then its addresses */
+		{ ACCESS("sender", "sender_mx", "inline:{{20.mx.test=REJECT no}}"), NULL, "h", "a@mx.test", NULL, SAYS("a@mx.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{mx.test=REJECT no}}"), NULL, "h", "a@mx.test", NULL, SAYS("a@mx.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{192.0.2.20=REJECT no}}"), NULL, "h", "a@mx.test", NULL, SAYS("a@mx.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "cidr:{{2001:db8::20 REJECT no}}"), NULL, "h", "a@mx.test", NULL, SAYS("a@mx.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{192.0.2.10=DUNNO}, {192.0.2.20=REJECT no}}"), NULL, "h", "a@mx.test", NULL, "", NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{192.0.2.1=REJECT no}}"), NULL, "h", "a@host.test", NULL, SAYS("a@host.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{host.test=REJECT no}}"), NULL, "h", "a@host.test", NULL, SAYS("a@host.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{192.0.2.99=REJECT no}}"), NULL, "h", "a@numeric.test", NULL, SAYS("a@numeric.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{192.0.2.9=REJECT no}}"), NULL, "h", "a@[192.0.2.9]", NULL, SAYS("a@[192.0.2.9]", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "a@null.test", NULL, "", NULL },
+		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "", NULL, "", NULL },
+		{ ACCESS("sender", "sender_mx", "inline:{{x.test=REJECT no}}"), NULL, "h", "a@deadmx.test", NULL, "",
+		    "warning: Unable to look up MX host gone.test for Sender address a@deadmx.test: Name or service not known" },
+		{ ACCESS("sender", "sender_mx", "inline:{{x.test=REJECT no}}"), NULL, "h", "a@latermx.test", NULL, "",
+		    "warning: Unable to look up MX host later.test for Sender address a@latermx.test: Temporary failure in name resolution" },
+		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "a@later.test", NULL, "", "warning: Unable to look up MX host for later.test: Host not found, try again" },
+		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "a@badmx.test", NULL, "", "warning: Unable to look up MX host for badmx.test: Malformed DNS server reply" },
+		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "a@garbage.test", NULL, "", "warning: Unable to look up MX host for garbage.test" },
+		{ ACCESS("sender", "sender_mx", "inline:{{gone.test=REJECT no}}"), NULL, "h", "a@gone.test", NULL, SAYS("a@gone.test", "Sender address"), NULL },
+		/* name servers: of the zone */
+		{ ACCESS("recipient", "recipient_ns", "inline:{{ns.zone.test=REJECT no}}") "relay_domains = zone.test\n", NULL, "h", "", "x@a.b.zone.test",
+		    SAYS("x@a.b.zone.test", "Recipient address"), NULL },
+		{ ACCESS("recipient", "recipient_ns", "inline:{{192.0.2.53=REJECT no}}") "relay_domains = zone.test\n", NULL, "h", "", "x@zone.test",
+		    SAYS("x@zone.test", "Recipient address"), NULL },
+		{ ACCESS("recipient", "recipient_ns", "static:{REJECT no}") "relay_domains = latezone.test\n", NULL, "h", "", "x@a.latezone.test", "",
+		    "warning: Unable to look up NS host for latezone.test: Host not found, try again" },
+		{ ACCESS("recipient", "recipient_ns", "static:{REJECT no}") "relay_domains = badns.test\n", NULL, "h", "", "x@badns.test", "",
+		    "warning: Unable to look up NS host for badns.test: Malformed DNS server reply" },
+		{ ACCESS("sender", "sender_ns", "static:{REJECT no}"), NULL, "h", "a@[192.0.2.9]", NULL, "", NULL },
+		/* clients */
+		{ ACCESS("client", "client_a", "inline:{{192.0.2.1=REJECT no}}"), "host.test", "h", "", NULL, SAYS("host.test[192.0.2.77]", "Client host"), NULL },
+		{ ACCESS("client", "client_mx", "inline:{{192.0.2.10=REJECT no}}"), "mx.test", "h", "", NULL, SAYS("mx.test[192.0.2.77]", "Client host"), NULL },
+		{ ACCESS("client", "client_ns", "inline:{{ns.zone.test=REJECT no}}"), "a.b.zone.test", "h", "", NULL, SAYS("a.b.zone.test[192.0.2.77]", "Client host"), NULL },
+		{ ACCESS("client", "client_ns", "static:{REJECT no}"), NULL, "h", "", NULL, "", NULL },
+		{ ACCESS("client", "reverse_client_hostname_a", "inline:{{192.0.2.1=REJECT no}}"), "host.test", "h", "", NULL, SAYS("host.test", "Unverified Client host"), NULL },
+		{ ACCESS("client", "reverse_client_hostname_mx", "inline:{{192.0.2.10=REJECT no}}"), "mx.test", "h", "", NULL, SAYS("mx.test", "Unverified Client host"), NULL },
+		{ ACCESS("client", "reverse_client_hostname_ns", "inline:{{192.0.2.53=REJECT no}}"), "zone.test", "h", "", NULL, SAYS("zone.test", "Unverified Client host"), NULL },
+		/* the others */
+		{ ACCESS("helo", "helo_mx", "inline:{{192.0.2.20=REJECT no}}"), NULL, "mx.test", "", NULL, SAYS("mx.test", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_ns", "inline:{{ns.zone.test=REJECT no}}"), NULL, "zone.test", "", NULL, SAYS("zone.test", "Helo command"), NULL },
+		{ ACCESS("sender", "sender_a", "inline:{{192.0.2.1=REJECT no}}"), NULL, "h", "a@host.test", NULL, SAYS("a@host.test", "Sender address"), NULL },
+		{ ACCESS("sender", "sender_ns", "inline:{{ns.zone.test=REJECT no}}"), NULL, "h", "a@b.zone.test", NULL, SAYS("a@b.zone.test", "Sender address"), NULL },
+		{ ACCESS("recipient", "recipient_a", "inline:{{192.0.2.1=REJECT no}}") "relay_domains = host.test\n", NULL, "h", "", "x@host.test",
+		    SAYS("x@host.test", "Recipient address"), NULL },
+		{ ACCESS("recipient", "recipient_mx", "inline:{{192.0.2.10=REJECT no}}"), NULL, "h", "", "x@mx.test", SAYS("x@mx.test", "Recipient address"), NULL },
+	};
+	(void)state;
+	check_all(cases, NELEMS(cases));
+}
+
+#define BACKUP "smtpd_relay_restrictions = permit_mx_backup, reject_unauth_destination\n"
+#define DENIED(a) "554 5.7.1 <" a ">: Relay access denied"
+
+static void
+test_mx_backup(void **state)
+{
+	static const struct said cases[] = {
+		{ BACKUP, NULL, "h", "", "x@backup.test", "", NULL }, { BACKUP, NULL, "h", "", "x@backname.test", "", NULL },
+		{ BACKUP, NULL, "h", "", "x@relayed.test", "", NULL }, { BACKUP, NULL, "h", "", "x@here.test", "", NULL },
+		{ BACKUP, NULL, "h", "", "x@primary.test", DENIED("x@primary.test"), NULL }, { BACKUP, NULL, "h", "", "x@other.test", DENIED("x@other.test"), NULL },
+		{ BACKUP, NULL, "h", "", "x@gone.test", DENIED("x@gone.test"), NULL }, { BACKUP, NULL, "h", "", "x@null.test", DENIED("x@null.test"), NULL },
+		{ BACKUP, NULL, "h", "", "x@[192.0.2.200]", "", NULL }, { BACKUP, NULL, "h", "", "x@[192.0.2.9]", DENIED("x@[192.0.2.9]"), NULL },
+		{ BACKUP, NULL, "h", "", "x@badmx.test", DENIED("x@badmx.test"), NULL },
+		{ BACKUP, NULL, "h", "", "a%backup.test@relayed.test", DENIED("a%backup.test@relayed.test"), NULL },
+		/* not now: no refusal for good */
+		{ BACKUP, NULL, "h", "", "x@later.test",
+		    "450 4.4.4 <x@later.test>: Recipient address rejected: Unable to look up mail exchanger information: Host not found, try again", NULL },
+		{ BACKUP, NULL, "h", "", "x@garbage.test",
+		    "450 4.4.4 <x@garbage.test>: Recipient address rejected: Unable to look up mail exchanger information: Malformed or unexpected name server reply", NULL },
+		{ BACKUP, NULL, "h", "", "x@latermx.test",
+		    "450 4.4.4 <x@latermx.test>: Recipient address rejected: Unable to look up host later.test as mail exchanger: Temporary failure in name resolution", NULL },
+		{ BACKUP, NULL, "h", "", "x@unsure.test", "", NULL },
+		{ BACKUP "permit_mx_backup_networks = 192.0.2.10\n", NULL, "h", "", "x@backup.test", "", NULL },
+		{ BACKUP "permit_mx_backup_networks = 192.0.2.11\n", NULL, "h", "", "x@backup.test", DENIED("x@backup.test"), NULL },
+		{ BACKUP "permit_mx_backup_networks = 192.0.2.20\n", NULL, "h", "", "x@far.test", DENIED("x@far.test"), NULL },
+		{ BACKUP "permit_mx_backup_networks = 192.0.2.20, [2001:db8::]/32\n", NULL, "h", "", "x@far.test", "", NULL },
+		{ BACKUP "permit_mx_backup_networks = 192.0.2.20\n", NULL, "h", "", "x@unsure.test",
+		    "450 4.4.4 <x@unsure.test>: Recipient address rejected: Unable to look up host later.test as mail exchanger: Temporary failure in name resolution", NULL },
+	};
+	(void)state;
+	check_all(cases, NELEMS(cases));
+}
+
+/* Three rules about three names, and a server that takes its time: one round when the questions leave together. */
+static void
+test_rounds(void **state)
+{
+	static const struct said s = { NULL, "host.test", "six.test", "a@mx.test", "x@relayed.test", "", NULL };
+	struct conf *c = NULL;
+	struct policy *p = compile("smtpd_helo_restrictions = reject_unknown_helo_hostname\n"
+	                           "smtpd_sender_restrictions = reject_unknown_sender_domain, check_sender_ns_access static:{REJECT}\n"
+	                           "smtpd_client_restrictions = check_client_a_access inline:{{10.0.0.1=REJECT}}\n", &c);
+	struct policy_run pre = { 0 };
+	struct facts f;
+	uint64_t usec[2];
+	(void)state;
+	for (int early = 0; early < 2; early++) {
+		dns_cache_clear();
+		facts_of(&f, &s);
+		server.delay_usec = 40 * 1000;
+		uint64_t began = clock_mono();
+		for (int what = PREFETCH_CLIENT; early && what <= PREFETCH_RCPT; what++)
+			policy_prefetch(&pre, p, (enum policy_prefetch)what, &f);
+		struct op_owner owner;
+		struct policy_run r;
+		op_owner_init(&owner);
+		policy_run_init(&r, &owner, on_verdict);
+		assert_false(policy_run_now(&r, p, POLICY_RCPT, &f));
+		loop_run();
+		usec[early] = clock_mono() - began;
+		policy_run_fini(&r);
+		run_for(100 * 1000);
+	}
+	server.delay_usec = 0;
+	printf("four rules, DNS after 40 ms: %llu ms one by one, %llu ms asked ahead\n", (unsigned long long)usec[0] / 1000, (unsigned long long)usec[1] / 1000);
+	assert_true(usec[0] >= 160 * 1000);
+	assert_true(usec[1] >= 40 * 1000 && usec[1] < 120 * 1000); /* NS of the parent is a second round */
+	policy_free(&p);
+	conf_unref(&c);
+}
+
+/* Nothing is asked for clients that a list lets through before it asks, nor without end for one client. */
+static void
+test_prefetch_bounds(void **state)
+{
+	static const struct said s = { NULL, NULL, "host.test", "a@mx.test", NULL, "", NULL };
+	struct conf *c = NULL;
+	struct policy *p = compile("smtpd_helo_restrictions = permit_mynetworks, reject_unknown_helo_hostname\n"
+	                           "smtpd_sender_restrictions = permit, reject_unknown_sender_domain\n", &c);
+	struct policy_run pre = { 0 };
+	struct facts f;
+	(void)state;
+	dns_cache_clear();
+	facts_of(&f, &s);
+	int64_t before = metric_values[M_dns_queries];
+	policy_prefetch(&pre, p, PREFETCH_SENDER, &f);
+	assert_int_equal(metric_values[M_dns_queries], before);
+	assert_int_equal(ipaddr_parse(SPAN("127.0.0.2"), &f.client), RC_OK);
+	policy_prefetch(&pre, p, PREFETCH_HELO, &f);
+	assert_int_equal(metric_values[M_dns_queries], before);
+	assert_int_equal(ipaddr_parse(SPAN("192.0.2.77"), &f.client), RC_OK);
+	policy_prefetch(&pre, p, PREFETCH_HELO, &f);
+	assert_int_equal(metric_values[M_dns_queries], before + 2);
+	for (int i = 0; i < 500; i++) {
+		char name[40];
+		snprintf(name, sizeof name, "h%d.test", i);
+		f.helo = span_str(name);
+		policy_prefetch(&pre, p, PREFETCH_HELO, &f);
+	}
+	assert_true(metric_values[M_dns_queries] <= before + 2 * 50);
+	run_for(50 * 1000);
+	policy_free(&p);
+	conf_unref(&c);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_unknown_helo), cmocka_unit_test(test_unknown_domain), cmocka_unit_test(test_server_access),
+		cmocka_unit_test(test_mx_backup), cmocka_unit_test(test_rounds), cmocka_unit_test(test_prefetch_bounds),
+	};
+	struct err e = { 0 };
+	loop_init();
+	timer_init(&guard, on_guard);
+	fake_dns_start(&server, rows);
+	struct dns_settings settings = { .servers = server.servers, .timeout_usec = 300 * 1000, .tries = 1 };
+	if (dns_open(&settings, &e) != RC_OK)
+		return 1;
+	confdir_make();
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	confdir_remove();
+	dns_close();
+	fake_dns_stop(&server);
+	loop_fini();
+	return failed;
+}
