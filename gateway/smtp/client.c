@@ -75,7 +75,7 @@ sess_may(struct sess *s, const struct matchlist *hosts, const char *what)
 		return true;
 	case RC_TEMP:
 	case RC_PERM:
-		log_warn(&s->log, "don't know if %s should be allowed for %.*s: %s", what, (int)s->client.n, (const char *)s->client.p, e.why);
+		sess_warn(s, "don't know if %s should be allowed for %.*s: %s", what, (int)s->client.n, (const char *)s->client.p, e.why);
 		break;
 	case RC_NONE:
 		break;

@@ -35,7 +35,7 @@ take_names(struct sess *s, struct dns_peer *p)
 		buf_put(&b, s->facts.client_addr);
 		if (p->name_rc == RC_TEMP)
 			buf_puts(&b, ": Temporary failure in name resolution");
-		LOG(warning, &s->log, F_SPAN(text, buf_span(&b)));
+		LOG(smtpd_warning, &s->log, F_SPAN(text, buf_span(&b)));
 		buf_fini(&b);
 	}
 	sess_announce(s);

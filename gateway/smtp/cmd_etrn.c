@@ -61,7 +61,7 @@ static void
 refused(struct sess *s, enum reply_id id, const char *what)
 {
 	struct span site = s->facts.etrn_domain;
-	log_warn(&s->log, "%s ETRN %.*s... from %.*s", what, (int)(site.n < 100 ? site.n : 100), (const char *)site.p, (int)s->client.n,
+	sess_warn(s, "%s ETRN %.*s... from %.*s", what, (int)(site.n < 100 ? site.n : 100), (const char *)site.p, (int)s->client.n,
 	    (const char *)s->client.p);
 	sess_reply_text(s, id, site);
 }
@@ -83,7 +83,7 @@ etrn_verdict(struct sess *s)
 		break;
 	case RC_TEMP:
 	case RC_PERM:
-		log_warn(&s->log, "fast_flush_domains: %s", e.why);
+		sess_warn(s, "fast_flush_domains: %s", e.why);
 		sess_reply(s, REPLY_ETRN_FAILED);
 		break;
 	}
@@ -101,7 +101,7 @@ static enum step
 etrn_ask(struct sess *s)
 {
 	if (!edge_queue_is_up(s->edge)) {
-		log_warn(&s->log, "ETRN: the queue is not there");
+		sess_warn(s, "ETRN: the queue is not there");
 		sess_reply(s, REPLY_ETRN_FAILED);
 		return done(s);
 	}

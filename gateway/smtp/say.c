@@ -39,6 +39,19 @@ sess_reply_text(struct sess *s, enum reply_id id, struct span text)
 	sess_reply_full(s, id, 0, text, 0);
 }
 
+void
+sess_warn(struct sess *s, const char *fmt, ...)
+{
+	struct buf b;
+	va_list ap;
+	buf_init(&b, 2000);
+	va_start(ap, fmt);
+	buf_vprintf(&b, fmt, ap);
+	va_end(ap);
+	LOG(smtpd_warning, &s->log, F_SPAN(text, buf_span(&b)));
+	buf_fini(&b);
+}
+
 struct span
 sess_log_addr(struct sess *s, struct span internal)
 {
@@ -140,7 +153,7 @@ log_notes(struct sess *s, const struct verdict *v)
 {
 	for (unsigned i = 0; i < v->nnotes; i++) {
 		if (v->notes[i].kind == NOTE_TROUBLE)
-			LOG(warning, &s->log, F_SPAN(text, v->notes[i].text));
+			LOG(smtpd_warning, &s->log, F_SPAN(text, v->notes[i].text));
 		else
 			log_refusal(s, note_events[v->notes[i].kind], v->notes[i].text);
 	}
@@ -175,7 +188,7 @@ take_edits(struct sess *s, const struct verdict *v)
 	for (unsigned i = 0; i < v->nedits; i++)
 		fits &= tx_edit(s->tx, &v->edits[i]);
 	if (!fits)
-		log_warn(&s->log, "too many headers or copies for one message: some are left out");
+		sess_warn(s, "too many headers or copies for one message: some are left out");
 }
 
 enum step

@@ -162,6 +162,8 @@ bool sess_early_input(struct sess *s, struct span seen);
 void sess_reply(struct sess *s, enum reply_id id);
 void sess_reply_text(struct sess *s, enum reply_id id, struct span text);
 void sess_reply_full(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number);
+/* "warning: ..." as smtpd says it; arguments are ours or already clean. */
+void sess_warn(struct sess *s, const char *fmt, ...) PRINTF(2, 3);
 /* Reply and reject line. */
 void sess_refuse(struct sess *s, enum reply_id id);
 void sess_refuse_code(struct sess *s, enum reply_id id, unsigned code);
