@@ -15,6 +15,8 @@ policy_access_answer(struct policy_run *r, const struct policy_rule *rule, enum 
 	case RC_PERM:
 		break;
 	}
+	if (map_asked())
+		return policy_await_maps(r);
 	policy_note(r, NOTE_TROUBLE, span_str(e->why));
 	return policy_refuse(r, rule, 451, SPAN("4.3.5"), about, SPAN("Server configuration error"));
 }

@@ -308,10 +308,16 @@ address_own_domain(const struct address_book *b, struct span domain, struct err 
 	return is_local((void *)(uintptr_t)b, domain, e);
 }
 
-bool
-address_is_own_domain(const struct address_book *b, struct span domain)
+enum rc
+address_find_mail(const struct address_book *b, const struct map_list *l, struct span addr, struct buf *scratch, struct span *value_out,
+    struct err *e)
 {
-	return address_own_domain(b, domain, NULL) == RC_OK;
+	struct map_addr split = address_split(b, addr);
+	enum rc own = map_list_has_fixed(l) ? address_own_domain(b, split.domain, e) : RC_NONE;
+	*value_out = SPAN_EMPTY;
+	if (own != RC_OK && own != RC_NONE)
+		return RC_TEMP;
+	return map_find_address(l, MAPKEY_MAIL, &split, false, own == RC_OK, scratch, value_out, e);
 }
 
 const char *
@@ -443,8 +449,7 @@ asked_in(const struct address_book *b, const struct map_list *l, const struct re
 	struct span value;
 	if (map_list_empty(l))
 		return RC_NONE;
-	struct map_addr split = address_split(b, a->addr);
-	return map_find_address(l, MAPKEY_MAIL, &split, false, address_is_own_domain(b, a->domain), scratch, &value, e);
+	return address_find_mail(b, l, a->addr, scratch, &value, e);
 }
 
 /* transport error: (or retry:) tells why nobody is there. RC_NONE: another transport. */

@@ -88,6 +88,8 @@ struct map_addr address_split(const struct address_book *b, struct span addr); /
 bool address_is_own_ip(const struct address_book *b, const struct ipaddr *ip);
 /* The same, and RC_TEMP when a table of mydestination could not be asked. */
 enum rc address_own_domain(const struct address_book *b, struct span domain, struct err *e) MUST_CHECK;
-bool address_is_own_domain(const struct address_book *b, struct span domain);  /* $myorigin, mydestination or own literal; false when unsure */
+/* The value of an address in a table with the forms of canonical, virtual and recipient tables (MAPKEY_MAIL). */
+enum rc address_find_mail(const struct address_book *b, const struct map_list *l, struct span addr, struct buf *scratch,
+    struct span *value_out, struct err *e) MUST_CHECK;
 
 #endif

@@ -140,10 +140,10 @@ r_unlisted_recipient(struct policy_run *r, const struct policy_rule *rule)
 	struct err e;
 	if (r->rcpt_checked && r->warn == 0)
 		return POL_DUNNO;
-	r->rcpt_checked |= r->warn == 0; /* what only warned will be asked again */
-	if (policy_rcpt(r, &a, &e) != RC_OK)
-		return policy_lookup_failed(r, rule, r->facts->rcpt, &e);
-	return unlisted(r, rule, a, r->facts->rcpt, ABOUT_RECIPIENT);
+	enum pol pol = policy_rcpt(r, &a, &e) != RC_OK ? policy_lookup_failed(r, rule, r->facts->rcpt, &e)
+	                                               : unlisted(r, rule, a, r->facts->rcpt, ABOUT_RECIPIENT);
+	r->rcpt_checked |= pol != POL_AGAIN && r->warn == 0; /* what only warned will be asked again */
+	return pol;
 }
 
 enum pol
@@ -153,8 +153,8 @@ r_unlisted_sender(struct policy_run *r, const struct policy_rule *rule)
 	struct err e;
 	if (r->facts->sender.n == 0 || (r->sender_checked && r->warn == 0))
 		return POL_DUNNO;
-	r->sender_checked |= r->warn == 0;
-	if (policy_sender(r, &a, &e) != RC_OK)
-		return policy_lookup_failed(r, rule, r->facts->sender, &e);
-	return unlisted(r, rule, a, r->facts->sender, ABOUT_SENDER);
+	enum pol pol = policy_sender(r, &a, &e) != RC_OK ? policy_lookup_failed(r, rule, r->facts->sender, &e)
+	                                                 : unlisted(r, rule, a, r->facts->sender, ABOUT_SENDER);
+	r->sender_checked |= pol != POL_AGAIN && r->warn == 0;
+	return pol;
 }

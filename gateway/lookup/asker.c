@@ -11,6 +11,7 @@ static const uint64_t GRACE = 2 * 1000000; /* usec: the lookup process keeps the
 struct asking {
 	struct ipc_call call;
 	struct map_question *question;
+	const struct ipc_chan *chan; /* only to be compared */
 	struct grave grave;
 };
 
@@ -32,7 +33,9 @@ on_answer(struct op *op)
 {
 	struct asking *a = container_of(op, struct asking, call.op);
 	struct msg_found m;
-	if (op->rc != RC_OK)
+	if (op->rc != RC_OK && a->chan != me.chan)
+		map_remote_lost(a->question);
+	else if (op->rc != RC_OK)
 		map_remote_answer(a->question, RC_TEMP, SPAN("the lookup process does not answer"));
 	else if (msg_found_get(buf_span(&a->call.reply), &m) != RC_OK)
 		map_remote_answer(a->question, RC_TEMP, SPAN("the lookup process talks nonsense"));
@@ -49,6 +52,7 @@ carry(struct map_question *q, struct span table, struct span key)
 		return false;
 	struct asking *a = mem_zalloc(sizeof *a);
 	a->question = q;
+	a->chan = me.chan;
 	ipc_call_init(&a->call, &me.ops, on_answer);
 	msg_lookup_put(ipc_call_begin(&a->call, me.chan, IPC_LOOKUP), &(struct msg_lookup){ table, key });
 	ipc_call_send(&a->call, conf_params(me.child->conf)->p_lookup_timeout + GRACE);

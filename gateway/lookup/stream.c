@@ -14,7 +14,7 @@
 #include <sys/un.h>
 
 enum { ADDRS_MAX = 8, OUT_MAX = 65536 };
-static const uint64_t CONNECT_LIMIT = 10 * 1000000, REST_FIRST = 100 * 1000, REST_MOST = 5 * 1000000; /* usec */
+static const uint64_t CONNECT_LIMIT = 10 * 1000000, REST_FIRST = 50 * 1000, REST_MOST = 1000000; /* usec */
 
 static const struct protocol {
 	enum remote_kind kind;
@@ -36,9 +36,8 @@ struct stream {
 	struct op_owner ops;
 	struct op kick;              /* something waits: look at it from the loop */
 	struct timer overdue;        /* of the first that waits */
-	uint64_t rest_until;         /* loop_now() scale: no connection is tried before */
+	struct timer rest;           /* armed: the server could not be reached just now, the next try comes when it ends */
 	unsigned failures;           /* of connecting, in a row */
-	char why[160];               /* the last one */
 	struct buf text;             /* of a reply */
 };
 
@@ -121,6 +120,12 @@ static void
 on_kick(struct op *op)
 {
 	dispatch(container_of(op, struct stream, kick));
+}
+
+static void
+on_rested(struct timer *t)
+{
+	dispatch(container_of(t, struct stream, rest));
 }
 
 /* ---- connections ---- */
@@ -284,9 +289,10 @@ connect_failed(struct link *l)
 	struct stream *s = l->s;
 	uint64_t rest = REST_FIRST << (s->failures < 8 ? s->failures : 8);
 	s->failures++;
-	s->rest_until = loop_now() + (rest < REST_MOST ? rest : REST_MOST);
-	snprintf(s->why, sizeof s->why, "%s", l->why);
+	timer_set(&s->rest, rest < REST_MOST ? rest : REST_MOST);
 	table_trouble(&s->base, l->why);
+	if (s->nlinks == 1)
+		fail_waiting(s, l->why); /* who comes during the rest waits for the next try */
 	link_close(l);
 	wake(s);
 }
@@ -401,16 +407,9 @@ dispatch(struct stream *s)
 			send_ask(l, take_waiting(s));
 	}
 	size_t limit = (size_t)conf_params(s->base.conf)->p_lookup_connection_limit;
-	while (s->nwaiting > s->nconnecting && s->nlinks < limit && s->rest_until <= loop_now()) {
-		size_t before = s->nlinks;
-		link_begin(s);
-		if (s->nlinks == before)
-			break; /* failed at once */
-	}
-	if (s->nlinks == 0)
-		fail_waiting(s, s->why);
-	else
-		set_overdue(s);
+	while (s->nwaiting > s->nconnecting && s->nlinks < limit && !s->rest.armed)
+		link_begin(s); /* one that fails at once begins a rest */
+	set_overdue(s);
 }
 
 static void
@@ -443,6 +442,7 @@ stream_close(struct table *t)
 	fail_waiting(s, "the table is closed");
 	ops_cancel_all(&s->ops);
 	timer_clear(&s->overdue);
+	timer_clear(&s->rest);
 	buf_fini(&s->text);
 	loop_bury(&t->grave, dig_stream); /* its connections' graves come first */
 }
@@ -469,6 +469,7 @@ stream_table_new(struct remote_table *spec)
 	op_owner_init(&s->ops);
 	op_init(&s->kick, &s->ops, on_kick);
 	timer_init(&s->overdue, on_overdue);
+	timer_init(&s->rest, on_rested);
 	buf_init(&s->text, REMOTE_VALUE_MAX);
 	return &s->base;
 }

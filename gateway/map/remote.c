@@ -6,7 +6,8 @@
 #include "loop/loop.h"
 #include "map/remote_table.h"
 
-static const uint64_t MOMENT = 1000000; /* usec: how long an answer stays that nobody holds */
+static const uint64_t MOMENT = 1000000;   /* usec: how long an answer stays that nobody holds */
+static const uint64_t PATIENCE = 2000000; /* usec: with a lookup process that is not there (yet, or again) */
 
 enum question_state { Q_NEW = 0, Q_ASKED, Q_ANSWERED };
 
@@ -15,8 +16,11 @@ struct map_question {
 	struct hnode by_key;
 	struct list noted;           /* in the list of that name */
 	struct list kept;            /* in the list of that name: answered, nobody holds it */
+	struct list parked;          /* in the list of that name: to be asked as soon as somebody carries it */
 	struct list holds;           /* struct hold.by_question */
 	enum question_state state;
+	bool is_lost;                /* the lookup process died with it once */
+	uint64_t parked_until;
 	enum rc rc;
 	uint64_t kept_until;
 	struct span value;           /* owned */
@@ -33,9 +37,10 @@ struct hold {
 };
 
 static struct htab questions;
-static struct list noted = { &noted, &noted }, kept = { &kept, &kept };
-static size_t nkept, in_flight;
-static struct timer sweeper;
+static struct list noted = { &noted, &noted }, kept = { &kept, &kept }, parked = { &parked, &parked };
+static size_t nkept, in_flight;  /* in flight: parked ones, too */
+static uint64_t nlookups;
+static struct timer sweeper, patience;
 static map_carrier_fn *carrier;
 static map_direct_fn *direct;
 
@@ -80,6 +85,7 @@ question_new(struct span table, struct span key)
 	memcpy(q->bytes + table.n, key.p, key.n);
 	list_init(&q->noted);
 	list_init(&q->kept);
+	list_init(&q->parked);
 	list_init(&q->holds);
 	htab_insert(&questions, &q->by_key, hash_of(table, key));
 	return q;
@@ -160,35 +166,90 @@ map_remote_answer(struct map_question *q, enum rc rc, struct span text)
 {
 	BUG_ON(q->state != Q_ASKED);
 	in_flight--;
+	list_remove(&q->parked);
 	if (rc == RC_TEMP || rc == RC_PERM)
 		metric_add(M_lookup_failures, 1);
 	set_answer(q, rc, text);
 }
 
+/* ---- on their way ---- */
+
+static void
+on_patience(struct timer *t)
+{
+	while (!list_empty(&parked)) {
+		struct map_question *q = list_entry(parked.next, struct map_question, parked);
+		if (q->parked_until > loop_now()) {
+			timer_set(t, q->parked_until - loop_now());
+			return;
+		}
+		map_remote_answer(q, RC_TEMP, SPAN("there is no lookup process"));
+	}
+}
+
+/* A lookup process that was killed is back in a moment, and one that is just being started comes with the first mail. */
+static void
+park(struct map_question *q)
+{
+	q->parked_until = loop_now() + PATIENCE;
+	list_append(&parked, &q->parked);
+	if (!patience.inited)
+		timer_init(&patience, on_patience);
+	if (!patience.armed)
+		timer_set(&patience, PATIENCE);
+}
+
+static void
+hand_over(struct map_question *q)
+{
+	if (carrier == NULL)
+		park(q);
+	else if (!carrier(q, table_of(q), key_of(q)))
+		map_remote_answer(q, RC_TEMP, SPAN("the lookup process does not take questions"));
+}
+
 static void
 question_ask(struct map_question *q)
 {
-	const char *why = "there is no lookup process";
 	q->state = Q_ASKED;
-	if (in_flight >= REMOTE_FLIGHTS_MAX) {
-		why = "too many questions are under way";
+	if (++in_flight > REMOTE_FLIGHTS_MAX) {
 		metric_add(M_lookup_limit, 1);
-	} else if (carrier != NULL) {
-		in_flight++;
-		metric_add(M_lookup_queries, 1);
-		if (carrier(q, table_of(q), key_of(q)))
-			return;
-		in_flight--;
-		why = "the lookup process does not take questions";
+		map_remote_answer(q, RC_TEMP, SPAN("too many questions are under way"));
+		return;
 	}
-	metric_add(M_lookup_failures, 1);
-	set_answer(q, RC_TEMP, span_str(why));
+	metric_add(M_lookup_queries, 1);
+	hand_over(q);
 }
 
 void
 map_remote_carrier(map_carrier_fn *carry)
 {
+	struct list waiting;
 	carrier = carry;
+	if (carry == NULL)
+		return;
+	list_init(&waiting);
+	list_splice(&waiting, &parked);
+	for (struct list *l; (l = list_pop(&waiting)) != NULL;)
+		hand_over(list_entry(l, struct map_question, parked));
+}
+
+void
+map_remote_lost(struct map_question *q)
+{
+	BUG_ON(q->state != Q_ASKED);
+	if (q->is_lost) {
+		map_remote_answer(q, RC_TEMP, SPAN("the lookup process died"));
+		return;
+	}
+	q->is_lost = true;
+	hand_over(q);
+}
+
+uint64_t
+map_remote_lookups(void)
+{
+	return nlookups;
 }
 
 void
@@ -235,6 +296,7 @@ enum rc
 remote_find(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
 {
 	const struct remote_table *t = m->state;
+	nlookups++;
 	enum rc rc = remote_table_takes(t, key, e);
 	if (rc != RC_OK)
 		return rc;
@@ -242,8 +304,8 @@ remote_find(const struct map *m, struct span key, struct buf *scratch, struct sp
 		return err_set(e, RC_TEMP, "%s: key too long", m->name);
 	if (direct != NULL)
 		return ask_directly(t, m->name, key, scratch, value_out, e);
-	if (carrier == NULL)
-		return err_set(e, RC_TEMP, "%s lookup error: there is no lookup process", m->name);
+	if (conf_is_loader(t->conf))
+		return err_set(e, RC_TEMP, "%s: not asked while the configuration is read", m->name);
 	struct span table = span_str(m->name);
 	struct map_question *q = question_find(table, key);
 	if (q != NULL && q->state == Q_ANSWERED) {

@@ -23,6 +23,8 @@
 
 /* Has a lookup since the last map_wait_start() or map_forget() been put off because its answer is not here yet? */
 bool map_asked(void);
+/* Counts up with every lookup in such a table: who remembers what came of several lookups sees whether he may. */
+uint64_t map_remote_lookups(void);
 /* Forgets what was noted, for those who do not wait: begin a step that can wait with it. */
 void map_forget(void);
 
@@ -46,10 +48,12 @@ enum {
 };
 
 struct map_question;
-/* Puts a question on its way; map_remote_answer() follows exactly once, from the loop. false: not now. */
+/* Puts a question on its way; map_remote_answer() or map_remote_lost() follows exactly once, from the loop. false: not now. */
 typedef bool map_carrier_fn(struct map_question *q, struct span table, struct span key);
-/* NULL: nobody does (any more). Questions under way are still to be answered. */
+/* NULL: nobody does (any more): questions wait two seconds for the next. */
 void map_remote_carrier(map_carrier_fn *carry);
+/* The process that had it is gone: it is asked once more, by the next carrier, if that comes soon. Instead of: */
+void map_remote_lost(struct map_question *q);
 /* text (copied): the value for RC_OK, the reason for RC_TEMP and RC_PERM. */
 void map_remote_answer(struct map_question *q, enum rc rc, struct span text);
 

@@ -332,7 +332,7 @@ open_as(struct map *m, const struct map_ctx *ctx, enum remote_kind kind, struct 
 	enum rc rc = remote_table_open(ctx, kind, span_str(m->name), &t, e);
 	m->state = t;
 	if (rc != RC_OK)
-		return strncmp(e->why, m->name, strlen(m->name)) == 0 ? rc : err_prefix(e, "%s", m->name);
+		return kind == REMOTE_SQLITE ? rc : err_prefix(e, "%s", m->name); /* the others say file and line */
 	if (conf_is_loader(ctx->conf))
 		note_table(ctx->conf, m->name);
 	return RC_OK;

@@ -12,7 +12,9 @@
 
 enum { ATTEMPT_MAGIC = 0xa77e3b70, ATTEMPT_BYTES_MAX = 512 * 1024 * 1024 };
 
-static void place_rcpt(struct attempt *a, uint32_t i);
+static bool place_rcpt(struct attempt *a, uint32_t i);
+static void place_all(struct attempt *a);
+static void on_maps(struct op *op);
 static void end_attempt(struct attempt *a);
 static void settle(struct attempt *a);
 
@@ -39,12 +41,50 @@ attempt_begin(struct queue *q, struct message *m)
 	message_set_queue(&q->table, m, MQ_ACTIVE);
 	q->active++;
 	record_active(m, &a->env);
+	a->unrouted = NO_RCPT;
+	op_owner_init(&a->ops);
+	map_wait_init(&a->maps, &a->ops, on_maps);
+	for (uint32_t i = m->nrcpt; i-- > 0;)
+		if (message_status(m)[i] == RS_OPEN) {
+			a->next[i] = a->unrouted;
+			a->unrouted = i;
+		}
+	place_all(a);
+}
+
+/* Recipients whose route needs an answer stay on the chain; the others go their way meanwhile. */
+static void
+place_all(struct attempt *a)
+{
+	uint32_t i = a->unrouted, *tail = &a->unrouted;
 	a->in_begin = true;
-	for (uint32_t i = 0; i < m->nrcpt; i++)
-		if (message_status(m)[i] == RS_OPEN)
-			place_rcpt(a, i);
+	map_forget();
+	while (i != NO_RCPT) {
+		uint32_t next = a->next[i];
+		if (!place_rcpt(a, i)) {
+			*tail = i;
+			tail = &a->next[i];
+		}
+		i = next;
+	}
+	*tail = NO_RCPT;
 	a->in_begin = false;
+	if (a->unrouted != NO_RCPT)
+		map_wait_start(&a->maps);
+	else
+		map_wait_fini(&a->maps);
 	attempt_check(a);
+}
+
+static void
+on_maps(struct op *op)
+{
+	struct attempt *a = container_of(op, struct attempt, maps.op);
+	struct queue *q = a->q;
+	CHECK(a, ATTEMPT_MAGIC);
+	if (a->order == ORDER_NONE)
+		place_all(a);
+	sched_poke(q);
 }
 
 static void
@@ -54,6 +94,7 @@ attempt_free(struct attempt *a)
 	BUG_ON(a->jobs != 0 || a->reports != 0 || !list_empty(&a->groups));
 	q->active--;
 	list_remove(&a->link);
+	map_wait_fini(&a->maps);
 	arena_fini(&a->arena);
 	mem_poison(a, sizeof *a);
 	mem_free(&a);
@@ -178,7 +219,8 @@ place_for_relay(struct attempt *a, uint32_t i, struct transport *t, struct span 
 		dest_update(&q->dests, d, loop_now());
 }
 
-static void
+/* false: its route is not known yet. */
+static bool
 place_rcpt(struct attempt *a, uint32_t i)
 {
 	struct queue *q = a->q;
@@ -189,27 +231,29 @@ place_rcpt(struct attempt *a, uint32_t i)
 	case ROUTE_NONE:
 	case ROUTE_WAIT:
 		local_defer(a, i, r.dsn, r.text);
-		return;
+		return true;
+	case ROUTE_AGAIN:
+		return false;
 	case ROUTE_FAIL:
 		local_bounce(a, i, r.dsn, r.text);
-		return;
+		return true;
 	case ROUTE_DROP:
 		record_warning(a->m, "undeliverable postmaster notification discarded");
 		local_discard(a, i, SPAN("mail to the double-bounce address is discarded"));
-		return;
+		return true;
 	case ROUTE_DELIVER:
 		break;
 	}
 	struct transport *t = transport_get(&q->dests, q->conf, r.transport);
 	if (t->deferred && !a->ignore_defer) {
 		local_defer(a, i, SPAN("4.3.2"), SPAN("deferred transport"));
-		return;
+		return true;
 	}
 	switch (t->program) {
 	case PROGRAM_NONE:
 	case PROGRAMS:
 		local_defer(a, i, SPAN("4.3.0"), SPAN("mail transport unavailable"));
-		return;
+		return true;
 	case PROGRAM_ERROR:
 		if (strcmp(t->name, "retry") == 0) {
 			route_reason(r.nexthop, "4", "4.0.0", &dsn, &text);
@@ -218,16 +262,17 @@ place_rcpt(struct attempt *a, uint32_t i)
 			route_reason(r.nexthop, "45", "5.0.0", &dsn, &text);
 			local_bounce(a, i, dsn, text);
 		}
-		return;
+		return true;
 	case PROGRAM_DISCARD:
 		route_reason(r.nexthop, "2", "2.0.0", &dsn, &text);
 		local_discard(a, i, text);
-		return;
+		return true;
 	case PROGRAM_SMTP:
 	case PROGRAM_LMTP:
 		place_for_relay(a, i, t, r.nexthop);
-		return;
+		return true;
 	}
+	return true;
 }
 
 void
@@ -300,6 +345,8 @@ attempt_check(struct attempt *a)
 		return;
 	if (a->ending || a->order != ORDER_NONE)
 		settle(a);
+	else if (a->unrouted != NO_RCPT)
+		return;
 	else
 		end_attempt(a);
 }

@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "ipc/msgs.h"
+#include "map/remote.h"
 #include "queue/queue.h"
 
 /* What an administrator wants as soon as nothing of it is in relay. */
@@ -29,6 +30,9 @@ struct attempt {
 	uint64_t active;                 /* wall clock when it began */
 	uint32_t *next;                  /* chains of recipients, NO_RCPT ends one */
 	struct list groups;
+	struct map_wait maps;            /* tables of other processes that routing asks */
+	struct op_owner ops;
+	uint32_t unrouted;               /* chain of recipients whose route is not known yet, NO_RCPT: none */
 	uint32_t jobs;                   /* in relay */
 	uint32_t reports;                /* on their way to the disk */
 	uint8_t order;                   /* enum attempt_order */

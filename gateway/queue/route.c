@@ -2,6 +2,7 @@
 #include "queue/route.h"
 
 #include "base/mem.h"
+#include "map/remote.h"
 #include "policy/classes.h"
 #include "queue/reason.h"
 
@@ -89,7 +90,7 @@ fail(struct route *out, enum route_kind kind, const char *dsn, struct span text)
 static void
 resolver_failure(struct route *out)
 {
-	fail(out, ROUTE_WAIT, "4.3.0", SPAN("address resolver failure"));
+	fail(out, map_asked() ? ROUTE_AGAIN : ROUTE_WAIT, "4.3.0", SPAN("address resolver failure"));
 }
 
 /* A sender-dependent table: RC_OK with a value; RC_NONE also for DUNNO. */
@@ -102,8 +103,7 @@ find_by_sender(struct router *r, const struct map_list *l, struct span null_key,
 	if (sender.n == 0) {
 		rc = map_find(l, null_key, 0, &r->scratch2, value_out, NULL);
 	} else {
-		struct map_addr a = address_split(r->book, sender);
-		rc = map_find_address(l, MAPKEY_MAIL, &a, false, address_is_own_domain(r->book, a.domain), &r->scratch2, value_out, NULL);
+		rc = address_find_mail(r->book, l, sender, &r->scratch2, value_out, NULL);
 	}
 	return rc == RC_OK && span_caseeq_str(*value_out, "DUNNO") ? RC_NONE : rc;
 }
@@ -198,9 +198,8 @@ route_fresh(struct router *r, struct span sender, struct span rcpt, struct route
 		return;
 	}
 	if (!map_list_empty(r->relocated)) {
-		struct map_addr a = address_split(r->book, r->res.addr);
 		struct span value;
-		enum rc rc = map_find_address(r->relocated, MAPKEY_MAIL, &a, false, address_is_own_domain(r->book, a.domain), &r->scratch2, &value, NULL);
+		enum rc rc = address_find_mail(r->book, r->relocated, r->res.addr, &r->scratch2, &value, NULL);
 		if (rc == RC_OK) {
 			buf_reset(&r->text);
 			buf_puts(&r->text, "User has moved to ");
@@ -261,8 +260,9 @@ router_lookup(struct router *r, struct span sender, struct span rcpt, struct rou
 	bool keep = key.n <= sizeof kept;
 	if (keep && key.n > 0)
 		memcpy(kept, key.p, key.n);
+	uint64_t lookups = map_remote_lookups();
 	route_fresh(r, sender, rcpt, out);
-	if (keep && out->kind != ROUTE_WAIT)
+	if (keep && out->kind != ROUTE_WAIT && out->kind != ROUTE_AGAIN && lookups == map_remote_lookups())
 		remember(slot, hash, span_of(kept, key.n), out);
 }
 

@@ -4,7 +4,8 @@
  *
  * Pure but for table lookups. Address classes and transport_maps come from policy/classes.h; here the
  * order of precedence is kept: transport_maps, sender_dependent_*, the class's transport, relayhost, the
- * recipient's domain. Answers are remembered per snapshot, so repeated recipients cost a hash.
+ * recipient's domain. Answers are remembered per snapshot, so repeated recipients cost a hash; those that a table of
+ * another process had a part in are not.
  */
 #ifndef QUEUE_ROUTE_H
 #define QUEUE_ROUTE_H
@@ -16,6 +17,7 @@ enum route_kind {
 	ROUTE_DELIVER,           /* transport and nexthop are valid */
 	ROUTE_FAIL,              /* dsn and text say why */
 	ROUTE_WAIT,              /* not now; dsn and text say why */
+	ROUTE_AGAIN,             /* a table is still being asked: the same again after a map_wait (map/remote.h) */
 	ROUTE_DROP,              /* mail to the double-bounce address */
 };
 

@@ -63,7 +63,7 @@ def serve(conn):
         elif word == 'dead':
             time.sleep(3600)
         elif word == 'garbage':
-            conn.sendall(b'220 hello world ESMTP\r\n')
+            conn.sendall(b'hello world, 220\r\n')
         elif word == 'cut':
             conn.sendall(pack('OK', 'OK')[:4])
             break
