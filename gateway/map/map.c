@@ -92,12 +92,25 @@ map_unbrace(struct span arg, struct span *inside_out)
 	return true;
 }
 
+/* Where Postfix puts nothing of the key into results: a sender or recipient could choose where mail goes. */
+static bool
+refuses_groups(const struct map_ctx *ctx)
+{
+	static const char *const names[] = { "alias_database", "alias_maps", "mailbox_command_maps", "mailbox_transport_maps", "fallback_transport_maps",
+		"relocated_maps", "sender_dependent_default_transport_maps", "sender_dependent_relayhost_maps", "transport_maps", "virtual_gid_maps",
+		"virtual_mailbox_maps", "virtual_uid_maps" };
+	for (size_t i = 0; ctx->parameter != NULL && i < NELEMS(names); i++)
+		if (strcmp(ctx->parameter, names[i]) == 0)
+			return true;
+	return false;
+}
+
 static struct map *
-registered(const struct conf *c, struct span name)
+registered(const struct map_ctx *ctx, struct span name)
 {
 	for (struct hnode *n = htab_first(&open_maps, span_hash(name)); n != NULL; n = htab_next(n)) {
 		struct map *m = container_of(n, struct map, by_name);
-		if (m->conf == c && span_eq_str(name, m->name))
+		if (m->conf == ctx->conf && m->refuses_groups == refuses_groups(ctx) && span_eq_str(name, m->name))
 			return m;
 	}
 	return NULL;
@@ -123,7 +136,7 @@ table_open(struct map *m, const struct map_ctx *ctx, struct span name, struct er
 enum rc
 map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct err *e)
 {
-	struct map *m = registered(ctx->conf, name);
+	struct map *m = registered(ctx, name);
 	if (m != NULL) {
 		m->refs++;
 		*out = m;
@@ -131,6 +144,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	}
 	m = mem_zalloc(sizeof *m);
 	m->conf = ctx->conf;
+	m->refuses_groups = refuses_groups(ctx);
 	m->refs = 1;
 	m->name = mem_alloc(name.n + 1);
 	memcpy(m->name, name.p, name.n);

@@ -53,6 +53,7 @@ struct map {
 	unsigned flags;              /* of the type; proxy takes those of the table behind it */
 	bool broken;                 /* every lookup is RC_TEMP */
 	bool may_return;             /* broken, but no reason to refuse the configuration */
+	bool refuses_groups;         /* no "$1" in results of pattern tables: opened for a parameter that must not have it */
 	char why[160];
 	void *state;                 /* the type's own */
 };
@@ -82,11 +83,11 @@ enum rc map_set_open(const struct map_ctx *ctx, struct span list, struct map_set
 void map_set_close(struct map_set *s);
 
 /* Rows of maps.def */
-map_open_fn built_open, cidr_open, environ_open, fail_open, inline_open, pipemap_open, proxy_open, randmap_open, socketmap_open,
-    sqlite_open, static_open, tcp_open, texthash_open, unionmap_open, unix_open;
-map_find_fn built_find, cidr_find, environ_find, fail_find, words_find, pipemap_find, proxy_find, randmap_find, remote_find, static_find,
-    unionmap_find;
-map_close_fn built_close, cidr_close, remote_close, words_close, static_close, tables_close;
-map_each_fn built_each, cidr_each, static_each, words_each;
+map_open_fn built_open, cidr_open, environ_open, fail_open, inline_open, pcre_open, pipemap_open, proxy_open, randmap_open,
+    regexp_open, socketmap_open, sqlite_open, static_open, tcp_open, texthash_open, unionmap_open, unix_open;
+map_find_fn built_find, cidr_find, environ_find, fail_find, words_find, pattern_find, pipemap_find, proxy_find, randmap_find, remote_find,
+    static_find, unionmap_find;
+map_close_fn built_close, cidr_close, pattern_close, remote_close, words_close, static_close, tables_close;
+map_each_fn built_each, cidr_each, pattern_each, static_each, words_each;
 
 #endif
