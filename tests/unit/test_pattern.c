@@ -309,7 +309,7 @@ test_tables(void **state)
 			confdir_show_problems(c);
 			fail_msg("%s [%s]: rc %d <%.*s> %s", q->list, q->key, rc, (int)v.n, (const char *)v.p, e.why);
 		}
-		if (rc == RC_OK) /* a part of a key is not asked for */
+		if (rc == RC_OK && strstr(q->list, "inline") == NULL) /* a part of a key is not asked for */
 			assert_int_equal(map_find(l, span_str(q->key), MAP_PARTIAL, &scratch, &v, &e), RC_NONE);
 		map_list_free(&l);
 	}
