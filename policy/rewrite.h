@@ -47,10 +47,15 @@ bool rewrite_is_idle(const struct rewriter *w, const struct envelope *env, const
 /* The whole envelope at the end of a message, as Postfix's cleanup, qmgr (redirect) and local (aliases) do it: sender and
  * recipients through canonical and masquerade, automatic BCC and that of actions, virtual aliases, aliases of local recipients,
  * duplicates removed. A redirect replaces all recipients with one (and the filter). A recipient whose alias cannot be delivered
- * to (a command, a file, a mailbox) stays what it is; alias_trouble() says why. New arrays and texts live in a. x may be NULL.
+ * to (a command, a file, a mailbox) stays what it is; rewriter_alias_trouble() says why. New arrays and texts live in a. x may be NULL.
  * RC_PERM: the expansion has no end or is too long, e has the reason: "451 4.6.0 Alias expansion error". */
 enum rc rewrite_envelope(const struct rewriter *w, const struct envelope *in, const struct rewrite_extra *x, struct arena *a,
     struct envelope *out, struct err *e) MUST_CHECK;
+
+/* Why mail for a recipient that rewriting left in the local class is not delivered. RC_OK: it has an alias, and dsn and text say
+ * what is wrong with that; RC_NONE: it has none. */
+enum rc rewriter_alias_trouble(const struct rewriter *w, const struct resolved *r, struct buf *scratch, struct span *dsn_out,
+    struct span *text_out, struct err *e) MUST_CHECK;
 
 /* smtp_generic_maps of a transport: one pass, for envelope and header alike. s is the transport's service, NULL: main.cf.
  * Opens what it needs by itself. */

@@ -68,6 +68,15 @@ is_duplicate(const struct work *k, const struct given *g, struct span addr, uint
 	return false;
 }
 
+static bool
+is_clean(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < ' ' || s.p[i] == 0x7f)
+			return false;
+	return true;
+}
+
 static enum rc
 emit(struct work *k, const struct given *g, struct span addr)
 {
@@ -79,6 +88,8 @@ emit(struct work *k, const struct given *g, struct span addr)
 		rc = address_standard(k->w->book, span_str(k->w->p->p_empty_address_recipient), &full);
 		addr = buf_span(&full);
 	}
+	if (rc == RC_OK && !is_clean(addr))
+		rc = err_set(k->e, RC_TEMP, "the result of a lookup is no address");
 	uint64_t hash = hash_of(k, g, addr);
 	if (rc != RC_OK || addr.n == 0 || is_duplicate(k, g, addr, hash))
 		goto out;
@@ -180,10 +191,7 @@ expand_address(struct work *k, const struct given *g, struct span text, struct s
 		buf_put(&with, span_from(addr, at));
 		addr = buf_span(&with);
 	}
-	for (size_t i = 0; i < addr.n; i++)
-		if (addr.p[i] < ' ' || addr.p[i] == 0x7f)
-			rc = RC_PERM;
-	if (rc != RC_OK || with.over || addr.n == 0) {
+	if (rc != RC_OK || with.over || addr.n == 0 || !is_clean(addr)) {
 		++*left_over;
 		rc = RC_OK;
 	} else {
@@ -578,6 +586,13 @@ rewrite_envelope(const struct rewriter *w, const struct envelope *in, const stru
 	mem_free(&k.forwarded);
 	mem_free(&k.res);
 	return rc;
+}
+
+enum rc
+rewriter_alias_trouble(const struct rewriter *w, const struct resolved *r, struct buf *scratch, struct span *dsn_out, struct span *text_out,
+    struct err *e)
+{
+	return alias_trouble(w->aliases, r, scratch, dsn_out, text_out, e);
 }
 
 bool

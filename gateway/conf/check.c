@@ -273,11 +273,14 @@ check_transports(struct conf *c)
 	check_transport(c, "default_transport", p->p_default_transport, true);
 	check_transport(c, "relay_transport", p->p_relay_transport, p->p_relay_domains[0] != '\0');
 	check_transport(c, "virtual_transport", p->p_virtual_transport, is_set(c, "virtual_mailbox_domains") || is_set(c, "virtual_mailbox_maps"));
-	check_transport(c, "local_transport", p->p_local_transport, local);
+	bool aliases = strcmp(p->p_local_transport, "local") == 0 || strncmp(p->p_local_transport, "local:", 6) == 0;
+	if (!aliases)
+		check_transport(c, "local_transport", p->p_local_transport, local);
 	check_filters(c);
-	if (local && !is_set(c, "local_transport"))
+	if (local && (aliases || !is_set(c, "local_transport")))
 		conf_problem(c, CONF_WARNING, NULL, "mydestination",
-		    "there is no local delivery: mail for mydestination (%s) is refused; set mydestination empty, or local_transport",
+		    "there are no mailboxes: mail for mydestination (%s) is refused, but for what alias_maps lead elsewhere; set mydestination empty, "
+		    "or local_transport",
 		    p->p_mydestination);
 }
 

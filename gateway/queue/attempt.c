@@ -93,6 +93,7 @@ attempt_free(struct attempt *a)
 	struct queue *q = a->q;
 	BUG_ON(a->jobs != 0 || a->reports != 0 || !list_empty(&a->groups));
 	q->active--;
+	map_wait_fini(&a->report_maps);
 	list_remove(&a->link);
 	map_wait_fini(&a->maps);
 	arena_fini(&a->arena);

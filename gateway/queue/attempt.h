@@ -42,6 +42,7 @@ struct attempt {
 	bool warned;                     /* a delay notice belongs to its reports */
 	bool reports_failed;             /* the spool did not take one */
 	bool ignore_defer;               /* flushed by an administrator: defer_transports does not count */
+	struct map_wait report_maps;     /* tables that say where reports go */
 	uint32_t finished;               /* recipients that ended well in this attempt, not yet in a state record */
 };
 

@@ -6,8 +6,11 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "msg/dsn.h"
+#include "policy/rewrite.h"
 #include "queue/edge.h"
 #include "queue/record.h"
+#include "queue/route.h"
+#include "queue/sched.h"
 
 #include <unistd.h>
 
@@ -38,6 +41,8 @@ struct plan {
 	enum record_notice notice;
 	struct span sender, to;          /* of the report */
 	bool postmaster, headers_only;
+	struct env_rcpt *finally;        /* where "to" leads: aliases; in the attempt's arena */
+	uint32_t nfinally;
 	struct dsn_rcpt *rcpts;
 	size_t n;
 	uint32_t next;                   /* recipient to look at first; nrcpt when all are told about */
@@ -157,9 +162,10 @@ send_one(struct attempt *a, struct plan *p)
 	};
 	dsn_write(&text, &r);
 	bool is_8bit = dsn_is_8bit(buf_span(&text)), utf8_envelope = !span_is_ascii(p->to);
-	struct env_rcpt to = { .addr = p->to, .notify = NOTIFY_NEVER };
+	for (uint32_t i = 0; i < p->nfinally; i++)
+		utf8_envelope |= !span_is_ascii(p->finally[i].addr);
 	struct envelope env = {
-		.arrival = r.now, .sender = p->sender, .client = SPAN("local"), .nrcpt = 1, .rcpt = &to,
+		.arrival = r.now, .sender = p->sender, .client = SPAN("local"), .nrcpt = p->nfinally, .rcpt = p->finally,
 		.flags = MSGF_INTERNAL | (is_8bit ? MSGF_8BITMIME | MSGF_HAS_8BIT : 0) | (utf8_envelope ? MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS : 0) | MSGF_HAS_DOTS,
 	};
 	metric_add(M_queue_bounces, p->kind == DSN_FAILED ? 1 : 0);
@@ -170,9 +176,46 @@ out:
 	buf_fini(&text);
 }
 
+/* Canonical and aliases of whom a report is for, as for any mail but without automatic copies. The sender stays: a bounce
+ * of a bounce is known by it. */
+static enum rc
+rewrite_target(struct attempt *a, struct span to, struct arena *arena, struct envelope *out, struct err *e)
+{
+	static const struct rewrite_extra extra = { .no_bcc = true };
+	struct env_rcpt *rcpt = arena_zalloc(arena, sizeof *rcpt);
+	BUG_ON(rcpt == NULL);
+	*rcpt = (struct env_rcpt){ .addr = to, .notify = NOTIFY_NEVER };
+	const struct envelope given = { .nrcpt = 1, .rcpt = rcpt };
+	*out = given;
+	const struct rewriter *w = a->q->router != NULL ? router_rewriter(a->q->router) : NULL;
+	if (w == NULL || to.n == 0 || rewrite_is_idle(w, &given, &extra))
+		return RC_OK;
+	enum rc rc = rewrite_envelope(w, &given, &extra, arena, out, e);
+	if (rc == RC_OK)
+		return RC_OK;
+	*out = given;
+	return rc;
+}
+
 static void
 send_report(struct attempt *a, struct plan *p)
 {
+	struct envelope out;
+	struct err e = { .why = "" };
+	switch (rewrite_target(a, p->to, &a->arena, &out, &e)) {
+	case RC_TEMP:
+		record_warning(a->m, "the aliases of a report's recipient cannot be looked up now");
+		a->reports_failed = true;
+		return;
+	case RC_PERM: /* a report goes where it can, aliases without an end are no reason to drop it */
+		record_warning(a->m, "the aliases of a report's recipient have no end");
+		break;
+	case RC_OK:
+	case RC_NONE:
+		break;
+	}
+	p->finally = out.rcpt;
+	p->nfinally = out.nrcpt;
 	while (p->next < a->m->nrcpt)
 		send_one(a, p);
 }
@@ -239,6 +282,46 @@ delay_is_due(const struct attempt *a)
 	return now - m->arrival >= a->q->set.delay_warning;
 }
 
+/* ---- tables that have to be asked first ---- */
+
+static void
+on_maps(struct op *op)
+{
+	struct map_wait *wait = container_of(op, struct map_wait, op);
+	struct attempt *a = container_of(wait, struct attempt, report_maps);
+	struct queue *q = a->q;
+	report_start(a);
+	attempt_report_done(a, true); /* the waiting was counted as a report */
+	sched_poke(q);
+}
+
+/* Everybody who might get a report now is looked up; true: some answers have to be waited for. */
+static bool
+must_wait(struct attempt *a)
+{
+	const struct queue_settings *set = &a->q->set;
+	const struct span to[] = { a->env.sender, qualified(a, set->bounce_recipient), qualified(a, set->bounce2_recipient),
+		qualified(a, set->delay_recipient) };
+	const unsigned notices[] = { ~0u, NOTICE_BOUNCE, NOTICE_BOUNCE | NOTICE_2BOUNCE, NOTICE_DELAY };
+	struct arena arena;
+	struct envelope out;
+	map_forget();
+	for (size_t i = 0; i < NELEMS(to); i++) {
+		if (i > 0 && (set->notices & notices[i]) == 0)
+			continue;
+		arena_init(&arena, REPORT_BYTES_MAX);
+		(void)!rewrite_target(a, to[i], &arena, &out, NULL);
+		arena_fini(&arena);
+	}
+	if (!map_asked())
+		return false;
+	if (a->report_maps.op.magic == 0)
+		map_wait_init(&a->report_maps, &a->q->ops, on_maps);
+	a->reports++;
+	map_wait_start(&a->report_maps);
+	return true;
+}
+
 void
 report_start(struct attempt *a)
 {
@@ -251,6 +334,8 @@ report_start(struct attempt *a)
 			record_warning(a->m, "undeliverable postmaster notification discarded");
 		return;
 	}
+	if (must_wait(a))
+		return;
 	if (failed)
 		report_failure(a);
 	if (well && a->env.sender.n > 0)

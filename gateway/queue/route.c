@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "map/remote.h"
-#include "policy/classes.h"
+#include "policy/rewrite.h"
 #include "queue/reason.h"
 
 enum { CACHE_SLOTS = 2048, TEXT_MAX = 8192 };
@@ -18,6 +18,7 @@ struct remembered {
 struct router {
 	struct conf *conf;
 	struct address_book *book;
+	struct rewriter *rewriter;
 	struct map_list *relocated, *sender_transport, *sender_relayhost;
 	struct span relayhost, double_bounce, myorigin;
 	struct span null_transport_key, null_relayhost_key;
@@ -45,6 +46,8 @@ router_open(struct conf *c, struct router **out, struct err *e)
 	*out = r;
 	enum rc rc = address_book_open(c, NULL, &r->book, e);
 	if (rc == RC_OK)
+		rc = rewriter_open(c, NULL, r->book, &r->rewriter, e);
+	if (rc == RC_OK)
 		rc = maps_open_param(c, NULL, "relocated_maps", &r->relocated, e);
 	if (rc == RC_OK)
 		rc = maps_open_param(c, NULL, "sender_dependent_default_transport_maps", &r->sender_transport, e);
@@ -70,6 +73,7 @@ router_free(struct router **rp)
 		return;
 	for (size_t i = 0; i < CACHE_SLOTS; i++)
 		mem_free(&r->cache[i].bytes);
+	rewriter_free(&r->rewriter);
 	address_book_free(&r->book);
 	map_list_free(&r->relocated);
 	map_list_free(&r->sender_transport);
@@ -79,6 +83,12 @@ router_free(struct router **rp)
 	buf_fini(&r->text);
 	conf_unref(&r->conf);
 	mem_free(&r);
+}
+
+const struct rewriter *
+router_rewriter(const struct router *r)
+{
+	return r->rewriter;
 }
 
 static void
@@ -211,6 +221,18 @@ route_fresh(struct router *r, struct span sender, struct span rcpt, struct route
 			resolver_failure(out);
 			return;
 		}
+	}
+	struct span dsn, text;
+	switch (rewriter_alias_trouble(r->rewriter, &r->res, &r->scratch, &dsn, &text, NULL)) {
+	case RC_NONE:
+		break;
+	case RC_OK:
+		*out = (struct route){ .kind = ROUTE_FAIL, .dsn = dsn, .text = text };
+		return;
+	case RC_TEMP:
+	case RC_PERM:
+		resolver_failure(out);
+		return;
 	}
 	route_resolved(r, sender, out);
 }

@@ -28,10 +28,14 @@ struct route {
 };
 
 struct router;
+struct rewriter;         /* policy/rewrite.h */
 
 /* Kept: a reference on the snapshot. RC_PERM: a table cannot be used at all (problems are in the snapshot). */
 enum rc router_open(struct conf *c, struct router **out, struct err *e) MUST_CHECK;
 void router_free(struct router **rp);            /* NULL inside is fine */
+
+/* What our own reports are rewritten with (main.cf); borrowed. */
+const struct rewriter *router_rewriter(const struct router *r);
 
 void router_lookup(struct router *r, struct span sender, struct span rcpt, struct route *out);
 

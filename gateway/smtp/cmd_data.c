@@ -151,8 +151,8 @@ message_done(struct sess *s)
 	return STEP_END;
 }
 
-static enum step
-refuse_message(struct sess *s, enum reply_id id)
+enum step
+data_refuse(struct sess *s, enum reply_id id)
 {
 	sess_refuse(s, id);
 	return message_done(s);
@@ -173,21 +173,21 @@ data_fault(struct sess *s)
 		return STEP_NEXT;
 	case CONTENT_TOO_BIG:
 		metric_add(M_smtpd_size_limit, 1);
-		return refuse_message(s, s->tx->chunking ? REPLY_CHUNK_TOO_BIG : REPLY_TOO_BIG);
+		return data_refuse(s, s->tx->chunking ? REPLY_CHUNK_TOO_BIG : REPLY_TOO_BIG);
 	case CONTENT_HEADER_TOO_BIG:
 		metric_add(M_smtpd_size_limit, 1);
-		return refuse_message(s, REPLY_HEADER_TOO_BIG);
+		return data_refuse(s, REPLY_HEADER_TOO_BIG);
 	case CONTENT_TOO_MANY_HOPS:
 		metric_add(M_smtpd_hop_limit, 1);
-		return refuse_message(s, REPLY_TOO_MANY_HOPS);
+		return data_refuse(s, REPLY_TOO_MANY_HOPS);
 	case CONTENT_BARE_LF:
 		return bare_lf_message(s);
 	case CONTENT_NO_DRAFT:
 		metric_add(M_smtpd_spool_temp, 1);
-		return refuse_message(s, REPLY_NO_QUEUE);
+		return data_refuse(s, REPLY_NO_QUEUE);
 	case CONTENT_DRAFT_FULL:
 		metric_add(M_smtpd_spool_temp, 1);
-		return refuse_message(s, REPLY_NO_SPACE);
+		return data_refuse(s, REPLY_NO_SPACE);
 	}
 	return STEP_NEXT;
 }
@@ -270,7 +270,7 @@ end_submit(struct sess *s)
 		return message_accepted(s);
 	if (!edge_queue_is_up(s->edge) || tx_draft_is_lost(tx)) {
 		metric_add(M_smtpd_spool_temp, 1);
-		return refuse_message(s, REPLY_NO_QUEUE);
+		return data_refuse(s, REPLY_NO_QUEUE);
 	}
 	struct ipc_call *call = new_call(s);
 	tx_write_submit(tx, s->client, ipc_call_begin(call, s->edge->queue, IPC_SUBMIT));
@@ -293,13 +293,13 @@ end_submitted(struct sess *s)
 		return message_accepted(s);
 	case SUBMIT_FULL:
 		metric_add(M_smtpd_spool_temp, 1);
-		return refuse_message(s, REPLY_NO_SPACE);
+		return data_refuse(s, REPLY_NO_SPACE);
 	case SUBMIT_FAILED:
 	case SUBMIT_REFUSED:
 		break;
 	}
 	metric_add(M_smtpd_spool_temp, 1);
-	return refuse_message(s, REPLY_NO_QUEUE);
+	return data_refuse(s, REPLY_NO_QUEUE);
 }
 
 const struct step_row end_steps[] = {
@@ -308,6 +308,7 @@ const struct step_row end_steps[] = {
 	{ "end_draft_got", end_draft_got },
 	{ "end_policy", end_policy },
 	{ "end_verdict", end_verdict },
+	{ "end_rewrite", end_rewrite },
 	{ "end_submit", end_submit },
 	{ "end_submitted", end_submitted },
 };

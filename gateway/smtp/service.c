@@ -135,6 +135,8 @@ service_free(struct edge_service **sp)
 	*sp = NULL;
 	if (svc == NULL)
 		return;
+	rewriter_free(&svc->rewriter);
+	address_book_free(&svc->book);
 	policy_free(&svc->policy);
 	matchlist_free(&svc->forbidden);
 	matchlist_free(&svc->noop);
@@ -207,6 +209,11 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 		rc = err_set(e, RC_PERM, "content_filter: too long");
 	if (with_policy)
 		rc = worse(rc, policy_compile(c, s, &svc->policy, e));
+	else
+		rc = worse(rc, address_book_open(c, s, &svc->book, e));
+	const struct address_book *book = svc->policy != NULL ? policy_addresses(svc->policy) : svc->book;
+	if (book != NULL)
+		rc = worse(rc, rewriter_open(c, s, book, &svc->rewriter, e));
 	write_replies(svc);
 	return rc;
 }

@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 #include "map/matchlist.h"
 #include "policy/policy.h"
+#include "policy/rewrite.h"
 #include "smtp/content.h"
 
 enum ehlo_keyword {
@@ -26,6 +27,8 @@ struct edge_service {
 	const struct service *row;
 	const struct params *p;
 	struct policy *policy;
+	struct address_book *book;           /* while checking, when there is no policy */
+	struct rewriter *rewriter;
 	const char *tag;                     /* syslog_name when the service has its own, else NULL */
 	unsigned keywords;                   /* 1 << EHLO_x: announced */
 	enum bare_lf_mode bare_lf;

@@ -340,6 +340,11 @@ run(struct sess *s)
 		switch (row->fn(s)) {
 		case STEP_NEXT:
 			break;
+		case STEP_AGAIN:
+			s->at--;
+			BUG_ON(op_owner_idle(&s->ops));
+			conn_pause(&s->conn);
+			return;
 		case STEP_WAIT:
 			BUG_ON(op_owner_idle(&s->ops));
 			conn_pause(&s->conn);

@@ -32,7 +32,7 @@ enum verb {
 enum phase { PH_IDLE = 1, PH_MAIL = 2, PH_RCPT = 4, PH_BDAT = 8 };
 enum cmd_flags { CF_LAST = 1, CF_JUNK = 2, CF_HELP = 4, CF_QUIT = 8 };
 
-enum step { STEP_NEXT, STEP_WAIT, STEP_END, STEP_CLOSE };
+enum step { STEP_NEXT, STEP_WAIT, STEP_AGAIN /* wait, then the same row once more */, STEP_END, STEP_CLOSE };
 struct sess;
 typedef enum step step_fn(struct sess *);
 struct step_row {
@@ -224,6 +224,10 @@ size_t data_chunk_piece(struct sess *s, struct span in);
 /* Answers what is wrong with the content and ends the transaction, or STEP_NEXT. */
 enum step data_fault(struct sess *s);
 extern const struct step_row end_steps[];
+/* The message is refused, the transaction over. */
+enum step data_refuse(struct sess *s, enum reply_id id);
+/* The row before SUBMIT (rewrite.c): who it is really from and for. */
+enum step end_rewrite(struct sess *s);
 
 #define SMTP_CMD(verb, flags, steps, doc) extern const struct step_row steps[];
 #define SMTP_PHASE(verb, phases, reply)

@@ -75,6 +75,8 @@ tx_end(struct tx **tp)
 		content_fini(&tx->content);
 		tx_account(tx);
 	}
+	map_wait_fini(&tx->maps);
+	arena_fini(&tx->rewritten);
 	arena_fini(&tx->arena);
 	mem_free(&tx->rcpts);
 	mem_free(&tx->rcpt_hash);
@@ -90,7 +92,8 @@ tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 	uint64_t hash = span_casehash(r->addr) + r->notify;
 	for (uint32_t i = 0; i < tx->nrcpt; i++) {
 		const struct env_rcpt *old = &tx->rcpts[i];
-		if (tx->rcpt_hash[i] == hash && span_caseeq(old->addr, r->addr) && span_caseeq(old->orcpt, r->orcpt) && old->notify == r->notify)
+		if (tx->rcpt_hash[i] == hash && span_caseeq(old->addr, r->addr) && span_caseeq(old->orcpt, r->orcpt) && old->notify == r->notify &&
+		    span_caseeq(old->orig, r->orig))
 			return true;
 	}
 	size_t cost = r->addr.n + r->orig.n + r->orcpt.n + TX_RCPT_EXTRA;
@@ -212,13 +215,13 @@ tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 {
 	struct buf env_buf, forward;
 	const struct edge_service *svc = tx->sess->svc;
-	buf_init(&env_buf, 2 * TX_ENVELOPE_MAX);
+	buf_init(&env_buf, IPC_FRAME_MAX);
 	buf_init(&forward, FORWARD_TEXT_MAX);
 	if (svc->wants_forward)
 		put_forward(tx, &forward);
 	const struct envelope env = {
 		.arrival = tx->arrival, .flags = flags_of(tx), .sender = tx->env_sender, .envid = tx->params.envid,
-		.client = client, .filter = tx->filter.n > 0 ? tx->filter : span_str(svc->p->p_content_filter),
+		.client = client, .filter = tx->no_filter ? SPAN_EMPTY : tx->filter.n > 0 ? tx->filter : span_str(svc->p->p_content_filter),
 		.forward = forward.over ? SPAN_EMPTY : buf_span(&forward), .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
 	};
 	envelope_put(&env_buf, &env);

@@ -10,6 +10,7 @@
 #define SMTP_TX_H
 
 #include "ipc/ipc.h"
+#include "map/remote.h"
 #include "msg/addr.h"
 #include "msg/envelope.h"
 #include "msg/syntax.h"
@@ -56,6 +57,9 @@ struct tx {
 	struct span redirect;        /* internal form: takes the place of all recipients; empty: none */
 	struct tx_texts bcc;         /* internal form: one more recipient each, NOTIFY=NEVER; each address once */
 	struct span filter;          /* "transport:nexthop" instead of content_filter; empty: none */
+	bool no_filter;              /* redirected: neither that nor content_filter */
+	struct arena rewritten;      /* texts of env_sender and rcpts when the end of data changed them */
+	struct map_wait maps;        /* for tables that end_rewrite asked */
 	bool chunking;               /* a BDAT was accepted */
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
 	size_t held;                 /* octets of memory for content that are accounted for */
