@@ -106,7 +106,7 @@ test_problems(void **state)
 		{ "default_transport = smtp:[hub]:25\n", STOCK, CONF_ERROR, NULL, 0 },
 		{ "mydestination = a.example\n", STOCK, CONF_WARNING, "there are no mailboxes", 3 },
 		{ "mydestination = a.example\nlocal_transport = smtp:[hub]\n", STOCK, CONF_WARNING, NULL, 0 },
-		{ "mydestination = a.example\nlocal_transport = local\n", STOCK "local unix - n n - - local\n", CONF_WARNING, "there are no mailboxes", 4 },
+		{ "mydestination = a.example\nlocal_transport = local\n", STOCK "local unix - n n - - local\n", CONF_WARNING, "there are no mailboxes", 3 },
 		{ "local_transport = local\n", STOCK "local unix - n n - - local\n", CONF_ERROR, NULL, 0 },
 		{ "", STOCK "p unix - n n - - pipe user=x argv=/bin/true\n", CONF_NOTE, "service \"p\" (unix): pipe", 5 },
 		{ "", STOCK "25 inet n - n - 1 postscreen\n", CONF_ERROR, "service \"25\" (inet): postscreen", 5 },
