@@ -2,7 +2,11 @@
 /* What the client hears and the log says of it: replies of our own, and verdicts of the policy. */
 #include "smtp/session.h"
 
+#include "base/clock.h"
 #include "base/metric.h"
+#include "smtp/footer.h"
+
+enum { FOOTER_MAX = 8192 };
 
 static void
 count_reply(struct sess *s, unsigned code)
@@ -13,18 +17,82 @@ count_reply(struct sess *s, unsigned code)
 	metric_add(M_smtpd_rejects, 1);
 }
 
-void
-sess_reply_full(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number)
+/* The first digit of the code and of the enhanced code. */
+static void
+set_class(struct buf *b, size_t from, unsigned char was, unsigned char is)
 {
-	if (!sess_is_alive(s))
+	unsigned char *p = b->p + b->at + from;
+	if (buf_len(b) < from + 4 || p[0] != was)
 		return;
+	p[0] = is;
+	if (buf_len(b) > from + 5 && p[4] == was && p[5] == '.')
+		p[4] = is;
+}
+
+/* What a refusal gets last. is_soft: soft_bounce made it a 4xx; tables know it as 5xx. */
+static void
+add_footer(struct sess *s, struct buf *out, size_t from, bool is_soft)
+{
+	const struct edge_service *svc = s->svc;
+	struct span said = span_from(buf_span(out), from), footer = span_str(svc->p->p_smtpd_reject_footer);
+	struct buf found, text, key;
+	struct err e = { 0 };
+	if ((footer.n == 0 && map_list_empty(svc->footer_maps)) || said.n < 5 || (said.p[0] != '4' && said.p[0] != '5'))
+		return;
+	buf_init(&found, FOOTER_MAX);
+	buf_init(&text, FOOTER_MAX);
+	enum rc rc = RC_NONE;
+	if (!map_list_empty(svc->footer_maps)) {
+		buf_init(&key, FOOTER_MAX);
+		buf_put(&key, span_head(said, said.n - 2));
+		if (is_soft)
+			set_class(&key, 0, '4', '5');
+		rc = map_find(svc->footer_maps, buf_span(&key), 0, &found, &footer, &e);
+		buf_fini(&key);
+		if (rc == RC_TEMP)
+			log_warn(&s->log, "smtpd_reject_footer_maps: %s", e.why);
+		if (rc != RC_OK)
+			footer = span_str(svc->p->p_smtpd_reject_footer);
+	}
+	const struct footer_values values = { s->facts.client_addr, s->facts.client_port, svc->p->p_myhostname, clock_wall() };
+	if (footer.n > 0 && footer_expand(footer, &values, &text, &e) == RC_OK)
+		footer_add(out, from, buf_span(&text));
+	else if (footer.n > 0)
+		log_warn(&s->log, "%s: %s", rc == RC_OK ? "smtpd_reject_footer_maps" : "smtpd_reject_footer", e.why);
+	buf_fini(&found);
+	buf_fini(&text);
+}
+
+/* The line of a reply into the output; the caller adds the footer. Gives the offset of its first octet. */
+static size_t
+put_reply(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number)
+{
 	struct buf *out = conn_out(&s->conn);
+	size_t from = buf_len(out);
 	const struct reply_args args = {
 		.myhostname = s->svc->p->p_myhostname, .client = s->client, .client_addr = s->facts.client_addr, .text = text, .number = number,
 	};
 	reply_write(out, id, code, &args);
 	buf_put(out, SPAN("\r\n"));
+	if (s->svc->p->p_soft_bounce)
+		set_class(out, from, '5', '4');
 	count_reply(s, reply_code(id));
+	return from;
+}
+
+static bool
+is_softened(const struct sess *s, enum reply_id id, unsigned code)
+{
+	return s->svc->p->p_soft_bounce && (code != 0 ? code : reply_code(id)) >= 500;
+}
+
+void
+sess_reply_full(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number)
+{
+	if (!sess_is_alive(s))
+		return;
+	size_t from = put_reply(s, id, code, text, number);
+	add_footer(s, conn_out(&s->conn), from, is_softened(s, id, code));
 }
 
 void
@@ -116,11 +184,11 @@ sess_refuse_code(struct sess *s, enum reply_id id, unsigned code)
 	if (!sess_is_alive(s))
 		return;
 	struct buf *out = conn_out(&s->conn);
-	size_t from = buf_len(out);
-	sess_reply_full(s, id, code, SPAN_EMPTY, 0);
+	size_t from = put_reply(s, id, code, SPAN_EMPTY, 0);
 	struct span said = span_from(buf_span(out), from);
 	if (said.n > 2)
 		log_refusal(s, EV_smtpd_reject, span_head(said, said.n - 2));
+	add_footer(s, out, from, is_softened(s, id, code));
 }
 
 void
@@ -203,7 +271,10 @@ sess_verdict(struct sess *s)
 	enum step next = STEP_NEXT;
 	if (v->kind == VERDICT_REFUSE) {
 		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')));
-		put_verdict(conn_out(&s->conn), v->reply);
+		struct buf *out = conn_out(&s->conn);
+		size_t from = buf_len(out);
+		put_verdict(out, v->reply);
+		add_footer(s, out, from, false);
 		count_reply(s, v->code);
 		next = STEP_END;
 		if (v->close)

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "ipc/ipc.h"
+#include "smtp/footer.h"
 #include "smtp/tx.h"
 
 enum {
@@ -142,6 +143,7 @@ service_free(struct edge_service **sp)
 	matchlist_free(&svc->noop);
 	matchlist_free(&svc->limit_exempt);
 	matchlist_free(&svc->bare_lf_exempt);
+	map_list_free(&svc->footer_maps);
 	matchlist_free(&svc->flush_domains);
 	matchlist_free(&svc->proxy_hosts);
 	matchlist_free(&svc->xclient_hosts);
@@ -205,6 +207,7 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	rc = worse(rc, matchlist_open_param(c, s, "fast_flush_domains", MATCH_DOMAIN, &svc->flush_domains, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
+	rc = worse(rc, maps_open_param(c, s, "smtpd_reject_footer_maps", &svc->footer_maps, e));
 	if (strlen(s->params->p_content_filter) > FILTER_MAX)
 		rc = err_set(e, RC_PERM, "content_filter: too long");
 	if (with_policy)
@@ -266,10 +269,23 @@ edge_conf_unref(struct edge_conf **ecp)
 	mem_free(&ec);
 }
 
+static void
+check_footer(struct conf *c, const struct edge_service *svc)
+{
+	const struct footer_values values = { SPAN("192.0.2.1"), 25, "x", 0 };
+	struct buf b;
+	struct err e;
+	buf_init(&b, REPLY_MAX_OCTETS);
+	if (footer_expand(span_str(svc->p->p_smtpd_reject_footer), &values, &b, &e) != RC_OK)
+		conf_problem(c, CONF_WARNING, svc->row, "smtpd_reject_footer", "smtpd_reject_footer: %s: it is left out", e.why);
+	buf_fini(&b);
+}
+
 /* What is said about a service that could be run as it is. */
 static void
 service_notes(struct conf *c, const struct edge_service *svc)
 {
+	check_footer(c, svc);
 	if (svc->bare_lf == BARE_LF_NO)
 		conf_problem(c, CONF_NOTE, svc->row, "smtpd_forbid_bare_newline",
 		    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");

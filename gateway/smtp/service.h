@@ -41,6 +41,7 @@ struct edge_service {
 	struct matchlist *proxy_hosts;       /* who may be that; empty: everybody who can reach us */
 	struct matchlist *flush_domains;     /* ETRN */
 	struct matchlist *xclient_hosts, *xforward_hosts;
+	struct map_list *footer_maps;        /* smtpd_reject_footer_maps */
 	struct content_limits content;
 	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT and XFORWARD */
 };
