@@ -183,7 +183,7 @@ am_mx(struct backup *b, const struct dns_answer *mx, uint16_t best, bool primary
 {
 	enum mail_dns said[DNS_RR_MAX];
 	for (unsigned i = 0; i < mx->n; i++)
-		if ((mx->rr[i].pref == best) == primary && address_is_own_domain(b->r->policy->book, mx->rr[i].data))
+		if ((mx->rr[i].pref == best) == primary && address_own_domain(b->r->policy->book, mx->rr[i].data, NULL) == RC_OK)
 			return true;
 	b->found = false;
 	for (unsigned i = 0; i < mx->n; i++) /* all are asked before one is waited for */
