@@ -1,6 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "msg/header.h"
 
+void
+header_watch_init(struct header_watch *w, struct span *names, size_t n)
+{
+	*w = (struct header_watch){ .names = names, .n = n };
+	for (size_t i = 0; i < n; i++) {
+		if (names[i].n == 0)
+			continue;
+		w->lengths |= UINT64_C(1) << (names[i].n < 63 ? names[i].n : 63);
+		w->letters |= UINT32_C(1) << (names[i].p[0] & 31);
+	}
+}
+
+bool
+header_watch_has(const struct header_watch *w, struct span name)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (span_caseeq(w->names[i], name))
+			return true;
+	return false;
+}
+
 /* What the beginning of a line is. */
 enum kind { KIND_UNDECIDED, KIND_HEADER, KIND_FOLDED, KIND_EMPTY, KIND_MBOX, KIND_BODY };
 
@@ -58,8 +79,9 @@ line_kind(const struct header_scan *h, struct span s, size_t *name_len_out)
 }
 
 static void
-begin_header(struct header_scan *h, struct span name)
+begin_header(struct header_scan *h, struct span line, size_t name_len)
 {
+	struct span name = span_head(line, name_len);
 	h->count++;
 	h->size = 0;
 	h->is_id = false;
@@ -68,6 +90,10 @@ begin_header(struct header_scan *h, struct span name)
 		return;
 	}
 	h->any = true;
+	if (h->watch != NULL && header_watched(h->watch, name))
+		h->is_watched = true;
+	if (line.p[name_len] != ':')
+		h->is_spaced = true;
 	if (span_caseeq(name, SPAN("Received")))
 		h->received++;
 	h->is_id = h->id_len == 0 && span_caseeq(name, SPAN("Message-ID"));
@@ -125,7 +151,7 @@ header_feed(struct header_scan *h, struct span in, bool at_end, size_t *used_out
 			h->done = true;
 			return HEADER_NO_BLANK;
 		case KIND_HEADER:
-			begin_header(h, span_head(s, name_len));
+			begin_header(h, s, name_len);
 			if (h->is_id) { /* the value only */
 				size_t colon = span_chr(s, ':');
 				h->size += colon + 1;

@@ -22,7 +22,28 @@ enum header_event {
 
 enum { HEADER_NAME_MAX = 998, HEADER_ID_MAX = 256 };
 
+/* Names that are looked for. Most names are known to be none of them by their length and first letter. */
+struct header_watch {
+	struct span *names;
+	size_t n;
+	uint64_t lengths;        /* bit for each length; 63: that and more */
+	uint32_t letters;        /* bit for the low five bits of each first octet */
+};
+/* names is kept by reference. */
+void header_watch_init(struct header_watch *w, struct span *names, size_t n);
+bool header_watch_has(const struct header_watch *w, struct span name);
+
+static inline bool
+header_watched(const struct header_watch *w, struct span name)
+{
+	return name.n > 0 && (w->lengths >> (name.n < 63 ? name.n : 63) & 1) != 0 && (w->letters >> (name.p[0] & 31) & 1) != 0 &&
+	    header_watch_has(w, name);
+}
+
 struct header_scan {
+	const struct header_watch *watch; /* set before the first octet; NULL: none */
+	bool is_watched;         /* one of them was there */
+	bool is_spaced;          /* a header had blanks before its colon */
 	bool done;               /* the header is over; set by END and NO_BLANK */
 	bool has_8bit;           /* an octet over 127 */
 	uint32_t received;       /* Received headers */

@@ -9,7 +9,7 @@
 
 #define SUBMIT_USEC (UINT64_C(300) * USEC_PER_SEC) /* a queue that hangs: the client gives up after ten minutes */
 
-enum { CROWDED_INLINE = 16 * 1024 }; /* what stays in memory when edge_content_memory is used up */
+enum { CROWDED_INLINE = 16 * 1024, CROWDED_HEADER = 192 * 1024 }; /* what stays in memory when edge_content_memory is used up */
 
 /* ---- DATA ---- */
 
@@ -56,7 +56,9 @@ data_begin(struct sess *s, bool dots)
 	tx->content.line.keep_stray_cr = !s->svc->p->p_cleanup_replace_stray_cr_lf;
 	/* a trusted client whose commands end in LF alone knows no other end of data (smtp/line.h) */
 	tx->content.line.lf_ends = dots && s->no_bare_lf_rules && s->cmd_bare_lf;
-	put_received(s, content_front(&tx->content, tx->params.size));
+	struct buf *front = content_front(&tx->content, tx->params.size);
+	data_front(s, front);
+	put_received(s, front);
 	content_front_done(&tx->content);
 	tx_account(tx);
 	s->content_began = loop_now();
@@ -182,6 +184,8 @@ data_fault(struct sess *s)
 		return data_refuse(s, REPLY_TOO_MANY_HOPS);
 	case CONTENT_BARE_LF:
 		return bare_lf_message(s);
+	case CONTENT_NOT_NOW:
+		return refuse_message(s, REPLY_NO_QUEUE);
 	case CONTENT_NO_DRAFT:
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
@@ -203,6 +207,18 @@ end_check(struct sess *s)
 	if (c->line.bare_lf && s->svc->bare_lf == BARE_LF_NOTE && !s->no_bare_lf_rules)
 		s->noted_bare_lf = true;
 	s->facts.size_bytes = c->client_len;
+	return data_fault(s);
+}
+
+/* The header ended with the message, or its last piece. */
+static enum step
+end_header(struct sess *s)
+{
+	if (!content_wants_edit(&s->tx->content))
+		return STEP_NEXT;
+	if (data_edit_header(s) == STEP_AGAIN)
+		return STEP_AGAIN;
+	content_finish(&s->tx->content);
 	return data_fault(s);
 }
 
@@ -246,7 +262,7 @@ log_message_id(struct sess *s)
 {
 	struct log_ctx ctx = s->log;
 	ctx.qid = s->tx->qid;
-	struct span id = header_message_id(&s->tx->content.header);
+	struct span id = s->tx->message_id.n > 0 ? s->tx->message_id : header_message_id(&s->tx->content.header);
 	LOG(message_id, &ctx, F_SPAN(message_id, id.n > 0 ? id : SPAN("<>")));
 }
 
@@ -304,6 +320,7 @@ end_submitted(struct sess *s)
 
 const struct step_row end_steps[] = {
 	{ "end_check", end_check },
+	{ "end_header", end_header },
 	{ "end_draft", end_draft },
 	{ "end_draft_got", end_draft_got },
 	{ "end_policy", end_policy },
@@ -321,8 +338,12 @@ watch_memory(struct sess *s)
 {
 	struct tx *tx = s->tx;
 	tx_account(tx);
-	if (s->edge->content_bytes > (uint64_t)s->svc->p->p_edge_content_memory && tx->content.limits.inline_max > CROWDED_INLINE)
+	if (s->edge->content_bytes <= (uint64_t)s->svc->p->p_edge_content_memory)
+		return;
+	if (tx->content.limits.inline_max > CROWDED_INLINE)
 		tx->content.limits.inline_max = CROWDED_INLINE;
+	if (!tx->content.is_settled && tx->held > CROWDED_HEADER) /* it cannot go to a draft before it is complete */
+		content_fail(&tx->content, CONTENT_DRAFT_FULL);
 }
 
 size_t
@@ -330,11 +351,13 @@ data_input(struct sess *s, struct span in)
 {
 	struct content *c = &s->tx->content;
 	size_t used = 0;
-	while (used < in.n && !c->line.ended && !content_wants_draft(c))
+	while (used < in.n && !c->line.ended && !content_wants_edit(c) && !content_wants_draft(c))
 		used += content_feed(c, span_from(in, used));
 	watch_memory(s);
 	if (c->line.ended)
 		sess_run_steps(s, end_steps);
+	else if (content_wants_edit(c))
+		sess_run_steps(s, header_steps);
 	else if (content_wants_draft(c))
 		sess_run_steps(s, draft_steps);
 	return used;
@@ -345,10 +368,12 @@ data_chunk_piece(struct sess *s, struct span in)
 {
 	struct content *c = &s->tx->content;
 	size_t used = 0;
-	while (used < in.n && !content_wants_draft(c))
+	while (used < in.n && !content_wants_edit(c) && !content_wants_draft(c))
 		used += content_feed(c, span_from(in, used));
 	watch_memory(s);
-	if (content_wants_draft(c) && used < in.n)
+	if (content_wants_edit(c) && used < in.n)
+		sess_run_steps(s, header_steps);
+	else if (content_wants_draft(c) && used < in.n)
 		sess_run_steps(s, draft_steps);
 	return used;
 }

@@ -132,6 +132,7 @@ mail_accept(struct sess *s)
 const struct step_row mail_steps[] = {
 	{ "mail_parse", mail_parse },
 	{ "mail_name", sess_await_name },
+	{ "mail_headers", mail_headers },
 	{ "mail_policy", mail_policy },
 	{ "mail_verdict", mail_verdict },
 	{ "mail_accept", mail_accept },

@@ -11,14 +11,17 @@ enum {
 	FIRST_ROOM = 4096,       /* most messages declare nothing and are small */
 	ROOM_MAX = 32 * 1024,
 	DRAFT_WRITE = 128 * 1024,/* written at a time */
+	HEADER_GROWTH = 4,       /* times header_total: what a header may become */
+	LONG_LINE = 998,
 };
 
 void
 content_init(struct content *c, const struct content_limits *limits, bool dots)
 {
 	*c = (struct content){ .limits = *limits, .line.dots = dots, .draft_fd = -1 };
-	/* what is in memory when a draft is asked for, one piece grown to its worst, and our own insertions */
-	buf_init(&c->out, limits->inline_max + 2 * LINE_GROWTH(CONTENT_PIECE) + DRAFT_WRITE + HEADER_NAME_MAX);
+	/* what is in memory when a draft is asked for (a header of any size allowed, and what it may become), one piece grown to
+	 * its worst, and our own insertions */
+	buf_init(&c->out, limits->inline_max + (HEADER_GROWTH + 1) * limits->header_total + 2 * LINE_GROWTH(CONTENT_PIECE) + DRAFT_WRITE + HEADER_NAME_MAX);
 }
 
 void
@@ -42,6 +45,13 @@ void
 content_front_done(struct content *c)
 {
 	c->len = c->scanned = buf_len(&c->out);
+}
+
+void
+content_watch(struct content *c, const struct header_watch *watch, bool always)
+{
+	c->header.watch = watch;
+	c->always_edit = always;
 }
 
 void
@@ -71,10 +81,20 @@ insert(struct content *c, size_t at, struct span text)
 static void
 check_header(struct content *c)
 {
-	if (c->header.longest > c->limits.header_size || c->header.count > c->limits.header_count)
+	if (c->header.longest > c->limits.header_size || c->header.count > c->limits.header_count ||
+	    (!c->is_settled && c->scanned > c->limits.header_total))
 		content_fail(c, CONTENT_HEADER_TOO_BIG);
 	else if (c->header.received > c->limits.hops)
 		content_fail(c, CONTENT_TOO_MANY_HOPS);
+}
+
+/* The header has so many octets. */
+static void
+header_over(struct content *c, size_t end)
+{
+	c->header.done = true;
+	c->header_end = end;
+	c->is_settled = !c->always_edit && !c->header.is_watched && !c->header.is_spaced;
 }
 
 static void
@@ -93,14 +113,16 @@ walk_header(struct content *c, bool at_end)
 			c->scanned += 2;
 		}
 	}
+	if (c->header.done)
+		header_over(c, c->scanned - 2);
 	check_header(c);
 }
 
-/* Writes everything settled. */
+/* Writes everything; the header is settled. */
 static void
-write_draft(struct content *c, size_t keep)
+write_draft(struct content *c)
 {
-	struct span s = span_head(buf_span(&c->out), buf_len(&c->out) - keep);
+	struct span s = buf_span(&c->out);
 	size_t done = 0;
 	while (done < s.n) {
 		ssize_t n = write(c->draft_fd, s.p + done, s.n - done);
@@ -113,17 +135,62 @@ write_draft(struct content *c, size_t keep)
 		done += (size_t)n;
 	}
 	c->crc = crc32c(c->crc, s);
-	buf_consume(&c->out, s.n);
-	if (buf_len(&c->out) == 0)
-		buf_fini(&c->out); /* a slow client holds no buffer between its pieces */
-	c->scanned -= s.n < c->scanned ? s.n : c->scanned;
+	buf_fini(&c->out); /* a slow client holds no buffer between its pieces */
+	c->scanned = 0;
 }
 
-/* Octets at the end of out that the header walk may still put something in front of. */
-static size_t
-unsettled(const struct content *c)
+bool
+content_wants_edit(const struct content *c)
 {
-	return c->header.done ? 0 : buf_len(&c->out) - c->scanned;
+	return c->fault == CONTENT_FINE && c->header.done && !c->is_settled;
+}
+
+struct span
+content_header(const struct content *c)
+{
+	return span_head(buf_span(&c->out), c->header_end);
+}
+
+/* What the line reader knows of content, of a header that was not there when it looked. */
+static void
+look_at_lines(struct content *c, struct span header)
+{
+	while (header.n > 0) {
+		size_t lf = span_chr(header, '\n');
+		size_t n = lf == SIZE_MAX ? header.n : lf + 1;
+		c->line.has_long |= n > LONG_LINE + 2;
+		header = span_from(header, n);
+	}
+}
+
+void
+content_settle_header(struct content *c, struct span header)
+{
+	BUG_ON(!c->header.done || c->is_settled);
+	c->is_settled = true;
+	struct span old = content_header(c);
+	if ((header.p == old.p || header.n == 0) && header.n == old.n)
+		return;
+	size_t tail = buf_len(&c->out) - old.n;
+	if (header.n > old.n && buf_reserve(&c->out, header.n - old.n) == NULL) {
+		buf_reset(&c->out);
+		content_fail(c, CONTENT_HEADER_TOO_BIG);
+		return;
+	}
+	unsigned char *p = c->out.p + c->out.at;
+	memmove(p + header.n, p + old.n, tail);
+	if (header.n > 0)
+		memcpy(p, header.p, header.n);
+	if (header.n > old.n)
+		buf_commit(&c->out, header.n - old.n);
+	else
+		buf_cut(&c->out, header.n + tail);
+	c->len = c->len - old.n + header.n;
+	c->scanned = c->scanned - old.n + header.n;
+	c->header_end = header.n;
+	c->header.has_8bit = !span_is_ascii(header);
+	c->line.has_8bit |= c->header.has_8bit;
+	look_at_lines(c, header);
 }
 
 size_t
@@ -146,7 +213,7 @@ content_feed(struct content *c, struct span in)
 	else if (!c->header.done)
 		walk_header(c, false);
 	if (c->fault == CONTENT_FINE && c->draft_fd >= 0 && buf_len(&c->out) >= DRAFT_WRITE)
-		write_draft(c, unsettled(c));
+		write_draft(c);
 	return used;
 }
 
@@ -159,10 +226,15 @@ content_finish(struct content *c)
 		c->len += buf_len(&c->out) - before;
 		c->client_len += buf_len(&c->out) - before;
 	}
-	if (c->fault == CONTENT_FINE && !c->header.done)
+	if (c->fault == CONTENT_FINE && !c->header.done) {
 		walk_header(c, true);
+		if (c->fault == CONTENT_FINE && !c->header.done)
+			header_over(c, buf_len(&c->out)); /* a message without a body */
+	}
+	if (content_wants_edit(c))
+		return;
 	if (c->fault == CONTENT_FINE && c->draft_fd >= 0)
-		write_draft(c, 0);
+		write_draft(c);
 	else if (c->fault == CONTENT_FINE && !content_wants_draft(c))
 		c->crc = crc32c(0, buf_span(&c->out));
 	if (c->draft_fd >= 0) {
@@ -175,7 +247,7 @@ content_finish(struct content *c)
 bool
 content_wants_draft(const struct content *c)
 {
-	return c->fault == CONTENT_FINE && c->draft_fd < 0 && buf_len(&c->out) > c->limits.inline_max;
+	return c->fault == CONTENT_FINE && c->is_settled && c->draft_fd < 0 && buf_len(&c->out) > c->limits.inline_max;
 }
 
 void

@@ -3,6 +3,9 @@
  * content.h - the content of one message on its way in: lines made right, header looked at, limits kept,
  * in memory while it is small and in a draft (a file of the spool, opened for writing only) when it is not.
  *
+ * The header stays in memory until it is complete and, when something in it has to change, until the owner has changed
+ * it (content_wants_edit()): a draft only ever gets what is final.
+ *
  * Knows no session and no IPC: the owner asks for a draft when content_wants_draft() says so and hands the
  * descriptor over. Whatever is wrong with the content is remembered (fault) and the rest is swallowed without being
  * kept, so that the session stays in step. Embedded in the transaction; memory comes with the first octet.
@@ -20,6 +23,7 @@ enum content_fault {
 	CONTENT_HEADER_TOO_BIG,  /* header_size_limit, or too many headers */
 	CONTENT_TOO_MANY_HOPS,   /* hopcount_limit */
 	CONTENT_BARE_LF,         /* and smtpd_forbid_bare_newline = reject */
+	CONTENT_NOT_NOW,         /* a table could not be asked about its header */
 	CONTENT_NO_DRAFT,        /* the draft could not be written */
 	CONTENT_DRAFT_FULL,      /* for want of space */
 };
@@ -28,6 +32,7 @@ struct content_limits {
 	uint64_t size;           /* octets without our Received; 0: none */
 	uint64_t header_size;    /* of one header with its continuation lines */
 	uint32_t header_count;
+	uint64_t header_total;   /* of all headers */
 	uint32_t hops;           /* Received headers */
 	size_t inline_max;       /* more goes to a draft */
 	bool refuse_bare_lf;
@@ -43,6 +48,9 @@ struct content {
 	uint32_t crc;            /* CRC-32C of what went to the draft; of all after content_finish() */
 	struct buf out;          /* the content, or what has not gone to the draft yet */
 	size_t scanned;          /* octets of out (from its front) the header walk has settled */
+	size_t header_end;       /* octets of the header at the front of out, once it is over and until it is settled */
+	bool always_edit;        /* the owner wants to see every header */
+	bool is_settled;         /* the header is final: it may go to a draft */
 	int draft_fd;            /* -1: none */
 };
 
@@ -55,13 +63,23 @@ void content_fini(struct content *c);
 struct buf *content_front(struct content *c, uint64_t expected);
 void content_front_done(struct content *c);
 
+/* Before any input: names that make content_wants_edit() true when they appear (kept by reference, may be NULL), or always. */
+void content_watch(struct content *c, const struct header_watch *watch, bool always);
+
 /* Takes octets; gives how many were used (fewer than all only at the end of DATA, then c->line.ended is
  * set). Pieces of any size, but not more than CONTENT_PIECE are taken at a time. */
 enum { CONTENT_PIECE = 64 * 1024 };
 size_t content_feed(struct content *c, struct span in);
 /* No more will come: decides about what is held back, writes the rest to the draft, sums up. When
- * content_wants_draft() afterwards: again, once the draft is open. */
+ * content_wants_edit() or content_wants_draft() afterwards: again, once that is done. */
 void content_finish(struct content *c);
+
+/* The header is over and something in it may have to change. While it says so nothing should be fed. */
+bool content_wants_edit(const struct content *c);
+/* All of it from the front (our own Received included), without the empty line. Borrowed until the next call. */
+struct span content_header(const struct content *c);
+/* That is what it shall be. header may be what content_header() gave: nothing changes. */
+void content_settle_header(struct content *c, struct span header);
 
 /* More than may stay in memory. While it says so nothing should be fed. */
 bool content_wants_draft(const struct content *c);

@@ -136,6 +136,7 @@ service_free(struct edge_service **sp)
 	*sp = NULL;
 	if (svc == NULL)
 		return;
+	header_rules_free(&svc->headers);
 	rewriter_free(&svc->rewriter);
 	address_book_free(&svc->book);
 	policy_free(&svc->policy);
@@ -186,6 +187,8 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	svc->content = (struct content_limits){
 		.size = (uint64_t)s->params->p_message_size_limit,
 		.header_size = (uint64_t)s->params->p_header_size_limit,
+		.header_total = (uint64_t)(s->params->p_smtpd_header_bytes_limit > s->params->p_header_size_limit ? s->params->p_smtpd_header_bytes_limit
+		    : s->params->p_header_size_limit),
 		.header_count = (uint32_t)s->params->p_smtpd_header_count_limit,
 		.hops = (uint32_t)s->params->p_hopcount_limit,
 		.inline_max = (size_t)(s->params->p_spool_inline_limit < INLINE_MAX ? s->params->p_spool_inline_limit : INLINE_MAX),
@@ -217,6 +220,7 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	const struct address_book *book = svc->policy != NULL ? policy_addresses(svc->policy) : svc->book;
 	if (book != NULL)
 		rc = worse(rc, rewriter_open(c, s, book, &svc->rewriter, e));
+	rc = worse(rc, header_rules_open(c, s, book, svc->rewriter, &svc->headers, e));
 	write_replies(svc);
 	return rc;
 }

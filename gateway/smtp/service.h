@@ -10,6 +10,7 @@
 
 #include "conf/conf.h"
 #include "map/matchlist.h"
+#include "policy/header_rules.h"
 #include "policy/policy.h"
 #include "policy/rewrite.h"
 #include "smtp/content.h"
@@ -29,6 +30,7 @@ struct edge_service {
 	struct policy *policy;
 	struct address_book *book;           /* while checking, when there is no policy */
 	struct rewriter *rewriter;
+	struct header_rules *headers;
 	const char *tag;                     /* syslog_name when the service has its own, else NULL */
 	unsigned keywords;                   /* 1 << EHLO_x: announced */
 	enum bare_lf_mode bare_lf;

@@ -214,6 +214,15 @@ void sess_announce(struct sess *s);
 bool sess_bad_user(const struct sess *s, const struct addr *a);
 struct span sess_complete(struct sess *s, const struct addr *a); /* in tx->arena */
 
+/* ---- the header (heading.c) ---- */
+/* At MAIL: is this a client whose headers are rewritten? */
+enum step mail_headers(struct sess *s);
+/* Before the first octet: what stands above our Received, and what the content has to look for. */
+void data_front(struct sess *s, struct buf *b);
+/* When content_wants_edit(): changes the header; a table may have to be waited for. Faults are the content's. */
+enum step data_edit_header(struct sess *s);
+extern const struct step_row header_steps[];
+
 /* ---- content (cmd_data.c, cmd_bdat.c) ---- */
 /* The first octet may come now: Received is in front. */
 void data_begin(struct sess *s, bool dots);

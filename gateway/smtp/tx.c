@@ -66,6 +66,8 @@ tx_end(struct tx **tp)
 	CHECK(tx, TX_MAGIC);
 	if (tx->has_call)
 		ipc_call_fini(&tx->call);
+	if (tx->has_header_maps)
+		map_wait_fini(&tx->header_maps);
 	if (tx->draft != 0) {
 		metric_add(M_smtpd_drafts, -1);
 		if (!tx->submitted)

@@ -14,6 +14,7 @@
 #include "msg/addr.h"
 #include "msg/envelope.h"
 #include "msg/syntax.h"
+#include "policy/header_rules.h"
 #include "policy/verdict.h"
 #include "smtp/content.h"
 #include "spool/spool.h"
@@ -60,6 +61,10 @@ struct tx {
 	bool no_filter;              /* redirected: neither that nor content_filter */
 	struct arena rewritten;      /* texts of env_sender and rcpts when the end of data changed them */
 	struct map_wait maps;        /* for tables that end_rewrite asked */
+	enum header_context headers; /* whose headers it has */
+	struct span message_id;      /* when the header was looked at closely; otherwise content.header has it */
+	bool has_header_maps;
+	struct map_wait header_maps; /* tables that are elsewhere, asked about its header */
 	bool chunking;               /* a BDAT was accepted */
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
 	size_t held;                 /* octets of memory for content that are accounted for */

@@ -46,6 +46,7 @@ local_transport = error:local mail delivery is disabled
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 mynetworks = 127.0.0.9/32
+local_header_rewrite_clients =
 relay_domains = local.test, second.test, plain.test, lmtp.test, nochunk.test, bare.test, small.test, down.test,
  two.test, mx.test, nullmx.test, nxdomain.test, servfail.test, canary.test
 relay_recipient_maps =

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * standard.h - the standard form of an address (facts 5.6.1): user@site for site!user and user%site, an origin behind a bare
+ * user, a domain behind a bare host name. Pure.
+ */
+#ifndef POLICY_STANDARD_H
+#define POLICY_STANDARD_H
+
+#include "base/buf.h"
+#include "conf/conf.h"
+
+struct standard {
+	const char *origin;      /* "user" becomes "user@origin"; "": it stays */
+	const char *domain;      /* "user@host" becomes "user@host.domain"; "": it stays */
+	bool bang, percent;      /* site!user, user%site are looked at */
+};
+
+/* As the configuration has it for envelopes and for the headers of local clients. */
+struct standard standard_local(const struct params *p);
+/* The same with remote_header_rewrite_domain: headers of other clients. */
+struct standard standard_remote(const struct params *p);
+
+/* addr itself when nothing changes, otherwise in out, which is emptied first. addr: internal form. */
+struct span standard_form(const struct standard *s, struct span addr, struct buf *out);
+
+#endif
