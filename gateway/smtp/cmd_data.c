@@ -185,7 +185,7 @@ data_fault(struct sess *s)
 	case CONTENT_BARE_LF:
 		return bare_lf_message(s);
 	case CONTENT_NOT_NOW:
-		return refuse_message(s, REPLY_NO_QUEUE);
+		return data_refuse(s, REPLY_NO_QUEUE);
 	case CONTENT_NO_DRAFT:
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
