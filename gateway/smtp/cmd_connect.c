@@ -70,38 +70,39 @@ connect_name(struct sess *s)
 	return policy_delays_reject(s->svc->policy) ? STEP_NEXT : sess_await_name(s);
 }
 
-static bool
-is_exempt(const struct sess *s)
-{
-	return s->may_xclient || matchlist_host(s->svc->limit_exempt, s->facts.client_name, &s->facts.client, NULL) == RC_OK;
-}
-
-/* Over the limit its name may still excuse it. */
+/* Over a limit its name may still excuse it. */
 static enum step
 connect_limits(struct sess *s)
 {
 	const struct params *p = s->svc->p;
-	int64_t limit = p->p_smtpd_client_connection_count_limit;
-	s->over_limit = 0;
-	if (limit == 0 || is_exempt(s))
+	int64_t sessions = p->p_smtpd_client_connection_count_limit, rate = p->p_smtpd_client_connection_rate_limit;
+	s->over_limit = s->over_rate = 0;
+	if ((sessions == 0 && rate == 0) || sess_rate_exempt(s))
 		return STEP_NEXT;
-	int64_t bits = s->facts.client.family == IPADDR_V4 ? p->p_smtpd_client_ipv4_prefix_length : p->p_smtpd_client_ipv6_prefix_length;
-	struct ipaddr network = ipaddr_mask(s->facts.client, (unsigned)bits);
-	unsigned n = limits_enter(&s->edge->limits, &network, span_str(s->svc->row->name), &s->limit);
-	if (n <= (uint64_t)limit)
-		return STEP_NEXT;
-	s->over_limit = n;
-	return sess_await_name(s);
+	struct span service = span_str(s->svc->row->name);
+	struct ipaddr network = sess_network(s);
+	if (sessions > 0) {
+		unsigned n = limits_enter(&s->edge->limits, &network, service, &s->limit);
+		s->over_limit = n > (uint64_t)sessions ? n : 0;
+		limits_note(&s->edge->limits, RATE_SESSIONS, n, service, &network);
+	}
+	uint32_t n = sess_rate_connect(s);
+	s->over_rate = rate > 0 && n > (uint64_t)rate ? n : 0;
+	return s->over_limit != 0 || s->over_rate != 0 ? sess_await_name(s) : STEP_NEXT;
 }
 
 static enum step
 connect_over(struct sess *s)
 {
-	if (s->over_limit == 0)
+	if (s->over_limit == 0 && s->over_rate == 0)
 		return STEP_NEXT;
-	if (is_exempt(s)) {
+	if (sess_rate_exempt(s)) {
 		limits_leave(&s->edge->limits, &s->limit);
 		return STEP_NEXT;
+	}
+	if (s->over_limit == 0) {
+		sess_rate_refuse_connect(s, s->over_rate);
+		return STEP_CLOSE;
 	}
 	metric_add(M_smtpd_conn_limit, 1);
 	sess_announce(s);

@@ -72,6 +72,8 @@ mail_parse(struct sess *s)
 		sess_reply(s, REPLY_SYNTAX_MAIL);
 		return STEP_END;
 	}
+	if (sess_rate_exceeded(s, RATE_MESSAGE))
+		return STEP_END;
 	s->tx = tx_begin(s->edge, s);
 	struct tx *tx = s->tx;
 	s->facts.transaction++;
@@ -99,7 +101,7 @@ mail_parse(struct sess *s)
 	s->facts.sender = tx->sender.text;
 	s->facts.is_smtputf8 = tx->params.is_smtputf8;
 	s->facts.size_bytes = tx->params.size;
-	if (is_too_large(s, &tx->params) || lacks_room(s, &tx->params))
+	if (sess_rate_names_exceeded(s, RATE_MESSAGE) || is_too_large(s, &tx->params) || lacks_room(s, &tx->params))
 		return no_tx(s);
 	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_SENDER, &s->facts);
 	return STEP_NEXT;

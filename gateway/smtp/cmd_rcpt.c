@@ -95,6 +95,8 @@ rcpt_parse(struct sess *s)
 		sess_reply(s, REPLY_SYNTAX_RCPT);
 		return STEP_END;
 	}
+	if (sess_rate_exceeded(s, RATE_RECIPIENT))
+		return STEP_END;
 	if (tx->nsaid >= (uint64_t)s->svc->p->p_smtpd_recipient_limit)
 		return too_many(s);
 	/* in scratch until it is accepted: what is refused must not fill the transaction's memory */
@@ -109,6 +111,8 @@ rcpt_parse(struct sess *s)
 		sess_reply(s, span_is_ascii(s->addr.domain) ? REPLY_NEED_SMTPUTF8 : REPLY_BAD_RCPT);
 		return STEP_END;
 	}
+	if (sess_rate_names_exceeded(s, RATE_RECIPIENT))
+		return STEP_END;
 	s->facts.has_rcpt = true;
 	s->facts.rcpt = s->addr.text;
 	s->facts.nrcpt = tx->nsaid;

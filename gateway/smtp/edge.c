@@ -45,6 +45,7 @@ static struct {
 	struct timer patience;
 	int reserve;                 /* closed to have one descriptor for a refusal */
 	struct timer drain_timer;
+	struct timer statistics;
 } me = { .reserve = -1 };
 
 /* ---- the channel to the queue ---- */
@@ -332,6 +333,12 @@ edge_start(struct child *child, struct err *e)
 	return rc != RC_OK ? rc : edge_conf_open(child->conf, &me.edge.conf, e);
 }
 
+static void
+on_statistics(struct timer *t)
+{
+	timer_set(t, rate_report(&me.edge.limits, conf_params(me.edge.conf->conf)));
+}
+
 static enum rc
 edge_ready(struct child *child, struct err *e)
 {
@@ -339,6 +346,8 @@ edge_ready(struct child *child, struct err *e)
 	me.edge.told = on_told;
 	timer_init(&me.patience, on_patience);
 	timer_set(&me.patience, PATIENCE_USEC);
+	timer_init(&me.statistics, on_statistics);
+	timer_set(&me.statistics, 0);
 	return RC_OK;
 }
 

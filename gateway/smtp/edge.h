@@ -28,6 +28,9 @@ struct edge {
 	void (*idle)(struct edge *); /* the last session ended */
 };
 
+/* Says what anvil says, when it is due, once for all processes; gives the time until it wants to be asked again, usec. */
+uint64_t rate_report(struct limits *l, const struct params *p);
+
 void edge_init(struct edge *e, unsigned index);
 /* Sets the channel to the queue; an older one goes. fd is given. */
 void edge_set_queue(struct edge *e, unsigned index, int fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "smtp/limits.h"
 
+#include "base/clock.h"
 #include "base/rand.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@ struct limits_table {
 	_Atomic uint32_t magic;  /* set by whoever comes first */
 	_Atomic uint64_t key;    /* so that clients cannot aim at a slot */
 	struct limits_slot slots[SLOTS];
+	struct rates rates;
 };
 
 size_t
@@ -151,4 +153,23 @@ limits_leave(struct limits *l, struct limits_ref *ref)
 	uint16_t n = atomic_load_explicit(&s->count[l->column], memory_order_relaxed);
 	if (n > 0)
 		atomic_store_explicit(&s->count[l->column], (uint16_t)(n - 1), memory_order_relaxed);
+}
+
+struct rates *
+limits_rates(struct limits *l)
+{
+	return l->table != NULL ? &l->table->rates : NULL;
+}
+
+uint64_t
+limits_salt(const struct limits *l)
+{
+	return l->table != NULL ? l->table->key : 0;
+}
+
+void
+limits_note(struct limits *l, unsigned what, uint32_t value, struct span service, const struct ipaddr *network)
+{
+	if (l->table != NULL)
+		rates_note(&l->table->rates, what, value, (uint32_t)(clock_wall() / USEC_PER_SEC), service, network);
 }

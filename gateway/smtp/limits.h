@@ -10,7 +10,7 @@
 #ifndef SMTP_LIMITS_H
 #define SMTP_LIMITS_H
 
-#include "base/ipaddr.h"
+#include "smtp/rates.h"
 
 struct limits_slot;
 
@@ -37,5 +37,11 @@ void limits_fini(struct limits *l);
 unsigned limits_enter(struct limits *l, const struct ipaddr *network, struct span service, struct limits_ref *ref);
 /* One less. Idempotent. */
 void limits_leave(struct limits *l, struct limits_ref *ref);
+
+/* The counters of events (rates.h) in the same memory; NULL: there is none, nothing is counted. */
+struct rates *limits_rates(struct limits *l);
+uint64_t limits_salt(const struct limits *l);
+/* A number for the statistics. */
+void limits_note(struct limits *l, unsigned what, uint32_t value, struct span service, const struct ipaddr *network);
 
 #endif

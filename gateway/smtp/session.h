@@ -94,6 +94,7 @@ struct sess {
 	struct sess_forward *forward;
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	unsigned over_limit;         /* connections there were of its network, when too many */
+	uint32_t over_rate;          /* the same of connections in a time */
 	struct tx *tx;
 
 	/* the command at hand */
@@ -209,6 +210,16 @@ void sess_forget_lookup(struct sess *s);
 enum step sess_await_name(struct sess *s);
 /* "connect from", once: before any other line about the session. */
 void sess_announce(struct sess *s);
+
+/* ---- rates (rate.c) ---- */
+/* Counts one more event of this client, or of its login and sender (MAIL and RCPT). true: too many, and it was told so. */
+bool sess_rate_exceeded(struct sess *s, enum rate_kind kind);
+bool sess_rate_names_exceeded(struct sess *s, enum rate_kind kind);
+/* Connections: the name may still excuse the client before it is told. 0: not counted. */
+uint32_t sess_rate_connect(struct sess *s);
+void sess_rate_refuse_connect(struct sess *s, uint32_t n);
+bool sess_rate_exempt(const struct sess *s);
+struct ipaddr sess_network(const struct sess *s);
 
 /* ---- addresses (cmd_rcpt.c) ---- */
 bool sess_bad_user(const struct sess *s, const struct addr *a);
