@@ -337,10 +337,15 @@ do_list(struct result *a, struct span value)
 		const struct policy_list *class = policy_class(r->policy, item, bare);
 		if (class == NULL && row == NULL)
 			return policy_server_error(r, a->rule, "unknown smtpd restriction: \"%s\"", shown);
-		if (class == NULL && (row->fn == NULL || row->arg != ARG_NONE))
+		if (class == NULL && (row->fn == NULL || (row->arg != ARG_NONE && row->arg != ARG_DNSBL)))
 			return policy_server_error(r, a->rule, "%s: restriction %s is not supported in a table result", a->rule->shown, shown);
 		const char *name = class != NULL ? class->name : row->name;
-		policy_list_add(l, (struct policy_rule){ .row = class != NULL ? NULL : row, .class = class, .shown = name });
+		struct policy_rule rule = { .row = class != NULL ? NULL : row, .class = class, .shown = name };
+		struct err e;
+		if (class == NULL && row->arg == ARG_DNSBL &&
+		    (conf_item(&value, &item, &group) != RC_OK || policy_dnsbl_open(&r->text, item, &rule.dnsbl, &e) != RC_OK))
+			return policy_server_error(r, a->rule, "%s: restriction %s: no domain of a DNS list", a->rule->shown, shown);
+		policy_list_add(l, rule);
 	}
 	if (rc != RC_NONE)
 		return policy_server_error(r, a->rule, "%s: unbalanced braces in a result", a->rule->shown);
@@ -426,8 +431,18 @@ policy_result_complaint(const struct policy *p, const struct restriction *bare, 
 			return complain(out, is_error, false, "unknown smtpd restriction: \"", item, "\"");
 		if (row->fn == NULL)
 			return complain(out, is_error, true, "restriction ", item, " is not supported yet");
-		if (row->arg != ARG_NONE)
+		if (row->arg == ARG_DNSBL) {
+			struct span name = item;
+			const struct policy_dnsbl *list;
+			struct arena a;
+			arena_init(&a, 4096);
+			bool ok = conf_item(&value, &item, &group) == RC_OK && policy_dnsbl_open(&a, item, &list, NULL) == RC_OK;
+			arena_fini(&a);
+			if (!ok)
+				return complain(out, is_error, true, "restriction ", name, " without a domain of a DNS list");
+		} else if (row->arg != ARG_NONE) {
 			return complain(out, is_error, true, "restriction ", item, " is not supported in a table");
+		}
 	}
 	return false;
 }

@@ -239,6 +239,9 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 			fail(k, "%s: %s", rule.shown, e.why);
 		else
 			rule.shown = shown(k, row->name, span_str(policy_server_text(rule.server)));
+	} else if (row->arg == ARG_DNSBL) {
+		if (policy_dnsbl_open(&k->p->arena, arg, &rule.dnsbl, &e) != RC_OK)
+			fail(k, "restriction %s: %s", row->name, e.why);
 	} else if (row->arg == ARG_SECONDS) {
 		if (!span_u64(arg, 86400, &seconds))
 			fail(k, "restriction %s: bad argument: need a number of seconds", row->name);
@@ -440,6 +443,9 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 		k.failed = true;
 	if (matchlist_open_param(c, s, "smtpd_log_access_permit_actions", MATCH_STRING, &p->permit_log, &why) != RC_OK)
 		k.failed = true;
+	if (maps_open_param(c, s, "rbl_reply_maps", &p->rbl_replies, &why) != RC_OK)
+		k.failed = true;
+	template_filter_init(&p->expansion, p->p->p_smtpd_expansion_filter);
 	if (matchlist_open_param(c, s, "permit_mx_backup_networks", MATCH_HOST, &p->mx_networks, &why) != RC_OK)
 		k.failed = true;
 	tempfail_action(&k, "unknown_helo_hostname_tempfail_action", p->p->p_unknown_helo_hostname_tempfail_action, &p->helo_tempfail_defers);
@@ -495,6 +501,7 @@ policy_free(struct policy **pp)
 		mem_free(&l);
 	}
 	matchlist_free(&p->mynetworks);
+	map_list_free(&p->rbl_replies);
 	matchlist_free(&p->mx_networks);
 	matchlist_free(&p->permit_log);
 	address_book_free(&p->book);

@@ -9,8 +9,9 @@
 #include "map/remote.h"
 #include "policy/classes.h"
 #include "policy/policy.h"
+#include "policy/template.h"
 
-enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS, ARG_SERVER };
+enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS, ARG_SERVER, ARG_DNSBL };
 enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
 enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */, NEED_ETRN = 16 };
 
@@ -42,6 +43,7 @@ struct policy_rule {
 	struct map_list *map;        /* ARG_MAP */
 	unsigned seconds;            /* sleep */
 	struct policy_server *server; /* ARG_SERVER */
+	const struct policy_dnsbl *dnsbl; /* ARG_DNSBL */
 	const struct policy_list *class;
 	const char *shown;           /* as configured: "check_client_access hash:/x" */
 };
@@ -60,10 +62,13 @@ enum policy_list_id {
 };
 
 /* Questions that rules of any list will ask about a name, as soon as it is known (prefetch.c). */
-enum early_subject { EARLY_CLIENT, EARLY_REVERSE, EARLY_HELO, EARLY_SENDER, EARLY_RCPT, EARLY_SUBJECTS };
+enum early_subject { EARLY_ADDRESS, EARLY_CLIENT, EARLY_REVERSE, EARLY_HELO, EARLY_SENDER, EARLY_RCPT, EARLY_SUBJECTS };
+enum { EARLY_DNSBL_MAX = 64 };
 enum early_question { ASK_ADDRESS = 1, ASK_MX = 2, ASK_MX_HOSTS = 4, ASK_NS_HOSTS = 8 };
 struct policy_early {
 	unsigned char ask[EARLY_SUBJECTS]; /* enum early_question */
+	const struct policy_rule *dnsbl[EARLY_DNSBL_MAX]; /* rules about DNS lists; what is over asks when its turn comes */
+	unsigned ndnsbl;
 };
 
 struct policy {
@@ -72,6 +77,8 @@ struct policy {
 	const struct params *p;
 	struct address_book *book;
 	struct matchlist *mynetworks;
+	struct map_list *rbl_replies;
+	struct template_filter expansion; /* smtpd_expansion_filter */
 	struct matchlist *permit_log;/* smtpd_log_access_permit_actions */
 	struct matchlist *mx_networks; /* permit_mx_backup_networks */
 	bool helo_tempfail_defers, address_tempfail_defers; /* unknown_..._tempfail_action = defer: at once, not "if permit" */
@@ -178,6 +185,12 @@ enum pol policy_access_answer(struct policy_run *r, const struct policy_rule *ru
  * one that nobody knows. false: nothing. */
 bool policy_result_complaint(const struct policy *p, const struct restriction *bare, struct span value, struct buf *out, bool *is_error);
 
+/* "domain=filter" of a DNS list (rules_dnsbl.c); lives in a. RC_PERM: e says what is wrong with it. */
+enum rc policy_dnsbl_open(struct arena *a, struct span arg, const struct policy_dnsbl **out, struct err *e) MUST_CHECK;
+
+/* What this rule will ask a DNS list about a subject, into query; false: nothing. */
+bool policy_dnsbl_early(const struct policy_rule *rule, enum early_subject subject, const struct facts *f, struct buf *query);
+
 /* Rules that the engine itself ends lists with. */
 extern const struct policy_rule policy_implicit_rcpt, policy_implicit_sender;
 
@@ -196,7 +209,8 @@ policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject
     r_plaintext_session, r_multi_recipient_bounce, r_mynetworks, r_inet_interfaces, r_sasl_authenticated, r_tls_clientcerts,
     r_tls_all_clientcerts, r_unknown_client, r_unknown_reverse_client, r_client_access, r_reverse_client_access, r_sasl_access,
     r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
-    r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient;
+    r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient,
+    r_rbl_client, r_rhsbl_client, r_rhsbl_reverse_client, r_rhsbl_helo, r_rhsbl_sender, r_rhsbl_recipient, r_dnswl_client, r_rhswl_client;
 policy_rule_fn r_policy_service;
 policy_rule_fn r_unknown_helo, r_unknown_sender, r_unknown_recipient, r_mx_backup, r_client_a, r_client_mx, r_client_ns, r_reverse_client_a,
     r_reverse_client_mx, r_reverse_client_ns, r_helo_a, r_helo_mx, r_helo_ns, r_sender_a, r_sender_mx, r_sender_ns, r_recipient_a,

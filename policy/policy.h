@@ -110,7 +110,7 @@ bool policy_run_now(struct policy_run *r, const struct policy *p, enum policy_st
 
 /* The client has told its name (or DNS has), its HELO, sender or recipient: what rules will ask DNS about it is asked now,
  * and nobody waits. r counts per session, so that a client cannot make us ask without end. */
-enum policy_prefetch { PREFETCH_CLIENT, PREFETCH_HELO, PREFETCH_SENDER, PREFETCH_RCPT };
+enum policy_prefetch { PREFETCH_CONNECT, PREFETCH_CLIENT, PREFETCH_HELO, PREFETCH_SENDER, PREFETCH_RCPT };
 void policy_prefetch(struct policy_run *r, const struct policy *p, enum policy_prefetch what, const struct facts *f);
 
 /* ---- questions the session asks besides ---- */

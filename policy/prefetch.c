@@ -44,6 +44,8 @@ add_list(struct policy_early *early, const struct policy_list *l, bool insider, 
 		for (size_t k = 0; k < NELEMS(rows); k++)
 			if (rows[k].fn == rule->row->fn)
 				early->ask[rows[k].subject] |= (unsigned char)rows[k].ask;
+		if (rule->row->arg == ARG_DNSBL && early->ndnsbl < EARLY_DNSBL_MAX)
+			early->dnsbl[early->ndnsbl++] = rule;
 	}
 	return true;
 }
@@ -98,31 +100,53 @@ ask(const struct policy *p, unsigned what, struct span name)
 		dns_prefetch(DNS_NS, name, true);
 }
 
+static void
+ask_lists(const struct policy_early *early, enum early_subject subject, const struct facts *f)
+{
+	for (unsigned i = 0; i < early->ndnsbl; i++) {
+		struct buf query;
+		buf_init(&query, 300);
+		if (policy_dnsbl_early(early->dnsbl[i], subject, f, &query))
+			dns_prefetch(DNS_A, buf_span(&query), false);
+		buf_fini(&query);
+	}
+}
+
 void
 policy_prefetch(struct policy_run *r, const struct policy *p, enum policy_prefetch what, const struct facts *f)
 {
 	static const unsigned char nothing[EARLY_SUBJECTS];
-	if (memcmp(p->early[0].ask, nothing, EARLY_SUBJECTS) == 0)
+	if (memcmp(p->early[0].ask, nothing, EARLY_SUBJECTS) == 0 && p->early[0].ndnsbl == 0)
 		return;
 	if (what != PREFETCH_RCPT && r->prefetches++ >= PREFETCHES_MAX)
 		return;
 	bool insider = matchlist_host(p->mynetworks, f->client_name, &f->client, NULL) == RC_OK;
-	const unsigned char *early = p->early[insider].ask;
+	const struct policy_early *early = &p->early[insider];
 	switch (what) {
+	case PREFETCH_CONNECT:
+		ask_lists(early, EARLY_ADDRESS, f);
+		break;
 	case PREFETCH_CLIENT:
-		if (f->client_name_rc == RC_OK)
-			ask(p, early[EARLY_CLIENT], f->client_name);
-		if (f->reverse_name_rc == RC_OK)
-			ask(p, early[EARLY_REVERSE], f->reverse_name);
+		if (f->client_name_rc == RC_OK) {
+			ask(p, early->ask[EARLY_CLIENT], f->client_name);
+			ask_lists(early, EARLY_CLIENT, f);
+		}
+		if (f->reverse_name_rc == RC_OK) {
+			ask(p, early->ask[EARLY_REVERSE], f->reverse_name);
+			ask_lists(early, EARLY_REVERSE, f);
+		}
 		break;
 	case PREFETCH_HELO:
-		ask(p, early[EARLY_HELO], f->helo);
+		ask(p, early->ask[EARLY_HELO], f->helo);
+		ask_lists(early, EARLY_HELO, f);
 		break;
 	case PREFETCH_SENDER:
-		ask(p, early[EARLY_SENDER], domain_of(f->sender));
+		ask(p, early->ask[EARLY_SENDER], domain_of(f->sender));
+		ask_lists(early, EARLY_SENDER, f);
 		break;
 	case PREFETCH_RCPT:
-		ask(p, early[EARLY_RCPT], domain_of(f->rcpt));
+		ask(p, early->ask[EARLY_RCPT], domain_of(f->rcpt));
+		ask_lists(early, EARLY_RCPT, f);
 		break;
 	}
 }

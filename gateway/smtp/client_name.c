@@ -68,6 +68,7 @@ void
 sess_look_up_name(struct sess *s)
 {
 	sess_forget_lookup(s);
+	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_CONNECT, &s->facts);
 	if (!s->svc->p->p_smtpd_peername_lookup) {
 		sess_announce(s);
 		return;

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* DNS block and allow lists. Facts 4.1. */
+#include "policy/ask_dns.h"
+
+#include "policy/template.h"
+#include "rbl/list.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+enum { REASON_MAX = 500 };
+
+struct policy_dnsbl {
+	struct rbl_list list;
+	struct span arg;             /* as configured, filter included: the key of rbl_reply_maps */
+};
+
+enum rc
+policy_dnsbl_open(struct arena *a, struct span arg, const struct policy_dnsbl **out, struct err *e)
+{
+	struct policy_dnsbl *l = arena_zalloc(a, sizeof *l);
+	if (l == NULL)
+		return err_set(e, RC_TEMP, "out of memory");
+	l->arg = arena_span(a, arg);
+	*out = l;
+	return rbl_list_parse(l->arg, &l->list, e);
+}
+
+/* ---- is it listed? ---- */
+
+enum listed { LISTED_NO = 0, LISTED_YES, LISTED_LATER, LISTED_WAIT };
+
+/* Lists say "you ask too much", "you use an open resolver" with these: never a listing, whatever filter there is. */
+static bool
+is_complaint(struct in_addr a)
+{
+	return (ntohl(a.s_addr) & 0xffffff00u) == 0x7fffff00u;
+}
+
+static void
+note_error(struct policy_run *r, struct span query, const char *what)
+{
+	struct buf b;
+	buf_init(&b, 600);
+	buf_put_safe(&b, query, 300, true);
+	buf_puts(&b, ": RBL lookup error: ");
+	buf_puts(&b, what);
+	policy_note(r, NOTE_TROUBLE, buf_span(&b));
+	buf_fini(&b);
+}
+
+static enum listed
+is_listed(struct policy_run *r, const struct rbl_list *l, struct span query)
+{
+	const struct policy_said *said = policy_ask_dns(r, DNS_A, query);
+	if (said == NULL)
+		return LISTED_WAIT;
+	if (said->rc == RC_NONE)
+		return LISTED_NO;
+	if (said->rc != RC_OK) {
+		note_error(r, query, said->answer->why != NULL ? said->answer->why : "no answer");
+		return LISTED_LATER;
+	}
+	bool complains = false;
+	for (unsigned i = 0; i < said->answer->n; i++) {
+		struct in_addr a = said->answer->rr[i].addr.a;
+		if (is_complaint(a))
+			complains = true;
+		else if (rbl_list_matches(l, a))
+			return LISTED_YES;
+	}
+	if (!complains)
+		return LISTED_NO;
+	note_error(r, query, "the list refuses to answer (127.255.255.0/24)");
+	return LISTED_LATER;
+}
+
+/* What the list is asked about an address; into b. */
+static void
+address_query(const struct ipaddr *ip, const struct rbl_list *l, struct buf *b)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	if (ip->family == IPADDR_V4) {
+		memcpy(&in.sin_addr, ip->b, 4);
+		dns_reverse_name((const struct sockaddr *)&in, l->domain, b);
+	} else {
+		memcpy(&in6.sin6_addr, ip->b, 16);
+		dns_reverse_name((const struct sockaddr *)&in6, l->domain, b);
+	}
+}
+
+/* ---- the reply ---- */
+
+struct reply_vars {
+	struct policy_run *r;
+	const struct policy_dnsbl *l;
+	struct about about;
+	struct span what, reason;
+};
+
+static struct span
+local_part(struct span addr)
+{
+	return span_head(addr, span_rchr(addr, '@'));
+}
+
+static struct span
+domain_part(struct span addr)
+{
+	size_t at = span_rchr(addr, '@');
+	return at == SIZE_MAX ? SPAN_EMPTY : span_from(addr, at + 1);
+}
+
+static bool
+reply_value(void *arg, struct span name, struct buf *out)
+{
+	const struct reply_vars *v = arg;
+	const struct facts *f = v->r->facts;
+	const struct {
+		const char *name;
+		struct span value;
+	} rows[] = {
+		{ "client_address", f->client_addr }, { "client_name", f->client_name }, { "reverse_client_name", f->reverse_name },
+		{ "helo_name", f->helo }, { "rbl_class", span_str(reply_class_name(v->about.class)) }, { "rbl_domain", v->l->list.domain },
+		{ "rbl_reason", v->reason }, { "rbl_txt", v->reason }, { "rbl_what", v->what }, { "recipient", f->rcpt },
+		{ "recipient_domain", domain_part(f->rcpt) }, { "recipient_name", local_part(f->rcpt) }, { "sender", f->sender.n > 0 || !f->has_sender ? f->sender : SPAN("<>") },
+		{ "sender_domain", domain_part(f->sender) }, { "sender_name", local_part(f->sender) },
+	};
+	if (span_eq_str(name, "client")) {
+		buf_put(out, f->client_name);
+		buf_putc(out, '[');
+		buf_put(out, f->client_addr);
+		buf_putc(out, ']');
+		return true;
+	}
+	if (span_eq_str(name, "rbl_code")) {
+		buf_printf(out, "%u", (unsigned)v->r->policy->p->p_maps_rbl_reject_code);
+		return true;
+	}
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		if (!span_eq_str(name, rows[i].name))
+			continue;
+		buf_put(out, rows[i].value);
+		return true;
+	}
+	return false;
+}
+
+/* The texts of all TXT records, joined; false: they are on their way. */
+static bool
+reason(struct policy_run *r, struct span query, struct buf *out)
+{
+	const struct policy_said *said = policy_ask_dns(r, DNS_TXT, query);
+	if (said == NULL)
+		return false;
+	for (unsigned i = 0; said->rc == RC_OK && i < said->answer->n && buf_len(out) < REASON_MAX; i++) {
+		if (i > 0)
+			buf_puts(out, " / ");
+		buf_put(out, span_head(said->answer->rr[i].data, REASON_MAX - buf_len(out)));
+	}
+	return true;
+}
+
+static bool
+is_digit(unsigned char c)
+{
+	return c >= '0' && c <= '9';
+}
+
+static enum pol
+refuse_text(struct policy_run *r, const struct policy_rule *rule, struct span text)
+{
+	if (text.n < 4 || (text.p[0] != '4' && text.p[0] != '5') || !is_digit(text.p[1]) || !is_digit(text.p[2]) || text.p[3] != ' ') {
+		struct buf b;
+		buf_init(&b, 600);
+		buf_printf(&b, "%s: the reply does not begin with 4XX or 5XX and a blank: ", rule->shown);
+		buf_put_safe(&b, text, 200, true);
+		policy_note(r, NOTE_TROUBLE, buf_span(&b));
+		buf_fini(&b);
+		return policy_refuse_text(r, rule, 450, SPAN("4.7.1"), SPAN("Service unavailable"));
+	}
+	unsigned code = (unsigned)(text.p[0] - '0') * 100 + (unsigned)(text.p[1] - '0') * 10 + (unsigned)(text.p[2] - '0');
+	text = span_trim(span_from(text, 4));
+	struct span dsn = policy_take_dsn(&text);
+	return policy_refuse_text(r, rule, code, dsn.n > 0 ? dsn : code < 500 ? SPAN("4.7.1") : SPAN("5.7.1"), text);
+}
+
+static enum pol
+refuse_listed(struct policy_run *r, const struct policy_rule *rule, struct span query, struct about about, struct span what)
+{
+	static const char builtin[] = "$rbl_code Service unavailable; $rbl_class [$rbl_what] blocked using $rbl_domain${rbl_reason?; $rbl_reason}";
+	struct reply_vars v = { .r = r, .l = rule->dnsbl, .about = about, .what = what };
+	struct buf why, text;
+	struct span template = span_str(r->policy->p->p_default_rbl_reply);
+	struct err e;
+	buf_init(&why, REASON_MAX + 8);
+	if (!reason(r, query, &why)) {
+		buf_fini(&why);
+		return POL_AGAIN;
+	}
+	v.reason = buf_span(&why);
+	if (!map_list_empty(r->policy->rbl_replies)) {
+		enum rc rc = map_find(r->policy->rbl_replies, rule->dnsbl->arg, 0, &r->scratch, &template, &e);
+		if (rc == RC_TEMP || rc == RC_PERM) {
+			buf_fini(&why);
+			return policy_lookup_failed(r, rule, what, &e);
+		}
+		if (rc == RC_NONE)
+			template = span_str(r->policy->p->p_default_rbl_reply);
+	}
+	buf_init(&text, 4096);
+	if (policy_template(&r->policy->expansion, template, reply_value, &v, &text, &e) != RC_OK) {
+		policy_note(r, NOTE_TROUBLE, span_str(e.why));
+		buf_reset(&text);
+		(void)!policy_template(&r->policy->expansion, span_str(builtin), reply_value, &v, &text, &e);
+	}
+	enum pol pol = refuse_text(r, rule, buf_span(&text));
+	buf_fini(&text);
+	buf_fini(&why);
+	return pol;
+}
+
+/* ---- restrictions ---- */
+
+/* A name, or the domain of an address: its query into b, "" when no list knows the like. */
+static void
+name_query(const struct policy_rule *rule, struct span what, struct buf *b)
+{
+	size_t at = span_rchr(what, '@');
+	if (rbl_name_query(&rule->dnsbl->list, at == SIZE_MAX ? what : span_from(what, at + 1), b) != RC_OK)
+		buf_reset(b);
+}
+
+bool
+policy_dnsbl_early(const struct policy_rule *rule, enum early_subject subject, const struct facts *f, struct buf *query)
+{
+	static const struct {
+		policy_rule_fn *fn;
+		enum early_subject subject;
+	} rows[] = {
+		{ r_rbl_client, EARLY_ADDRESS }, { r_dnswl_client, EARLY_ADDRESS }, { r_rhsbl_client, EARLY_CLIENT }, { r_rhswl_client, EARLY_CLIENT },
+		{ r_rhsbl_reverse_client, EARLY_REVERSE }, { r_rhsbl_helo, EARLY_HELO }, { r_rhsbl_sender, EARLY_SENDER }, { r_rhsbl_recipient, EARLY_RCPT },
+	};
+	const struct span about[EARLY_SUBJECTS] = {
+		[EARLY_CLIENT] = f->client_name, [EARLY_REVERSE] = f->reverse_name, [EARLY_HELO] = f->helo, [EARLY_SENDER] = f->sender, [EARLY_RCPT] = f->rcpt,
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		if (rows[i].fn != rule->row->fn || rows[i].subject != subject)
+			continue;
+		if (subject == EARLY_ADDRESS)
+			address_query(&f->client, &rule->dnsbl->list, query);
+		else
+			name_query(rule, about[subject], query);
+		return buf_len(query) > 0;
+	}
+	return false;
+}
+
+static enum pol
+reject_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, enum reply_class class, struct span what)
+{
+	enum pol pol = POL_DUNNO;
+	switch (buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
+	case LISTED_WAIT:
+		pol = POL_AGAIN;
+		break;
+	case LISTED_YES:
+		pol = refuse_listed(r, rule, buf_span(query), policy_about_class(r, class), what);
+		break;
+	case LISTED_NO:
+	case LISTED_LATER: /* a list that cannot say decides nothing */
+		break;
+	}
+	buf_fini(query);
+	return pol;
+}
+
+static enum pol
+reject_name(struct policy_run *r, const struct policy_rule *rule, enum reply_class class, struct span what)
+{
+	struct buf query;
+	buf_init(&query, 300);
+	name_query(rule, what, &query);
+	return reject_listed(r, rule, &query, class, what);
+}
+
+enum pol
+r_rbl_client(struct policy_run *r, const struct policy_rule *rule)
+{
+	struct buf query;
+	buf_init(&query, 300);
+	address_query(&r->facts->client, &rule->dnsbl->list, &query);
+	return reject_listed(r, rule, &query, ABOUT_CLIENT, r->facts->client_addr);
+}
+
+enum pol
+r_rhsbl_client(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reject_name(r, rule, ABOUT_CLIENT, r->facts->client_name);
+}
+
+enum pol
+r_rhsbl_reverse_client(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reject_name(r, rule, ABOUT_REVERSE_CLIENT, r->facts->reverse_name);
+}
+
+enum pol
+r_rhsbl_helo(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reject_name(r, rule, ABOUT_HELO, r->facts->helo);
+}
+
+enum pol
+r_rhsbl_sender(struct policy_run *r, const struct policy_rule *rule)
+{
+	return r->facts->sender.n > 0 ? reject_name(r, rule, ABOUT_SENDER, r->facts->sender) : POL_DUNNO;
+}
+
+enum pol
+r_rhsbl_recipient(struct policy_run *r, const struct policy_rule *rule)
+{
+	return reject_name(r, rule, ABOUT_RECIPIENT, r->facts->rcpt);
+}
+
+/* An allow list never opens a relay: for a recipient that is not ours it says nothing. */
+static enum pol
+permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query)
+{
+	enum pol pol = POL_DUNNO;
+	switch (buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
+	case LISTED_WAIT:
+		pol = POL_AGAIN;
+		break;
+	case LISTED_YES:
+		pol = r->facts->has_rcpt ? r_auth_destination(r, rule) : POL_PERMIT;
+		break;
+	case LISTED_LATER:
+		pol = policy_defer_if(r, rule, &r->if_reject, 450, SPAN("4.7.1"), policy_about_class(r, ABOUT_CLIENT), SPAN("Service unavailable"));
+		break;
+	case LISTED_NO:
+		break;
+	}
+	buf_fini(query);
+	return pol;
+}
+
+enum pol
+r_dnswl_client(struct policy_run *r, const struct policy_rule *rule)
+{
+	struct buf query;
+	buf_init(&query, 300);
+	address_query(&r->facts->client, &rule->dnsbl->list, &query);
+	return permit_listed(r, rule, &query);
+}
+
+enum pol
+r_rhswl_client(struct policy_run *r, const struct policy_rule *rule)
+{
+	struct buf query;
+	buf_init(&query, 300);
+	name_query(rule, r->facts->client_name, &query);
+	return permit_listed(r, rule, &query);
+}
