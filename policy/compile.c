@@ -207,6 +207,39 @@ lacks_facts(struct compile *k, const struct restriction *row)
 	return !k->p->p->p_smtpd_delay_reject && (row->needs & ~list_rows[k->id].has_now & ~(unsigned)NEED_NAME) != 0;
 }
 
+/* "type:table", or { type:table, { search_order = cert_fingerprint, pubkey_fingerprint } }: the table, and the order. */
+static bool
+cert_argument(struct span arg, bool is_group, struct span *table, unsigned char search[CERT_SEARCHES])
+{
+	struct span item, rest = SPAN_EMPTY, words, word;
+	bool group;
+	search[0] = CERT_WHOLE;
+	search[1] = CERT_PUBKEY;
+	*table = arg;
+	if (!is_group)
+		return true;
+	rest = arg;
+	if (conf_item(&rest, table, &group) != RC_OK || group)
+		return false;
+	while (conf_item(&rest, &item, &group) == RC_OK) {
+		size_t eq = span_chr(item, '=');
+		unsigned n = 0;
+		if (eq == SIZE_MAX || !span_eq_str(span_trim(span_head(item, eq)), "search_order"))
+			return false;
+		search[0] = search[1] = 0;
+		words = span_from(item, eq + 1);
+		while (span_word(&words, ", \t\r\n", &word)) {
+			unsigned char which = span_eq_str(word, "cert_fingerprint") ? CERT_WHOLE : span_eq_str(word, "pubkey_fingerprint") ? CERT_PUBKEY : 0;
+			if (which == 0 || n == CERT_SEARCHES)
+				return false;
+			search[n++] = which;
+		}
+		if (n == 0)
+			return false;
+	}
+	return true;
+}
+
 /* A row with its argument. */
 static void
 add_rule(struct compile *k, struct policy_list *l, const struct restriction *row, struct span arg, bool is_group)
@@ -226,7 +259,9 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 	                           (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0)))
 		fail(k, "restriction %s has nothing to look at here%s", row->name,
 		    k->id == LIST_ETRN || (row->needs & NEED_ETRN) != 0 ? "" : ": it comes later than this list with smtpd_delay_reject=no");
-	if (row->arg == ARG_MAP) {
+	if (row->arg == ARG_CERT && !cert_argument(arg, is_group, &arg, rule.search)) {
+		fail(k, "restriction %s: need type:table or { type:table, { search_order = cert_fingerprint, pubkey_fingerprint } }", row->name);
+	} else if (row->arg == ARG_MAP || row->arg == ARG_CERT) {
 		char *list = mem_zalloc(arg.n + 1);
 		memcpy(list, arg.p, arg.n);
 		if (span_chr(arg, ':') == SIZE_MAX)
@@ -426,6 +461,13 @@ check_results(struct compile *k)
 		}
 }
 
+static bool
+is_yes(const struct conf *c, const struct service *s, const char *parameter)
+{
+	bool yes = false;
+	return param_bool(span_str(conf_value(c, s, parameter)), &yes) == RC_OK && yes;
+}
+
 enum rc
 policy_compile(struct conf *c, const struct service *s, struct policy **out, struct err *e)
 {
@@ -440,6 +482,12 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 	if (address_book_open(c, s, &p->book, &why) != RC_OK)
 		k.failed = true;
 	if (matchlist_open_param(c, s, "mynetworks", MATCH_HOST, &p->mynetworks, &why) != RC_OK)
+		k.failed = true;
+	p->has_sasl = is_yes(c, s, "smtpd_sasl_auth_enable");
+	p->asks_cert = is_yes(c, s, "smtpd_tls_ask_ccert") || is_yes(c, s, "smtpd_tls_req_ccert");
+	if (maps_open_param(c, s, "smtpd_sender_login_maps", &p->sender_logins, &why) != RC_OK)
+		k.failed = true;
+	if (maps_open_param(c, s, "relay_clientcerts", &p->client_certs, &why) != RC_OK)
 		k.failed = true;
 	if (matchlist_open_param(c, s, "smtpd_log_access_permit_actions", MATCH_STRING, &p->permit_log, &why) != RC_OK)
 		k.failed = true;
@@ -504,6 +552,8 @@ policy_free(struct policy **pp)
 	map_list_free(&p->rbl_replies);
 	matchlist_free(&p->mx_networks);
 	matchlist_free(&p->permit_log);
+	map_list_free(&p->sender_logins);
+	map_list_free(&p->client_certs);
 	address_book_free(&p->book);
 	arena_fini(&p->arena);
 	conf_unref(&p->conf);

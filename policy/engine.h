@@ -11,7 +11,7 @@
 #include "policy/policy.h"
 #include "policy/template.h"
 
-enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS, ARG_SERVER, ARG_DNSBL };
+enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS, ARG_SERVER, ARG_DNSBL, ARG_CERT };
 enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
 enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */, NEED_ETRN = 16 };
 
@@ -24,6 +24,9 @@ enum pol {
 	POL_WAIT,                /* something of the run is under way; policy_continue() goes on with the next rule */
 	POL_AGAIN,               /* the same, and then the same rule is run again: it finds its answers (policy_need) */
 };
+
+/* Fingerprints of a client certificate. */
+enum { CERT_WHOLE = 1, CERT_PUBKEY, CERT_SEARCHES = 2 };
 
 struct policy_rule;
 typedef enum pol policy_rule_fn(struct policy_run *r, const struct policy_rule *rule);
@@ -44,6 +47,7 @@ struct policy_rule {
 	unsigned seconds;            /* sleep */
 	struct policy_server *server; /* ARG_SERVER */
 	const struct policy_dnsbl *dnsbl; /* ARG_DNSBL */
+	unsigned char search[CERT_SEARCHES]; /* ARG_CERT: which fingerprints, in which order; 0: no more */
 	const struct policy_list *class;
 	const char *shown;           /* as configured: "check_client_access hash:/x" */
 };
@@ -79,6 +83,9 @@ struct policy {
 	struct matchlist *mynetworks;
 	struct map_list *rbl_replies;
 	struct template_filter expansion; /* smtpd_expansion_filter */
+	bool has_sasl, asks_cert;    /* smtpd_sasl_auth_enable, smtpd_tls_ask_ccert (or _req_) */
+	struct map_list *sender_logins; /* smtpd_sender_login_maps */
+	struct map_list *client_certs; /* relay_clientcerts */
 	struct matchlist *permit_log;/* smtpd_log_access_permit_actions */
 	struct matchlist *mx_networks; /* permit_mx_backup_networks */
 	bool helo_tempfail_defers, address_tempfail_defers; /* unknown_..._tempfail_action = defer: at once, not "if permit" */
@@ -103,7 +110,7 @@ void policy_list_add(struct policy_list *l, struct policy_rule rule);
 
 /* What a refusal is about. */
 enum reply_class {
-	ABOUT_CLIENT = 1, ABOUT_REVERSE_CLIENT, ABOUT_LOGIN, ABOUT_HELO, ABOUT_SENDER, ABOUT_RECIPIENT, ABOUT_ETRN, ABOUT_DATA, ABOUT_END
+	ABOUT_CLIENT = 1, ABOUT_REVERSE_CLIENT, ABOUT_LOGIN, ABOUT_HELO, ABOUT_SENDER, ABOUT_RECIPIENT, ABOUT_ETRN, ABOUT_DATA, ABOUT_END, ABOUT_CERT
 };
 struct about {
 	enum reply_class class;
@@ -211,7 +218,7 @@ policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject
     r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
     r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient,
     r_rbl_client, r_rhsbl_client, r_rhsbl_reverse_client, r_rhsbl_helo, r_rhsbl_sender, r_rhsbl_recipient, r_dnswl_client, r_rhswl_client;
-policy_rule_fn r_policy_service;
+policy_rule_fn r_policy_service, r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_ccert_access;
 policy_rule_fn r_unknown_helo, r_unknown_sender, r_unknown_recipient, r_mx_backup, r_client_a, r_client_mx, r_client_ns, r_reverse_client_a,
     r_reverse_client_mx, r_reverse_client_ns, r_helo_a, r_helo_mx, r_helo_ns, r_sender_a, r_sender_mx, r_sender_ns, r_recipient_a,
     r_recipient_mx, r_recipient_ns;

@@ -17,6 +17,7 @@ reply_class_name(enum reply_class class)
 		[ABOUT_ETRN] = "Etrn command",
 		[ABOUT_DATA] = "Data command",
 		[ABOUT_END] = "End-of-data",
+		[ABOUT_CERT] = "Client certificate",
 	};
 	return (size_t)class < NELEMS(names) && names[class] != NULL ? names[class] : "Command";
 }
@@ -92,6 +93,7 @@ policy_fix_dsn(struct span dsn, enum reply_class class, char out[16])
 	case ABOUT_ETRN:
 	case ABOUT_DATA:
 	case ABOUT_END:
+	case ABOUT_CERT:
 		snprintf(out, 16, "%c.0.0", dsn.p[0]);
 		break;
 	}

@@ -125,21 +125,6 @@ r_sasl_authenticated(struct policy_run *r, const struct policy_rule *rule)
 	return r->facts->login.n > 0 ? POL_PERMIT : POL_DUNNO;
 }
 
-enum pol
-r_tls_clientcerts(struct policy_run *r, const struct policy_rule *rule)
-{
-	(void)r;
-	(void)rule;
-	return POL_DUNNO; /* no client certificate is known before there is TLS */
-}
-
-enum pol
-r_tls_all_clientcerts(struct policy_run *r, const struct policy_rule *rule)
-{
-	(void)rule;
-	return r->facts->is_cert_verified ? POL_PERMIT : POL_DUNNO;
-}
-
 static enum pol
 no_hostname(struct policy_run *r, const struct policy_rule *rule, enum rc rc, struct span dsn, const char *what)
 {

@@ -94,6 +94,7 @@ policy_about_class(struct policy_run *r, enum reply_class class)
 	struct buf b;
 	switch (class) {
 	case ABOUT_CLIENT:
+	case ABOUT_CERT:
 		buf_init(&b, 512);
 		buf_put(&b, f->client_name);
 		buf_putc(&b, '[');
