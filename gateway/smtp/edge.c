@@ -7,6 +7,7 @@
 #include "base/rand.h"
 #include "ipc/msgs.h"
 #include "lookup/lookup.h"
+#include "policy/ask_queue.h"
 #include "smtp/session.h"
 
 #include <errno.h>
@@ -68,8 +69,10 @@ static void
 on_queue_down(struct ipc_chan *c)
 {
 	struct edge *e = c->owner;
-	if (e->queue == c)
+	if (e->queue == c) {
 		e->queue = NULL;
+		policy_set_queue(NULL);
+	}
 	ipc_chan_free(&c);
 }
 
@@ -90,11 +93,13 @@ edge_set_queue(struct edge *e, unsigned index, int fd)
 {
 	struct ipc_chan *old = e->queue;
 	e->queue = NULL;
+	policy_set_queue(NULL);
 	e->queue_generation++;
 	ipc_chan_free(&old);
 	e->accepting = true; /* until it says otherwise */
 	e->free_bytes = UINT64_MAX;
 	e->queue = ipc_chan_new(fd, ROLE_EDGE, ROLE_QUEUE, index, &queue_ops, e);
+	policy_set_queue(e->queue);
 }
 
 bool

@@ -101,7 +101,7 @@ log_disconnect(struct sess *s)
 	}
 	buf_puts(&b, " commands=");
 	buf_put_dec(&b, good);
-	if (good != all) {
+	if (good != all || all == 0) {
 		buf_putc(&b, '/');
 		buf_put_dec(&b, all);
 	}
