@@ -67,26 +67,39 @@ check_start(struct conf *c)
 		check_user(c, users[i].name, users[i].user);
 }
 
+static void
+check_all(struct conf *c)
+{
+	conf_check_params(c);
+	check_start(c);
+	policy_check(c);
+	edge_conf_check(c);
+	struct router *router = NULL;
+	struct err trouble = { .why = "" };
+	(void)!router_open(c, &router, &trouble); /* its problems are in the snapshot */
+	router_free(&router);
+	if (map_remote_tables(c) != NULL)
+		check_user(c, "lookup_user", conf_params(c)->p_lookup_user);
+}
+
 enum rc
 check_load(const char *dir, struct conf **out, struct err *e)
 {
 	enum rc rc = conf_load(dir, out, e);
 	if (*out == NULL)
 		return rc;
-	conf_check_params(*out);
-	check_start(*out);
-	policy_check(*out);
-	edge_conf_check(*out);
-	struct router *router = NULL;
-	struct err trouble = { .why = "" };
-	(void)!router_open(*out, &router, &trouble); /* its problems are in the snapshot */
-	router_free(&router);
-	if (map_remote_tables(*out) != NULL)
-		check_user(*out, "lookup_user", conf_params(*out)->p_lookup_user);
+	check_all(*out);
 	size_t errors = conf_problem_count(*out, CONF_ERROR);
 	if (errors > 0)
 		return err_set(e, RC_PERM, "%zu error%s in the configuration in %s", errors, errors == 1 ? "" : "s", dir);
 	return rc;
+}
+
+enum rc
+check_renewed(struct conf *c, struct err *e)
+{
+	check_all(c);
+	return conf_problem_count(c, CONF_ERROR) == 0 ? RC_OK : err_set(e, RC_PERM, "%s", conf_problem_at(c, 0, CONF_ERROR)->text);
 }
 
 void

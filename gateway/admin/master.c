@@ -6,6 +6,7 @@
 #include "admin/logfile.h"
 #include "admin/procs.h"
 #include "admin/status.h"
+#include "admin/filewatch.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "base/mem.h"
@@ -36,6 +37,12 @@ struct master {
 	int next_image;
 	struct control_client *reload_client;
 	bool reloading, rolling_back;
+	/* one because of changed tables */
+	struct filewatch tables;
+	const char **changed;        /* NULL: one that was asked for */
+	size_t nchanged;
+	bool reload_waits;           /* asked for meanwhile */
+	struct control_client *waiting_client;
 	struct control_client *stop_client;
 	int exit_status;
 };
@@ -148,23 +155,36 @@ log_problems(const struct conf *conf)
 	buf_fini(&text);
 }
 
+/* Each change that could not be used is said once. */
+static void
+tables_refused(const char *why)
+{
+	if (filewatch_refused(&ma.tables, ma.changed, ma.nchanged, why))
+		LOG(tables_refused, NULL, F_STR(path, ma.nchanged > 0 ? ma.changed[0] : ""), F_STR(reason, why));
+}
+
 static void
 end_reload(bool ok, struct span why)
 {
-	if (!ok)
+	if (!ok && ma.changed == NULL)
 		LOG(error, NULL, F_SPAN(text, why));
+	mem_free(&ma.changed);
+	ma.nchanged = 0;
 	control_reply(ma.reload_client, ok, ok ? SPAN_EMPTY : why);
 	ma.reload_client = NULL;
 	ma.reloading = false;
 }
 
 static void on_reloaded(struct procs_reload *r);
+static void start_waiting(void);
 
 static void
 roll_back(const char *why)
 {
 	char text[400];
 	snprintf(text, sizeof text, "reload failed, the old configuration stays in force: %s", why);
+	if (ma.changed != NULL)
+		tables_refused(why);
 	end_reload(false, span_str(text));
 	conf_unref(&ma.next_conf);
 	close(ma.next_image);
@@ -189,6 +209,7 @@ on_reloaded(struct procs_reload *r)
 	if (ma.rolling_back) {
 		ma.rolling_back = false;
 		procs_trim(&ma.procs);
+		start_waiting();
 		return;
 	}
 	if (!r->ok) {
@@ -204,13 +225,59 @@ on_reloaded(struct procs_reload *r)
 	ma.next_conf = NULL;
 	procs_trim(&ma.procs);
 	maps_sweep(&ma.conf, 1); /* sessions that began before hold their tables open */
-	LOG(reload, NULL, F_STR(value, DOGANA_VERSION), F_STR(path, ma.dir));
+	if (ma.changed != NULL)
+		LOG(tables_reload, NULL, F_NUM(count, ma.nchanged));
+	else
+		LOG(reload, NULL, F_STR(value, DOGANA_VERSION), F_STR(path, ma.dir));
+	filewatch_set(&ma.tables, ma.conf);
 	end_reload(true, SPAN_EMPTY);
+	start_waiting();
+}
+
+/* A checked snapshot goes to the roles; on_reloaded() says what became of it. */
+static void
+hand_out(struct conf *next)
+{
+	struct err e = { .why = "" };
+	struct listen_set sockets;
+	int image = -1;
+	enum rc rc = make_dirs(next, &e);
+	if (rc == RC_OK && strcmp(conf_params(next)->p_queue_directory, conf_params(ma.conf)->p_queue_directory) != 0)
+		rc = err_set(&e, RC_PERM, "queue_directory can only be changed by stop and start");
+	if (rc == RC_OK)
+		rc = conf_image_write(next, &image, &e);
+	if (rc == RC_OK)
+		rc = listen_open(next, &ma.listeners, &sockets, &e);
+	if (rc == RC_OK && (rc = open_log(next, &e)) != RC_OK)
+		listen_undo(&sockets, &ma.listeners);
+	if (rc != RC_OK) {
+		if (ma.changed != NULL)
+			tables_refused(e.why);
+		end_reload(false, span_str(e.why));
+		conf_unref(&next);
+		if (image >= 0)
+			close(image);
+		return;
+	}
+	listen_close(&ma.listeners);
+	ma.listeners = sockets;
+	ma.next_conf = next;
+	ma.next_image = image;
+	ma.procs.conf = next;
+	ma.procs.image = image;
+	ma.reload = (struct procs_reload){ .done = on_reloaded };
+	procs_reload_start(&ma.procs, &ma.reload);
 }
 
 static void
 start_reload(struct control_client *client)
 {
+	if ((ma.changed != NULL || ma.rolling_back) && !ma.reload_waits && !ma.procs.stopping) { /* only tables: it is soon over */
+		ma.reload_waits = true;
+		if (client != NULL)
+			control_on_gone(client, &ma.waiting_client);
+		return;
+	}
 	if (ma.reloading || ma.rolling_back || ma.procs.stopping) {
 		control_reply(client, false, SPAN("a reload or stop is under way"));
 		return;
@@ -234,32 +301,81 @@ start_reload(struct control_client *client)
 		return;
 	}
 	log_problems(next);
-	struct listen_set sockets;
-	int image = -1;
-	enum rc rc = make_dirs(next, &e);
-	if (rc == RC_OK && strcmp(conf_params(next)->p_queue_directory, conf_params(ma.conf)->p_queue_directory) != 0)
-		rc = err_set(&e, RC_PERM, "queue_directory can only be changed by stop and start");
-	if (rc == RC_OK)
-		rc = conf_image_write(next, &image, &e);
-	if (rc == RC_OK)
-		rc = listen_open(next, &ma.listeners, &sockets, &e);
-	if (rc == RC_OK && (rc = open_log(next, &e)) != RC_OK)
-		listen_undo(&sockets, &ma.listeners);
-	if (rc != RC_OK) {
-		end_reload(false, span_str(e.why));
-		conf_unref(&next);
-		if (image >= 0)
-			close(image);
+	hand_out(next);
+}
+
+static void
+start_waiting(void)
+{
+	struct control_client *client = ma.waiting_client;
+	if (!ma.reload_waits || ma.reloading || ma.rolling_back)
+		return;
+	ma.reload_waits = false;
+	ma.waiting_client = NULL;
+	start_reload(client);
+}
+
+/* ---- changed tables ---- */
+
+static bool
+has_problem(const struct conf *c, enum conf_severity severity, const char *text)
+{
+	for (size_t i = 0; i < conf_problem_count(c, severity); i++)
+		if (strcmp(conf_problem_at(c, i, severity)->text, text) == 0)
+			return true;
+	return false;
+}
+
+/* Only what the changed files brought. */
+static void
+log_new_warnings(const struct conf *next)
+{
+	for (size_t i = 0; i < conf_problem_count(next, CONF_WARNING); i++) {
+		const char *text = conf_problem_at(next, i, CONF_WARNING)->text;
+		if (!has_problem(ma.conf, CONF_WARNING, text))
+			LOG(warning, NULL, F_STR(text, text));
+	}
+}
+
+/* Files that were only touched are none. */
+static void
+drop_same(void)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < ma.nchanged; i++)
+		if (conf_file_is_same(ma.conf, ma.changed[i]))
+			filewatch_same(&ma.tables, ma.changed[i]);
+		else
+			ma.changed[n++] = ma.changed[i];
+	ma.nchanged = n;
+}
+
+/* The settings in force with the changed files; what main.cf says by now is for a reload. */
+static void
+on_tables_changed(struct filewatch *w)
+{
+	struct err e = { .why = "" };
+	struct conf *next = NULL;
+	if (ma.reloading || ma.rolling_back || ma.procs.stopping)
+		return; /* offered again */
+	ma.nchanged = filewatch_ready(w, &ma.changed);
+	drop_same();
+	if (ma.nchanged == 0) {
+		mem_free(&ma.changed);
 		return;
 	}
-	listen_close(&ma.listeners);
-	ma.listeners = sockets;
-	ma.next_conf = next;
-	ma.next_image = image;
-	ma.procs.conf = next;
-	ma.procs.image = image;
-	ma.reload = (struct procs_reload){ .done = on_reloaded };
-	procs_reload_start(&ma.procs, &ma.reload);
+	ma.reloading = true;
+	enum rc rc = conf_renew(ma.conf, ma.changed, ma.nchanged, &next, &e);
+	if (rc == RC_OK)
+		rc = check_renewed(next, &e);
+	if (rc != RC_OK) {
+		tables_refused(e.why);
+		conf_unref(&next);
+		end_reload(false, SPAN_EMPTY);
+		return;
+	}
+	log_new_warnings(next);
+	hand_out(next);
 }
 
 /* ---- requests and signals ---- */
@@ -338,7 +454,7 @@ on_request(struct control_client *client, struct span line, void *owner)
 {
 	(void)owner;
 	if (span_eq_str(line, "status") || span_eq_str(line, "status json")) {
-		status_start(&ma.procs, &ma.listeners, client, span_eq_str(line, "status json"));
+		status_start(&ma.procs, &ma.listeners, &ma.tables, client, span_eq_str(line, "status json"));
 	} else if (span_eq_str(line, "reload")) {
 		start_reload(client);
 	} else if (span_eq_str(line, "stop") || span_eq_str(line, "abort")) {
@@ -430,6 +546,8 @@ static void
 tear_down(void)
 {
 	control_close(&ma.control);
+	filewatch_stop(&ma.tables);
+	mem_free(&ma.changed);
 	procs_fini(&ma.procs);
 	listen_close(&ma.listeners);
 	conf_unref(&ma.conf);
@@ -489,6 +607,8 @@ master_run(const char *dir, const char *program, int ready_fd)
 	p->all_ready = on_all_ready;
 	p->failed = on_failed;
 	p->all_gone = on_all_gone;
+	filewatch_set(&ma.tables, ma.conf);
+	filewatch_start(&ma.tables, on_tables_changed);
 	procs_start(p, worker_count(conf_params(ma.conf)->p_edge_workers), worker_count(conf_params(ma.conf)->p_relay_workers));
 	loop_run();
 	tear_down();

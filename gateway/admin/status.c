@@ -21,6 +21,7 @@ struct status {
 	struct op_owner ops;
 	struct procs *procs;
 	const struct listen_set *listeners;
+	const struct filewatch *tables;
 	struct control_client *client;
 	bool as_json;
 	unsigned pending;
@@ -121,7 +122,9 @@ put_json(const struct status *s, struct buf *out)
 		buf_puts(out, "}");
 		first = false;
 	}
-	buf_puts(out, "],\"metrics\":");
+	buf_puts(out, "],\"tables\":{");
+	filewatch_json(s->tables, out);
+	buf_puts(out, "},\"metrics\":");
 	put_metrics(out, sum);
 	buf_puts(out, "}\n");
 }
@@ -148,6 +151,7 @@ put_text(const struct status *s, struct buf *out)
 			buf_printf(out, " %u restarts", c->proc->restarts);
 		buf_puts(out, "\n");
 	}
+	filewatch_text(s->tables, out);
 	for (int k = 0; k < M_COUNT; k++)
 		if (sum[k] != 0)
 			buf_printf(out, "  %-24s %12lld  %s\n", metric_name((enum metric_id)k), (long long)sum[k], metric_doc((enum metric_id)k));
@@ -180,11 +184,12 @@ on_answer(struct op *op)
 }
 
 void
-status_start(struct procs *p, const struct listen_set *listeners, struct control_client *client, bool as_json)
+status_start(struct procs *p, const struct listen_set *listeners, const struct filewatch *tables, struct control_client *client, bool as_json)
 {
 	struct status *s = mem_zalloc(sizeof *s + p->count * sizeof s->calls[0]);
 	s->procs = p;
 	s->listeners = listeners;
+	s->tables = tables;
 	s->as_json = as_json;
 	s->count = p->count;
 	s->pending = 1;

@@ -5,8 +5,9 @@
 
 #include "admin/control.h"
 #include "admin/procs.h"
+#include "admin/filewatch.h"
 
 /* Collects (roles that do not answer in time are shown as such) and replies to the client. */
-void status_start(struct procs *p, const struct listen_set *listeners, struct control_client *client, bool as_json);
+void status_start(struct procs *p, const struct listen_set *listeners, const struct filewatch *tables, struct control_client *client, bool as_json);
 
 #endif

@@ -35,11 +35,11 @@ conf_ref(struct conf *c)
 }
 
 static void
-free_keeps(struct htab *t, bool with_data)
+free_keeps(struct htab *t)
 {
-	for (struct hnode *n = NULL; with_data && (n = htab_walk(t, n)) != NULL;) {
+	for (struct hnode *n = NULL; (n = htab_walk(t, n)) != NULL;) {
 		struct keep *k = container_of(n, struct keep, node);
-		void *p = (void *)(uintptr_t)k->data.p;
+		void *p = k->owns_data ? (void *)(uintptr_t)k->data.p : NULL;
 		mem_free(&p);
 	}
 	htab_fini(t);
@@ -56,8 +56,9 @@ conf_unref(struct conf **cp)
 	BUG_ON(c->refs <= 0);
 	if (--c->refs > 0)
 		return;
-	free_keeps(&c->files, c->map == NULL);
-	free_keeps(&c->notes, false);
+	free_keeps(&c->files);
+	free_keeps(&c->notes);
+	free_keeps(&c->watched);
 	if (c->map != NULL)
 		munmap(c->map, c->map_len);
 	htab_fini(&c->settings);
@@ -191,7 +192,7 @@ conf_service_find(const struct conf *c, const char *name, const char *type)
 
 /* ---- kept files and notes ---- */
 
-static struct keep *
+struct keep *
 keep_find(const struct htab *t, const char *key)
 {
 	for (struct hnode *n = htab_first(t, span_hash(span_str(key))); n != NULL; n = htab_next(n)) {
@@ -202,7 +203,7 @@ keep_find(const struct htab *t, const char *key)
 	return NULL;
 }
 
-static struct keep *
+struct keep *
 keep_add(struct conf *c, struct htab *t, const char *key)
 {
 	struct keep *k = arena_zalloc(&c->arena, sizeof *k);
@@ -235,7 +236,10 @@ conf_file(struct conf *c, const char *path, struct span *out, struct err *e)
 		struct err why;
 		buf_init(&data, CONF_FILE_MAX);
 		k = keep_add(c, &c->files, key);
-		k->rc = snap_read_file(key, CONF_FILE_MAX, &data, &why);
+		struct conf_version version;
+		k->rc = snap_read_version(key, CONF_FILE_MAX, &data, &version, &why);
+		k->owns_data = true;
+		conf_watch(c, k->key, &version);
 		if (k->rc == RC_OK)
 			k->data = span_of(mem_dup(buf_span(&data).p, buf_len(&data)), buf_len(&data));
 		else
@@ -263,6 +267,16 @@ conf_attached(const struct conf *c, const char *key)
 {
 	const struct keep *k = keep_find(&c->notes, key);
 	return k != NULL ? (const char *)k->data.p : NULL;
+}
+
+void
+conf_attached_each(const struct conf *c, const char *prefix, void (*fn)(void *arg, const char *key, const char *value), void *arg)
+{
+	for (struct hnode *n = NULL; (n = htab_walk(&c->notes, n)) != NULL;) {
+		const struct keep *k = container_of(n, struct keep, node);
+		if (span_starts(span_str(k->key), span_str(prefix)))
+			fn(arg, k->key, (const char *)k->data.p);
+	}
 }
 
 const char *

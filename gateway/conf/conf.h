@@ -114,10 +114,31 @@ const char *conf_transport_str(const struct conf *c, const char *transport, cons
  * from the image. Lives as long as the snapshot. RC_TEMP: cannot be read. */
 enum rc conf_file(struct conf *c, const char *path, struct span *out, struct err *e) MUST_CHECK;
 
+/* ---- which version of each file a snapshot has ---- */
+
+/* All zero: not there. ctime counts where a file that could not be used may have become usable. */
+struct conf_version {
+	uint64_t dev, ino, size, mtime_nsec, ctime_nsec;
+};
+struct conf_version conf_version_now(const char *path);
+bool conf_version_same(const struct conf_version *a, const struct conf_version *b); /* without ctime */
+/* Loader: notes which version of a file was read; conf_file() does that for its own. path: full. */
+void conf_watch(struct conf *c, const char *path, const struct conf_version *v);
+/* The version that this snapshot has; false: it has nothing to do with that file. */
+bool conf_watched(const struct conf *c, const char *path, struct conf_version *out);
+void conf_watched_each(const struct conf *c, void (*fn)(void *arg, const char *path, const struct conf_version *v), void *arg);
+/* Kept by conf_file(), and the file has the same octets now. */
+bool conf_file_is_same(const struct conf *c, const char *path);
+/* A new snapshot with the settings and services of old, whatever main.cf says by now, and all files but the changed
+ * ones (full paths); those are read anew when they are asked for. To be checked as one that conf_load() made. */
+enum rc conf_renew(const struct conf *old, const char *const *changed, size_t n, struct conf **out, struct err *e) MUST_CHECK;
+
 /* A note kept for the image under a key: what a table type must hand to the roles (for a compiled
  * table: its file name below conf_tables_dir). conf_attached gives NULL when there is none. */
 void conf_attach(struct conf *c, const char *key, const char *value);
 const char *conf_attached(const struct conf *c, const char *key);
+/* Notes whose key begins with prefix, in no order. */
+void conf_attached_each(const struct conf *c, const char *prefix, void (*fn)(void *arg, const char *key, const char *value), void *arg);
 /* Directory of compiled tables: data_directory/tables, or "/" after a chroot to it (set by the role). */
 const char *conf_tables_dir(const struct conf *c);
 void conf_set_tables_dir(struct conf *c, const char *dir);

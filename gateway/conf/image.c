@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IMAGE_MAGIC "dogana-conf-1"
+#define IMAGE_MAGIC "dogana-conf-2"
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
@@ -71,6 +71,22 @@ put_keeps(struct buf *b, const struct htab *t)
 	}
 }
 
+static void
+put_watched(struct buf *b, const struct htab *t)
+{
+	buf_put_u32(b, (uint32_t)t->count);
+	for (struct hnode *n = NULL; (n = htab_walk(t, n)) != NULL;) {
+		const struct keep *k = container_of(n, struct keep, node);
+		const struct conf_version *v = &k->version;
+		put_str(b, k->key);
+		buf_put_u64(b, v->dev);
+		buf_put_u64(b, v->ino);
+		buf_put_u64(b, v->size);
+		buf_put_u64(b, v->mtime_nsec);
+		buf_put_u64(b, v->ctime_nsec);
+	}
+}
+
 static enum rc
 write_all(int fd, struct span s, struct err *e)
 {
@@ -110,6 +126,7 @@ conf_image_write(const struct conf *c, int *fd_out, struct err *e)
 		put_service(&b, c->svcs[i]);
 	put_keeps(&b, &c->notes);
 	put_keeps(&b, &c->files);
+	put_watched(&b, &c->watched);
 	int fd = -1;
 	enum rc rc = RC_OK;
 	if (b.over)
@@ -203,6 +220,21 @@ get_keeps(struct conf *c, struct cur *in, struct htab *t)
 }
 
 static void
+get_watched(struct conf *c, struct cur *in)
+{
+	for (size_t n = get_count(in, 44); n > 0; n--) {
+		struct conf_version v;
+		const char *path = get_str(c, in);
+		v.dev = cur_u64(in);
+		v.ino = cur_u64(in);
+		v.size = cur_u64(in);
+		v.mtime_nsec = cur_u64(in);
+		v.ctime_nsec = cur_u64(in);
+		conf_watch(c, path, &v);
+	}
+}
+
+static void
 get_all(struct conf *c, struct cur *in)
 {
 	c->main_file = get_str(c, in);
@@ -231,6 +263,7 @@ get_all(struct conf *c, struct cur *in)
 		k->data = span_str(snap_str(c, k->data)); /* conf_attached() gives C strings */
 	}
 	get_keeps(c, in, &c->files);
+	get_watched(c, in);
 }
 
 enum rc

@@ -11,15 +11,19 @@
 #include <unistd.h>
 
 enum rc
-snap_read_file(const char *path, size_t max, struct buf *out, struct err *e)
+snap_read_version(const char *path, size_t max, struct buf *out, struct conf_version *version_out, struct err *e)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-	if (fd < 0)
-		return err_set(e, RC_TEMP, "open %s: %s", path, strerror(errno));
+	if (fd < 0) {
+		enum rc failed = err_set(e, RC_TEMP, "open %s: %s", path, strerror(errno));
+		*version_out = conf_version_now(path);
+		return failed;
+	}
 	struct stat st;
 	enum rc rc = RC_OK;
 	if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode))
 		rc = err_set(e, RC_TEMP, "read %s: is a directory", path);
+	*version_out = snap_version(&st);
 	size_t room = st.st_size > 0 && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096;
 	while (rc == RC_OK) {
 		unsigned char *p = buf_reserve(out, room);
@@ -39,6 +43,13 @@ snap_read_file(const char *path, size_t max, struct buf *out, struct err *e)
 	}
 	close(fd);
 	return rc;
+}
+
+enum rc
+snap_read_file(const char *path, size_t max, struct buf *out, struct err *e)
+{
+	struct conf_version version;
+	return snap_read_version(path, max, out, &version, e);
 }
 
 static void
@@ -158,6 +169,7 @@ read_myorigin(struct conf *c)
 		return;
 	}
 	s->value = snap_str(c, span_trim(span_head(text, span_chr(text, '\n'))));
+	snap_unwatch(c, s->text); /* part of the settings: in force at the next reload */
 }
 
 static enum rc

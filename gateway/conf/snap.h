@@ -47,6 +47,8 @@ struct keep {
 	const char *key;
 	struct span data;
 	enum rc rc;                 /* RC_TEMP: could not be read, data is the reason */
+	bool owns_data;             /* on the heap, not in the image */
+	struct conf_version version; /* of watched files */
 };
 
 /* An expanded value that is not a string field of struct params. */
@@ -86,7 +88,7 @@ struct conf {
 	const char *own_addresses;
 	const char *tables_dir;
 	struct problem_list problems[3];
-	struct htab files, notes, memos;
+	struct htab files, notes, watched, memos;
 	void *map;                  /* the image the kept files lie in, NULL in the loader */
 	size_t map_len;
 };
@@ -99,6 +101,8 @@ struct view {
 	bool used_service;          /* set by a lookup of something that differs by service */
 };
 
+struct keep *keep_find(const struct htab *t, const char *key);
+struct keep *keep_add(struct conf *c, struct htab *t, const char *key);
 struct conf *snap_new(const char *dir);
 const char *snap_str(struct conf *c, struct span s);
 /* An existing setting of that name is replaced and returned through old_out (NULL: none). */
@@ -126,6 +130,12 @@ const char *snap_suffix_at(size_t i);
 
 /* ---- reading files (load.c, master.c, net.c) ---- */
 enum rc snap_read_file(const char *path, size_t max, struct buf *out, struct err *e) MUST_CHECK;
+/* The same; version_out is that of what was read, or of what could not be. */
+enum rc snap_read_version(const char *path, size_t max, struct buf *out, struct conf_version *version_out, struct err *e) MUST_CHECK;
+/* A file that was read and is no table: its changes are nobody's business. */
+void snap_unwatch(struct conf *c, const char *path);
+struct stat;
+struct conf_version snap_version(const struct stat *st);
 /* name = value lines into settings; problems are recorded. */
 void snap_parse_main(struct conf *c, const char *file, struct span text);
 void snap_parse_master(struct conf *c, const char *file, struct span text);

@@ -37,12 +37,13 @@ fnv(uint64_t h, const void *p, size_t n)
 }
 
 static void
-name_of(const struct built_job *job, const struct built_version *v, char out[BUILT_NAME])
+name_of(const struct built_job *job, const struct conf_version *of, char out[BUILT_NAME])
 {
+	uint64_t v[] = { of->dev, of->ino, of->size, of->mtime_nsec };
 	uint64_t start = UINT64_C(0xcbf29ce484222325);
 	uint64_t source = fnv(start, job->path, strlen(job->path));
 	uint64_t format[2] = { FORMAT_VERSION, job->form };
-	uint64_t version = fnv(fnv(start, v, sizeof *v), format, sizeof format);
+	uint64_t version = fnv(fnv(start, v, sizeof v), format, sizeof format);
 	snprintf(out, BUILT_NAME, "%016llx-%016llx.lmdb", (unsigned long long)source, (unsigned long long)version);
 }
 
@@ -55,20 +56,31 @@ built_is_name(const char *name)
 	return strncmp(name + 33, ".lmdb", 5) == 0; /* and what a build that was cut off left behind: .lmdb.tmp.* */
 }
 
+static struct conf_version
+version_of(const struct stat *st)
+{
+	return (struct conf_version){ st->st_dev, st->st_ino, (uint64_t)st->st_size,
+		(uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+		(uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec };
+}
+
 enum rc
-built_read_source(const char *path, struct buf *text_out, struct built_version *version_out, struct err *e)
+built_read_source(const char *path, struct buf *text_out, struct conf_version *version_out, struct err *e)
 {
 	buf_init(text_out, MAP_FILE_MAX);
 	struct stat st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-	if (fd < 0)
-		return err_set(e, RC_TEMP, "open %s: %s", path, strerror(errno));
+	if (fd < 0) {
+		enum rc failed = err_set(e, RC_TEMP, "open %s: %s", path, strerror(errno));
+		*version_out = conf_version_now(path);
+		return failed;
+	}
 	enum rc rc = RC_OK;
+	*version_out = conf_version_now(path);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
 		rc = err_set(e, RC_TEMP, "%s: not a regular file", path);
 	} else {
-		*version_out = (struct built_version){ st.st_dev, st.st_ino, (uint64_t)st.st_size,
-			(uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec };
+		*version_out = version_of(&st);
 		size_t want = (size_t)st.st_size + 1;
 		for (;;) {
 			unsigned char *p = buf_reserve(text_out, want);
@@ -261,10 +273,9 @@ make_dir(const char *dir, struct err *e)
 }
 
 enum rc
-built_make(const struct built_job *job, char name_out[BUILT_NAME], struct err *e)
+built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_version *version_out, struct err *e)
 {
 	struct buf text;
-	struct built_version version = { 0 };
 	struct stat st;
 	char path[1024], tmp[1100];
 	struct rows t = { 0 };
@@ -272,17 +283,16 @@ built_make(const struct built_job *job, char name_out[BUILT_NAME], struct err *e
 
 	enum rc rc = RC_OK;
 	if (!job->force && stat(job->path, &st) == 0 && S_ISREG(st.st_mode) && access(job->path, R_OK) == 0) {
-		version = (struct built_version){ st.st_dev, st.st_ino, (uint64_t)st.st_size,
-			(uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec };
-		name_of(job, &version, name_out);
+		*version_out = version_of(&st);
+		name_of(job, version_out, name_out);
 		snprintf(path, sizeof path, "%s/%s", job->dir, name_out);
 		if (access(path, R_OK) == 0)
 			return RC_OK;
 	}
-	rc = built_read_source(job->path, &text, &version, e);
+	rc = built_read_source(job->path, &text, version_out, e);
 	if (rc != RC_OK)
 		goto out;
-	name_of(job, &version, name_out);
+	name_of(job, version_out, name_out);
 	snprintf(path, sizeof path, "%s/%s", job->dir, name_out);
 	snprintf(tmp, sizeof tmp, "%s.tmp.%ld", path, (long)getpid());
 	rc = make_dir(job->dir, e);

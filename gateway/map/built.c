@@ -21,7 +21,7 @@ struct built {
 };
 
 enum { SWEEP_AGE_SEC = 60 };
-static const char files_key[] = "tables";    /* all built files of a snapshot, separated by spaces */
+static const char note_prefix[] = "table ";  /* "table type:name" has the name of the built file */
 
 static enum rc
 open_file(struct built *b, const char *dir, const char *name, struct err *e)
@@ -49,6 +49,21 @@ close_file(struct built *b)
 		mdb_env_close(b->env);
 	b->txn = NULL;
 	b->env = NULL;
+}
+
+/* What a note says; "": a default that nobody has. */
+static bool
+open_noted(struct built *b, const char *dir, const char *name)
+{
+	struct err e;
+	if (*name == '\0') {
+		b->words = words_new();
+		return true;
+	}
+	if (built_is_name(name) && open_file(b, dir, name, &e) == RC_OK)
+		return true;
+	close_file(b);
+	return false;
 }
 
 /* "type:path" of an alias file is one that alias_maps or alias_database names. */
@@ -86,20 +101,6 @@ source_path(struct conf *c, struct span arg, char *path, size_t size)
 	return ok;
 }
 
-static void
-remember(struct conf *c, const char *key, const char *name)
-{
-	conf_attach(c, key, name);
-	const char *have = conf_attached(c, files_key);
-	struct buf all;
-	buf_init(&all, 1 << 20);
-	if (have != NULL)
-		buf_printf(&all, "%s ", have);
-	buf_puts(&all, name);
-	conf_attach(c, files_key, buf_cstr(&all));
-	buf_fini(&all);
-}
-
 /* The alias file that is looked for only because nobody said where aliases are: a machine without one has none. */
 static bool
 is_missing_default(struct conf *c, const char *path)
@@ -113,12 +114,13 @@ enum rc
 built_refresh(const struct map_ctx *ctx, struct span name, struct err *e)
 {
 	char path[1024], file[BUILT_NAME];
+	struct conf_version version;
 	struct span arg = span_from(name, span_chr(name, ':') + 1);
 	if (!source_path(ctx->conf, arg, path, sizeof path))
 		return err_set(e, RC_PERM, "bad file name");
 	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf), .force = true,
 		.form = ctx->aliases ? SOURCE_ALIASES : form_of(ctx->conf, name) };
-	return built_make(&job, file, e);
+	return built_make(&job, file, &version, e);
 }
 
 /* The loader's part: builds, and falls back to memory so that a command can still answer. */
@@ -126,21 +128,26 @@ static enum rc
 load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg, const char *key, struct err *e)
 {
 	char path[1024], name[BUILT_NAME];
+	struct conf_version version = { 0 };
 	if (!source_path(ctx->conf, arg, path, sizeof path))
 		return err_set(e, RC_PERM, "%s: bad file name", m->name);
+	const char *have = conf_attached(ctx->conf, key);
+	if (have != NULL && conf_watched(ctx->conf, path, &version) && open_noted(b, conf_tables_dir(ctx->conf), have))
+		return RC_OK; /* opened before in this snapshot, or in the one it was made of */
 
 	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf),
 		.form = ctx->aliases ? SOURCE_ALIASES : form_of(ctx->conf, span_str(m->name)) };
-	enum rc rc = built_make(&job, name, e);
+	enum rc rc = built_make(&job, name, &version, e);
+	conf_watch(ctx->conf, path, &version);
 	if (rc == RC_OK && open_file(b, job.dir, name, e) != RC_OK) {
 		close_file(b); /* damaged: once more from the source */
 		job.force = true;
-		rc = built_make(&job, name, e);
+		rc = built_make(&job, name, &version, e);
 		if (rc == RC_OK)
 			rc = open_file(b, job.dir, name, e);
 	}
 	if (rc == RC_OK) {
-		remember(ctx->conf, key, name);
+		conf_attach(ctx->conf, key, name);
 		return RC_OK;
 	}
 	if (rc == RC_TEMP && job.form == SOURCE_ALIASES && is_missing_default(ctx->conf, path)) {
@@ -154,7 +161,6 @@ load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg,
 	}
 	map_problem(ctx, CONF_ERROR, "%s: %s", m->name, e->why);
 	struct buf text;
-	struct built_version version;
 	rc = built_read_source(path, &text, &version, e);
 	if (rc == RC_OK) {
 		b->words = words_new();
@@ -169,7 +175,7 @@ built_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err
 {
 	struct built *b = m->state = mem_zalloc(sizeof *b);
 	char key[1100];
-	snprintf(key, sizeof key, "table %.*s", (int)sizeof key - 16, m->name);
+	snprintf(key, sizeof key, "%s%.*s", note_prefix, (int)sizeof key - 16, m->name);
 	if (conf_is_loader(ctx->conf))
 		return load(m, b, ctx, span_trim(arg), key, e);
 	const char *name = conf_attached(ctx->conf, key);
@@ -241,16 +247,26 @@ built_close(struct map *m)
 
 /* ---- versions nobody uses any more ---- */
 
+struct search {
+	const char *name;
+	bool found;
+};
+
+static void
+compare(void *arg, const char *key, const char *value)
+{
+	struct search *s = arg;
+	(void)key;
+	s->found |= strcmp(value, s->name) == 0;
+}
+
 static bool
 is_kept(struct conf *const *keep, size_t n, const char *name)
 {
-	for (size_t i = 0; i < n; i++) {
-		struct span rest = span_str(conf_attached(keep[i], files_key)), item;
-		while (span_word(&rest, " ", &item))
-			if (span_eq_str(item, name))
-				return true;
-	}
-	return false;
+	struct search s = { .name = name };
+	for (size_t i = 0; i < n; i++)
+		conf_attached_each(keep[i], note_prefix, compare, &s);
+	return s.found;
 }
 
 static void

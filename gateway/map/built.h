@@ -15,10 +15,6 @@
 
 enum { BUILT_NAME = 64, BUILT_KEY_MAX = 511 };
 
-struct built_version {
-	uint64_t dev, ino, size, mtime_nsec;
-};
-
 struct built_job {
 	const struct map_ctx *ctx;   /* complaints about lines go there */
 	const char *path;            /* absolute path of the source */
@@ -27,9 +23,10 @@ struct built_job {
 	bool force;                  /* also when it is there already */
 };
 
-/* Makes sure there is a built file of the present version; name_out is its name in dir. RC_TEMP: the source is
+/* Makes sure there is a built file of the present version; name_out is its name in dir, version_out (of what could not
+ * be used, too) that of the source. RC_TEMP: the source is
  * missing or unreadable (the reason in e); RC_PERM: the file could not be made. */
-enum rc built_make(const struct built_job *job, char name_out[BUILT_NAME], struct err *e) MUST_CHECK;
+enum rc built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_version *version_out, struct err *e) MUST_CHECK;
 
 /* Builds the table of "type:path" now, whatever there is. */
 enum rc built_refresh(const struct map_ctx *ctx, struct span name, struct err *e) MUST_CHECK;
@@ -38,6 +35,6 @@ enum rc built_refresh(const struct map_ctx *ctx, struct span name, struct err *e
 bool built_is_name(const char *name);
 
 /* Reads all of a source file; text_out is to be freed. RC_TEMP: cannot. */
-enum rc built_read_source(const char *path, struct buf *text_out, struct built_version *version_out, struct err *e) MUST_CHECK;
+enum rc built_read_source(const char *path, struct buf *text_out, struct conf_version *version_out, struct err *e) MUST_CHECK;
 
 #endif

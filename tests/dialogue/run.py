@@ -414,6 +414,16 @@ class Run:
         name, _, text = words.partition(' ')
         self.gw.write(name, self.place.fill(script.unescape(text).decode()) + '\n')
 
+    def do_inplace(self, words):
+        name, _, text = words.partition(' ')
+        (self.gw.dir / 'etc' / name).write_text(self.place.fill(script.unescape(text).decode()) + '\n')
+
+    def do_touch(self, words):
+        os.utime(self.gw.dir / 'etc' / words)
+
+    def do_remove(self, words):
+        (self.gw.dir / 'etc' / words).unlink()
+
     def do_sql(self, words):
         self.place.sql(*words.split(None, 1))
 

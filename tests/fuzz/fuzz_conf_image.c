@@ -16,7 +16,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct err e;
 	struct span text;
 	/* The magic is given, or nothing would get past it. */
-	static const unsigned char magic[] = "\x0d\0\0\0dogana-conf-1";
+	static const unsigned char magic[] = "\x0d\0\0\0dogana-conf-2";
 	int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	BUG_ON(fd < 0);
 	BUG_ON(write(fd, magic, sizeof magic - 1) != (ssize_t)sizeof magic - 1 || write(fd, p, n) != (ssize_t)n);

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "admin/filewatch.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+static const uint64_t LOOK_USEC = 250 * 1000;
+
+static bool
+is_equal(const struct conf_version *a, const struct conf_version *b)
+{
+	return conf_version_same(a, b) && a->ctime_nsec == b->ctime_nsec;
+}
+
+static void
+forgive(struct watched *f)
+{
+	f->is_tried = false;
+	f->refused_at = 0;
+	f->why[0] = '\0';
+}
+
+/* True: ready to be taken. */
+static bool
+look(struct watched *f)
+{
+	struct conf_version now = conf_version_now(f->path);
+	bool settled = is_equal(&now, &f->seen);
+	f->seen = now;
+	f->is_ready = false;
+	if (conf_version_same(&now, &f->loaded))
+		forgive(f);
+	else if (settled && !(f->is_tried && is_equal(&now, &f->tried)))
+		f->is_ready = true;
+	return f->is_ready;
+}
+
+static void
+on_timer(struct timer *t)
+{
+	struct filewatch *w = container_of(t, struct filewatch, timer);
+	size_t ready = 0;
+	for (size_t i = 0; i < w->count; i++)
+		ready += look(&w->file[i]);
+	if (ready <= 1)
+		w->one_by_one = false;
+	if (ready > 0)
+		w->changed(w);
+	timer_set(&w->timer, LOOK_USEC);
+}
+
+void
+filewatch_start(struct filewatch *w, void (*changed)(struct filewatch *))
+{
+	w->changed = changed;
+	timer_init(&w->timer, on_timer);
+	timer_set(&w->timer, LOOK_USEC);
+}
+
+static void
+free_files(struct watched *files, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		mem_free(&files[i].path);
+	mem_free(&files);
+}
+
+void
+filewatch_stop(struct filewatch *w)
+{
+	timer_clear(&w->timer);
+	free_files(w->file, w->count);
+	w->file = NULL;
+	w->count = 0;
+}
+
+static struct watched *
+find(struct watched *files, size_t n, const char *path)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(files[i].path, path) == 0)
+			return &files[i];
+	return NULL;
+}
+
+struct refill {
+	struct filewatch *w;
+	struct watched *before;
+	size_t nbefore, cap;
+};
+
+static void
+add_file(void *arg, const char *path, const struct conf_version *v)
+{
+	struct refill *r = arg;
+	struct filewatch *w = r->w;
+	const struct watched *old = find(r->before, r->nbefore, path);
+	if (w->count == r->cap) {
+		r->cap = r->cap > 0 ? r->cap * 2 : 16;
+		w->file = mem_reallocarray(w->file, r->cap, sizeof *w->file);
+	}
+	struct watched *f = &w->file[w->count++];
+	*f = (struct watched){ .seen = *v };
+	if (old != NULL)
+		*f = *old;
+	f->path = mem_strdup(path);
+	f->loaded = *v;
+	f->is_ready = false;
+	if (conf_version_same(&f->loaded, &f->seen))
+		forgive(f);
+}
+
+void
+filewatch_set(struct filewatch *w, const struct conf *c)
+{
+	struct refill r = { .w = w, .before = w->file, .nbefore = w->count };
+	w->file = NULL;
+	w->count = 0;
+	conf_watched_each(c, add_file, &r);
+	free_files(r.before, r.nbefore);
+}
+
+size_t
+filewatch_ready(const struct filewatch *w, const char ***paths_out)
+{
+	size_t n = 0;
+	const char **paths = *paths_out = mem_calloc(w->count + 1, sizeof *paths);
+	for (size_t i = 0; i < w->count && !(w->one_by_one && n == 1); i++)
+		if (w->file[i].is_ready)
+			paths[n++] = w->file[i].path;
+	return n;
+}
+
+void
+filewatch_same(struct filewatch *w, const char *path)
+{
+	struct watched *f = find(w->file, w->count, path);
+	if (f == NULL)
+		return;
+	f->loaded = f->seen;
+	f->is_ready = false;
+	forgive(f);
+}
+
+bool
+filewatch_refused(struct filewatch *w, const char *const *paths, size_t n, const char *why)
+{
+	if (n > 1) {
+		w->one_by_one = true;
+		return false;
+	}
+	struct watched *f = n == 1 ? find(w->file, w->count, paths[0]) : NULL;
+	if (f == NULL)
+		return true;
+	f->tried = f->seen;
+	f->is_tried = true;
+	f->is_ready = false;
+	f->refused_at = clock_wall();
+	struct buf b;
+	buf_init(&b, sizeof f->why - 1);
+	buf_put_safe(&b, span_str(why), sizeof f->why - 1, true);
+	snprintf(f->why, sizeof f->why, "%s", buf_cstr(&b));
+	buf_fini(&b);
+	return true;
+}
+
+size_t
+filewatch_refused_count(const struct filewatch *w)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < w->count; i++)
+		n += w->file[i].refused_at != 0;
+	return n;
+}
+
+void
+filewatch_text(const struct filewatch *w, struct buf *out)
+{
+	for (size_t i = 0; i < w->count; i++)
+		if (w->file[i].refused_at != 0)
+			buf_printf(out, "not in force: %s has changed and cannot be used, the one before it is: %s\n", w->file[i].path, w->file[i].why);
+}
+
+void
+filewatch_json(const struct filewatch *w, struct buf *out)
+{
+	bool first = true;
+	buf_printf(out, "\"files\":%zu,\"refused\":[", w->count);
+	for (size_t i = 0; i < w->count; i++) {
+		const struct watched *f = &w->file[i];
+		if (f->refused_at == 0)
+			continue;
+		buf_puts(out, first ? "{\"path\":" : ",{\"path\":");
+		buf_put_json(out, span_str(f->path), 4096);
+		buf_printf(out, ",\"since\":%llu,\"why\":", (unsigned long long)(f->refused_at / USEC_PER_SEC));
+		buf_put_json(out, span_str(f->why), sizeof f->why);
+		buf_puts(out, "}");
+		first = false;
+	}
+	buf_puts(out, "]");
+}

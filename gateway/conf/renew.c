@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which version of each file a snapshot has, and a new snapshot in which only some files are read anew. */
+#include "base/mem.h"
+#include "conf/snap.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct conf_version
+snap_version(const struct stat *st)
+{
+	return (struct conf_version){ st->st_dev, st->st_ino, (uint64_t)st->st_size,
+		(uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec,
+		(uint64_t)st->st_ctim.tv_sec * 1000000000u + (uint64_t)st->st_ctim.tv_nsec };
+}
+
+struct conf_version
+conf_version_now(const char *path)
+{
+	struct stat st;
+	return stat(path, &st) == 0 ? snap_version(&st) : (struct conf_version){ 0 };
+}
+
+bool
+conf_version_same(const struct conf_version *a, const struct conf_version *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_nsec == b->mtime_nsec;
+}
+
+void
+conf_watch(struct conf *c, const char *path, const struct conf_version *v)
+{
+	struct keep *k = keep_find(&c->watched, path);
+	if (k == NULL)
+		k = keep_add(c, &c->watched, path);
+	k->version = *v;
+}
+
+bool
+conf_watched(const struct conf *c, const char *path, struct conf_version *out)
+{
+	const struct keep *k = keep_find(&c->watched, path);
+	if (k != NULL)
+		*out = k->version;
+	return k != NULL;
+}
+
+void
+conf_watched_each(const struct conf *c, void (*fn)(void *arg, const char *path, const struct conf_version *v), void *arg)
+{
+	for (struct hnode *n = NULL; (n = htab_walk(&c->watched, n)) != NULL;) {
+		const struct keep *k = container_of(n, struct keep, node);
+		fn(arg, k->key, &k->version);
+	}
+}
+
+bool
+conf_file_is_same(const struct conf *c, const char *path)
+{
+	const struct keep *k = keep_find(&c->files, path);
+	struct buf data;
+	struct err e;
+	if (k == NULL || k->rc != RC_OK)
+		return false;
+	buf_init(&data, CONF_FILE_MAX);
+	bool same = snap_read_file(path, CONF_FILE_MAX, &data, &e) == RC_OK && span_eq(buf_span(&data), k->data);
+	buf_fini(&data);
+	return same;
+}
+
+static void
+forget(struct htab *t, const char *path)
+{
+	struct keep *k = keep_find(t, path);
+	if (k != NULL)
+		htab_remove(t, &k->node); /* its memory goes with the snapshot */
+}
+
+void
+snap_unwatch(struct conf *c, const char *path)
+{
+	forget(&c->watched, path);
+}
+
+enum rc
+conf_renew(const struct conf *old, const char *const *changed, size_t n, struct conf **out, struct err *e)
+{
+	int image = -1;
+	*out = NULL;
+	enum rc rc = conf_image_write(old, &image, e);
+	if (rc != RC_OK)
+		return rc;
+	rc = conf_image_read(image, out, e);
+	close(image);
+	if (rc != RC_OK)
+		return rc;
+	(*out)->loader = true;
+	for (size_t i = 0; i < n; i++) {
+		forget(&(*out)->files, changed[i]);
+		forget(&(*out)->watched, changed[i]);
+	}
+	return RC_OK;
+}
