@@ -228,6 +228,11 @@ write_job(const struct job *j, int fd)
 	for (uint32_t i = 0; i < j->n; i++) {
 		const struct env_rcpt *e = &a->env.rcpt[j->rcpt[i]];
 		struct job_rcpt r = { .index = j->rcpt[i], .notify = e->notify, .addr = e->addr, .orig = e->orig, .orcpt = e->orcpt };
+		if (a->env.filter.n == 0 && a->q->router != NULL) {
+			r.addr = router_address(a->q->router, e->addr);
+			if (r.orig.n == 0 && !span_eq(r.addr, e->addr))
+				r.orig = e->addr;
+		}
 		msg_job_rcpt_put(b, &r);
 	}
 	if (fd >= 0)

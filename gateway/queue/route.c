@@ -288,6 +288,16 @@ router_lookup(struct router *r, struct span sender, struct span rcpt, struct rou
 		remember(slot, hash, span_of(kept, key.n), out);
 }
 
+struct span
+router_address(struct router *r, struct span rcpt)
+{
+	size_t at = span_rchr(rcpt, '@');
+	struct span local = span_head(rcpt, at);
+	if (at != SIZE_MAX && span_chr(local, '%') == SIZE_MAX && span_chr(local, '!') == SIZE_MAX && span_chr(local, '@') == SIZE_MAX)
+		return rcpt;
+	return address_resolve(r->book, rcpt, &r->res, NULL) == RC_OK && !r->res.is_bad ? r->res.addr : rcpt;
+}
+
 void
 route_to_filter(struct span filter, const char *default_nexthop, struct span rcpt, struct route *out)
 {

@@ -38,6 +38,9 @@ void router_free(struct router **rp);            /* NULL inside is fine */
 const struct rewriter *router_rewriter(const struct router *r);
 
 void router_lookup(struct router *r, struct span sender, struct span rcpt, struct route *out);
+/* Who gets it: the address without routes to ourselves (facts 5.2.1), as it goes to the hub; rcpt itself when it has none.
+ * Borrowed until the next call of a router function. */
+struct span router_address(struct router *r, struct span rcpt);
 
 /* content_filter, or what FILTER said: "transport:nexthop" takes the place of a recipient's own route. Without a next hop it
  * is default_nexthop, or the recipient's domain (facts 10.2). */

@@ -93,8 +93,20 @@ localmx.example. MX 10 loophost.example.
 loophost.example. A 127.0.0.1
 host.trusted.example. AAAA 2001:db8:6::9
 8.2.0.192.in-addr.arpa. PTR mail.spam.example.
+8.2.0.192.bl.test. A 127.0.0.4
+8.2.0.192.bl.test. TXT "see http://bl.test/"
+7.2.0.192.bl.test. A 127.0.0.9
+1.100.51.198.wl.test. A 127.0.0.1
+7.2.0.192.wl.test. A 127.0.0.1
+spam.example.names.test. A 127.0.0.2
+mail.spam.example.names.test. A 127.0.0.2
+sender.example.names.test. A 127.0.0.3
+sender.example.names.test. TXT "one"
+sender.example.names.test. TXT "two $client"
+any.example.names.test. A 127.0.0.2
 ''',
     'own.example.': SOA + '@ NS ns1.own.example.\n@ NS ns.test.\n@ A 192.0.2.44\nns1 A 198.51.100.9\nwww A 192.0.2.45\n',
+    'down.test.': None,
     'broken.example.': None,     # nsd has no data for it: SERVFAIL
 }
 
@@ -123,7 +135,7 @@ RECIPIENTS = [
     'no@alias.example', 'many@alias.example', 'aliased@example.org', 'dis@example.org', 'later@example.org', 'x@closed.any.example', 'x@a.deep.any.example',
     'x%elsewhere.example@example.org', 'x%elsewhere.example@here.example', 'x%any.example@here.example', 'known%example.org@here.example',
     'elsewhere.example!x@here.example', 'example.org!known@gw.example', 'a!b!c@here.example', 'x@elsewhere.example@here.example', 'luser', 'nouser',
-    'x@[127.0.0.1]', 'luser@[127.0.0.1]', 'x@[192.0.2.9]', 'mailer-daemon@here.example', 'double-bounce@here.example', 'x@any.example.', '@example.org',
+    'x@[127.0.0.1]', 'luser@[127.0.0.1]', 'x@[192.0.2.9]', 'mailer-daemon@here.example', 'double-bounce@here.example',
     'bulk@any.example', 'bulk+q@any.example', 'x@spam.example', '-x@example.org', 'n@nullmx.example', 'n@nowhere.example', 'n@broken.example', 'n@nothing.example',
     'n@own.example', 'n@badmx.example', '"quoted user"@any.example', 'u@alias1.example', 'n@localmx.example',
 ]
@@ -159,6 +171,9 @@ PLAIN = [
     'permit_tls_all_clientcerts', 'cls1', 'cls2', 'cls3', 'reject', 'defer', 'reject_plaintext_session', 'reject_unauth_pipelining',
     'reject_unknown_client_hostname', 'reject_unknown_reverse_client_hostname', 'reject_multi_recipient_bounce',
 ]
+LISTS = ['reject_rbl_client bl.test', 'reject_rbl_client bl.test=127.0.0.[2..5]', 'reject_rbl_client down.test', 'permit_dnswl_client wl.test', 'permit_dnswl_client down.test',
+         'reject_rhsbl_client names.test', 'reject_rhsbl_reverse_client names.test', 'reject_rhsbl_helo names.test', 'reject_rhsbl_sender names.test',
+         'reject_rhsbl_recipient names.test', 'permit_rhswl_client names.test', 'reject_rhsbl_sender names.test=127.0.0.3']
 DNS = ['reject_unknown_helo_hostname', 'reject_unknown_sender_domain', 'reject_unknown_recipient_domain']
 
 
@@ -179,7 +194,9 @@ class Maker:
 
     def batch_settings(self):
         """Of all services together: what -o does not reach."""
-        return ''
+        r = self.r
+        return ''.join(f'{name} = {value}\n' for name, value, share in (
+            ('show_user_unknown_table_name', 'no', .2), ('always_bcc', 'archive@any.example', .1)) if r.random() < share)
 
     # ---- tables
 
@@ -235,7 +252,9 @@ class Maker:
             return f'check_{r.choice(["client", "helo", "sender", "recipient"])}_access fail:x'
         if k < .41 and place in ('sender', 'recipient'):
             return 'reject_unlisted_sender'
-        if k < .50:
+        if k < .45:
+            return r.choice(LISTS)
+        if k < .51:
             return r.choice(DNS)
         if k < .58:
             who = r.choice(['client', 'reverse_client_hostname', 'helo', 'sender', 'recipient'])
@@ -259,7 +278,8 @@ class Maker:
                 ('unknown_address_reject_code', '550', .2), ('unknown_hostname_reject_code', '550', .2), ('unknown_client_reject_code', '550', .2),
                 ('unknown_address_tempfail_action', 'defer', .1), ('unknown_helo_hostname_tempfail_action', 'defer', .1), ('reject_tempfail_action', 'defer', .1),
                 ('smtpd_reject_footer', r'\c. For assistance, call $client_address', .08), ('smtpd_reject_footer', r'See http://help.example/ \nfor $server_name', .08),
-                ('show_user_unknown_table_name', 'no', .1), ('smtpd_helo_required', 'yes', .1), ('smtpd_sasl_auth_enable', 'no', .02),
+                ('default_rbl_reply', '$rbl_code no: $rbl_class $rbl_what $rbl_domain ${rbl_reason?$rbl_reason} $client $helo_name $sender $recipient', .1),
+                ('maps_rbl_reject_code', '450', .1), ('smtpd_helo_required', 'yes', .1), ('smtpd_sasl_auth_enable', 'no', .02),
                 ('smtpd_log_access_permit_actions', 'static:all', .05), ('access_map_defer_code', '451', .05), ('defer_code', '451', .05)):
             if r.random() < share:
                 c[name] = value

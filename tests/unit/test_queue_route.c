@@ -126,6 +126,20 @@ routes(void **state)
 }
 
 static void
+addresses(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *rcpt, *final;
+	} cases[] = {
+		{ "a@far.test", "a@far.test" }, { "a%b.test@gw.test", "a@b.test" }, { "b.test!a@gw.test", "a@b.test" }, { "a@b.test@gw.test", "a@b.test" },
+		{ "a%b.test@far.test", "a%b.test@far.test" }, { "%@gw.test", "%@gw.test" }, { "-x%b.test@gw.test", "-x%b.test@gw.test" },
+	};
+	for (size_t i = 0; i < NELEMS(cases); i++)
+		assert_span(router_address(router, span_str(cases[i].rcpt)), cases[i].final);
+}
+
+static void
 reasons(void **state)
 {
 	(void)state;
@@ -150,6 +164,6 @@ reasons(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(routes), cmocka_unit_test(reasons) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(routes), cmocka_unit_test(addresses), cmocka_unit_test(reasons) };
 	return cmocka_run_group_tests_name("queue_route", tests, setup, teardown);
 }
