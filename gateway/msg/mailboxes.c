@@ -441,10 +441,13 @@ put_tokens(struct buf *b, const struct mailbox *item)
 {
 	struct lex x = { .s = item->text };
 	enum tok t, last = TOK_END;
+	size_t spec = item->spec.n > 0 ? (size_t)(item->spec.p - x.s.p) : SIZE_MAX, spec_end = item->spec.n > 0 ? spec + item->spec.n : 0;
 	while ((t = next(&x)) != TOK_END && t != TOK_BAD) {
-		if (last != TOK_END && last != '<' && t != '>' && (x.gap || t == '<' || t == TOK_COMMENT))
+		/* an address is written in one piece */
+		bool is_glued = x.start > spec && x.start < spec_end && (t == '@' || t == '.' || last == '@' || last == '.');
+		if (last != TOK_END && last != '<' && t != '>' && !is_glued && (x.gap || t == '<' || t == TOK_COMMENT))
 			buf_putc(b, ' ');
-		if (item->becomes.p != NULL && x.s.p + x.start == item->spec.p)
+		if (item->becomes.p != NULL && x.start == spec)
 			put_new(b, &x, item);
 		else
 			put_unfolded(b, token(&x));

@@ -95,14 +95,32 @@ HEADERS += [
 
 
 def made_up(rnd):
-    """Address headers out of pieces that mean something."""
-    pieces = [b'a', b'b@c', b'user@host.example.com', b'old@old.example', b'"q s"', b'<', b'>', b'<a>', b'<x@y.example>', b'(c)', b'(', b')', b',', b',', b', ', b';',
-              b':', b'g:', b'@', b'.', b' ', b' ', b'\r\n ', b'\r\n\t', b'"', b'\\', b'[1.2.3.4]', b'[', b'%', b'!', b'x.y', b'\xe9', b'=?x?=']
-    name = rnd.choice([b'To', b'From', b'Cc', b'Reply-To', b'Resent-To'])
-    value = b''.join(rnd.choice(pieces) for _ in range(rnd.randint(1, 12)))
-    # a line of blanks ends nothing, but what it means to others is no matter here
-    value = b''.join(line for line in value.splitlines(True) if line.strip()) or b'a'
-    return name + b': ' + value.rstrip(b'\r\n\t ') + b'\r\n' + (b'' if name == b'To' else b'To: x\r\n')
+    """An address header as people and programs write them: well-formed, in any layout."""
+    word = ['a', 'bob', 'x-y', 'Some', 'One', '=?utf-8?q?J=C3=BCrgen?=', 'J\xfcrgen', 'AT&T', "O'Neil"]
+    local = ['a', 'user', 'old', 'odd', 'x', 's', 'r', 'first.last', 'a+b', 'root', '"quoted local"', "o'brien", 'a/b=c']
+    domain = ['host.example.com', 'old.example', 'whole.example', 'map.example', 'sub.example.com', 'a.b.example.com', 'keep.example.com',
+              'example.com', 'x.example', 'short', '[192.0.2.1]']
+    blank = ['', '', ' ', ' ', ' ', '\r\n ', '\r\n\t', '  ']
+
+    def address():
+        return rnd.choice(local) + (rnd.choice(['@', '@', '@', ' @ ']) + rnd.choice(domain) if rnd.random() < 0.8 else '')
+
+    def mailbox():
+        kind = rnd.random()
+        if kind < 0.4:
+            return address() + (' (comment)' if rnd.random() < 0.2 else '')
+        if kind < 0.5:
+            return f'<{address()}>'
+        name = ' '.join(rnd.choice(word) for _ in range(rnd.randint(1, 3))) if rnd.random() < 0.6 else '"Quoted, Name <a@b>"'
+        return name + rnd.choice([' ', ' ', '\r\n ', '']) + f'<{address()}>'
+
+    def members(least):
+        return (rnd.choice([',', ', ', ' ,', ',\r\n '])).join(rnd.choice(blank) + mailbox() for _ in range(rnd.randint(least, 8)))
+    value = rnd.choice(['', ' ', '\t', '  ', '\r\n ']) + members(1)
+    if rnd.random() < 0.15:
+        value += ', friends: ' + members(1).strip() + ';'
+    name = rnd.choice(['To', 'From', 'Cc', 'Reply-To', 'Resent-To', 'sender', 'TO'])
+    return f'{name}:{value}\r\n'.encode('latin-1') + (b'' if name.lower() == 'to' else b'To: x\r\n')
 
 
 # (pattern of "configuration: case", why)
