@@ -4,13 +4,10 @@
 #include "base/mem.h"
 #include "msg/addr.h"
 #include "msg/date.h"
-#include "msg/mailboxes.h"
+#include "msg/headermap.h"
 #include "policy/standard.h"
 
-enum {
-	SCRATCH_MAX = 4 * 1024 * 1024, /* what one header is taken apart into */
-	LOOKUP_MAX = 64 * 1024,
-};
+enum { LOOKUP_MAX = 64 * 1024 };
 
 enum client_kind { CLIENT_INTERFACES = 1, CLIENT_MYNETWORKS, CLIENT_SASL, CLIENT_CERTS, CLIENT_ALL_CERTS, CLIENT_TABLE };
 
@@ -250,65 +247,26 @@ header_rules_always(const struct header_rules *h, enum header_context context)
 struct mapper {
 	const struct header_rules *rules;
 	const struct standard *standard;
-	enum rewrite_class class;
-	struct buf complete, mapped;
-	struct arena *arena;     /* texts of what addresses become */
+	struct buf complete;
 };
 
-/* RC_OK: *out is what addr becomes, p NULL when it stays. */
+/* Standard form, then canonical and masquerade. */
 static enum rc
-map_one(struct mapper *m, const struct mailbox *box, struct span *out, struct err *e)
+map_address(void *arg, unsigned flags, const struct mailbox *box, struct buf *scratch, struct span *out, struct err *e)
 {
+	struct mapper *m = arg;
 	struct standard form = *m->standard;
+	enum rewrite_class class = flags & HN_SENDER ? REWRITE_HEADER_SENDER : REWRITE_HEADER_RCPT;
 	if (box->spec.p[0] == '"') /* in quotes '!' and '%' are just characters */
 		form.bang = form.percent = false;
 	if (box->has_dot) /* the domain is whole */
 		form.domain = "";
 	struct span now = standard_form(&form, box->addr, &m->complete);
 	const struct rewriter *w = m->rules->rewriter;
-	if (w != NULL && !rewriter_is_idle(w, m->class)) {
-		buf_reset(&m->mapped);
-		enum rc rc = rewrite_address(w, m->class, now, &m->mapped, &now, e);
-		if (rc != RC_OK)
-			return RC_TEMP;
-	}
-	*out = SPAN_EMPTY;
-	if (span_eq(now, box->addr) && !box->has_route && !box->has_dot)
-		return RC_OK;
-	if (!mailbox_can_write(now))
-		return err_set(e, RC_TEMP, "what an address in a header would become is no address");
-	*out = arena_span(m->arena, now);
-	return out->p != NULL ? RC_OK : RC_PERM;
-}
-
-/* Takes a header apart, asks for each address, and puts it together again if one changed. */
-static enum rc
-map_header(struct mapper *m, struct headers *h, size_t at, struct buf *text, struct err *e)
-{
-	struct mailboxes boxes;
-	enum rc rc = mailboxes_parse(header_value(&h->row[at]), (size_t)m->rules->p->p_header_address_token_limit, m->arena, &boxes);
-	if (rc == RC_NONE)
-		return RC_OK; /* not understood: better left alone */
-	if (rc != RC_OK)
-		return err_set(e, RC_PERM, "too many addresses in one header");
-	bool changes = false;
-	for (size_t i = 0; i < boxes.n; i++) {
-		struct mailbox *box = &boxes.item[i];
-		if (box->addr.n == 0)
-			continue;
-		/* all are asked, also when one has to wait: the questions of a header leave together */
-		enum rc one = map_one(m, box, &box->becomes, e);
-		if (one == RC_PERM || (one != RC_OK && rc == RC_OK))
-			rc = one;
-		changes |= box->becomes.p != NULL;
-	}
-	if (rc != RC_OK || !changes)
-		return rc;
-	buf_reset(text);
-	mailboxes_write(text, header_name(&h->row[at]), &boxes);
-	struct span kept = text->over ? SPAN_EMPTY : arena_span(h->arena, buf_span(text));
-	if (kept.n == 0 || headers_replace(h, at, kept) != RC_OK)
-		return err_set(e, RC_PERM, "a header grows too long");
+	if (w != NULL && !rewriter_is_idle(w, class) && rewrite_address(w, class, now, scratch, &now, e) != RC_OK)
+		return RC_TEMP;
+	if (!span_eq(now, box->addr) || box->has_route || box->has_dot)
+		*out = now;
 	return RC_OK;
 }
 
@@ -316,27 +274,9 @@ static enum rc
 map_headers(const struct header_rules *r, const struct header_message *m, struct headers *h, struct err *e)
 {
 	struct mapper mapper = { .rules = r, .standard = m->context == HEADERS_LOCAL ? &r->local : &r->adopted };
-	struct arena arena;
-	struct buf text;
-	arena_init(&arena, SCRATCH_MAX);
-	buf_init(&text, SCRATCH_MAX);
 	buf_init(&mapper.complete, 4096);
-	buf_init(&mapper.mapped, LOOKUP_MAX);
-	mapper.arena = &arena;
-	enum rc rc = RC_OK;
-	for (size_t i = 0; i < h->n && rc != RC_PERM; i++) {
-		unsigned flags = header_flags(h->row[i].id);
-		if (h->row[i].is_gone || (flags & (HN_SENDER | HN_RCPT)) == 0)
-			continue;
-		mapper.class = flags & HN_SENDER ? REWRITE_HEADER_SENDER : REWRITE_HEADER_RCPT;
-		enum rc one = map_header(&mapper, h, i, &text, e);
-		if (one != RC_OK && rc != RC_PERM)
-			rc = one;
-		arena_fini(&arena);
-	}
+	enum rc rc = headers_map(h, (size_t)r->p->p_header_address_token_limit, map_address, &mapper, e);
 	buf_fini(&mapper.complete);
-	buf_fini(&mapper.mapped);
-	buf_fini(&text);
 	return rc;
 }
 

@@ -3,6 +3,7 @@
 
 #include "admin/logfile.h"
 #include "deliver/nexthop.h"
+#include "deliver/outmaps.h"
 #include "ipc/sandbox.h"
 #include "map/remote.h"
 #include "policy/policy.h"
@@ -74,6 +75,7 @@ check_all(struct conf *c)
 	check_start(c);
 	policy_check(c);
 	edge_conf_check(c);
+	outmaps_check(c);
 	struct router *router = NULL;
 	struct err trouble = { .why = "" };
 	(void)!router_open(c, &router, &trouble); /* its problems are in the snapshot */

@@ -19,10 +19,10 @@ compose_can_send(struct span addr)
 bool
 compose_needs_utf8(const struct job *j)
 {
-	if (!span_is_ascii(j->m.sender) || ((j->m.flags & MSGF_SMTPUTF8) && (j->m.flags & MSGF_UTF8_HEADERS)))
+	if (!span_is_ascii(j->sender) || ((j->m.flags & MSGF_SMTPUTF8) && (j->m.flags & MSGF_UTF8_HEADERS)))
 		return true;
 	for (unsigned i = 0; i < j->nrcpt; i++)
-		if (!span_is_ascii(j->rcpt[i].r.addr))
+		if (!span_is_ascii(j->rcpt[i].wire))
 			return true;
 	return false;
 }
@@ -31,11 +31,11 @@ void
 compose_mail(struct buf *out, const struct job *j, unsigned features)
 {
 	buf_put(out, SPAN("MAIL FROM:<"));
-	addr_write_text(out, j->m.sender);
+	addr_write_text(out, j->sender);
 	buf_putc(out, '>');
 	if ((features & EHLO_SIZE) && (j->m.flags & MSGF_PROBE) == 0) {
 		buf_put(out, SPAN(" SIZE="));
-		buf_put_dec(out, j->m.length);
+		buf_put_dec(out, job_length(j));
 	}
 	if ((features & EHLO_8BITMIME) && (j->m.flags & (MSGF_8BITMIME | MSGF_HAS_8BIT)))
 		buf_put(out, SPAN(" BODY=8BITMIME"));
@@ -96,7 +96,7 @@ compose_rcpt(struct buf *out, const struct job *j, unsigned i, unsigned features
 {
 	const struct job_rcpt *r = &j->rcpt[i].r;
 	buf_put(out, SPAN("RCPT TO:<"));
-	addr_write_text(out, r->addr);
+	addr_write_text(out, j->rcpt[i].wire);
 	buf_putc(out, '>');
 	if (features & EHLO_DSN) {
 		put_notify(out, r->notify);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "map/remote.h"
 
 enum { DELIVERY_MAGIC = 0xde11fe47 };
 
@@ -15,6 +16,7 @@ struct delivery {
 	struct outdest *dest;
 	struct op_owner ops;
 	struct smtpc_call call;
+	struct map_wait maps;        /* tables of smtp_generic_maps that are elsewhere */
 	struct target target;
 	struct smtpc *session;       /* NULL when it ended by itself */
 	const char *sites;           /* next hops not tried yet; a copy in the job's arena */
@@ -34,6 +36,7 @@ struct delivery {
 static void on_open(struct op *op);
 static void on_delivered(struct op *op);
 static void on_target(struct op *op);
+static void on_maps(struct op *op);
 static void next_site(struct delivery *d);
 static void next_address(struct delivery *d);
 static void transact(struct delivery *d, struct smtpc *c);
@@ -56,6 +59,7 @@ retire(struct delivery *d)
 {
 	ops_cancel_all(&d->ops);
 	target_fini(&d->target);
+	map_wait_fini(&d->maps);
 	if (d->session != NULL && d->dest != NULL)
 		outdest_give_back(d->dest, d->session);
 	d->session = NULL;
@@ -113,6 +117,38 @@ content_fd(const struct delivery *d)
 	return d->job->own_fd >= 0 ? d->job->own_fd : segments_find(&d->relay->segments, d->job->m.segment);
 }
 
+static void
+first_attempt(struct delivery *d)
+{
+	struct smtpc *c = outdest_take(d->dest, NULL);
+	if (c != NULL)
+		transact(d, c);
+	else
+		next_site(d);
+}
+
+/* The addresses of envelope and header as the hub gets them; once per job, whatever hub it is. */
+static void
+map_addresses(struct delivery *d)
+{
+	struct err e;
+	map_forget();
+	if (outmaps_apply(d->dest->generic, d->job, content_fd(d), &e) == RC_OK) {
+		first_attempt(d);
+	} else if (map_asked()) {
+		map_wait_start(&d->maps);
+	} else {
+		log_warn(&d->job->log, "%s: %s", d->dest->set.lmtp ? "lmtp_generic_maps" : "smtp_generic_maps", e.why);
+		settle_all(d, RCPT_DEFERRED, SPAN("4.3.0"), SPAN("address mapping is not available"));
+	}
+}
+
+static void
+on_maps(struct op *op)
+{
+	map_addresses(container_of(op, struct delivery, maps.op));
+}
+
 void
 delivery_start(struct relay *r, struct conf *conf, struct job *j)
 {
@@ -129,6 +165,7 @@ delivery_start(struct relay *r, struct conf *conf, struct job *j)
 		return;
 	}
 	j->set = &d->dest->set;
+	j->conf = d->dest->conf;
 	j->log.tag = j->set->tag;
 	j->log.service = j->set->lmtp ? "lmtp" : "smtp";
 	if (content_fd(d) < 0 && (j->m.flags & MSGF_PROBE) == 0) {
@@ -138,12 +175,12 @@ delivery_start(struct relay *r, struct conf *conf, struct job *j)
 	d->sites = arena_cstr(&j->arena, j->m.nexthop);
 	d->sites_left = span_str(d->sites);
 	j->t_begin = clock_wall();
-	struct smtpc *c = outdest_take(d->dest, NULL);
-	if (c != NULL) {
-		transact(d, c);
+	if (generic_is_idle(d->dest->generic)) {
+		first_attempt(d);
 		return;
 	}
-	next_site(d);
+	map_wait_init(&d->maps, &d->ops, on_maps);
+	map_addresses(d);
 }
 
 /* ---- sites ---- */

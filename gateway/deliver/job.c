@@ -27,6 +27,7 @@ job_begin(struct job **out, struct span payload, int fd, struct ipc_chan *queue)
 	j->payload = copy;
 	j->queue = queue;
 	j->own_fd = fd;
+	j->sender = m.sender;
 	j->nrcpt = j->n_open = m.nrcpt;
 	j->health = JOB_NO_ROUTE;
 	j->log.qid = m.qid;
@@ -36,6 +37,8 @@ job_begin(struct job **out, struct span payload, int fd, struct ipc_chan *queue)
 	for (unsigned i = 0; i < j->nrcpt; i++)
 		if (msg_job_rcpt_get(&rd, &j->rcpt[i].r) != RC_OK)
 			BUG("job changed between two looks");
+		else
+			j->rcpt[i].wire = j->rcpt[i].r.addr;
 	metric_add(M_relay_jobs, 1);
 	*out = j;
 	return RC_OK;
@@ -49,6 +52,7 @@ job_end(struct job **jp)
 	if (j->own_fd >= 0)
 		close(j->own_fd);
 	list_remove(&j->link);
+	buf_fini(&j->head);
 	arena_fini(&j->arena);
 	mem_free(&j->payload);
 	metric_add(M_relay_jobs, -1);

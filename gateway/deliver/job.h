@@ -28,6 +28,7 @@ enum tx_state { TX_NOT = 0, TX_SENT, TX_ACCEPTED, TX_REFUSED };
 
 struct jrcpt {
 	struct job_rcpt r;
+	struct span wire;        /* its address as the hub gets it (outmaps.h) */
 	enum tx_state tx;        /* in the transaction under way */
 	bool dsn_passed, reported;
 	struct outcome out;      /* while open: the last temporary failure, if any */
@@ -41,6 +42,10 @@ struct job {
 	const struct settings *set;
 	const struct service *service;
 	struct log_ctx log;
+	struct conf *conf;       /* of its delivery, borrowed */
+	struct span sender;      /* as the hub gets it (outmaps.h) */
+	struct buf head;         /* a header that takes the place of the first head_skip octets of the content; empty: none */
+	uint64_t head_skip;
 	int own_fd;              /* of the frame; -1: the content is in a segment */
 	struct arena arena;      /* texts of outcomes */
 	enum job_health health;
@@ -59,6 +64,13 @@ struct job {
 /* payload: a JOB frame. RC_PERM: malformed. fd (or -1) is given on RC_OK. */
 enum rc job_begin(struct job **out, struct span payload, int fd, struct ipc_chan *queue) MUST_CHECK;
 void job_end(struct job **jp);
+
+/* Octets of the content as the hub gets it. */
+static inline uint64_t
+job_length(const struct job *j)
+{
+	return buf_len(&j->head) > 0 ? j->m.length - j->head_skip + buf_len(&j->head) : j->m.length;
+}
 
 /* Formats into the job's arena. Past its limit: a literal. */
 struct span job_text(struct job *j, const char *fmt, ...) PRINTF(2, 3);

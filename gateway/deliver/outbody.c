@@ -8,14 +8,17 @@
 static unsigned char piece[OUTBODY_PIECE];
 
 void
-outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, bool stuff, size_t line_max)
+outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, struct span head, uint64_t skip, bool stuff, size_t line_max)
 {
-	*c = (struct outbody){ .fd = fd, .at = offset, .left = length };
+	if (head.n == 0)
+		skip = 0;
+	BUG_ON(skip > length);
+	*c = (struct outbody){ .fd = fd, .head = head, .at = offset + skip, .left = length - skip };
 	wire_init(&c->wire, stuff, line_max);
 }
 
-static enum rc
-read_all(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e)
+enum rc
+outbody_read(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e)
 {
 	while (n > 0) {
 		ssize_t got = pread(fd, to, n, (off_t)at);
@@ -32,13 +35,15 @@ read_all(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e)
 	return RC_OK;
 }
 
-/* Reads the next n octets into out and has them changed where they must be. */
+/* Reads the next n octets into out, behind the head, and has them changed where they must be. */
 static enum rc
 put_changed(struct outbody *c, struct buf *out, uint64_t n, struct err *e)
 {
+	wire_put(&c->wire, out, c->head);
+	c->head = SPAN_EMPTY;
 	while (n > 0) {
 		size_t some = n < sizeof piece ? (size_t)n : sizeof piece;
-		enum rc rc = read_all(c->fd, c->at, piece, some, e);
+		enum rc rc = outbody_read(c->fd, c->at, piece, some, e);
 		if (rc != RC_OK)
 			return rc;
 		wire_put(&c->wire, out, span_of(piece, some));
@@ -53,15 +58,19 @@ put_changed(struct outbody *c, struct buf *out, uint64_t n, struct err *e)
 static enum rc
 put_unchanged(struct outbody *c, struct buf *out, size_t n, struct err *e)
 {
-	unsigned char *to = buf_reserve(out, n);
+	size_t head = c->head.n;
+	unsigned char *to = buf_reserve(out, head + n);
 	if (to == NULL)
 		return RC_NONE;
-	enum rc rc = read_all(c->fd, c->at, to, n, e);
+	if (head > 0)
+		memcpy(to, c->head.p, head);
+	enum rc rc = outbody_read(c->fd, c->at, to + head, n, e);
 	if (rc != RC_OK)
 		return rc;
-	if (!wire_is_clean(c->wire.stuff, c->wire.line_max, span_of(to, n)))
+	if (!wire_is_clean(c->wire.stuff, c->wire.line_max, span_of(to, head + n)))
 		return RC_NONE;
-	buf_commit(out, n);
+	buf_commit(out, head + n);
+	c->head = SPAN_EMPTY;
 	c->at += n;
 	c->left -= n;
 	return RC_OK;
@@ -71,13 +80,13 @@ enum rc
 outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e)
 {
 	size_t before = buf_len(out);
-	buf_printf(out, "BDAT %llu LAST\r\n", (unsigned long long)c->left);
+	buf_printf(out, "BDAT %llu LAST\r\n", (unsigned long long)(c->head.n + c->left));
 	enum rc rc = put_unchanged(c, out, (size_t)c->left, e);
 	if (rc != RC_NONE)
 		return rc;
 	struct buf changed;
 	buf_cut(out, before);
-	buf_init(&changed, (size_t)c->left * 4 + 4096); /* every octet a stuffed, folded line cannot be more */
+	buf_init(&changed, (c->head.n + (size_t)c->left) * 4 + 4096); /* every octet a stuffed, folded line cannot be more */
 	rc = put_changed(c, &changed, c->left, e);
 	wire_end(&c->wire, &changed);
 	if (rc == RC_OK && changed.over)

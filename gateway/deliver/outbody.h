@@ -12,13 +12,18 @@
 
 enum { OUTBODY_PIECE = 64 * 1024 };
 
+/* n octets at a place of the file. RC_TEMP: they are not all there. */
+enum rc outbody_read(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e) MUST_CHECK;
+
 struct outbody {
 	int fd;                  /* borrowed */
+	struct span head;        /* goes before it; borrowed */
 	uint64_t at, left;       /* next octet, and how many follow */
 	struct wire wire;
 };
 
-void outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, bool stuff, size_t line_max);
+/* head: takes the place of the first skip octets (whole lines); empty: nothing does. */
+void outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, struct span head, uint64_t skip, bool stuff, size_t line_max);
 /* All of it at once, length at most OUTBODY_MEMORY_MAX; room for head octets in front is the caller's. */
 enum { OUTBODY_MEMORY_MAX = 256 * 1024 };
 /* "BDAT n LAST" and the content. */

@@ -54,6 +54,8 @@ outdest_get(struct outdests *ds, struct conf *conf, struct span transport, struc
 	d->conf = conf_ref(conf);
 	d->service = s;
 	settings_from(&d->set, s);
+	d->maps = outmaps_ref(ds->maps);
+	d->generic = outmaps_of(ds->maps, s);
 	d->nexthop_len = nexthop.n;
 	if (nexthop.n > 0)
 		memcpy(d->nexthop, nexthop.p, nexthop.n);
@@ -86,6 +88,7 @@ outdest_release(struct outdest *d)
 	list_remove(&d->link);
 	if (--d->home->count == 0)
 		htab_fini(&d->home->by_key); /* a quiet relay holds nothing */
+	outmaps_unref(&d->maps);
 	conf_unref(&d->conf);
 	mem_free(&d);
 }

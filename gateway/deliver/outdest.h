@@ -10,10 +10,12 @@
 #define DELIVER_OUTDEST_H
 
 #include "deliver/client.h"
+#include "deliver/outmaps.h"
 
 struct outdests {
 	struct htab by_key;
 	struct list all;             /* also outdated ones */
+	struct outmaps *maps;        /* for new ones; NULL: none */
 	size_t count;
 };
 
@@ -24,6 +26,8 @@ struct outdest {
 	struct conf *conf;           /* reference */
 	const struct service *service;
 	struct settings set;
+	struct outmaps *maps;        /* reference */
+	const struct generic *generic; /* NULL: addresses stay as they are */
 	struct list resting, working; /* sessions */
 	unsigned users;              /* jobs and sessions */
 	bool is_outdated;            /* not in the table any more */

@@ -49,7 +49,8 @@ relay_start(struct child *c, struct err *e)
 	timer_init(&role.drain_timer, on_drain_over);
 	const struct params *p = conf_params(c->conf);
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
-	return dns_open_conf(c->conf, e);
+	enum rc rc = outmaps_open(c->conf, &role.relay.dests.maps, e);
+	return rc != RC_OK ? rc : dns_open_conf(c->conf, e);
 }
 
 static enum rc
@@ -63,9 +64,16 @@ static enum rc
 relay_reload(struct child *c, struct conf *new_conf, struct err *e)
 {
 	(void)c;
-	enum rc rc = dns_open_conf(new_conf, e);
-	if (rc != RC_OK)
+	struct outmaps *maps = NULL;
+	enum rc rc = outmaps_open(new_conf, &maps, e);
+	if (rc == RC_OK)
+		rc = dns_open_conf(new_conf, e);
+	if (rc != RC_OK) {
+		outmaps_unref(&maps);
 		return rc;
+	}
+	outmaps_unref(&role.relay.dests.maps);
+	role.relay.dests.maps = maps;
 	const struct params *p = conf_params(new_conf);
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
 	outdests_rest_over(&role.relay.dests, true);

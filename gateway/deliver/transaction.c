@@ -70,16 +70,16 @@ choose(struct smtpc *c)
 		if (is_open)
 			j->rcpt[i].dsn_passed = (c->features & EHLO_DSN) != 0;
 	}
-	if (c->size_max > 0 && j->m.length > c->size_max) {
+	if (c->size_max > 0 && job_length(j) > c->size_max) {
 		refuse_all(c, RCPT_BOUNCED, SPAN("5.3.4"), job_text(j, "message size %llu exceeds size limit %llu of server %s",
-		    (unsigned long long)j->m.length, (unsigned long long)c->size_max, c->who));
+		    (unsigned long long)job_length(j), (unsigned long long)c->size_max, c->who));
 		return false;
 	}
 	if ((c->features & EHLO_SMTPUTF8) == 0 && compose_needs_utf8(j)) {
 		refuse_all(c, RCPT_BOUNCED, SPAN("5.6.7"), job_text(j, "SMTPUTF8 is required, but was not offered by host %s", c->who));
 		return false;
 	}
-	if (!compose_can_send(j->m.sender)) {
+	if (!compose_can_send(j->sender)) {
 		refuse_all(c, RCPT_BOUNCED, SPAN("5.1.7"), SPAN("sender address has control characters"));
 		return false;
 	}
@@ -87,7 +87,7 @@ choose(struct smtpc *c)
 	for (unsigned i = 0; i < j->nrcpt; i++) {
 		if (j->rcpt[i].tx != TX_SENT)
 			continue;
-		if (compose_can_send(j->rcpt[i].r.addr)) {
+		if (compose_can_send(j->rcpt[i].wire)) {
 			n++;
 			continue;
 		}
@@ -192,16 +192,16 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	c->base = (struct outcome){ .mta = job_keep(j, span_str(c->host)), .relay = job_keep(j, span_str(c->relay)) };
 	j->conn_uses = c->uses;
 	c->is_pipelined = (c->features & EHLO_PIPELINING) != 0;
-	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & EHLO_CHUNKING) && !c->set->lmtp && j->m.length <= OUTBODY_MEMORY_MAX;
+	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & EHLO_CHUNKING) && !c->set->lmtp && job_length(j) <= OUTBODY_MEMORY_MAX;
 	if (!choose(c)) {
 		smtpc_ready(c);
 		return;
 	}
 	if (!is_probe(c))
-		outbody_init(&c->content, fd, j->m.offset, j->m.length, !c->is_chunked, c->set->line_max);
+		outbody_init(&c->content, fd, j->m.offset, j->m.length, buf_span(&j->head), j->head_skip, !c->is_chunked, c->set->line_max);
 	plan_xforward(c);
 	struct buf *out = conn_out(&c->conn);
-	(void)buf_reserve(out, 1024 + 512 * (size_t)j->nrcpt + (c->is_chunked ? (size_t)j->m.length : 0));
+	(void)buf_reserve(out, 1024 + 512 * (size_t)j->nrcpt + (c->is_chunked ? (size_t)job_length(j) : 0));
 	if (c->is_dirty)
 		buf_put(out, SPAN("RSET\r\n"));
 	smtpc_await(c, c->is_dirty ? ST_RSET : next_forward(c));
