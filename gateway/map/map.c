@@ -133,6 +133,16 @@ table_open(struct map *m, const struct map_ctx *ctx, struct span name, struct er
 	return m->type->open(m, ctx, span_from(name, colon + 1), e);
 }
 
+/* A table of another process where nobody waits for it would fail each time. */
+static enum rc
+check_waits(const struct map *m, const struct map_ctx *ctx, struct err *e)
+{
+	if ((m->flags & MAPF_REMOTE) == 0 || ctx->parameter == NULL || !conf_is_loader(ctx->conf) || map_waits_for(ctx->parameter))
+		return RC_OK;
+	map_problem(ctx, CONF_ERROR, "%s is asked in another process: not possible here, where nobody waits for the answer", m->name);
+	return err_set(e, RC_PERM, "%s cannot be used in %s", m->name, ctx->parameter);
+}
+
 enum rc
 map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct err *e)
 {
@@ -140,7 +150,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	if (m != NULL) {
 		m->refs++;
 		*out = m;
-		return m->broken && !m->may_return ? err_set(e, RC_PERM, "%s", m->why) : RC_OK;
+		return m->broken && !m->may_return ? err_set(e, RC_PERM, "%s", m->why) : check_waits(m, ctx, e);
 	}
 	m = mem_zalloc(sizeof *m);
 	m->conf = ctx->conf;
@@ -155,7 +165,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	struct err why = { 0 };
 	enum rc rc = table_open(m, ctx, name, &why);
 	if (rc == RC_OK)
-		return RC_OK;
+		return check_waits(m, ctx, e);
 	m->broken = true;
 	snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why.why);
 	/* a role does not judge the configuration: what the loader let pass and cannot be read here is "not now" */

@@ -105,6 +105,8 @@ tables_open(struct map *m, const struct map_ctx *ctx, struct span list, struct e
 	inner.depth++;
 	struct err why = { 0 };
 	enum rc rc = map_set_open(&inner, list, set, &why);
+	for (size_t i = 0; i < set->count; i++)
+		m->flags |= set->maps[i]->flags & MAPF_REMOTE;
 	if (rc == RC_OK && set->count == 0)
 		return err_set(e, RC_PERM, "%s: no table", m->name);
 	/* A broken member has been reported; it answers "not now" by itself. */
@@ -212,9 +214,30 @@ pipemap_find(const struct map *m, struct span key, struct buf *scratch, struct s
 }
 
 /* proxy: is transparent: our roles share tables through the page cache. */
+static bool
+names_table(struct span list, struct span name, unsigned depth)
+{
+	struct span item;
+	bool group;
+	while (conf_item(&list, &item, &group) == RC_OK) {
+		bool is_list = group;
+		if (span_eq(item, name))
+			return true;
+		if (span_starts(item, SPAN("unionmap:")) || span_starts(item, SPAN("pipemap:")))
+			is_list = map_unbrace(span_from(item, span_chr(item, ':') + 1), &item);
+		if (is_list && depth < MAP_NEST_MAX && names_table(item, name, depth + 1))
+			return true;
+	}
+	return false;
+}
+
+/* What Postfix's proxymap would refuse to read is refused. A command asks for what it likes. */
 enum rc
 proxy_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e)
 {
+	if (ctx->parameter != NULL && !names_table(span_str(conf_value(ctx->conf, NULL, "proxy_read_maps")), span_str(m->name), 0))
+		return err_set(e, RC_TEMP, "request for unapproved table: \"%.*s\": proxy_read_maps does not name %s", (int)span_head(arg, 100).n,
+		    (const char *)arg.p, m->name);
 	enum rc rc = tables_open(m, ctx, arg, e);
 	const struct map_set *set = m->state;
 	if (rc == RC_OK && set->count == 1)

@@ -300,6 +300,22 @@ remote_table_takes(const struct remote_table *t, struct span key, struct err *e)
 
 /* ---- as tables of the process that looks up ---- */
 
+/* Looked at in the middle of something that cannot be done again. */
+static const char *const nobody_waits[] = {
+	"debug_peer_list", "fast_flush_domains", "smtpd_authorized_xclient_hosts", "smtpd_authorized_xforward_hosts",
+	"smtpd_client_event_limit_exceptions", "smtpd_forbid_bare_newline_exclusions", "smtpd_forbidden_commands",
+	"smtpd_log_access_permit_actions", "smtpd_noop_commands", "smtpd_reject_footer_maps", "smtpd_upstream_proxy_hosts",
+};
+
+bool
+map_waits_for(const char *parameter)
+{
+	for (size_t i = 0; i < NELEMS(nobody_waits); i++)
+		if (strcmp(parameter, nobody_waits[i]) == 0)
+			return false;
+	return true;
+}
+
 const char *
 map_remote_tables(const struct conf *c)
 {

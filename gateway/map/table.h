@@ -12,6 +12,7 @@ enum {
 	MAPF_FIXED = 1,
 	MAPF_FOLD = 2,
 	MAPF_BUILT = 4,
+	MAPF_REMOTE = 16,            /* answers come from another process: who asks has to wait (remote.h) */
 	MAP_KEY_MAX = 2048,          /* longer keys are in no table */
 	MAP_NEST_MAX = 10,           /* unionmap of unionmap ... */
 	MAP_FILE_MAX = 1 << 30,      /* bytes of a source */
@@ -70,6 +71,9 @@ enum rc map_ask(const struct map *m, struct span key, struct buf *scratch, struc
 enum rc map_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e) MUST_CHECK;
 
 void map_problem(const struct map_ctx *ctx, enum conf_severity sev, const char *fmt, ...) PRINTF(3, 4);
+
+/* Is there anybody who waits when this parameter is looked at? (remote_table.c) */
+bool map_waits_for(const char *parameter);
 
 /* "{ text }" -> text, trimmed; false: no braces around it. */
 bool map_unbrace(struct span arg, struct span *inside_out);

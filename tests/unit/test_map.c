@@ -124,6 +124,7 @@ static const struct asked questions[] = {
 	{ "hash:", "a", 0, RC_TEMP, NULL },
 	{ "hash:.", "a", 0, RC_TEMP, NULL },
 	{ "hash:empty", "a", 0, RC_NONE, NULL },
+	{ "proxy:static:other", "a", 0, RC_TEMP, NULL }, /* proxy_read_maps does not name it */
 	{ "proxy:hash:table", "plain", 0, RC_OK, "first" },
 	{ "proxy:hash:table", "PLAIN", MAP_PARTIAL, RC_OK, "first" },
 	{ "proxy:static:x", "a", MAP_PARTIAL, RC_NONE, NULL },
@@ -197,7 +198,7 @@ static void
 test_questions(void **state)
 {
 	(void)state;
-	struct conf *c = confdir_load("");
+	struct conf *c = confdir_load("proxy_read_maps = proxy:hash:table, { x, unionmap:{proxy:static:x, a} } proxy:hash:missing\n");
 	for (size_t i = 0; i < NELEMS(questions); i++)
 		if (questions[i].value != NULL || questions[i].rc != RC_OK)
 			ask(c, &questions[i]);

@@ -219,6 +219,26 @@ parameter_files(void **state)
 	}
 }
 
+static void
+where_nobody_waits(void **state)
+{
+	(void)state;
+	static const char *const tables[] = { "tcp:h:1", "socketmap:inet:h:1:n", "unionmap:{static:x, tcp:h:1}", "proxy:tcp:h:1" };
+	struct conf *c = confdir_load("proxy_read_maps = proxy:tcp:h:1\n");
+	struct map_list *l[3] = { NULL };
+	struct err e;
+	for (size_t i = 0; i < NELEMS(tables); i++) {
+		assert_int_equal(maps_open(c, NULL, "transport_maps", tables[i], &l[0], &e), RC_OK);
+		assert_int_equal(maps_open(c, NULL, "smtpd_noop_commands", tables[i], &l[1], &e), RC_PERM); /* open already */
+		assert_true(confdir_has_problem(c, CONF_ERROR, "smtpd_noop_commands: "));
+		map_list_free(&l[0]);
+		map_list_free(&l[1]);
+		assert_int_equal(maps_open(c, NULL, "smtpd_reject_footer_maps", tables[i], &l[2], &e), RC_PERM);
+		map_list_free(&l[2]);
+	}
+	conf_unref(&c);
+}
+
 /* ---- questions ---- */
 
 /* The snapshot as a role has it: the loader never asks. */
@@ -721,6 +741,7 @@ main(void)
 		cmocka_unit_test(result_formats),
 		cmocka_unit_test(place_names),
 		cmocka_unit_test_setup_teardown(parameter_files, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(where_nobody_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_after_the_other, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(shared, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failures, set_up, tear_down),
