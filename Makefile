@@ -91,6 +91,7 @@ bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle
 compat: program tools ## the same configuration and client for Postfix and for us; every reply compared
 	@tests/tools/peers.sh postfix pflogsumm fail2ban nsd
 	@/usr/bin/python3 tests/compat/conf.py
+	@/usr/bin/python3 tests/compat/dns.py
 	@/usr/bin/python3 tests/compat/policy.py --runs $(or $(SEEDS),2)
 	@/usr/bin/python3 tests/compat/sessions.py --seeds $(or $(SEEDS),40)
 	@/usr/bin/python3 tests/compat/compat.py

@@ -17,6 +17,7 @@ struct server_access {
 	unsigned addrs;              /* looked up so far */
 	enum pol pol;                /* when decided */
 	bool decided;
+	const struct dns_rr *self;   /* stands for the domain itself, whose syntax is the client's */
 	struct err e;
 };
 
@@ -53,7 +54,7 @@ check_address(void *arg, const struct ipaddr *addr)
 }
 
 static void
-no_address(struct server_access *s, struct span host, enum mail_dns said)
+no_address(struct server_access *s, struct span host, const char *why)
 {
 	struct buf b;
 	if (s->type == DNS_A)
@@ -63,7 +64,8 @@ no_address(struct server_access *s, struct span host, enum mail_dns said)
 	buf_put_safe(&b, host, 255, true);
 	buf_printf(&b, " for %s ", reply_class_name(s->about.class));
 	buf_put_safe(&b, s->about.object, 320, true);
-	buf_puts(&b, said == MAIL_DNS_LATER ? ": Temporary failure in name resolution" : ": Name or service not known");
+	buf_puts(&b, ": ");
+	buf_puts(&b, why);
 	note_once(s->r, buf_span(&b));
 	buf_fini(&b);
 }
@@ -73,17 +75,18 @@ static bool
 check_host(struct server_access *s, struct span host)
 {
 	struct span value = SPAN_EMPTY;
+	const char *why;
 	if (s->type != DNS_A)
 		decide(s, map_find_host(s->rule->map, host, s->r->policy->access_parent_plain, &s->r->scratch, &value, &s->e), value);
 	if (s->decided)
 		return true;
-	enum mail_dns said = policy_host_addrs(s->r, host, check_address, s);
+	enum mail_dns said = policy_host_addrs(s->r, host, check_address, s, &why);
 	if (said == MAIL_DNS_WAIT) {
 		s->pol = POL_AGAIN;
 		return true;
 	}
 	if (said != MAIL_DNS_FOUND)
-		no_address(s, host, said);
+		no_address(s, host, why);
 	return s->decided;
 }
 
@@ -99,12 +102,13 @@ static enum pol
 check_hosts(struct server_access *s, const struct dns_answer *a)
 {
 	unsigned n = a->n < HOSTS_MAX ? a->n : HOSTS_MAX;
+	const char *why;
 	for (unsigned i = 0; i < n && s->addrs < ADDRS_MAX; i++) {
 		if (i % HOSTS_AT_ONCE == 0) /* the next ones are asked together */
 			for (unsigned k = i; k < n && k < i + HOSTS_AT_ONCE; k++)
 				if (policy_is_host(a->rr[k].data))
-					(void)policy_host_addrs(s->r, a->rr[k].data, ignore_address, NULL);
-		if (policy_is_host(a->rr[i].data) && check_host(s, a->rr[i].data))
+					(void)policy_host_addrs(s->r, a->rr[k].data, ignore_address, NULL, &why);
+		if ((a->rr == s->self || policy_is_host(a->rr[i].data)) && check_host(s, a->rr[i].data))
 			return s->pol;
 	}
 	return POL_DUNNO;
@@ -117,8 +121,10 @@ servers_of(struct server_access *s, struct span *domain, const struct dns_answer
 	enum mail_dns said = policy_mail_dns(s->r, s->type, *domain, out);
 	while (s->type == DNS_NS && said == MAIL_DNS_NONE) {
 		size_t dot = span_chr(*domain, '.');
-		if (dot == SIZE_MAX || dot + 1 >= domain->n)
+		if (dot == SIZE_MAX || dot + 1 >= domain->n) {
+			*domain = SPAN_EMPTY; /* no parent is left */
 			break;
+		}
 		*domain = span_from(*domain, dot + 1);
 		said = policy_mail_dns(s->r, s->type, *domain, out);
 	}
@@ -130,6 +136,7 @@ check_domain(struct server_access *s, struct span name)
 {
 	struct span domain = name;
 	struct dns_rr self = { .data = domain };
+	s->self = &self;
 	const struct dns_answer itself = { .n = 1, .rr = &self }, *found = &itself;
 	enum mail_dns said = s->type == DNS_A ? MAIL_DNS_FOUND : servers_of(s, &domain, &found);
 	if (said == MAIL_DNS_NONE && s->type == DNS_MX) {

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "dns/cache.h"
 
 struct question {
 	struct policy_need need;
@@ -172,7 +173,7 @@ look(enum dns_type type, const struct dns_answer *a)
 enum mail_dns
 policy_mail_dns(struct policy_run *r, enum dns_type type, struct span name, const struct dns_answer **answer_out)
 {
-	static const struct dns_answer no_name = { .why = "Host not found" };
+	static const struct dns_answer no_name = { .nxdomain = true, .why = "Host not found" };
 	const struct dns_answer *ignored;
 	if (answer_out == NULL)
 		answer_out = &ignored;
@@ -197,13 +198,15 @@ policy_mail_dns(struct policy_run *r, enum dns_type type, struct span name, cons
 }
 
 enum mail_dns
-policy_host_addrs(struct policy_run *r, struct span host, policy_addr_fn *fn, void *arg)
+policy_host_addrs(struct policy_run *r, struct span host, policy_addr_fn *fn, void *arg, const char **why_out)
 {
 	static const enum dns_type types[2] = { DNS_A, DNS_AAAA };
 	const bool asks[2] = { r->policy->asks_ipv4, r->policy->asks_ipv6 };
 	enum mail_dns said[2] = { MAIL_DNS_NONE, MAIL_DNS_NONE };
 	const struct dns_answer *answers[2] = { NULL, NULL };
 	struct ipaddr a;
+	*why_out = "Name or service not known";
+	host = dns_key(host);
 	if (ipaddr_parse(host, &a) == RC_OK) {
 		(void)fn(arg, &a);
 		return MAIL_DNS_FOUND;
@@ -223,5 +226,11 @@ policy_host_addrs(struct policy_run *r, struct span host, policy_addr_fn *fn, vo
 	}
 	if (said[0] == MAIL_DNS_FOUND || said[1] == MAIL_DNS_FOUND)
 		return MAIL_DNS_FOUND;
-	return policy_worse(said[0], said[1]);
+	for (int k = 0; k < 2; k++)
+		if (answers[k] != NULL)
+			*why_out = dns_host_error(said[k] == MAIL_DNS_NONE ? RC_NONE : RC_TEMP, answers[k]);
+	enum mail_dns worse = policy_worse(said[0], said[1]);
+	if (worse == MAIL_DNS_LATER)
+		*why_out = dns_host_error(RC_TEMP, NULL);
+	return worse;
 }

@@ -37,9 +37,10 @@ bool policy_is_host(struct span name);
 /* The worse to know of two outcomes that are not MAIL_DNS_FOUND: what could not be asked before what is not there. */
 enum mail_dns policy_worse(enum mail_dns a, enum mail_dns b);
 
-/* Addresses of a host as text, "192.0.2.1"; fn says false when it has enough. MAIL_DNS_FOUND: there are some (fn may have
- * stopped). A name that is an address is its own. inet_protocols says which families count. */
+/* Addresses of a host; fn says false when it has enough. MAIL_DNS_FOUND: there are some (fn may have stopped). Otherwise
+ * *why_out says why not (dns_host_error). A name that is an address is its own; a final dot does not matter.
+ * inet_protocols says which families count. */
 typedef bool policy_addr_fn(void *arg, const struct ipaddr *addr);
-enum mail_dns policy_host_addrs(struct policy_run *r, struct span host, policy_addr_fn *fn, void *arg);
+enum mail_dns policy_host_addrs(struct policy_run *r, struct span host, policy_addr_fn *fn, void *arg, const char **why_out);
 
 #endif

@@ -175,25 +175,27 @@ is_mine(void *arg, const struct ipaddr *addr)
 	return !b->found;
 }
 
-static const char why_later[] = "Temporary failure in name resolution";
+static bool
+is_one(const struct dns_answer *mx, unsigned i, uint16_t best, bool primary)
+{
+	return (mx->rr[i].pref == best) == primary && policy_is_host(mx->rr[i].data);
+}
 
 /* One of the hosts with (or, primary false, without) the best preference is this machine. Names first: they cost nothing. */
 static bool
 am_mx(struct backup *b, const struct dns_answer *mx, uint16_t best, bool primary)
 {
-	enum mail_dns said[DNS_RR_MAX];
+	const char *why;
 	for (unsigned i = 0; i < mx->n; i++)
 		if ((mx->rr[i].pref == best) == primary && address_own_domain(b->r->policy->book, mx->rr[i].data, NULL) == RC_OK)
 			return true;
 	b->found = false;
 	for (unsigned i = 0; i < mx->n; i++) /* all are asked before one is waited for */
-		if ((mx->rr[i].pref == best) == primary && policy_is_host(mx->rr[i].data)) {
-			said[i] = policy_host_addrs(b->r, mx->rr[i].data, is_mine, b);
-			b->waits |= said[i] == MAIL_DNS_WAIT;
-		}
+		if (is_one(mx, i, best, primary))
+			b->waits |= policy_host_addrs(b->r, mx->rr[i].data, is_mine, b, &why) == MAIL_DNS_WAIT;
 	for (unsigned i = 0; i < mx->n && !b->waits && !b->found; i++)
-		if ((mx->rr[i].pref == best) == primary && policy_is_host(mx->rr[i].data) && said[i] == MAIL_DNS_LATER)
-			unsure(b, "Unable to look up host ", mx->rr[i].data, " as mail exchanger: ", why_later);
+		if (is_one(mx, i, best, primary) && policy_host_addrs(b->r, mx->rr[i].data, is_mine, b, &why) != MAIL_DNS_FOUND)
+			unsure(b, "Unable to look up mail exchanger host ", mx->rr[i].data, ": ", why);
 	return b->found;
 }
 
@@ -213,14 +215,15 @@ primaries_are_listed(struct backup *b, const struct dns_answer *mx, uint16_t bes
 	if (matchlist_empty(b->r->policy->mx_networks))
 		return true;
 	for (unsigned i = 0; i < mx->n && yes; i++) {
-		if (mx->rr[i].pref != best || !policy_is_host(mx->rr[i].data))
+		if (!is_one(mx, i, best, true))
 			continue;
 		b->host = mx->rr[i].data;
 		b->listed = RC_NONE;
-		enum mail_dns said = policy_host_addrs(b->r, b->host, is_listed, b);
+		const char *why;
+		enum mail_dns said = policy_host_addrs(b->r, b->host, is_listed, b, &why);
 		b->waits |= said == MAIL_DNS_WAIT;
-		if (said == MAIL_DNS_LATER)
-			unsure(b, "Unable to look up mail exchanger host ", b->host, ": ", why_later);
+		if (said != MAIL_DNS_FOUND && said != MAIL_DNS_WAIT)
+			unsure(b, "Unable to look up host ", b->host, " as mail exchanger: ", why);
 		else if (b->listed == RC_TEMP)
 			unsure(b, "Unable to verify host ", b->host, " as mail exchanger", "");
 		yes = said == MAIL_DNS_FOUND && b->listed == RC_OK;

@@ -41,6 +41,14 @@ dns_type_name(enum dns_type t)
 	return "?";
 }
 
+const char *
+dns_host_error(enum rc rc, const struct dns_answer *a)
+{
+	if (rc != RC_NONE)
+		return "Temporary failure in name resolution";
+	return a->nxdomain ? "Name or service not known" : "No address associated with hostname";
+}
+
 bool
 dns_name_encode(struct span text, unsigned char wire[DNS_NAME_MAX], size_t *len_out)
 {

@@ -48,6 +48,9 @@ struct dns_answer {
  * RC_PERM: not a well-formed answer to this question. Records and their bytes go into the arena. */
 enum rc dns_answer_parse(struct span packet, struct span name, enum dns_type type, struct arena *a, struct dns_answer *out) MUST_CHECK;
 
+/* Why a host has no address, in the C library's words, which Postfix's log and replies have. rc is not RC_OK. */
+const char *dns_host_error(enum rc rc, const struct dns_answer *a);
+
 /* Text to wire form; false when it cannot be asked for: an empty or too long label, a backslash, space,
  * control or octet over 127. A final dot is fine. */
 bool dns_name_encode(struct span text, unsigned char wire[DNS_NAME_MAX], size_t *len_out) MUST_CHECK;

@@ -67,6 +67,7 @@ conclude(struct dns_peer *p)
 {
 	p->reverse_rc = RC_OK;
 	p->reverse = p->denied = p->names[0];
+	p->denied_why = p->rcs[0] != RC_OK ? dns_host_error(p->rcs[0], p->hosts[0].answer) : NULL;
 	p->name_rc = RC_NONE;
 	for (unsigned i = 0; i < p->n; i++) {
 		if (p->rcs[i] == RC_OK && leads_back(p, p->hosts[i].answer)) {

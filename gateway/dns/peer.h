@@ -24,7 +24,8 @@ struct dns_peer {
 	struct span reverse;         /* the verified name, or else the first name of the PTR answer */
 	enum rc name_rc;             /* RC_OK: name is verified; RC_NONE: none is; RC_TEMP: could not say */
 	struct span name;
-	struct span denied;          /* RC_NONE, RC_TEMP: a name that could not be verified; empty: there was none */
+	struct span denied;          /* RC_NONE, RC_TEMP: the first name, which could not be verified; empty: there was none */
+	const char *denied_why;      /* NULL: it has other addresses */
 	/* private */
 	struct ipaddr addr;
 	struct op_owner asked;

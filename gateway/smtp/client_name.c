@@ -33,8 +33,10 @@ take_names(struct sess *s, struct dns_peer *p)
 		buf_put(&b, p->denied);
 		buf_puts(&b, " does not resolve to address ");
 		buf_put(&b, s->facts.client_addr);
-		if (p->name_rc == RC_TEMP)
-			buf_puts(&b, ": Temporary failure in name resolution");
+		if (p->denied_why != NULL) {
+			buf_puts(&b, ": ");
+			buf_puts(&b, p->denied_why);
+		}
 		LOG(smtpd_warning, &s->log, F_SPAN(text, buf_span(&b)));
 		buf_fini(&b);
 	}

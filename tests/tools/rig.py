@@ -128,9 +128,12 @@ class Dns(threading.Thread):
         super().__init__(daemon=True)
         self.table = {}
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.sock.bind(('127.0.0.1', 0))
+        self.bind()
         self.port = self.sock.getsockname()[1]
         self.start()
+
+    def bind(self):
+        self.sock.bind(('127.0.0.1', 0))
 
     def add(self, name, kind, data=''):
         self.table.setdefault(name.lower().rstrip('.'), []).append((kind, data))
@@ -148,7 +151,7 @@ class Dns(threading.Thread):
         if kind == 'AAAA':
             return socket.inet_pton(socket.AF_INET6, data)
         if kind == 'MX':
-            pref, host = data.split()
+            pref, host = data.split(None, 1)
             return struct.pack('>H', int(pref)) + self.pack_name(host)
         if kind == 'TXT':
             return bytes([len(data)]) + data.encode('latin-1')
@@ -201,7 +204,7 @@ class Dns(threading.Thread):
                     threading.Timer(late, self.send, (out, peer)).start()
                 elif out:
                     self.sock.sendto(out, peer)
-            except (OSError, IndexError, struct.error):
+            except (OSError, IndexError, struct.error, ValueError):
                 if self.sock.fileno() < 0:
                     return
 

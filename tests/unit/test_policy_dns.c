@@ -19,7 +19,6 @@ static const struct fake_rr rows[] = {
 	{ "halfbad.test", FD_MX, "not a host.test", 10 }, { "halfbad.test", FD_MX, "10.mx.test", 20 },
 	{ "numeric.test", FD_MX, "192.0.2.99", 10 }, { "deadmx.test", FD_MX, "gone.test", 10 }, { "latermx.test", FD_MX, "later.test", 10 },
 	{ "alias.test", FD_CNAME, "mx.test", 0 },
-	/* MX answers are late and the address is there: enough for HELO */
 	{ "zone.test", FD_NS, "ns.zone.test", 0 }, { "ns.zone.test", FD_A, "192.0.2.53", 0 }, { "a.b.zone.test", FD_A, "192.0.2.7", 0 },
 	{ "latezone.test", FD_RCODE, "", 2 }, { "badns.test", FD_NS, "not a host", 0 },
 	/* permit_mx_backup: we are gw.unit.test and 192.0.2.200 */
@@ -298,6 +297,7 @@ test_server_access(void **state)
 		{ ACCESS("sender", "sender_mx", "inline:{{192.0.2.9=REJECT no}}"), NULL, "h", "a@[192.0.2.9]", NULL, SAYS("a@[192.0.2.9]", "Sender address"), NULL },
 		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "a@null.test", NULL, "", NULL },
 		{ ACCESS("sender", "sender_mx", "static:{REJECT no}"), NULL, "h", "", NULL, "", NULL },
+		{ ACCESS("helo", "helo_a", "inline:{{192.0.2.1=REJECT no}}"), NULL, "host.test.", NULL, NULL, SAYS("host.test.", "Helo command"), NULL },
 		{ ACCESS("sender", "sender_mx", "inline:{{x.test=REJECT no}}"), NULL, "h", "a@deadmx.test", NULL, "",
 		    "warning: Unable to look up MX host gone.test for Sender address a@deadmx.test: Name or service not known" },
 		{ ACCESS("sender", "sender_mx", "inline:{{x.test=REJECT no}}"), NULL, "h", "a@latermx.test", NULL, "",
@@ -396,14 +396,16 @@ test_mx_backup(void **state)
 		{ BACKUP, NULL, "h", "", "x@garbage.test",
 		    "450 4.4.4 <x@garbage.test>: Recipient address rejected: Unable to look up mail exchanger information: Malformed or unexpected name server reply", NULL },
 		{ BACKUP, NULL, "h", "", "x@latermx.test",
-		    "450 4.4.4 <x@latermx.test>: Recipient address rejected: Unable to look up host later.test as mail exchanger: Temporary failure in name resolution", NULL },
+		    "450 4.4.4 <x@latermx.test>: Recipient address rejected: Unable to look up mail exchanger host later.test: Temporary failure in name resolution", NULL },
+		{ BACKUP, NULL, "h", "", "x@deadmx.test",
+		    "450 4.4.4 <x@deadmx.test>: Recipient address rejected: Unable to look up mail exchanger host gone.test: Name or service not known", NULL },
 		{ BACKUP, NULL, "h", "", "x@unsure.test", "", NULL },
 		{ BACKUP "permit_mx_backup_networks = 192.0.2.10\n", NULL, "h", "", "x@backup.test", "", NULL },
 		{ BACKUP "permit_mx_backup_networks = 192.0.2.11\n", NULL, "h", "", "x@backup.test", DENIED("x@backup.test"), NULL },
 		{ BACKUP "permit_mx_backup_networks = 192.0.2.20\n", NULL, "h", "", "x@far.test", DENIED("x@far.test"), NULL },
 		{ BACKUP "permit_mx_backup_networks = 192.0.2.20, [2001:db8::]/32\n", NULL, "h", "", "x@far.test", "", NULL },
 		{ BACKUP "permit_mx_backup_networks = 192.0.2.20\n", NULL, "h", "", "x@unsure.test",
-		    "450 4.4.4 <x@unsure.test>: Recipient address rejected: Unable to look up host later.test as mail exchanger: Temporary failure in name resolution", NULL },
+		    "450 4.4.4 <x@unsure.test>: Recipient address rejected: Unable to look up mail exchanger host later.test: Temporary failure in name resolution", NULL },
 	};
 	(void)state;
 	check_all(cases, NELEMS(cases));
