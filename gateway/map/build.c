@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/mem.h"
 #include "map/built.h"
+#include "map/cdbfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,35 +141,76 @@ complain(const struct built_job *job, unsigned *complaints, int lineno, const ch
 	buf_fini(&shown);
 }
 
+struct cdb_rows {
+	struct rows *rows;
+	const struct built_job *job;
+	unsigned *complaints;
+	int n;
+};
+
 static void
-rows_read(struct rows *t, const struct built_job *job, struct span text)
+add_record(void *arg, struct span key, struct span value)
+{
+	struct cdb_rows *c = arg;
+	c->n++;
+	if (key.n > BUILT_KEY_MAX)
+		complain(c->job, c->complaints, c->n, "key too long, ignored", key);
+	else if (key.n > 0)
+		rows_add(c->rows, key, value, c->n);
+}
+
+static void
+rows_text(struct rows *t, const struct built_job *job, struct span text, unsigned *complaints)
 {
 	struct source src;
 	struct source_entry en;
-	unsigned complaints = 0;
 	source_init(&src, text, job->form);
 	while (source_next(&src, &en) == RC_OK) {
 		if (en.usable && en.key.n > BUILT_KEY_MAX)
-			complain(job, &complaints, en.lineno, "key too long, ignored", en.key);
+			complain(job, complaints, en.lineno, "key too long, ignored", en.key);
 		else if (en.usable)
 			rows_add(t, en.key, en.value, en.lineno);
 		if (en.complaint != NULL)
-			complain(job, &complaints, en.lineno, en.complaint, en.key);
+			complain(job, complaints, en.lineno, en.complaint, en.key);
 	}
 	source_fini(&src);
+}
 
+/* Sorted, with one row for each key. */
+static void
+rows_settle(struct rows *t, const struct built_job *job, bool last_wins, unsigned *complaints)
+{
 	if (t->count > 0)
 		qsort(t->rows, t->count, sizeof *t->rows, by_key);
 	size_t keep = 0;
 	for (size_t i = 0; i < t->count; i++) {
-		if (keep > 0 && span_eq(t->rows[keep - 1].key, t->rows[i].key))
-			complain(job, &complaints, t->rows[i].lineno, "duplicate entry", t->rows[i].key);
-		else
+		bool is_twice = keep > 0 && span_eq(t->rows[keep - 1].key, t->rows[i].key);
+		if (is_twice && !last_wins && !job->silent_about_twice)
+			complain(job, complaints, t->rows[i].lineno, "duplicate entry", t->rows[i].key);
+		if (is_twice && last_wins)
+			t->rows[keep - 1] = t->rows[i];
+		else if (!is_twice)
 			t->rows[keep++] = t->rows[i];
 	}
 	t->count = keep;
-	if (complaints > COMPLAINTS_MAX)
-		map_problem(job->ctx, CONF_WARNING, "%s: %u more lines like these", job->path, complaints - COMPLAINTS_MAX);
+	if (*complaints > COMPLAINTS_MAX)
+		map_problem(job->ctx, CONF_WARNING, "%s: %u more lines like these", job->path, *complaints - COMPLAINTS_MAX);
+}
+
+/* The entries of the source, whatever kind of file it is. */
+static enum rc
+rows_read(struct rows *t, const struct built_job *job, bool last_wins, struct conf_version *version_out, struct err *e)
+{
+	unsigned complaints = 0;
+	struct buf text = { 0 };
+	struct cdb_rows cdb = { .rows = t, .job = job, .complaints = &complaints };
+	enum rc rc = job->is_cdb ? cdbfile_read(job->path, add_record, &cdb, version_out, e) : built_read_source(job->path, &text, version_out, e);
+	if (rc == RC_OK && !job->is_cdb)
+		rows_text(t, job, buf_span(&text), &complaints);
+	if (rc == RC_OK)
+		rows_settle(t, job, last_wins, &complaints);
+	buf_fini(&text);
+	return rc;
 }
 
 /* ---- writing the file ---- */
@@ -275,7 +317,6 @@ make_dir(const char *dir, struct err *e)
 enum rc
 built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_version *version_out, struct err *e)
 {
-	struct buf text;
 	struct stat st;
 	char path[1024], tmp[1100];
 	struct rows t = { 0 };
@@ -289,7 +330,7 @@ built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_v
 		if (access(path, R_OK) == 0)
 			return RC_OK;
 	}
-	rc = built_read_source(job->path, &text, version_out, e);
+	rc = rows_read(&t, job, false, version_out, e);
 	if (rc != RC_OK)
 		goto out;
 	name_of(job, version_out, name_out);
@@ -298,7 +339,6 @@ built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_v
 	rc = make_dir(job->dir, e);
 	if (rc != RC_OK)
 		goto out;
-	rows_read(&t, job, buf_span(&text));
 	rc = write_file(tmp, &t, job, e);
 	if (rc == RC_OK) {
 		set_owner(job, tmp);
@@ -308,7 +348,55 @@ built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_v
 	if (rc != RC_OK)
 		unlink(tmp);
 out:
-	buf_fini(&text);
+	mem_free(&t.rows);
+	arena_fini(&t.arena);
+	return rc;
+}
+
+/* ---- for others ---- */
+
+static enum rc
+put_nul(struct buf *b, struct span s, bool with_nul, struct span *out)
+{
+	*out = s;
+	if (!with_nul)
+		return RC_OK;
+	buf_reset(b);
+	buf_put(b, s);
+	buf_putc(b, '\0');
+	*out = buf_span(b);
+	return b->over ? RC_PERM : RC_OK;
+}
+
+enum rc
+built_write_cdb(const struct built_job *job, const struct built_cdb *how, struct err *e)
+{
+	struct rows t = { 0 };
+	struct stat st;
+	struct conf_version version;
+	struct cdbfile_writer *w = NULL;
+	struct buf key, value, path;
+	mode_t mode = !how->own_mode && stat(job->path, &st) == 0 ? st.st_mode & 0777 : 0644;
+	arena_init(&t.arena, SIZE_MAX / 2);
+	buf_init(&key, MAP_FILE_MAX);
+	buf_init(&value, MAP_FILE_MAX);
+	buf_init(&path, 8192);
+	buf_printf(&path, "%s.cdb", job->path);
+	enum rc rc = rows_read(&t, job, how->last_wins, &version, e);
+	if (rc == RC_OK)
+		rc = cdbfile_open(buf_cstr(&path), mode, &w, e);
+	for (size_t i = 0; rc == RC_OK && i < t.count; i++) {
+		struct span k, v;
+		if (put_nul(&key, t.rows[i].key, how->with_nul, &k) != RC_OK || put_nul(&value, t.rows[i].value, how->with_nul, &v) != RC_OK)
+			rc = err_set(e, RC_PERM, "%s:%d: too long", job->path, t.rows[i].lineno);
+		else
+			rc = cdbfile_add(w, k, v, e);
+	}
+	if (w != NULL && cdbfile_close(&w, rc == RC_OK, rc == RC_OK ? e : NULL) != RC_OK)
+		rc = RC_PERM;
+	buf_fini(&path);
+	buf_fini(&value);
+	buf_fini(&key);
 	mem_free(&t.rows);
 	arena_fini(&t.arena);
 	return rc;

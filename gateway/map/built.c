@@ -110,35 +110,84 @@ is_missing_default(struct conf *c, const char *path)
 	return row != NULL && value != NULL && strcmp(value, row->def) == 0 && access(path, F_OK) != 0 && errno == ENOENT;
 }
 
+static bool
+is_cdb_type(struct span name)
+{
+	return span_starts(name, SPAN("cdb:"));
+}
+
+/* The constant database of a cdb table counts where there is no text. */
+static bool
+choose_source(struct built_job *job, struct span name, char cdb_path[1100])
+{
+	snprintf(cdb_path, 1100, "%s.cdb", job->path);
+	if (!is_cdb_type(name) || access(job->path, F_OK) == 0 || errno != ENOENT || access(cdb_path, F_OK) != 0)
+		return false;
+	job->path = cdb_path;
+	job->is_cdb = true;
+	return true;
+}
+
 enum rc
-built_refresh(const struct map_ctx *ctx, struct span name, struct err *e)
+built_refresh(const struct map_ctx *ctx, struct span name, const struct built_cdb *how, bool silent_about_twice, struct err *e)
 {
 	char path[1024], file[BUILT_NAME];
 	struct conf_version version;
 	struct span arg = span_from(name, span_chr(name, ':') + 1);
 	if (!source_path(ctx->conf, arg, path, sizeof path))
 		return err_set(e, RC_PERM, "bad file name");
-	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf), .force = true,
+	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf), .force = true, .silent_about_twice = silent_about_twice,
 		.form = ctx->aliases ? SOURCE_ALIASES : form_of(ctx->conf, name) };
+	if (is_cdb_type(name))
+		return built_write_cdb(&job, how, e); /* ours is made of the text when a gateway loads it */
 	return built_make(&job, file, &version, e);
+}
+
+/* Somebody has only what another program compiled. */
+static void
+explain_missing(const char *path, struct err *e)
+{
+	static const char *const others[] = { ".db", ".lmdb", ".dir", ".pag" };
+	char other[1100];
+	for (size_t i = 0; access(path, F_OK) != 0 && i < NELEMS(others); i++) {
+		snprintf(other, sizeof other, "%s%s", path, others[i]);
+		if (access(other, F_OK) == 0) {
+			err_set(e, e->rc, "there is %s, but the text it was made of, %s, is what is read here, and it is missing", other, path);
+			return;
+		}
+	}
+}
+
+/* As it was when this snapshot, or the one it was made of, opened it. */
+static bool
+is_unchanged(const struct conf *c, struct span name, const char *path)
+{
+	struct conf_version v;
+	char cdb_path[1100];
+	if (!conf_watched(c, path, &v))
+		return false;
+	snprintf(cdb_path, sizeof cdb_path, "%s.cdb", path);
+	return v.ino != 0 || !is_cdb_type(name) || conf_watched(c, cdb_path, &v);
 }
 
 /* The loader's part: builds, and falls back to memory so that a command can still answer. */
 static enum rc
 load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg, const char *key, struct err *e)
 {
-	char path[1024], name[BUILT_NAME];
+	char path[1024], cdb_path[1100], name[BUILT_NAME];
 	struct conf_version version = { 0 };
 	if (!source_path(ctx->conf, arg, path, sizeof path))
 		return err_set(e, RC_PERM, "%s: bad file name", m->name);
 	const char *have = conf_attached(ctx->conf, key);
-	if (have != NULL && conf_watched(ctx->conf, path, &version) && open_noted(b, conf_tables_dir(ctx->conf), have))
+	if (have != NULL && is_unchanged(ctx->conf, span_str(m->name), path) && open_noted(b, conf_tables_dir(ctx->conf), have))
 		return RC_OK; /* opened before in this snapshot, or in the one it was made of */
 
 	struct built_job job = { .ctx = ctx, .path = path, .dir = conf_tables_dir(ctx->conf),
 		.form = ctx->aliases ? SOURCE_ALIASES : form_of(ctx->conf, span_str(m->name)) };
+	if (choose_source(&job, span_str(m->name), cdb_path))
+		conf_watch(ctx->conf, path, &(struct conf_version){ 0 });
 	enum rc rc = built_make(&job, name, &version, e);
-	conf_watch(ctx->conf, path, &version);
+	conf_watch(ctx->conf, job.path, &version);
 	if (rc == RC_OK && open_file(b, job.dir, name, e) != RC_OK) {
 		close_file(b); /* damaged: once more from the source */
 		job.force = true;
@@ -156,11 +205,14 @@ load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg,
 		return RC_OK;
 	}
 	if (rc == RC_TEMP) {
+		explain_missing(path, e);
 		err_prefix(e, "%s", m->name);
 		return job.form == SOURCE_ALIASES ? RC_TEMP : RC_PERM;
 	}
 	map_problem(ctx, CONF_ERROR, "%s: %s", m->name, e->why);
 	struct buf text;
+	if (job.is_cdb)
+		return RC_PERM;
 	rc = built_read_source(path, &text, &version, e);
 	if (rc == RC_OK) {
 		b->words = words_new();

@@ -20,6 +20,8 @@ struct built_job {
 	const char *path;            /* absolute path of the source */
 	const char *dir;             /* of the built files; made when missing */
 	enum source_form form;
+	bool is_cdb;                 /* path is a constant database, not text */
+	bool silent_about_twice;     /* no complaint about the second of two equal keys (the first counts) */
 	bool force;                  /* also when it is there already */
 };
 
@@ -28,8 +30,16 @@ struct built_job {
  * missing or unreadable (the reason in e); RC_PERM: the file could not be made. */
 enum rc built_make(const struct built_job *job, char name_out[BUILT_NAME], struct conf_version *version_out, struct err *e) MUST_CHECK;
 
-/* Builds the table of "type:path" now, whatever there is. */
-enum rc built_refresh(const struct map_ctx *ctx, struct span name, struct err *e) MUST_CHECK;
+/* What "map build" leaves of a cdb: table for others to read: path.cdb, made of the text in path. */
+struct built_cdb {
+	bool last_wins;              /* of equal keys */
+	bool with_nul;               /* behind keys and values */
+	bool own_mode;               /* 0644, not that of the source */
+};
+enum rc built_write_cdb(const struct built_job *job, const struct built_cdb *how, struct err *e) MUST_CHECK;
+
+/* Builds the table of "type:path" now, whatever there is, and for cdb: path.cdb, too. */
+enum rc built_refresh(const struct map_ctx *ctx, struct span name, const struct built_cdb *how, bool silent_about_twice, struct err *e) MUST_CHECK;
 
 /* Is it one of our file names? */
 bool built_is_name(const char *name);

@@ -12,6 +12,10 @@ struct command {
 	struct map_ctx ctx;
 	const char *query;           /* -q: a key, "-" for those on standard input */
 	bool dump;
+	bool no_fold;                /* -f */
+	bool quiet_about_twice;      /* -w */
+	struct built_cdb cdb;        /* -r, -N, -p */
+	const char *overrides[2];    /* -u, -U */
 	size_t errors_shown, warnings_shown;
 };
 
@@ -87,6 +91,8 @@ query_one(struct command *k, struct map *const *maps, size_t n, struct span key,
 	for (size_t i = 0; i < n; i++) {
 		switch (map_ask(maps[i], key, scratch, &value, &e)) {
 		case RC_OK:
+			if (value.n == 0)
+				fprintf(stderr, "%s: warning: table %s: an empty result for a key: most lookups take it for an error\n", k->name, maps[i]->name);
 			if (with_key)
 				return print_entry(stdout, key, value) ? 0 : 2;
 			fwrite(value.p, 1, value.n, stdout);
@@ -148,8 +154,12 @@ build(struct command *k, int count, char *const *args)
 		if (type == NULL)
 			status = fatal(k, "unsupported dictionary type", name);
 		else if ((type->flags & MAPF_BUILT) == 0)
-			status = fatal(k, "unsupported map type for this operation", type->name);
-		else if (built_refresh(&k->ctx, span_str(name), &e) != RC_OK)
+			status = fatal(k, "there is nothing to build: the gateway reads these tables as they are", type->name);
+		else if (k->no_fold)
+			status = fatal(k, "option -f: lookups are in lower case, keys that are not would never be found", name);
+		else if (k->cdb.last_wins && strcmp(type->name, "cdb") != 0)
+			status = fatal(k, "option -r: the table is its text, where the first of two equal keys counts: take the first out", name);
+		else if (built_refresh(&k->ctx, span_str(name), &k->cdb, k->quiet_about_twice, &e) != RC_OK)
 			status = fatal(k, name, e.why);
 		show_warnings(k);
 		mem_free(&name);
@@ -167,6 +177,8 @@ look(struct command *k, int count, char *const *args)
 		char *name = full_name(k, args[i]);
 		if (map_get(&k->ctx, span_str(name), &maps[i], &e) != RC_OK || maps[i]->broken)
 			status = fatal(k, name, maps[i] != NULL && e.why[0] == '\0' ? maps[i]->why : e.why);
+		if (k->no_fold && maps[i] != NULL)
+			maps[i]->flags &= ~(unsigned)MAPF_FOLD;
 		mem_free(&name);
 	}
 	if (status == 0) {
@@ -187,7 +199,7 @@ usage(const char *name)
 	if (strcmp(name, "map") == 0)
 		fprintf(stderr, "usage: dogana map build|query|dump TYPE:FILE [KEY]\n");
 	else
-		fprintf(stderr, "usage: %s [-c dir] [-q key|-] [-s] [type:]file ...\n", name);
+		fprintf(stderr, "usage: %s [-fnNoprsuUvw] [-c dir] [-q key|-] [type:]file ...\n", name);
 	return 1;
 }
 
@@ -195,7 +207,7 @@ static int
 with_conf(struct command *k, const char *dir, int (*run)(struct command *, int, char *const *), int count, char *const *args)
 {
 	struct err e = { 0 };
-	if (conf_load(dir, &k->ctx.conf, &e) != RC_OK && k->ctx.conf == NULL) {
+	if (conf_load_with(dir, k->overrides, &k->ctx.conf, &e) != RC_OK && k->ctx.conf == NULL) {
 		fprintf(stderr, "%s: fatal: %s\n", k->name, e.why);
 		return 1;
 	}
@@ -243,6 +255,22 @@ aliases(struct command *k, int count, char *const *args)
 	return status;
 }
 
+/* What makes no sense for tables that are their text. */
+static const char *
+refused_option(int opt)
+{
+	switch (opt) {
+	case 'b':
+	case 'h':
+	case 'm': return "messages are not taken apart here: ask with -q for the line itself";
+	case 'd': return "the table is its text file: take the line out of it, a running gateway notices by itself";
+	case 'i': return "the table is its text file: write the lines into it, a running gateway notices by itself";
+	case 'F': return "values that are names of files are not supported yet";
+	case 'D': return "there is nothing of the kind";
+	default: return NULL;
+	}
+}
+
 int
 map_command(const char *dir, int argc, char *const *argv)
 {
@@ -254,7 +282,7 @@ map_command(const char *dir, int argc, char *const *argv)
 	struct command k = { .name = name, .ctx = { .aliases = strcmp(name, "postmap") != 0 } };
 	if (strcmp(name, "newaliases") == 0)
 		return with_conf(&k, dir, aliases, 0, NULL);
-	optind = 1;
+	optind = 0; /* all over again: tests call this more than once */
 	opterr = 0;
 	for (int opt; (opt = getopt(argc, argv, "+bc:d:fFhimnNopq:rsuUvwD")) != -1;)
 		switch (opt) {
@@ -267,18 +295,36 @@ map_command(const char *dir, int argc, char *const *argv)
 		case 's':
 			k.dump = true;
 			break;
-		case 'b':
-		case 'd':
-		case 'F':
-		case 'h':
-		case 'i':
-		case 'm':
-			fprintf(stderr, "%s: fatal: option -%c is not supported: tables are made from their text files\n", name, opt);
-			return 1;
-		case '?':
-			return usage(name);
-		default: /* about index files, which we do not have: f n N o p r u U v w D */
+		case 'f':
+			k.no_fold = true;
 			break;
+		case 'N':
+		case 'n':
+			k.cdb.with_nul = opt == 'N';
+			break;
+		case 'p':
+			k.cdb.own_mode = true;
+			break;
+		case 'r':
+			k.cdb.last_wins = true;
+			break;
+		case 'w':
+			k.quiet_about_twice = true;
+			break;
+		case 'u':
+			k.overrides[0] = "smtputf8_enable = no";
+			break;
+		case 'U':
+			k.overrides[0] = "smtputf8_enable = yes";
+			break;
+		case 'v':
+		case 'o': /* we never give up what root may */
+			break;
+		default:
+			if (refused_option(opt) == NULL)
+				return usage(name);
+			fprintf(stderr, "%s: fatal: option -%c: %s\n", name, opt, refused_option(opt));
+			return 1;
 		}
 	if (optind >= argc || (k.query != NULL && k.dump))
 		return usage(name);

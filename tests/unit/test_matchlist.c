@@ -145,7 +145,7 @@ test_problems(void **state)
 		{ "[2001:db8::1]/32", "perhaps you should use \"[2001:db8::]/32\" instead" },
 		{ "2001:db8::/32", "an IPv6 address must be written in [ ]" },
 		{ "/nonexistent/file", "No such file" },
-		{ "pcre:/x", "not supported yet" },
+		{ "ldap:/x", "not supported yet" },
 		{ "10.0.0.0/8, { x", "unbalanced braces" },
 	};
 	(void)state;

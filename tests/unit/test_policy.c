@@ -535,7 +535,7 @@ test_refused_configurations(void **state)
 		{ "smtpd_recipient_restrictions = check_relay_domains\n", "restriction check_relay_domains is gone: write permit_mynetworks, reject_unauth_destination" },
 		{ "smtpd_recipient_restrictions = check_sender_access\n", "restriction check_sender_access needs an argument" },
 		{ "smtpd_recipient_restrictions = check_sender_access reject\n", "restriction check_sender_access: bad argument \"reject\": need maptype:mapname" },
-		{ "smtpd_recipient_restrictions = check_sender_access pcre:/x\n", "table type pcre: is not supported yet" },
+		{ "smtpd_recipient_restrictions = check_sender_access ldap:/x\n", "table type ldap: is not supported yet" },
 		{ "smtpd_recipient_restrictions = check_sender_access hash:/nonexistent/x\n", "No such file" },
 		{ "smtpd_data_restrictions = hash:/x\n", "a table needs a restriction in front of it here" },
 		{ "smtpd_recipient_restrictions = { reject\n", "unbalanced braces" },
@@ -550,7 +550,7 @@ test_refused_configurations(void **state)
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=nonsense}, {b=550 x}, {c=OK}, {d=1234}, {e=permit_mynetworks, reject}}\n", NULL },
 		{ "smtpd_recipient_restrictions = sleep x\n", "restriction sleep: bad argument" },
 		{ "mynetworks = 1.2.3.4/24\n", "non-null host address bits in \"1.2.3.4/24\", perhaps you should use \"1.2.3.0/24\" instead" },
-		{ "relay_domains = pcre:/x\n", "table type pcre: is not supported yet" },
+		{ "relay_domains = ldap:/x\n", "table type ldap: is not supported yet" },
 		{ "relay_domains = /nonexistent/file\n", "No such file" },
 		{ "transport_maps = hash:/nonexistent/file\n", "No such file" },
 	};
