@@ -38,15 +38,16 @@ parse_inet(struct span text, struct endpoint_text *out, struct err *e)
 	out->port = colon == SIZE_MAX ? text : span_from(text, colon + 1);
 	struct span h = out->host;
 	bool bracketed = h.n >= 2 && h.p[0] == '[' && h.p[h.n - 1] == ']';
-	if (bracketed)
+	if (bracketed) {
 		h = span_head(span_from(h, 1), h.n - 2);
+		if (span_casestarts(h, SPAN("IPv6:")))
+			h = span_from(h, 5);
+	}
 	if (!is_clean(out->port) || h.n > HOST_MAX || (h.n > 0 && !is_clean(h)) || (bracketed && h.n == 0) ||
 	    span_chr(h, '[') != SIZE_MAX || span_chr(h, ']') != SIZE_MAX)
 		return err_set(e, RC_PERM, "need inet:host:port");
 	if (!bracketed && span_chr(h, ':') != SIZE_MAX)
 		return err_set(e, RC_PERM, "an IPv6 address needs brackets: inet:[address]:port");
-	if (bracketed && span_casestarts(h, SPAN("IPv6:")))
-		h = span_from(h, 5);
 	out->host = h;
 	return RC_OK;
 }

@@ -99,6 +99,7 @@ test_parse(void **state)
 		{ "inet:host:", false, false, "", "" },
 		{ "inet:2001:db8::1:25", false, false, "", "" },
 		{ "inet:[2001:db8::1:25", false, false, "", "" },
+		{ "inet:[IPv6:]:25", false, false, "", "" },
 		{ "inet:[]:25", false, false, "", "" },
 		{ "inet:a b:25", false, false, "", "" },
 		{ "unix:", false, false, "", "" },
