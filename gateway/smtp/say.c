@@ -158,12 +158,32 @@ sess_escaped(struct sess *s, struct span text)
 	return out;
 }
 
+/* "smtpd_sender_restrictions/check_sender_access,hash:/x": one word, at the end of the line, where programs that read
+ * Postfix's log do not look. */
+static struct span
+deciding_rule(struct sess *s, const struct verdict *v)
+{
+	struct buf b;
+	buf_init(&b, 300);
+	if (v->list != NULL) {
+		buf_puts(&b, v->list);
+		buf_putc(&b, '/');
+	}
+	buf_put(&b, span_head(span_str(v->rule), 200));
+	for (size_t i = 0; i < buf_len(&b); i++)
+		if (b.p[b.at + i] <= ' ')
+			b.p[b.at + i] = ',';
+	struct span out = arena_span(&s->scratch, buf_span(&b));
+	buf_fini(&b);
+	return out;
+}
+
 /* "reject: RCPT from host[ip]: 554 ...; from=<s> to=<r> proto=ESMTP helo=<h>", or with another keyword. */
 static void
-log_refusal(struct sess *s, enum log_event_id ev, struct span reply)
+log_refusal(struct sess *s, enum log_event_id ev, struct span reply, const struct verdict *v)
 {
 	sess_announce(s);
-	struct log_field f[8] = { F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(reply, reply) };
+	struct log_field f[9] = { F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(reply, reply) };
 	size_t n = 3;
 	if (s->facts.has_sender)
 		f[n++] = F_SPAN(from, sess_log_addr(s, s->facts.sender));
@@ -172,6 +192,8 @@ log_refusal(struct sess *s, enum log_event_id ev, struct span reply)
 	f[n++] = F_STR(proto, s->facts.is_esmtp ? "ESMTP" : "SMTP");
 	if (s->facts.has_helo)
 		f[n++] = F_SPAN(helo, s->facts.helo);
+	if (v != NULL && v->rule != NULL)
+		f[n++] = F_SPAN(rule, deciding_rule(s, v));
 	struct log_ctx ctx = s->log;
 	ctx.qid = s->tx != NULL ? s->tx->qid : SPAN_EMPTY;
 	ctx.noqueue = ctx.qid.n == 0;
@@ -187,7 +209,7 @@ sess_refuse_code(struct sess *s, enum reply_id id, unsigned code)
 	size_t from = put_reply(s, id, code, SPAN_EMPTY, 0);
 	struct span said = span_from(buf_span(out), from);
 	if (said.n > 2)
-		log_refusal(s, EV_smtpd_reject, span_head(said, said.n - 2));
+		log_refusal(s, EV_smtpd_reject, span_head(said, said.n - 2), NULL);
 	add_footer(s, out, from, is_softened(s, id, code));
 }
 
@@ -223,7 +245,7 @@ log_notes(struct sess *s, const struct verdict *v)
 		if (v->notes[i].kind == NOTE_TROUBLE)
 			LOG(smtpd_warning, &s->log, F_SPAN(text, v->notes[i].text));
 		else
-			log_refusal(s, note_events[v->notes[i].kind], v->notes[i].text);
+			log_refusal(s, note_events[v->notes[i].kind], v->notes[i].text, NULL);
 	}
 }
 
@@ -270,7 +292,7 @@ sess_verdict(struct sess *s)
 		take_edits(s, v);
 	enum step next = STEP_NEXT;
 	if (v->kind == VERDICT_REFUSE) {
-		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')));
+		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')), v);
 		struct buf *out = conn_out(&s->conn);
 		size_t from = buf_len(out);
 		put_verdict(out, v->reply);

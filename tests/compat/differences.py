@@ -39,5 +39,6 @@ NOT_YET = [
 
 # Lines of both sides that are compared after this replacement.
 LINES = [
+    (r'(?m)(reject: .*) rule=\S+$', r'\1', 'the restriction that decided is at the end of the line'),
     (r'(improper command pipelining after \S+ from [^:]+|warning: non-SMTP command from [^:]+): .*', r'\1', 'foreign bytes are escaped differently'),
 ]
