@@ -311,8 +311,6 @@ struct world {
 static void
 begin(struct world *w, const char *tables)
 {
-	loop_init();
-	timer_init(&stop_timer, on_stop);
 	op_owner_init(&owner);
 	ndone = 0;
 	ncarried = 0;
@@ -333,7 +331,6 @@ end(struct world *w)
 	map_list_free(&w->list);
 	conf_unref(&w->conf);
 	buf_fini(&w->scratch);
-	loop_fini();
 }
 
 static enum rc
@@ -751,5 +748,9 @@ main(void)
 		cmocka_unit_test_setup_teardown(bad_queries, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(wal, set_up, tear_down),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	loop_init(); /* one for all: a process has one, and timers stay with it */
+	timer_init(&stop_timer, on_stop);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	loop_fini();
+	return failed;
 }
