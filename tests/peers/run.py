@@ -20,6 +20,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+import threading
 import traceback
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -61,7 +62,8 @@ class World:
         self.dir = rig.workdir('interop')
         self.dir.chmod(0o755)
         self.hub = rig.Hub(self.dir / 'hub', ['0'])
-        self.port, *ports = rig.free_ports(len(HUBS))
+        self.port, self.grey_port, self.greyed, self.spf_checked, *ports = rig.free_ports(len(HUBS) + 3)
+        self.spf_socket = self.dir / 'spf.sock'
         self.hub_port = dict(zip(HUBS[1:], ports), hub=self.hub.ports[0])
         rows = ''.join(f'{n}.test {"lmtp" if n == "lmtp" else "smtp"}:[127.0.0.1]:{p}\n' for n, p in self.hub_port.items())
         gw = self.dir / 'gw'
@@ -80,7 +82,10 @@ queue_directory = {gw}/queue
 data_directory = {gw}/data
 maillog_file = /dev/stdout
 syslog_name = postfix
-''', f'127.0.0.1:{self.port} inet n - n - - smtpd\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\nlmtp unix - - n - - lmtp\n',
+''', f'127.0.0.1:{self.port} inet n - n - - smtpd\n'
+                                   f'127.0.0.1:{self.greyed} inet n - n - - smtpd\n  -o {{ smtpd_recipient_restrictions = check_policy_service inet:127.0.0.1:{self.grey_port} }}\n'
+                                   f'127.0.0.1:{self.spf_checked} inet n - n - - smtpd\n  -o {{ smtpd_recipient_restrictions = check_policy_service unix:{self.spf_socket} }}\n'
+                                   'smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nlmtp unix - - n - - lmtp\n',
                                    {'transport': rows})
         self.gateway.start(self.port)
 
@@ -294,6 +299,86 @@ def hub_aiosmtpd(w):
     finally:
         proc.terminate()
         proc.wait()
+
+
+# ---- policy servers ----
+
+def listening(port):
+    try:
+        socket.create_connection(('127.0.0.1', port), 1).close()
+        return True
+    except OSError:
+        return False
+
+
+@case
+def policy_postgrey(w):
+    program = peer('postgrey')
+    root()
+    db = w.dir / 'postgrey'
+    db.mkdir()
+    db.chmod(0o777)
+    server = subprocess.Popen([program, f'--inet=127.0.0.1:{w.grey_port}', f'--dbdir={db}', '--delay=1', '--user=nobody', '--group=nogroup',
+                               '--whitelist-clients=/dev/null', '--whitelist-recipients=/dev/null'], stderr=subprocess.DEVNULL)
+    try:
+        wait_for('postgrey', lambda: listening(w.grey_port), 20, 0.1)
+        before = len(w.hub.messages())
+
+        def attempt():
+            with smtplib.SMTP('127.0.0.1', w.greyed, timeout=30) as s:
+                try:
+                    s.sendmail('a@sender.test', ['b@hub.test'], message('grey', 'hub'))
+                    return None
+                except smtplib.SMTPRecipientsRefused as e:
+                    return e.recipients['b@hub.test']
+        code, text = attempt()
+        assert code == 450 and b'rejected: Greylisted, see' in text, (code, text)
+        wait_for('the delay to be over', lambda: attempt() is None, 20, 0.3)
+        wait_for('the message', lambda: len(w.hub.messages()) == before + 1)
+        head = w.hub.content(w.hub.messages()[before]).decode('latin-1').split('\nReceived:')[0]
+        assert re.match(r'X-Greylist: delayed \d+ seconds by postgrey', head), head
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@case
+def policy_spf(w):
+    """policyd-spf talks on its standard input, as spawn(8) runs it; the socket is the gateway's business."""
+    program = peer('policyd-spf')
+    conf = PEERS / 'root/etc/postfix-policyd-spf-python/policyd-spf.conf'
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(w.spf_socket))
+    w.spf_socket.chmod(0o666)
+    listener.listen(5)
+    programs = []
+
+    def spawn():
+        while True:
+            try:
+                conn = listener.accept()[0]
+            except OSError:
+                return
+            with conn:
+                programs.append(subprocess.Popen([program, str(conf)], stdin=conn, stdout=conn, stderr=subprocess.DEVNULL))
+    threading.Thread(target=spawn, daemon=True).start()
+    try:
+        before = len(w.hub.messages())
+        with smtplib.SMTP('127.0.0.1', w.spf_checked, timeout=30) as s:
+            for i in range(3):
+                s.sendmail('a@sender.test', ['b@hub.test', 'c@hub.test'], message(f'spf{i}', 'hub'))
+        wait_for('the messages', lambda: len(w.hub.messages()) == before + 3)
+        for i in range(3):
+            head = w.hub.content(w.hub.messages()[before + i]).decode('latin-1').split('\nReceived:')[0]
+            assert head.startswith('X-Comment: SPF '), head
+            # one header a message, although both recipients were asked about: instance is the same
+            assert head.count('X-Comment:') == 1, head
+        assert len(programs) == 1, 'one connection is enough'
+    finally:
+        listener.close()
+        for p in programs:
+            p.terminate()
+            p.wait(20)
 
 
 # ---- readers of the log ----

@@ -9,7 +9,7 @@
 # Without NAME: all of ALL. A NAME is a Debian package or one of the groups below.
 set -eu
 
-ALL="postfix swaks pflogsumm fail2ban aiosmtpd dovecot rspamd opendkim clamav rbldnsd nsd dnsdist"
+ALL="postfix swaks pflogsumm fail2ban aiosmtpd postgrey policyd-spf dovecot rspamd opendkim clamav rbldnsd nsd dnsdist"
 
 group() {
 	case $1 in
@@ -17,6 +17,7 @@ group() {
 	swaks)    echo swaks libnet-ssleay-perl ;;
 	aiosmtpd) echo python3-aiosmtpd ;;
 	dovecot)  echo dovecot-core dovecot-lmtpd dovecot-imapd ;;
+	policyd-spf) echo postfix-policyd-spf-python ;;
 	clamav)   echo clamav clamav-daemon clamav-milter ;;
 	*)        echo "$1" ;;
 	esac
