@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The benchmarks: Dogana and Debian's Postfix in one run, alternating, as ratios.
 
-    make bench [ONLY="relay latency idle recovery"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
+    make bench [ONLY="relay latency idle recovery policy"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
 
 relay     durable relay of 10 kB messages, 20 clients, until the sink has them all; CPU of all gateway processes
 latency   one idle client: reply to the final dot, beside a bare fdatasync of 4 kB on the same disk
 idle      memory (PSS) of a session that does nothing
+policy    lookups in large tables, processor time of a RCPT, memory of a table, changed tables (no Postfix beside it)
 recovery  queued messages, kill -9 of everything, restart: until listening, until the queue is known, delivered
 
 N is the number of messages per run for Dogana; Postfix gets a fifth of it and is a rate as well. Both log to a file
@@ -33,12 +34,14 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import policy as policy_bench  # noqa: E402
 BUILD = TOP / 'build'
 N = int(os.environ.get('N') or 20000)
 RUNS = int(os.environ.get('RUNS') or 3)
 SESSIONS = int(os.environ.get('SESSIONS') or 10000)
 QUEUED = int(os.environ.get('QUEUED') or 100000)
-WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery').replace(',', ' ').split()
+WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy').replace(',', ' ').split()
 
 PRIORITY = os.environ.get('PRIORITY')
 
@@ -546,9 +549,14 @@ def recovery(opponents):
     sink.close()
 
 
+def policy(opponents):
+    if Dogana in opponents:
+        policy_bench.run(Dogana, greets, tool('policy_bench'), scratch, row, say)
+
+
 def main():
     global scratch
-    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery}
+    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy}
     for name in WHICH:
         if name not in known:
             sys.exit(f'bench: unknown benchmark {name}: {" ".join(known)}')
