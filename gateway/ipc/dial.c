@@ -133,13 +133,11 @@ static void
 on_answer(struct op *op)
 {
 	struct dial *d = container_of(op, struct dial, call.op);
-	struct cur rd = cur_of(buf_span(&d->call.reply));
-	uint8_t rc = cur_u8(&rd);
-	struct span why = cur_block(&rd);
-	if (op->rc != RC_OK || !cur_done(&rd)) {
+	struct msg_dialed m;
+	if (op->rc != RC_OK || msg_dialed_get(buf_span(&d->call.reply), &m) != RC_OK) {
 		(void)err_set(&d->why, RC_TEMP, "the master does not answer");
-	} else if (rc != RC_OK || d->call.fd < 0) {
-		(void)err_set(&d->why, RC_TEMP, "%.*s", (int)(why.n < 200 ? why.n : 200), (const char *)why.p);
+	} else if (m.rc != RC_OK || d->call.fd < 0) {
+		(void)err_set(&d->why, RC_TEMP, "%.*s", (int)(m.why.n < 200 ? m.why.n : 200), (const char *)m.why.p);
 	} else {
 		d->fd = d->call.fd;
 		d->call.fd = -1;
@@ -158,7 +156,7 @@ start_unix(struct dial *d, uint64_t timeout_usec)
 	}
 	ipc_call_init(&d->call, &d->ops, on_answer);
 	d->has_call = true;
-	buf_put_block(ipc_call_begin(&d->call, master, IPC_DIAL), span_str(d->ep->path));
+	msg_dial_put(ipc_call_begin(&d->call, master, IPC_DIAL), span_str(d->ep->path));
 	ipc_call_send(&d->call, timeout_usec);
 }
 
@@ -211,12 +209,11 @@ dial_fini(struct dial *d)
 enum rc
 dial_serve(struct ipc_chan *c, const struct ipc_frame *f, const struct conf *conf)
 {
-	struct cur rd = cur_of(f->payload);
-	struct span path = cur_block(&rd);
+	struct span path;
 	struct err e = { 0 };
 	char text[sizeof(((struct sockaddr_un *)0)->sun_path)];
 	int fd = -1;
-	if (!cur_done(&rd))
+	if (msg_dial_get(f->payload, &path) != RC_OK)
 		return RC_PERM;
 	enum rc rc = RC_OK;
 	if (!endpoint_is_named(conf, path) || path.n >= sizeof text) {
@@ -228,8 +225,7 @@ dial_serve(struct ipc_chan *c, const struct ipc_frame *f, const struct conf *con
 	}
 	struct buf b;
 	buf_init(&b, 1024);
-	buf_put_u8(&b, (uint8_t)rc);
-	buf_put_block(&b, span_str(e.why));
+	msg_dialed_put(&b, &(struct msg_dialed){ rc, span_str(e.why) });
 	ipc_answer(c, f->id, buf_span(&b), fd);
 	buf_fini(&b);
 	return RC_OK;

@@ -274,6 +274,37 @@ msg_found_get(struct span payload, struct msg_found *out)
 }
 
 void
+msg_dial_put(struct buf *b, struct span path)
+{
+	buf_put_block(b, path);
+}
+
+enum rc
+msg_dial_get(struct span payload, struct span *path_out)
+{
+	struct cur rd = cur_of(payload);
+	*path_out = cur_block(&rd);
+	return cur_done(&rd) && path_out->n > 0 && memchr(path_out->p, 0, path_out->n) == NULL ? RC_OK : RC_PERM;
+}
+
+void
+msg_dialed_put(struct buf *b, const struct msg_dialed *m)
+{
+	buf_put_u8(b, (uint8_t)m->rc);
+	buf_put_block(b, m->why);
+}
+
+enum rc
+msg_dialed_get(struct span payload, struct msg_dialed *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t rc = cur_u8(&rd);
+	out->rc = (enum rc)rc;
+	out->why = cur_block(&rd);
+	return cur_done(&rd) && rc <= RC_PERM ? RC_OK : RC_PERM;
+}
+
+void
 msg_status_put(struct buf *b, struct span json_members)
 {
 	buf_put_u32(b, M_COUNT);

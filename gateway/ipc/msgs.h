@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * msgs.h - what the messages between edge, queue and relay say, and their encodings.
+ * msgs.h - what the messages between roles say, and their encodings.
  *
  * Writers append to a buf, readers take from a cur and leave the test of cur_done() to the pair at
  * the end; spans that come out are borrowed from the frame. An encoding that cannot be read is
@@ -149,6 +149,16 @@ struct msg_found {
 };
 void msg_found_put(struct buf *b, const struct msg_found *m);
 enum rc msg_found_get(struct span payload, struct msg_found *out) MUST_CHECK;
+
+/* ---- DIAL: edge -> master (call): the path of a socket. Answered with the connected descriptor, or why not. ---- */
+void msg_dial_put(struct buf *b, struct span path);
+enum rc msg_dial_get(struct span payload, struct span *path_out) MUST_CHECK;
+struct msg_dialed {
+	enum rc rc;              /* RC_OK: a descriptor comes with it */
+	struct span why;
+};
+void msg_dialed_put(struct buf *b, const struct msg_dialed *m);
+enum rc msg_dialed_get(struct span payload, struct msg_dialed *out) MUST_CHECK;
 
 /* ---- STATUS answer: u32 number of metrics, then s64 each in the order of metrics.def; then a
  * block of JSON members for the role (may be empty): "\"segments\":4,\"listening\":[...]" ---- */

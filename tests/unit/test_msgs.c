@@ -37,6 +37,20 @@ read_admission(struct span in)
 }
 
 static enum rc
+read_dial(struct span s)
+{
+	struct span path;
+	return msg_dial_get(s, &path);
+}
+
+static enum rc
+read_dialed(struct span s)
+{
+	struct msg_dialed m;
+	return msg_dialed_get(s, &m);
+}
+
+static enum rc
 read_etrn(struct span in)
 {
 	struct span site;
@@ -142,6 +156,19 @@ submit(void **state)
 	only_whole(&b, read_draft);
 	msg_admission_put(&b, &(struct msg_admission){ true, 1234 });
 	only_whole(&b, read_admission);
+	msg_dial_put(&b, SPAN("/run/x"));
+	only_whole(&b, read_dial);
+	msg_dial_put(&b, SPAN_EMPTY);
+	assert_int_equal(read_dial(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_dial_put(&b, SPAN("/run\0x"));
+	assert_int_equal(read_dial(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_dialed_put(&b, &(struct msg_dialed){ RC_TEMP, SPAN("refused") });
+	only_whole(&b, read_dialed);
+	msg_dialed_put(&b, &(struct msg_dialed){ (enum rc)9, SPAN("") });
+	assert_int_equal(read_dialed(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
 	msg_etrn_put(&b, SPAN("example.org"));
 	only_whole(&b, read_etrn);
 	msg_etrn_put(&b, SPAN_EMPTY);
