@@ -35,8 +35,8 @@ bits_of(struct conf *c, const struct service *s, const char *parameter, const st
 
 static const struct word class_words[] = {
 	{ "envelope_sender", 1u << REWRITE_ENVELOPE_SENDER },
-	{ "envelope_recipient", 1u << REWRITE_ENVELOPE_RCPT },
 	{ "header_sender", 1u << REWRITE_HEADER_SENDER },
+	{ "envelope_recipient", 1u << REWRITE_ENVELOPE_RCPT },
 	{ "header_recipient", 1u << REWRITE_HEADER_RCPT },
 };
 
@@ -102,8 +102,8 @@ rewriter_open(struct conf *c, const struct service *s, const struct address_book
 	for (size_t i = 0; i < NELEMS(tables); i++)
 		if (maps_open_param(c, s, tables[i].name, tables[i].list, e) != RC_OK)
 			bad = true;
-	w->sender_classes = bits_of(c, s, "sender_canonical_classes", class_words, NELEMS(class_words), &bad);
-	w->rcpt_classes = bits_of(c, s, "recipient_canonical_classes", class_words, NELEMS(class_words), &bad);
+	w->sender_classes = bits_of(c, s, "sender_canonical_classes", class_words, 2, &bad);
+	w->rcpt_classes = bits_of(c, s, "recipient_canonical_classes", class_words + 2, 2, &bad);
 	w->canonical_classes = bits_of(c, s, "canonical_classes", class_words, NELEMS(class_words), &bad);
 	w->masquerade_classes = bits_of(c, s, "masquerade_classes", class_words, NELEMS(class_words), &bad);
 	w->propagate = propagate_words(c, s, &bad);
@@ -144,7 +144,6 @@ own_canonical(const struct rewriter *w, enum rewrite_class class)
 {
 	unsigned bit = 1u << class;
 	bool of_sender = class == REWRITE_ENVELOPE_SENDER || class == REWRITE_HEADER_SENDER;
-	/* sender_canonical_classes may name no recipient class, and the other way round: Postfix looks at the bit alone */
 	return of_sender ? (w->sender_classes & bit ? w->sender_canonical : NULL) : (w->rcpt_classes & bit ? w->rcpt_canonical : NULL);
 }
 

@@ -17,15 +17,20 @@ struct given {
 	uint8_t notify;
 };
 
+struct seen {
+	struct env_rcpt *rcpt;
+	uint64_t *hash;
+	uint32_t n, cap;
+};
+
 struct work {
 	const struct rewriter *w;
 	const struct envelope *in;
 	const struct rewrite_extra *x;
 	struct arena *a;
-	struct env_rcpt *rcpt;       /* heap while it grows */
-	uint64_t *hash;              /* of each */
-	uint32_t n, cap;
-	struct span *expanded;       /* aliases that were, as addresses: heap */
+	struct seen out;             /* the recipients */
+	struct seen local;           /* those that are sent to aliases: given twice, they are expanded once */
+	struct span *expanded;       /* of the local recipient at hand, aliases that were, as addresses: heap */
 	size_t nexpanded;
 	struct span *forwarded;      /* addresses that aliases gave: heap */
 	size_t nforwarded;
@@ -52,14 +57,27 @@ hash_of(const struct work *k, const struct given *g, struct span addr)
 	return h;
 }
 
+/* A row of recipients; heap while it grows. */
+static void
+add(struct seen *l, const struct env_rcpt *r, uint64_t hash)
+{
+	if (l->n == l->cap) {
+		l->cap = l->cap > 0 ? 2 * l->cap : 4;
+		l->rcpt = mem_reallocarray(l->rcpt, l->cap, sizeof *l->rcpt);
+		l->hash = mem_reallocarray(l->hash, l->cap, sizeof *l->hash);
+	}
+	l->rcpt[l->n] = *r;
+	l->hash[l->n++] = hash;
+}
+
 /* The same recipient, given the same way with the same options, gets one copy. */
 static bool
-is_duplicate(const struct work *k, const struct given *g, struct span addr, uint64_t hash)
+is_duplicate(const struct work *k, const struct seen *l, const struct given *g, struct span addr, uint64_t hash)
 {
 	uint32_t limit = (uint32_t)k->w->p->p_duplicate_filter_limit; /* what came later is not remembered */
-	for (uint32_t i = 0; i < k->n && i < limit; i++) {
-		const struct env_rcpt *r = &k->rcpt[i];
-		if (k->hash[i] != hash || !span_caseeq(r->addr, addr))
+	for (uint32_t i = 0; i < l->n && i < limit; i++) {
+		const struct env_rcpt *r = &l->rcpt[i];
+		if (l->hash[i] != hash || !span_caseeq(r->addr, addr))
 			continue;
 		struct span orig = r->orig.n > 0 ? r->orig : r->addr;
 		if (!k->w->p->p_enable_original_recipient || (span_caseeq(orig, g->orig) && span_caseeq(r->orcpt, g->orcpt) && r->notify == g->notify))
@@ -91,22 +109,16 @@ emit(struct work *k, const struct given *g, struct span addr)
 	if (rc == RC_OK && !is_clean(addr))
 		rc = err_set(k->e, RC_TEMP, "the result of a lookup is no address");
 	uint64_t hash = hash_of(k, g, addr);
-	if (rc != RC_OK || addr.n == 0 || is_duplicate(k, g, addr, hash))
+	if (rc != RC_OK || addr.n == 0 || is_duplicate(k, &k->out, g, addr, hash))
 		goto out;
-	if (k->n >= RCPTS_MAX) {
+	if (k->out.n >= RCPTS_MAX) {
 		rc = err_set(k->e, RC_PERM, "unreasonable alias expansion size: more than %d recipients", RCPTS_MAX);
 		goto out;
 	}
-	if (k->n == k->cap) {
-		k->cap = k->cap > 0 ? 2 * k->cap : k->in->nrcpt + 4;
-		k->rcpt = mem_reallocarray(k->rcpt, k->cap, sizeof *k->rcpt);
-		k->hash = mem_reallocarray(k->hash, k->cap, sizeof *k->hash);
-	}
-	struct env_rcpt *r = &k->rcpt[k->n];
-	*r = (struct env_rcpt){ .addr = arena_span(k->a, addr), .orcpt = g->orcpt, .notify = g->notify };
+	struct env_rcpt r = { .addr = arena_span(k->a, addr), .orcpt = g->orcpt, .notify = g->notify };
 	if (!span_eq(g->orig, addr))
-		r->orig = g->orig;
-	k->hash[k->n++] = hash;
+		r.orig = g->orig;
+	add(&k->out, &r, hash);
 	if (k->a->over)
 		rc = err_set(k->e, RC_PERM, "unreasonable alias expansion size");
 out:
@@ -138,27 +150,15 @@ remember(struct work *k, struct span **list, size_t *n, struct span addr)
 	(*list)[(*n)++] = arena_span(k->a, addr);
 }
 
-/* With more than one destination, somebody asking for a success report is told "expanded", not by each of them. */
-static void
-drop_success(struct given *g)
+/* Somebody asking for a success report is told "expanded", and not by the destinations. */
+static enum rc
+say_expanded(struct work *k, struct given *g, struct span addr)
 {
-	if (g->notify & NOTIFY_SUCCESS)
-		g->notify = g->notify == NOTIFY_SUCCESS ? NOTIFY_NEVER : (uint8_t)(g->notify & ~NOTIFY_SUCCESS);
-}
-
-static bool
-is_several(struct span value)
-{
-	struct addrlist l = ADDRLIST(value);
-	struct buf word;
-	enum alias_kind kind;
-	struct span text;
-	unsigned n = 0;
-	buf_init(&word, WORD_MAX);
-	while (n < 2 && alias_next(&l, &word, &kind, &text))
-		n += kind == ALIAS_INCLUDE ? 2 : 1;
-	buf_fini(&word);
-	return n > 1;
+	if ((g->notify & NOTIFY_SUCCESS) == 0)
+		return RC_OK;
+	struct given told = { .orig = g->orig, .orcpt = g->orcpt, .notify = NOTIFY_SUCCESS | NOTIFY_EXPANDED };
+	g->notify = g->notify == NOTIFY_SUCCESS ? NOTIFY_NEVER : (uint8_t)(g->notify & ~NOTIFY_SUCCESS);
+	return emit(k, &told, addr);
 }
 
 static enum rc
@@ -253,15 +253,16 @@ expand_alias(struct work *k, const struct given *g, struct span addr, const stru
 	} else if (rc == RC_OK) {
 		unsigned left_over = 0;
 		struct given mine = *g;
-		size_t before = k->reached;
 		struct span ext = without_ext && (k->w->propagate & PROPAGATE_ALIAS) ? a.ext : SPAN_EMPTY;
+		size_t before = 0;
 		remember(k, &k->expanded, &k->nexpanded, addr);
 		link.addr = k->expanded[k->nexpanded - 1];
-		if (is_several(value))
-			drop_success(&mine);
-		rc = expand_value(k, &mine, value, ext, &link, 0, &left_over);
+		rc = say_expanded(k, &mine, addr);
+		before = k->reached;
+		if (rc == RC_OK)
+			rc = expand_value(k, &mine, value, ext, &link, 0, &left_over);
 		if (rc == RC_OK && (left_over > 0 || k->reached == before))
-			rc = emit(k, g, addr);
+			rc = emit(k, &mine, addr);
 	}
 	buf_fini(&scratch);
 	return rc == RC_NONE ? RC_OK : rc;
@@ -298,8 +299,16 @@ place(struct work *k, const struct given *g, struct span addr, const struct chai
 		return emit(k, g, addr);
 	if (rc != RC_OK)
 		return rc;
-	/* a copy: k->res is used again below */
-	struct span kept = arena_span(k->a, local);
+	if (chain == NULL) { /* Postfix sends on for each local recipient by itself */
+		uint64_t hash = hash_of(k, g, addr);
+		const struct env_rcpt r = { .addr = arena_span(k->a, addr), .orig = g->orig, .orcpt = g->orcpt, .notify = g->notify };
+		if (is_duplicate(k, &k->local, g, addr, hash))
+			return RC_OK;
+		add(&k->local, &r, hash);
+		k->nexpanded = k->nforwarded = 0;
+	}
+	/* as it was written, unless there was a route in it; a copy: k->res is used again below */
+	struct span kept = arena_span(k->a, span_caseeq(local, addr) ? addr : local);
 	return k->a->over ? err_set(k->e, RC_PERM, "unreasonable alias expansion size") : expand_alias(k, g, kept, chain);
 }
 
@@ -386,8 +395,8 @@ add_recipient(struct work *k, const struct given *g, struct span addr, const str
 		return place(k, g, addr, chain);
 	add_address(&x, arena_span(k->a, addr));
 	enum rc rc = expand_all(k, &x);
-	if (x.n > 1)
-		drop_success(&mine);
+	if (rc == RC_OK && (x.n > 1 || !span_eq(x.addr[0], addr)))
+		rc = say_expanded(k, &mine, addr);
 	for (size_t i = 0; i < x.n && rc == RC_OK; i++)
 		rc = place(k, &mine, x.addr[i], chain);
 	mem_free(&x.addr);
@@ -395,7 +404,7 @@ add_recipient(struct work *k, const struct given *g, struct span addr, const str
 	return rc;
 }
 
-/* Canonical, masquerade, virtual aliases. final_out: after the first two. */
+/* Canonical, masquerade, virtual aliases. final_out: after the first two; it is what counts as given when nobody gave it. */
 static enum rc
 take(struct work *k, const struct given *g, struct span addr, const struct chain *chain, struct span *final_out)
 {
@@ -407,7 +416,10 @@ take(struct work *k, const struct given *g, struct span addr, const struct chain
 		now = arena_span(k->a, now);
 	*final_out = now;
 	buf_fini(&text);
-	return rc == RC_OK ? add_recipient(k, g, now, chain) : rc;
+	struct given mine = *g;
+	if (mine.orig.n == 0)
+		mine.orig = now;
+	return rc == RC_OK ? add_recipient(k, &mine, now, chain) : rc;
 }
 
 /* What an alias gave: another alias, or mail that is sent on like any other. */
@@ -445,7 +457,7 @@ add_bcc(struct work *k, struct span bcc)
 		if (addrlist_next(&l, &word))
 			bcc = l.text;
 		rc = address_standard(k->w->book, bcc, &full);
-		struct given g = { .orig = arena_span(k->a, bcc), .notify = NOTIFY_NEVER };
+		struct given g = { .notify = NOTIFY_NEVER };
 		if (rc == RC_OK)
 			rc = take(k, &g, arena_span(k->a, buf_span(&full)), NULL, &ignored);
 		else
@@ -545,11 +557,22 @@ do_redirect(struct work *k, struct envelope *out)
 	if (address_standard(k->w->book, k->x->redirect, &full) != RC_OK || buf_len(&full) == 0) {
 		rc = err_set(k->e, RC_TEMP, "a REDIRECT action has no address");
 	} else {
-		struct env_rcpt *r = &out->rcpt[0];
-		if (r->orig.n == 0)
-			r->orig = r->addr;
-		r->addr = arena_span(k->a, buf_span(&full));
-		out->nrcpt = 1;
+		struct env_rcpt *one = NULL;
+		uint32_t n = 0;
+		for (uint32_t i = 0; i < out->nrcpt; i++) {
+			struct env_rcpt r = out->rcpt[i];
+			if ((r.notify & NOTIFY_EXPANDED) == 0 && one != NULL)
+				continue;
+			out->rcpt[n] = r;
+			if ((r.notify & NOTIFY_EXPANDED) == 0)
+				one = &out->rcpt[n];
+			n++;
+		}
+		out->nrcpt = n;
+		if (one != NULL && one->orig.n == 0)
+			one->orig = one->addr;
+		if (one != NULL)
+			one->addr = arena_span(k->a, buf_span(&full));
 		out->filter = SPAN_EMPTY;
 	}
 	buf_fini(&full);
@@ -566,13 +589,13 @@ rewrite_envelope(const struct rewriter *w, const struct envelope *in, const stru
 	enum rc rc = do_sender(&k, out);
 	if (rc == RC_OK)
 		rc = do_recipients(&k);
-	if (rc == RC_OK && k.n == 0)
+	if (rc == RC_OK && k.out.n == 0)
 		rc = err_set(e, RC_PERM, "no recipient is left");
 	if (rc == RC_OK) {
-		out->nrcpt = k.n;
-		out->rcpt = arena_alloc(a, k.n * sizeof *out->rcpt);
+		out->nrcpt = k.out.n;
+		out->rcpt = arena_alloc(a, k.out.n * sizeof *out->rcpt);
 		if (out->rcpt != NULL)
-			memcpy(out->rcpt, k.rcpt, k.n * sizeof *out->rcpt);
+			memcpy(out->rcpt, k.out.rcpt, k.out.n * sizeof *out->rcpt);
 		else
 			rc = err_set(e, RC_PERM, "unreasonable alias expansion size");
 	}
@@ -580,8 +603,10 @@ rewrite_envelope(const struct rewriter *w, const struct envelope *in, const stru
 		rc = do_redirect(&k, out);
 	if (rc == RC_OK && a->over)
 		rc = err_set(e, RC_PERM, "unreasonable alias expansion size");
-	mem_free(&k.rcpt);
-	mem_free(&k.hash);
+	mem_free(&k.out.rcpt);
+	mem_free(&k.out.hash);
+	mem_free(&k.local.rcpt);
+	mem_free(&k.local.hash);
 	mem_free(&k.expanded);
 	mem_free(&k.forwarded);
 	mem_free(&k.res);

@@ -57,6 +57,7 @@ enum rc msg_admission_get(struct span payload, struct msg_admission *out) MUST_C
 /* ---- JOB: queue -> relay ---- */
 enum {                           /* DSN NOTIFY, RFC 3461 4.1; 0: not given */
 	NOTIFY_NEVER = 1, NOTIFY_SUCCESS = 2, NOTIFY_FAILURE = 4, NOTIFY_DELAY = 8,
+	NOTIFY_EXPANDED = 16, /* with SUCCESS: an alias with several destinations; delivered to nobody, only told about */
 };
 enum {                           /* flags of a message, also in the envelope */
 	MSGF_8BITMIME = 1,       /* BODY=8BITMIME was declared */

@@ -227,6 +227,11 @@ place_rcpt(struct attempt *a, uint32_t i)
 	struct queue *q = a->q;
 	struct route r;
 	struct span dsn, text;
+	if (a->env.rcpt[i].notify & NOTIFY_EXPANDED) { /* its destinations are recipients of their own */
+		struct rcpt_result told = { .status = RCPT_SENT, .dsn = SPAN("2.0.0"), .text = SPAN("alias expanded") };
+		attempt_sent(a, i, PROGRAM_LMTP, &told);
+		return true;
+	}
 	queue_route(q, &a->env, i, &r);
 	switch (r.kind) {
 	case ROUTE_NONE:

@@ -99,6 +99,8 @@ clean(struct span s, size_t max)
 static bool
 notify_valid(uint8_t v)
 {
+	if (v == (NOTIFY_SUCCESS | NOTIFY_EXPANDED))
+		return true;
 	return v <= (NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY | NOTIFY_NEVER) && (v == NOTIFY_NEVER || (v & NOTIFY_NEVER) == 0);
 }
 

@@ -5,7 +5,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "msg/addr.h"
 #include "msg/dsn.h"
+#include "msg/xtext.h"
 #include "policy/rewrite.h"
 #include "queue/edge.h"
 #include "queue/record.h"
@@ -60,9 +62,27 @@ about_rcpt(const struct attempt *a, uint32_t i, enum dsn_kind kind, bool to_post
 	return false;
 }
 
+/* As given, or what it would have been: the recipient as it was given (facts 7.7). */
+static struct span
+orcpt_of(struct attempt *a, const struct env_rcpt *r)
+{
+	struct span given = r->orig.n > 0 ? r->orig : r->addr;
+	struct buf text, shown;
+	if (r->orcpt.n > 0)
+		return r->orcpt;
+	buf_init(&text, 8192);
+	buf_init(&shown, 4096);
+	buf_puts(&text, span_is_ascii(given) ? "rfc822;" : "utf-8;");
+	xtext_encode(&text, addr_shown(given, &shown));
+	struct span out = text.over ? SPAN_EMPTY : arena_span(&a->arena, buf_span(&text));
+	buf_fini(&text);
+	buf_fini(&shown);
+	return out;
+}
+
 /* The next of them, as many as go into one report. */
 static void
-collect(const struct attempt *a, struct plan *p)
+collect(struct attempt *a, struct plan *p)
 {
 	static const char *const actions[] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_SUCCEEDED] = "relayed" };
 	uint32_t room = a->m->nrcpt < REPORT_RCPTS_MAX ? a->m->nrcpt : REPORT_RCPTS_MAX;
@@ -75,7 +95,8 @@ collect(const struct attempt *a, struct plan *p)
 		const struct env_rcpt *r = &a->env.rcpt[i];
 		const struct reason *why = a->m->why[i];
 		p->rcpts[p->n++] = (struct dsn_rcpt){
-			.addr = r->addr, .orcpt = r->orcpt, .action = message_status(a->m)[i] == RS_DELIVERED ? "delivered" : actions[p->kind],
+			.addr = r->addr, .orcpt = orcpt_of(a, r),
+			.action = r->notify & NOTIFY_EXPANDED ? "expanded" : message_status(a->m)[i] == RS_DELIVERED ? "delivered" : actions[p->kind],
 			.status = why != NULL ? reason_dsn(why) : SPAN("5.0.0"),
 			.text = why != NULL ? reason_text(why) : SPAN("unknown"),
 			.mta = why != NULL ? reason_mta(why) : SPAN_EMPTY,
