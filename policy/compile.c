@@ -468,6 +468,28 @@ is_yes(const struct conf *c, const struct service *s, const char *parameter)
 	return param_bool(span_str(conf_value(c, s, parameter)), &yes) == RC_OK && yes;
 }
 
+/* What check_greylist goes by. */
+static bool
+open_greylist(struct policy *p)
+{
+	struct err why;
+	struct conf *c = p->conf;
+	const struct service *s = p->service;
+	const char *header = p->p->p_greylist_header, *gone = p->p->p_greylist_unavailable;
+	bool ok = matchlist_open_param(c, s, "greylist_exceptions", MATCH_HOST, &p->grey_clients, &why) == RC_OK;
+	ok &= matchlist_open_param(c, s, "greylist_recipient_exceptions", MATCH_STRING, &p->grey_rcpts, &why) == RC_OK;
+	if (strcmp(gone, "pass") != 0 && strcmp(gone, "defer") != 0) {
+		conf_problem(c, CONF_ERROR, s, "greylist_unavailable", "greylist_unavailable = %s: only pass or defer", gone);
+		ok = false;
+	}
+	size_t name = strcspn(header, ": \t");
+	if (header[0] != '\0' && (name == 0 || header[name] != ':')) {
+		conf_problem(c, CONF_ERROR, s, "greylist_header", "greylist_header is not a header: need \"Name: text\"");
+		ok = false;
+	}
+	return ok;
+}
+
 enum rc
 policy_compile(struct conf *c, const struct service *s, struct policy **out, struct err *e)
 {
@@ -488,6 +510,8 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 	if (maps_open_param(c, s, "smtpd_sender_login_maps", &p->sender_logins, &why) != RC_OK)
 		k.failed = true;
 	if (maps_open_param(c, s, "relay_clientcerts", &p->client_certs, &why) != RC_OK)
+		k.failed = true;
+	if (!open_greylist(p))
 		k.failed = true;
 	if (matchlist_open_param(c, s, "smtpd_log_access_permit_actions", MATCH_STRING, &p->permit_log, &why) != RC_OK)
 		k.failed = true;
@@ -552,6 +576,8 @@ policy_free(struct policy **pp)
 	map_list_free(&p->rbl_replies);
 	matchlist_free(&p->mx_networks);
 	matchlist_free(&p->permit_log);
+	matchlist_free(&p->grey_clients);
+	matchlist_free(&p->grey_rcpts);
 	map_list_free(&p->sender_logins);
 	map_list_free(&p->client_certs);
 	address_book_free(&p->book);

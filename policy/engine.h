@@ -86,6 +86,7 @@ struct policy {
 	bool has_sasl, asks_cert;    /* smtpd_sasl_auth_enable, smtpd_tls_ask_ccert (or _req_) */
 	struct map_list *sender_logins; /* smtpd_sender_login_maps */
 	struct map_list *client_certs; /* relay_clientcerts */
+	struct matchlist *grey_clients, *grey_rcpts; /* greylist_exceptions, greylist_recipient_exceptions */
 	struct matchlist *permit_log;/* smtpd_log_access_permit_actions */
 	struct matchlist *mx_networks; /* permit_mx_backup_networks */
 	bool helo_tempfail_defers, address_tempfail_defers; /* unknown_..._tempfail_action = defer: at once, not "if permit" */
@@ -218,7 +219,7 @@ policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject
     r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
     r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient,
     r_rbl_client, r_rhsbl_client, r_rhsbl_reverse_client, r_rhsbl_helo, r_rhsbl_sender, r_rhsbl_recipient, r_dnswl_client, r_rhswl_client;
-policy_rule_fn r_policy_service, r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_ccert_access;
+policy_rule_fn r_greylist, r_policy_service, r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_ccert_access;
 policy_rule_fn r_unknown_helo, r_unknown_sender, r_unknown_recipient, r_mx_backup, r_client_a, r_client_mx, r_client_ns, r_reverse_client_a,
     r_reverse_client_mx, r_reverse_client_ns, r_helo_a, r_helo_mx, r_helo_ns, r_sender_a, r_sender_mx, r_sender_ns, r_recipient_a,
     r_recipient_mx, r_recipient_ns;

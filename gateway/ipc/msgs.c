@@ -98,6 +98,55 @@ msg_etrn_answer_get(struct span payload, bool *started_out)
 }
 
 void
+msg_greylist_put(struct buf *b, const struct msg_greylist *m)
+{
+	buf_put_block(b, m->client);
+	buf_put_block(b, m->sender);
+	buf_put_block(b, m->rcpt);
+	buf_put_block(b, m->client_name);
+	buf_put_block(b, m->client_addr);
+	buf_put_u32(b, m->delay);
+	buf_put_u32(b, m->window);
+	buf_put_u32(b, m->expire);
+	buf_put_u32(b, m->allow_after);
+}
+
+enum rc
+msg_greylist_get(struct span payload, struct msg_greylist *out)
+{
+	struct cur rd = cur_of(payload);
+	out->client = cur_block(&rd);
+	out->sender = cur_block(&rd);
+	out->rcpt = cur_block(&rd);
+	out->client_name = cur_block(&rd);
+	out->client_addr = cur_block(&rd);
+	out->delay = cur_u32(&rd);
+	out->window = cur_u32(&rd);
+	out->expire = cur_u32(&rd);
+	out->allow_after = cur_u32(&rd);
+	bool bounded = out->client.n <= GREYLIST_TEXT_MAX && out->sender.n <= GREYLIST_TEXT_MAX && out->rcpt.n <= GREYLIST_TEXT_MAX &&
+	    out->client_name.n <= GREYLIST_TEXT_MAX && out->client_addr.n <= GREYLIST_TEXT_MAX;
+	return cur_done(&rd) && bounded && out->client.n > 0 && out->rcpt.n > 0 ? RC_OK : RC_PERM;
+}
+
+void
+msg_greylist_answer_put(struct buf *b, const struct msg_greylist_answer *m)
+{
+	buf_put_u8(b, (uint8_t)m->verdict);
+	buf_put_u32(b, m->seconds);
+}
+
+enum rc
+msg_greylist_answer_get(struct span payload, struct msg_greylist_answer *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t v = cur_u8(&rd);
+	out->verdict = (enum greylist_verdict)v;
+	out->seconds = cur_u32(&rd);
+	return cur_done(&rd) && v >= GREYLIST_PASS && v <= GREYLIST_UNAVAILABLE ? RC_OK : RC_PERM;
+}
+
+void
 msg_admission_put(struct buf *b, const struct msg_admission *m)
 {
 	buf_put_u8(b, m->accepting);

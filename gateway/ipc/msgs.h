@@ -135,6 +135,30 @@ enum rc msg_etrn_get(struct span payload, struct span *site_out) MUST_CHECK;
 void msg_etrn_answer_put(struct buf *b, bool started);
 enum rc msg_etrn_answer_get(struct span payload, bool *started_out) MUST_CHECK;
 
+/* ---- GREYLIST: edge -> queue (call). ---- */
+enum { GREYLIST_TEXT_MAX = 1024 };
+struct msg_greylist {
+	struct span client, sender, rcpt; /* the triplet */
+	struct span client_name, client_addr; /* for the log */
+	uint32_t delay, window, expire;   /* seconds */
+	uint32_t allow_after;             /* triplets; 0: never */
+};
+void msg_greylist_put(struct buf *b, const struct msg_greylist *m);
+enum rc msg_greylist_get(struct span payload, struct msg_greylist *out) MUST_CHECK;
+
+enum greylist_verdict {
+	GREYLIST_PASS = 1,
+	GREYLIST_DEFER,          /* seconds: still to wait */
+	GREYLIST_PASS_NOW,       /* it came again; seconds: after how long */
+	GREYLIST_UNAVAILABLE,    /* nothing can be remembered */
+};
+struct msg_greylist_answer {
+	enum greylist_verdict verdict;
+	uint32_t seconds;
+};
+void msg_greylist_answer_put(struct buf *b, const struct msg_greylist_answer *m);
+enum rc msg_greylist_answer_get(struct span payload, struct msg_greylist_answer *out) MUST_CHECK;
+
 /* ---- LOOKUP: any role -> lookup (call). ---- */
 struct msg_lookup {
 	struct span table;       /* "type:name" as in the configuration */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "queue/edge.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -336,6 +337,18 @@ on_etrn(struct edge *ed, uint64_t call, struct span payload)
 }
 
 static enum rc
+on_greylist(struct edge *ed, uint64_t call, struct span payload)
+{
+	struct msg_greylist m;
+	if (msg_greylist_get(payload, &m) != RC_OK)
+		return RC_PERM;
+	struct msg_greylist_answer a = greylist_ask(&ed->q->greylist, &m, clock_wall());
+	msg_greylist_answer_put(ipc_answer_begin(ed->chan, call), &a);
+	ipc_end(ed->chan);
+	return RC_OK;
+}
+
+static enum rc
 on_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
 	struct edge *ed = c->owner;
@@ -345,6 +358,8 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return f->payload.n == 0 ? on_draft(ed, f->id) : RC_PERM;
 	if (f->type == IPC_DRAFT_DROP)
 		return on_draft_drop(ed, f->payload);
+	if (f->type == IPC_GREYLIST)
+		return on_greylist(ed, f->id, f->payload);
 	if (f->type == IPC_ETRN)
 		return on_etrn(ed, f->id, f->payload);
 	return RC_PERM;

@@ -175,6 +175,7 @@ queue_fini(struct queue *q)
 	q->draining = true;
 	requests_fini(q);
 	sites_fini(q);
+	greylist_close(&q->greylist);
 	edge_fini(q);
 	relay_fini(q);
 	spool_close(&q->spool); /* commits what is pending; the table is still there for describe() */
@@ -227,7 +228,11 @@ role_start(struct child *ch, struct err *e)
 		return rc;
 	char dir[PATH_MAX];
 	struct spool_settings s = spool_settings_of(q->conf, dir);
-	return queue_open_spool(q, &s, e);
+	rc = queue_open_spool(q, &s, e);
+	struct err why;
+	if (rc == RC_OK && greylist_open(&q->greylist, dir, (size_t)conf_params(q->conf)->p_greylist_size_limit, &why) != RC_OK)
+		log_warn(NULL, "greylisting is not available: %s", why.why);
+	return rc;
 }
 
 static enum rc

@@ -12,6 +12,7 @@
 
 #include "ipc/child.h"
 #include "queue/dest.h"
+#include "queue/greylist.h"
 #include "queue/message.h"
 #include "queue/route.h"
 #include "queue/settings.h"
@@ -63,6 +64,9 @@ struct queue {
 
 	/* requests.c */
 	struct list requests;
+
+	/* greylist.c */
+	struct greylist greylist;
 
 	/* sites.c */
 	struct list sites;

@@ -65,6 +65,20 @@ read_etrn_answer(struct span in)
 }
 
 static enum rc
+read_greylist(struct span in)
+{
+	struct msg_greylist m;
+	return msg_greylist_get(in, &m);
+}
+
+static enum rc
+read_greylist_answer(struct span in)
+{
+	struct msg_greylist_answer m;
+	return msg_greylist_answer_get(in, &m);
+}
+
+static enum rc
 read_job(struct span in)
 {
 	struct msg_job m;
@@ -173,6 +187,21 @@ submit(void **state)
 	only_whole(&b, read_etrn);
 	msg_etrn_put(&b, SPAN_EMPTY);
 	assert_int_equal(read_etrn(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	const struct msg_greylist grey = { SPAN("192.0.2.0/24"), SPAN("a@x"), SPAN("b@y"), SPAN("unknown"), SPAN("192.0.2.1"), 300, 7200, 86400, 5 };
+	struct msg_greylist grey_out;
+	msg_greylist_put(&b, &grey);
+	assert_int_equal(msg_greylist_get(buf_span(&b), &grey_out), RC_OK);
+	assert_span(grey_out.rcpt, "b@y");
+	assert_int_equal(grey_out.expire, 86400);
+	only_whole(&b, read_greylist);
+	msg_greylist_put(&b, &(struct msg_greylist){ .client = SPAN("c") });
+	assert_int_equal(read_greylist(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_greylist_answer_put(&b, &(struct msg_greylist_answer){ GREYLIST_DEFER, 7 });
+	only_whole(&b, read_greylist_answer);
+	msg_greylist_answer_put(&b, &(struct msg_greylist_answer){ (enum greylist_verdict)9, 7 });
+	assert_int_equal(read_greylist_answer(buf_span(&b)), RC_PERM);
 	buf_fini(&b);
 	msg_etrn_answer_put(&b, true);
 	only_whole(&b, read_etrn_answer);
