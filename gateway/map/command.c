@@ -52,7 +52,7 @@ type_of(const char *name)
 static bool
 is_file(const struct map_type *type)
 {
-	return type != NULL && ((type->flags & MAPF_BUILT) != 0 || strcmp(type->name, "texthash") == 0 || strcmp(type->name, "sqlite") == 0 || strcmp(type->name, "cidr") == 0);
+	return type != NULL && ((type->flags & MAPF_BUILT) != 0 || strcmp(type->name, "texthash") == 0 || strcmp(type->name, "cidr") == 0);
 }
 
 /* "type:name", or a file of default_database_type. A relative file name is one of the directory we were called in. */

@@ -11,6 +11,9 @@ enum { ETRN_USEC = 10 * 1000 * 1000 };
 void
 sess_forget_call(struct sess *s)
 {
+	if (s->maps != NULL)
+		map_wait_fini(s->maps);
+	mem_free(&s->maps);
 	if (s->call == NULL)
 		return;
 	ipc_call_fini(s->call);
@@ -74,7 +77,20 @@ etrn_verdict(struct sess *s)
 		(void)done(s);
 		return next;
 	}
+	return STEP_NEXT;
+}
+
+static void
+on_maps(struct op *op)
+{
+	sess_resume(container_of(op->owner, struct sess, ops));
+}
+
+static enum step
+etrn_domain(struct sess *s)
+{
 	struct err e;
+	map_forget();
 	switch (matchlist_name(s->svc->flush_domains, s->facts.etrn_domain, &e)) {
 	case RC_OK:
 		return STEP_NEXT;
@@ -83,6 +99,12 @@ etrn_verdict(struct sess *s)
 		break;
 	case RC_TEMP:
 	case RC_PERM:
+		if (map_asked()) {
+			if (s->maps == NULL)
+				map_wait_init(s->maps = mem_zalloc(sizeof *s->maps), &s->ops, on_maps);
+			map_wait_start(s->maps);
+			return STEP_AGAIN;
+		}
 		sess_warn(s, "fast_flush_domains: %s", e.why);
 		sess_reply(s, REPLY_ETRN_FAILED);
 		break;
@@ -128,6 +150,7 @@ const struct step_row etrn_steps[] = {
 	{ "etrn_parse", etrn_parse },
 	{ "etrn_policy", etrn_policy },
 	{ "etrn_verdict", etrn_verdict },
+	{ "etrn_domain", etrn_domain },
 	{ "etrn_ask", etrn_ask },
 	{ "etrn_got", etrn_got },
 };

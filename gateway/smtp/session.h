@@ -93,6 +93,7 @@ struct sess {
 	struct limits_ref limit;
 	struct sess_forward *forward;
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
+	struct map_wait *maps;       /* ETRN: fast_flush_domains in tables that are elsewhere; else NULL */
 	unsigned over_limit;         /* connections there were of its network, when too many */
 	uint32_t over_rate;          /* the same of connections in a time */
 	struct tx *tx;
