@@ -326,7 +326,7 @@ r_rhsbl_recipient(struct policy_run *r, const struct policy_rule *rule)
 
 /* An allow list never opens a relay: for a recipient that is not ours it says nothing. */
 static enum pol
-permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query)
+permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, struct span what)
 {
 	enum pol pol = POL_DUNNO;
 	switch (buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
@@ -337,7 +337,7 @@ permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *
 		pol = r->facts->has_rcpt ? r_auth_destination(r, rule) : POL_PERMIT;
 		break;
 	case LISTED_LATER:
-		pol = policy_defer_if(r, rule, &r->if_reject, 450, SPAN("4.7.1"), policy_about_class(r, ABOUT_CLIENT), SPAN("Service unavailable"));
+		pol = policy_defer_if(r, rule, &r->if_reject, 450, SPAN("4.7.1"), (struct about){ ABOUT_CLIENT, what }, SPAN("Service unavailable"));
 		break;
 	case LISTED_NO:
 		break;
@@ -352,7 +352,7 @@ r_dnswl_client(struct policy_run *r, const struct policy_rule *rule)
 	struct buf query;
 	buf_init(&query, 300);
 	address_query(&r->facts->client, &rule->dnsbl->list, &query);
-	return permit_listed(r, rule, &query);
+	return permit_listed(r, rule, &query, r->facts->client_addr);
 }
 
 enum pol
@@ -361,5 +361,5 @@ r_rhswl_client(struct policy_run *r, const struct policy_rule *rule)
 	struct buf query;
 	buf_init(&query, 300);
 	name_query(rule, r->facts->client_name, &query);
-	return permit_listed(r, rule, &query);
+	return permit_listed(r, rule, &query, r->facts->client_name);
 }

@@ -295,7 +295,18 @@ router_address(struct router *r, struct span rcpt)
 	struct span local = span_head(rcpt, at);
 	if (at != SIZE_MAX && span_chr(local, '%') == SIZE_MAX && span_chr(local, '!') == SIZE_MAX && span_chr(local, '@') == SIZE_MAX)
 		return rcpt;
-	return address_resolve(r->book, rcpt, &r->res, NULL) == RC_OK && !r->res.is_bad ? r->res.addr : rcpt;
+	if (address_resolve(r->book, rcpt, &r->res, NULL) != RC_OK || r->res.is_bad)
+		return rcpt;
+	/* the domain as it was written, not as it is looked up */
+	struct span domain = r->res.domain;
+	for (size_t i = 0; domain.n > 0 && i + domain.n <= rcpt.n; i++)
+		if (span_caseeq(span_head(span_from(rcpt, i), domain.n), domain) && r->res.addr.n >= domain.n) {
+			buf_reset(&r->text);
+			buf_put(&r->text, span_head(r->res.addr, r->res.addr.n - domain.n));
+			buf_put(&r->text, span_head(span_from(rcpt, i), domain.n));
+			return buf_span(&r->text);
+		}
+	return r->res.addr;
 }
 
 void

@@ -137,7 +137,10 @@ class Talk:
     def reply(self, to):
         lines = []
         while True:
-            line = self.file.readline()
+            try:
+                line = self.file.readline()
+            except ConnectionError:
+                line = b''
             if not line:
                 lines.append('closed')
                 break

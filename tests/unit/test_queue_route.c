@@ -132,7 +132,7 @@ addresses(void **state)
 	static const struct {
 		const char *rcpt, *final;
 	} cases[] = {
-		{ "a@far.test", "a@far.test" }, { "a%b.test@gw.test", "a@b.test" }, { "b.test!a@gw.test", "a@b.test" }, { "a@b.test@gw.test", "a@b.test" },
+		{ "a@far.test", "a@far.test" }, { "a%b.test@gw.test", "a@b.test" }, { "A%B.Test@gw.test", "A@B.Test" }, { "a%GW.test@gw.test", "a@GW.test" }, { "b.test!a@gw.test", "a@b.test" }, { "a@b.test@gw.test", "a@b.test" },
 		{ "a%b.test@far.test", "a%b.test@far.test" }, { "%@gw.test", "%@gw.test" }, { "-x%b.test@gw.test", "-x%b.test@gw.test" },
 	};
 	for (size_t i = 0; i < NELEMS(cases); i++)
