@@ -158,7 +158,9 @@ def peers():
 
 
 def compat():
-    return one('compat', ['/usr/bin/python3', TOP / 'tests/compat/compat.py', '--recorded'], 200)
+    total = one('compat', ['/usr/bin/python3', TOP / 'tests/compat/compat.py', '--recorded'], 200)
+    total.add(one('headers', ['/usr/bin/python3', TOP / 'tests/compat/headers.py', '--alone'], 120))
+    return total
 
 
 def demo():

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Headers and configurations for headers.py, and where we differ from Postfix on purpose."""
 
+import re
+
 MAPS = ('canonical_maps = inline:{{user@host.example.com=User.Name@example.com}, {old@old.example=new@new.example}, '
         '{odd@old.example="odd one"@new.example}, {@whole.example=@entire.example}}\n'
         'sender_canonical_maps = inline:{{s@map.example=sender@mapped.example}}\n'
@@ -123,6 +125,26 @@ def made_up(rnd):
     return f'{name}:{value}\r\n'.encode('latin-1') + (b'' if name.lower() == 'to' else b'To: x\r\n')
 
 
+# Elements, or lists, that are no addresses: Postfix makes some out of them.
+_NO_ADDRESS = [
+    b'g: a, h: b; ;', b'a;b', b'a; b; c@d', b'a b', b'a b c@d', b'a <b> c', b'a <b', b'a> b', b'a <b> <c>', b'<a> <b>', b'"unfinished', b'a (b (c) d) e',
+    b'a@b@c', b'@', b'@b', b'@a,@b:c@d', b'"a"b@c', b'a"b"@c', b'<a@b> trailing words', b'first <a@b.example> last, b', b'a:b', b'mailto:a@b.example',
+    b'http://x.example/y', b'<"a@b">', b'"a@b"', b'a(b', b'a)b', b'a]b', b'a[b]', b'[a]', b'<[a]>', b'\x01a', b'a\x7fb', b'a:b;c', b'a:b,c', b'\\a@b',
+]
+_ONLY_QUOTES = [b'a.@b', b'.a@b', b'a..b@c', b'"old"@old.example', b'a."b".c@d']
+_COMMENTS = [b'(comment) a', b'a@b (x), (y) c', b'Mr. Odd <odd@old.example> (yes)']
+
+
+def _names(values):
+    return '.*: (To|From) (' + '|'.join(re.escape(f'{v[:60]!r}') for v in values) + ')'
+
+
 # (pattern of "configuration: case", why)
 DIFFERENCES = [
+    (_names(_NO_ADDRESS), 'what is no address stays as it was written; Postfix completes, splits or quotes it'),
+    (_names(_ONLY_QUOTES), 'quotes come and go only with the address: an address that stays is not written anew'),
+    (_names(_COMMENTS), 'comments and blanks stay where they were'),
+    (_names([b',,a,,b,']), 'no blank at the end of the line'),
+    (_names([b'<user>, <user@host>, <user@host.example.com.>']), 'generic: a dot at the end of the domain does not hide an address from the table'),
+    (r'.*: corpus spam/(0095|0132|0158|0197|0295|0296)\.eml', 'what is no address, or needs quotes, stays as it was written'),
 ]

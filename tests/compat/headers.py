@@ -4,9 +4,11 @@
 at a hub behind them is compared byte by byte.
 
     headers.py [-k CONFIG] [--corpus DIR] [--random N] [--seed N] [--show] [--postfix]
+    headers.py --alone [--corpus DIR]
 
-Sent are the headers of header_cases.py, --random made-up address headers, and every *.eml below --corpus
-(or $MAIL_CORPUS). --show prints what arrived; --postfix asks only Postfix. header_cases.py lists what differs on purpose.
+Sent are the headers of header_cases.py, --random made-up address headers, and every *.eml below --corpus ($CORPUS, default
+../shared/corpora/mail). --show prints what arrived; --postfix asks only Postfix. header_cases.py lists what differs on purpose.
+--alone: without Postfix; real mail from a stranger must arrive octet for octet, but for our Received and message_drop_headers.
 Exit status 1 if anything else differs or a listed difference is gone; 77 where Postfix cannot run.
 """
 
@@ -84,11 +86,52 @@ def through(kind, scratch, extra, source, messages):
 
 def plain(content):
     """As text, without our Received header and what changes from run to run; bodies are only compared."""
-    text = b''.join(line[1:] if line.startswith(b'..') else line for line in content)
+    text = re.sub(rb'(?m)^\.\.', b'.', b''.join(content))
     text = re.sub(rb'\AReceived: .*\r\n(?:[ \t].*\r\n)*', b'', text)
     text = re.sub(rb'(?m)^((?:Resent-)?Date: )\w{3}, +\d+ \w{3} 20[2-9]\d [\d:]{8} [-+]\d{4} \(\w+\)(?=\r$)', rb'\1NOW', text)
     text = re.sub(rb'(?m)^((?:Resent-)?Message-Id: )<[\w.]+@mx\.', rb'\1<NEW@mx.', text)
     return text.decode('latin-1').replace('\r\n', '\n')
+
+
+def corpus(folder):
+    """[(name, content with CRLF)] of the *.eml below it."""
+    found = []
+    for f in sorted(pathlib.Path(folder).rglob('*.eml')):
+        data = re.sub(rb'\r?\n', b'\r\n', f.read_bytes())
+        found.append((f'corpus {f.parent.name}/{f.name}', data if data.endswith(b'\r\n') else data + b'\r\n'))
+    return found
+
+
+DROPPED = re.compile(rb'(bcc|content-length|resent-bcc|return-path)[ \t]*:', re.I)
+
+
+def untouched(data):
+    """What must arrive of a message from a stranger."""
+    if not re.match(rb'[!-9;-~]+[ \t]*:', data):
+        return b'\r\n' + data  # it has no header
+    head, blank, body = data.partition(b'\r\n\r\n')
+    fields = re.split(rb'(?<=\r\n)(?![ \t])', head + b'\r\n')
+    kept = b''.join(re.sub(rb'\A([!-9;-~]+)[ \t]+:', rb'\1:', f) for f in fields if not DROPPED.match(f))
+    return (kept + (b'\r\n' if blank else b'') + body).replace(b'\0', b' ')
+
+
+def alone(folder):
+    contents = corpus(folder) + corpus(TOP / 'tests/demo/mail')
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix='headers-', dir=TOP / 'build/tmp'))
+    scratch.chmod(0o755)
+    extra = 'message_size_limit = 50000000\nhopcount_limit = 100\nsmtp_line_length_limit = 0\nlocal_header_rewrite_clients =\n'
+    arrived = through(compat.Dogana, scratch, extra, REMOTE, list(enumerate(data for _, data in contents)))
+    shutil.rmtree(scratch)
+    bad = 0
+    for number, (name, data) in enumerate(contents):
+        want = 'FROM:<user@host.example.com>\n' + plain([b'Received: x\r\n', re.sub(rb'(?m)^\.', b'..', untouched(data))])
+        if arrived[number] != want:
+            bad += 1
+            print(name)
+            for line in list(difflib.unified_diff(shown(want), shown(arrived[number]), lineterm='', n=0))[:20]:
+                print(f'    {line[:300]}')
+    print(f'headers: {len(contents) - bad} arrived as they were sent, {bad} did not')
+    return 1 if bad else 0
 
 
 def shown(text):
@@ -98,23 +141,24 @@ def shown(text):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('-k', default='')
-    p.add_argument('--corpus', default=os.environ.get('MAIL_CORPUS', ''))
+    p.add_argument('--corpus', default=os.environ.get('CORPUS') or TOP.parent / 'shared/corpora/mail')
     p.add_argument('--random', type=int, default=300)
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--show', action='store_true')
     p.add_argument('--postfix', action='store_true')
+    p.add_argument('--alone', action='store_true')
     args = p.parse_args()
+    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
+    if args.alone:
+        return alone(args.corpus)
     if os.getuid() != 0:
         print('headers: skipped: Postfix needs root')
         return 77
     contents = [(name, head + b'\r\ntext\r\n' if b'\r\n\r\n' not in head else head) for name, head in HEADERS]
     rnd = random.Random(args.seed)
     contents += [(f'random {args.seed}/{i}', made_up(rnd) + b'\r\ntext\r\n') for i in range(args.random)]
-    for f in sorted(pathlib.Path(args.corpus).rglob('*.eml')) if args.corpus else ():
-        data = re.sub(rb'\r?\n', b'\r\n', f.read_bytes())
-        contents.append((f'corpus {f.parent.name}/{f.name}', data if data.endswith(b'\r\n') else data + b'\r\n'))
+    contents += corpus(args.corpus)
     messages = list(enumerate(data for _, data in contents))
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
     same = listed = 0
     bad, used = [], set()
     for config, (where, extra) in CONFIGS.items():
