@@ -343,15 +343,15 @@ split_transport(struct span value, struct span *transport_out, struct span *next
 }
 
 static enum rc
-transport_row(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct span *transport_out,
-    struct span *nexthop_out, struct err *e)
+transport_row(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch,
+    struct span *transport_out, struct span *nexthop_out, struct err *e)
 {
 	struct span value;
 	*transport_out = *nexthop_out = SPAN_EMPTY;
-	if (a->class == CLASS_VIRTUAL_ALIAS || map_list_empty(b->transport))
+	if (a->class == CLASS_VIRTUAL_ALIAS || map_list_empty(l))
 		return RC_NONE;
 	struct map_addr split = address_split(b, a->addr);
-	enum rc rc = map_find_address(b->transport, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
+	enum rc rc = map_find_address(l, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
 	if (rc == RC_OK)
 		split_transport(value, transport_out, nexthop_out);
 	return rc;
@@ -361,7 +361,14 @@ enum rc
 address_transport(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct span *transport_out,
     struct span *nexthop_out, struct err *e)
 {
-	enum rc rc = transport_row(b, a, scratch, transport_out, nexthop_out, e);
+	return address_transport_in(b, b->transport, a, scratch, transport_out, nexthop_out, e);
+}
+
+enum rc
+address_transport_in(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch,
+    struct span *transport_out, struct span *nexthop_out, struct err *e)
+{
+	enum rc rc = transport_row(b, l, a, scratch, transport_out, nexthop_out, e);
 	if (rc == RC_OK && span_eq_str(*transport_out, "local")) /* who has an alias never comes here */
 		split_transport(span_str(b->no_mailbox), transport_out, nexthop_out);
 	return rc;
@@ -406,7 +413,7 @@ address_is_aliased(const struct address_book *b, const struct resolved *a, struc
 	struct span transport, nexthop;
 	if (a->class != CLASS_LOCAL || a->is_bad || !address_has_aliases(b))
 		return RC_NONE;
-	enum rc rc = transport_row(b, a, scratch, &transport, &nexthop, e);
+	enum rc rc = transport_row(b, b->transport, a, scratch, &transport, &nexthop, e);
 	if (rc == RC_NONE || (rc == RC_OK && (transport.n == 0 || span_eq_str(transport, "local"))))
 		return RC_OK;
 	return rc == RC_OK ? RC_NONE : RC_TEMP;

@@ -57,6 +57,9 @@ enum rc address_is_ours(const struct address_book *b, const struct resolved *a, 
  * Spans point into the table or scratch. RC_NONE: no row. */
 enum rc address_transport(const struct address_book *b, const struct resolved *a, struct buf *scratch, struct span *transport_out,
     struct span *nexthop_out, struct err *e) MUST_CHECK;
+/* The same in another list of tables (address_verify_transport_maps). */
+enum rc address_transport_in(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch,
+    struct span *transport_out, struct span *nexthop_out, struct err *e) MUST_CHECK;
 /* Transport and nexthop of a class by its parameter ("relay_transport"), without transport_maps or relayhost:
  * "smtp:[hub]" split; nexthop empty: the recipient's domain. CLASS_VIRTUAL_ALIAS: "error",
  * "5.1.1 User unknown in virtual alias table". */

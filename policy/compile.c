@@ -522,6 +522,8 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 		k.failed = true;
 	tempfail_action(&k, "unknown_helo_hostname_tempfail_action", p->p->p_unknown_helo_hostname_tempfail_action, &p->helo_tempfail_defers);
 	tempfail_action(&k, "unknown_address_tempfail_action", p->p->p_unknown_address_tempfail_action, &p->address_tempfail_defers);
+	tempfail_action(&k, "unverified_recipient_tempfail_action", p->p->p_unverified_recipient_tempfail_action, &p->recipient_tempfail_defers);
+	tempfail_action(&k, "unverified_sender_tempfail_action", p->p->p_unverified_sender_tempfail_action, &p->sender_tempfail_defers);
 	p->asks_ipv4 = has_item(p->p->p_inet_protocols, "ipv4") || has_item(p->p->p_inet_protocols, "all");
 	p->asks_ipv6 = has_item(p->p->p_inet_protocols, "ipv6") || has_item(p->p->p_inet_protocols, "all");
 	for (size_t i = 0; i < LIST_COUNT; i++)

@@ -89,6 +89,7 @@ struct policy {
 	struct matchlist *grey_clients, *grey_rcpts; /* greylist_exceptions, greylist_recipient_exceptions */
 	struct matchlist *permit_log;/* smtpd_log_access_permit_actions */
 	struct matchlist *mx_networks; /* permit_mx_backup_networks */
+	bool recipient_tempfail_defers, sender_tempfail_defers; /* unverified_..._tempfail_action likewise */
 	bool helo_tempfail_defers, address_tempfail_defers; /* unknown_..._tempfail_action = defer: at once, not "if permit" */
 	bool asks_ipv4, asks_ipv6;   /* inet_protocols: addresses of hosts that count */
 	struct policy_early early[2];/* what to ask ahead of time, of others and of clients in mynetworks (prefetch.c) */
@@ -219,7 +220,8 @@ policy_rule_fn r_permit, r_reject, r_defer, r_defer_if_permit, r_defer_if_reject
     r_helo_access, r_etrn_access, r_invalid_helo, r_non_fqdn_helo, r_sender_access, r_non_fqdn_sender, r_unlisted_sender, r_unauth_destination,
     r_defer_destination, r_auth_destination, r_recipient_access, r_non_fqdn_recipient, r_unlisted_recipient,
     r_rbl_client, r_rhsbl_client, r_rhsbl_reverse_client, r_rhsbl_helo, r_rhsbl_sender, r_rhsbl_recipient, r_dnswl_client, r_rhswl_client;
-policy_rule_fn r_greylist, r_policy_service, r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_ccert_access;
+policy_rule_fn r_greylist, r_policy_service, r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_ccert_access,
+    r_unverified_recipient, r_unverified_sender;
 policy_rule_fn r_unknown_helo, r_unknown_sender, r_unknown_recipient, r_mx_backup, r_client_a, r_client_mx, r_client_ns, r_reverse_client_a,
     r_reverse_client_mx, r_reverse_client_ns, r_helo_a, r_helo_mx, r_helo_ns, r_sender_a, r_sender_mx, r_sender_ns, r_recipient_a,
     r_recipient_mx, r_recipient_ns;

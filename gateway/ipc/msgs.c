@@ -354,6 +354,41 @@ msg_dialed_get(struct span payload, struct msg_dialed *out)
 }
 
 void
+msg_verify_put(struct buf *b, const struct msg_verify *m)
+{
+	buf_put_block(b, m->addr);
+	buf_put_u64(b, m->wait_usec);
+}
+
+enum rc
+msg_verify_get(struct span payload, struct msg_verify *out)
+{
+	struct cur rd = cur_of(payload);
+	out->addr = cur_block(&rd);
+	out->wait_usec = cur_u64(&rd);
+	return cur_done(&rd) && out->addr.n > 0 && out->wait_usec <= (uint64_t)VERIFY_WAIT_MAX * 1000000 ? RC_OK : RC_PERM;
+}
+
+void
+msg_verified_put(struct buf *b, const struct msg_verified *m)
+{
+	buf_put_u8(b, (uint8_t)m->status);
+	buf_put_u8(b, m->foreign);
+	buf_put_block(b, m->text);
+}
+
+enum rc
+msg_verified_get(struct span payload, struct msg_verified *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t status = cur_u8(&rd), foreign = cur_u8(&rd);
+	out->status = (enum verify_status)status;
+	out->foreign = foreign == 1;
+	out->text = cur_block(&rd);
+	return cur_done(&rd) && status >= VERIFY_TODO && status <= VERIFY_BOUNCE && foreign <= 1 ? RC_OK : RC_PERM;
+}
+
+void
 msg_status_put(struct buf *b, struct span json_members)
 {
 	buf_put_u32(b, M_COUNT);

@@ -159,6 +159,25 @@ struct msg_greylist_answer {
 void msg_greylist_answer_put(struct buf *b, const struct msg_greylist_answer *m);
 enum rc msg_greylist_answer_get(struct span payload, struct msg_greylist_answer *out) MUST_CHECK;
 
+/* ---- VERIFY: edge -> queue (call). ---- */
+enum { VERIFY_WAIT_MAX = 600 };  /* seconds */
+struct msg_verify {
+	struct span addr;        /* local@domain, internal form */
+	uint64_t wait_usec;      /* for a probe that is not over yet */
+};
+void msg_verify_put(struct buf *b, const struct msg_verify *m);
+enum rc msg_verify_get(struct span payload, struct msg_verify *out) MUST_CHECK;
+
+/* Its answer. */
+enum verify_status { VERIFY_TODO = 1, VERIFY_OK, VERIFY_DEFER, VERIFY_BOUNCE };
+struct msg_verified {
+	enum verify_status status;
+	bool foreign;            /* text was said by, or is about, somebody else's host: not for everybody */
+	struct span text;        /* why not; VERIFY_OK: empty */
+};
+void msg_verified_put(struct buf *b, const struct msg_verified *m);
+enum rc msg_verified_get(struct span payload, struct msg_verified *out) MUST_CHECK;
+
 /* ---- LOOKUP: any role -> lookup (call). ---- */
 struct msg_lookup {
 	struct span table;       /* "type:name" as in the configuration */

@@ -183,6 +183,7 @@ dest_get(struct dest_set *s, struct transport *t, struct span nexthop, struct sp
 		list_init(&d->ring);
 		list_init(&d->idle);
 		list_init(&d->parking);
+		list_init(&d->probes);
 		htab_insert(&s->dests, &d->by_key, hash);
 	} else if (list_linked(&d->idle)) {
 		list_remove(&d->idle);

@@ -59,6 +59,8 @@ struct dest {
 	struct reason *dead_why;
 	uint32_t holds, busy;        /* groups and jobs; jobs */
 	uint32_t active;             /* messages that have a group here */
+	struct list probes;          /* that wait (verify.c) */
+	uint32_t probing;            /* probes in relay */
 	unsigned home;               /* relay that is asked first */
 	uint64_t owner;              /* number of the attempt that looked last, */
 	void *group;                 /* and its group: see attempt.c */

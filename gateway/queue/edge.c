@@ -9,6 +9,7 @@
 #include "queue/attempt.h"
 #include "queue/record.h"
 #include "queue/sched.h"
+#include "queue/verify.h"
 #include "queue/sites.h"
 
 #include <unistd.h>
@@ -26,6 +27,7 @@ edge_gone(struct edge *ed)
 {
 	struct queue *q = ed->q;
 	list_remove(&ed->link);
+	verify_edge_gone(q, ed);
 	list_each(l, &q->accepting) { /* the messages are kept, the answers are not */
 		struct accepting *acc = list_entry(l, struct accepting, link);
 		if (acc->edge == ed)
@@ -270,7 +272,7 @@ on_submit(struct edge *ed, uint64_t call, struct span payload)
 	struct envelope env;
 	struct err e = { .why = "bad envelope" };
 	arena_init(&arena, ENVELOPE_BYTES_MAX);
-	if (envelope_get(s.envelope, &arena, &env) != RC_OK || envelope_check(&env, &e) != RC_OK || (env.flags & MSGF_INTERNAL)) {
+	if (envelope_get(s.envelope, &arena, &env) != RC_OK || envelope_check(&env, &e) != RC_OK || (env.flags & (MSGF_INTERNAL | MSGF_PROBE))) {
 		refuse(ed, call, s.draft, e.why);
 	} else {
 		struct accepting *acc = accepting_new(q, &env, s.envelope);
@@ -360,6 +362,8 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return on_draft_drop(ed, f->payload);
 	if (f->type == IPC_GREYLIST)
 		return on_greylist(ed, f->id, f->payload);
+	if (f->type == IPC_VERIFY)
+		return verify_ask(ed->q, ed, f->id, f->payload);
 	if (f->type == IPC_ETRN)
 		return on_etrn(ed, f->id, f->payload);
 	return RC_PERM;

@@ -14,6 +14,7 @@
 #include "queue/sites.h"
 #include "queue/state.h"
 #include "queue/status.h"
+#include "queue/verify.h"
 
 #include <limits.h>
 #include <unistd.h>
@@ -174,6 +175,7 @@ queue_fini(struct queue *q)
 {
 	q->draining = true;
 	requests_fini(q);
+	verify_fini(q);
 	sites_fini(q);
 	greylist_close(&q->greylist);
 	edge_fini(q);
@@ -228,11 +230,11 @@ role_start(struct child *ch, struct err *e)
 		return rc;
 	char dir[PATH_MAX];
 	struct spool_settings s = spool_settings_of(q->conf, dir);
-	rc = queue_open_spool(q, &s, e);
 	struct err why;
-	if (rc == RC_OK && greylist_open(&q->greylist, dir, (size_t)conf_params(q->conf)->p_greylist_size_limit, &why) != RC_OK)
+	if (greylist_open(&q->greylist, dir, (size_t)conf_params(q->conf)->p_greylist_size_limit, &why) != RC_OK)
 		log_warn(NULL, "greylisting is not available: %s", why.why);
-	return rc;
+	verify_open(q, dir);
+	return queue_open_spool(q, &s, e);
 }
 
 static enum rc
@@ -264,6 +266,7 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 	q->router = router;
 	conf_unref(&q->conf);
 	q->conf = conf_ref(new_conf);
+	verify_reload(q);
 	sched_poke(q);
 	return RC_OK;
 }

@@ -21,6 +21,7 @@
 extern const struct role_ops queue_role;
 
 struct relay;
+struct verifier;
 
 struct queue {
 	struct child *child;             /* NULL in a unit test */
@@ -61,6 +62,8 @@ struct queue {
 	struct list edges;
 	struct list accepting;           /* messages on their way to the disk */
 	struct op_owner ops;
+
+	struct verifier *verify;         /* verify.c; NULL: nobody can ask */
 
 	/* requests.c */
 	struct list requests;

@@ -62,15 +62,15 @@ record_warning(const struct message *m, const char *text)
 	LOG(warning, ctx_of(&c, &m->spool.id), F_STR(text, text));
 }
 
-void
-record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service, struct span dsn,
-    const char *status, struct span text)
+static void
+put_delivery(const struct spool_id *id, uint64_t arrival, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service,
+    struct span dsn, const char *status, struct span text)
 {
 	struct ctx c;
-	const struct log_ctx *log = ctx_of(&c, &m->spool.id);
+	const struct log_ctx *log = ctx_of(&c, id);
 	c.log.service = service;
 	uint64_t now = clock_wall();
-	uint64_t before = active > m->arrival ? active - m->arrival : 0, waiting = now > active ? now - active : 0;
+	uint64_t before = active > arrival ? active - arrival : 0, waiting = now > active ? now - active : 0;
 	struct buf delay, delays, to, orig;
 	buf_init(&to, SHOWN_MAX);
 	buf_init(&orig, SHOWN_MAX);
@@ -87,6 +87,20 @@ record_local(const struct message *m, const struct env_rcpt *r, uint64_t active,
 	buf_fini(&delays);
 	buf_fini(&to);
 	buf_fini(&orig);
+}
+
+void
+record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service, struct span dsn,
+    const char *status, struct span text)
+{
+	put_delivery(&m->spool.id, m->arrival, r, active, digits, service, dsn, status, text);
+}
+
+void
+record_probe(const struct spool_id *id, uint64_t begun, const struct env_rcpt *r, unsigned digits, const char *service, struct span dsn,
+    const char *status, struct span text)
+{
+	put_delivery(id, begun, r, begun, digits, service, dsn, status, text);
 }
 
 void

@@ -12,6 +12,9 @@ void record_warning(const struct message *m, const char *text);
 /* A recipient that no relay was needed for; active: when the attempt began. */
 void record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service, struct span dsn,
     const char *status, struct span text);
+/* The result of a probe that no relay was needed for. */
+void record_probe(const struct spool_id *id, uint64_t begun, const struct env_rcpt *r, unsigned digits, const char *service,
+    struct span dsn, const char *status, struct span text);
 
 enum record_notice { NOTICE_FAILED, NOTICE_DELAYED, NOTICE_SUCCEEDED, NOTICE_POSTMASTER };
 void record_notice(const struct spool_id *original, enum record_notice what, const struct spool_id *report);

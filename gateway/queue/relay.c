@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "queue/record.h"
 #include "queue/sched.h"
+#include "queue/verify.h"
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@ relay_peer(struct queue *q, unsigned index, int fd)
 	list_init(&r->jobs);
 	r->chan = ipc_chan_new(fd, ROLE_QUEUE, ROLE_RELAY, index, &chan_ops, r);
 	list_append(&q->relays, &r->link);
+	verify_relay_here(q);
 	sched_poke(q);
 }
 
@@ -221,7 +223,7 @@ write_job(const struct job *j, int fd)
 		.arrival = a->m->arrival, .active = a->active,
 		.transport = span_str(j->dest->transport->name), .nexthop = dest_nexthop(j->dest),
 		.qid = span_of(id, spool_id_text(&sm->id, id)), .sender = a->env.sender, .envid = a->env.envid, .forward = a->env.forward,
-		.flags = a->env.flags, .nrcpt = j->n,
+		.flags = a->env.flags & ~(uint32_t)MSGF_PROBE, .nrcpt = j->n,
 	};
 	struct buf *b = ipc_begin(j->relay->chan, IPC_JOB, 0);
 	msg_job_put(b, &head);
@@ -408,7 +410,12 @@ on_job_done(struct relay *r, struct span payload)
 	if (msg_job_done_get(payload, &done) != RC_OK)
 		return RC_PERM;
 	struct job *j = find_job(r->q, done.job);
-	if (j == NULL || j->relay != r)
+	if (j == NULL) {
+		enum rc rc = verify_job_done(r->q, r, &done);
+		sched_poke(r->q);
+		return rc;
+	}
+	if (j->relay != r)
 		return RC_PERM;
 	struct span dsn = SPAN_EMPTY;
 	for (uint32_t i = 0; i < done.nresult; i++) {
@@ -450,6 +457,7 @@ relay_gone(struct relay *r, bool crashed)
 {
 	struct queue *q = r->q;
 	list_remove(&r->link);
+	verify_relay_gone(q, r);
 	for (struct list *l; !list_empty(&r->jobs);) {
 		l = r->jobs.next;
 		struct job *j = list_entry(l, struct job, by_relay);

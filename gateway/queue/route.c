@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "queue/route.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "map/remote.h"
 #include "policy/rewrite.h"
+#include "policy/verify_sender.h"
 #include "queue/reason.h"
 
 enum { CACHE_SLOTS = 2048, TEXT_MAX = 8192 };
@@ -15,12 +17,22 @@ struct remembered {
 	unsigned char *bytes;    /* key, transport, nexthop, dsn, text */
 };
 
+/* What mail and probes may be routed by differently (facts 5.9). */
+enum routed { ROUTED_MAIL, ROUTED_PROBE, ROUTED };
+enum { BY_TRANSPORT, BY_SENDER_TRANSPORT, BY_SENDER_RELAYHOST, TABLES };
+struct ways {
+	struct map_list *table[TABLES];
+	struct span class[CLASS_DEFAULT + 1]; /* empty: as the address book says */
+	struct span relayhost;
+};
+
 struct router {
 	struct conf *conf;
 	struct address_book *book;
 	struct rewriter *rewriter;
-	struct map_list *relocated, *sender_transport, *sender_relayhost;
-	struct span relayhost, double_bounce, myorigin;
+	struct map_list *relocated;
+	struct ways ways[ROUTED];
+	struct span double_bounce, myorigin;
 	struct span null_transport_key, null_relayhost_key;
 	bool by_sender;
 	struct resolved res;
@@ -33,6 +45,45 @@ param(const struct conf *c, const char *name)
 {
 	const char *v = conf_value(c, NULL, name);
 	return span_str(v != NULL ? v : "");
+}
+
+static const char *const table_names[ROUTED][TABLES] = {
+	{ "transport_maps", "sender_dependent_default_transport_maps", "sender_dependent_relayhost_maps" },
+	{ "address_verify_transport_maps", "address_verify_sender_dependent_default_transport_maps", "address_verify_sender_dependent_relayhost_maps" },
+};
+
+static const struct {
+	enum address_class class;
+	const char *mail, *probe;
+} class_names[] = {
+	{ CLASS_LOCAL, "local_transport", "address_verify_local_transport" },
+	{ CLASS_VIRTUAL_MAILBOX, "virtual_transport", "address_verify_virtual_transport" },
+	{ CLASS_RELAY, "relay_transport", "address_verify_relay_transport" },
+	{ CLASS_DEFAULT, "default_transport", "address_verify_default_transport" },
+};
+
+/* Tables that both name alike are opened once, by mail. */
+static enum rc
+open_ways(struct router *r, enum routed what, struct err *e)
+{
+	struct ways *w = &r->ways[what], *mail = &r->ways[ROUTED_MAIL];
+	bool probe = what == ROUTED_PROBE;
+	w->relayhost = param(r->conf, probe ? "address_verify_relayhost" : "relayhost");
+	for (size_t i = 0; i < NELEMS(class_names) && probe; i++) {
+		struct span own = param(r->conf, class_names[i].probe);
+		if (!span_eq(own, param(r->conf, class_names[i].mail)))
+			w->class[class_names[i].class] = own;
+	}
+	for (unsigned i = 0; i < TABLES; i++) {
+		if (probe && span_eq(param(r->conf, table_names[what][i]), param(r->conf, table_names[ROUTED_MAIL][i]))) {
+			w->table[i] = mail->table[i];
+			continue;
+		}
+		enum rc rc = maps_open_param(r->conf, NULL, table_names[what][i], &w->table[i], e);
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
 }
 
 enum rc
@@ -49,16 +100,14 @@ router_open(struct conf *c, struct router **out, struct err *e)
 		rc = rewriter_open(c, NULL, r->book, &r->rewriter, e);
 	if (rc == RC_OK)
 		rc = maps_open_param(c, NULL, "relocated_maps", &r->relocated, e);
-	if (rc == RC_OK)
-		rc = maps_open_param(c, NULL, "sender_dependent_default_transport_maps", &r->sender_transport, e);
-	if (rc == RC_OK)
-		rc = maps_open_param(c, NULL, "sender_dependent_relayhost_maps", &r->sender_relayhost, e);
-	r->relayhost = param(c, "relayhost");
+	for (unsigned what = 0; what < ROUTED && rc == RC_OK; what++)
+		rc = open_ways(r, what, e);
 	r->double_bounce = param(c, "double_bounce_sender");
 	r->myorigin = param(c, "myorigin");
 	r->null_transport_key = param(c, "empty_address_default_transport_maps_lookup_key");
 	r->null_relayhost_key = param(c, "empty_address_relayhost_maps_lookup_key");
-	r->by_sender = !map_list_empty(r->sender_transport) || !map_list_empty(r->sender_relayhost);
+	const struct ways *mail = &r->ways[ROUTED_MAIL];
+	r->by_sender = !map_list_empty(mail->table[BY_SENDER_TRANSPORT]) || !map_list_empty(mail->table[BY_SENDER_RELAYHOST]);
 	if (rc != RC_OK)
 		router_free(out);
 	return rc;
@@ -76,8 +125,11 @@ router_free(struct router **rp)
 	rewriter_free(&r->rewriter);
 	address_book_free(&r->book);
 	map_list_free(&r->relocated);
-	map_list_free(&r->sender_transport);
-	map_list_free(&r->sender_relayhost);
+	for (unsigned i = 0; i < TABLES; i++) {
+		if (r->ways[ROUTED_PROBE].table[i] != r->ways[ROUTED_MAIL].table[i])
+			map_list_free(&r->ways[ROUTED_PROBE].table[i]);
+		map_list_free(&r->ways[ROUTED_MAIL].table[i]);
+	}
 	buf_fini(&r->scratch);
 	buf_fini(&r->scratch2);
 	buf_fini(&r->text);
@@ -132,15 +184,24 @@ uses_relayhost(enum address_class class)
 	return class == CLASS_RELAY || class == CLASS_DEFAULT;
 }
 
+static void
+class_transport(const struct router *r, const struct ways *w, enum address_class class, struct span *transport_out, struct span *nexthop_out)
+{
+	if (w->class[class].n > 0)
+		split_transport(w->class[class], transport_out, nexthop_out);
+	else
+		address_class_transport(r->book, class, transport_out, nexthop_out);
+}
+
 /* Steps 3 to 5 of facts 5.2 behind the classes. */
 static void
-route_resolved(struct router *r, struct span sender, struct route *out)
+route_resolved(struct router *r, const struct ways *w, struct span sender, struct route *out)
 {
 	struct resolved *a = &r->res;
 	struct span transport = SPAN_EMPTY, nexthop = SPAN_EMPTY, value;
 	enum rc rc = RC_NONE;
 	if (a->class != CLASS_VIRTUAL_ALIAS)
-		rc = address_transport(r->book, a, &r->scratch, &transport, &nexthop, NULL);
+		rc = address_transport_in(r->book, w->table[BY_TRANSPORT], a, &r->scratch, &transport, &nexthop, NULL);
 	if (rc != RC_OK && rc != RC_NONE) {
 		resolver_failure(out);
 		return;
@@ -153,9 +214,9 @@ route_resolved(struct router *r, struct span sender, struct route *out)
 		return;
 	}
 	struct span class_nexthop;
-	address_class_transport(r->book, a->class, &transport, &class_nexthop);
+	class_transport(r, w, a->class, &transport, &class_nexthop);
 	if (a->class == CLASS_DEFAULT) {
-		rc = find_by_sender(r, r->sender_transport, r->null_transport_key, sender, &value);
+		rc = find_by_sender(r, w->table[BY_SENDER_TRANSPORT], r->null_transport_key, sender, &value);
 		if (rc == RC_OK) {
 			split_transport(value, &transport, &class_nexthop);
 			buf_reset(&r->text); /* the next lookup uses scratch2 again */
@@ -173,12 +234,12 @@ route_resolved(struct router *r, struct span sender, struct route *out)
 	if (out->nexthop.n > 0)
 		return;
 	if (uses_relayhost(a->class)) {
-		rc = find_by_sender(r, r->sender_relayhost, r->null_relayhost_key, sender, &value);
+		rc = find_by_sender(r, w->table[BY_SENDER_RELAYHOST], r->null_relayhost_key, sender, &value);
 		if (rc != RC_OK && rc != RC_NONE) {
 			resolver_failure(out);
 			return;
 		}
-		out->nexthop = rc == RC_OK ? value : r->relayhost;
+		out->nexthop = rc == RC_OK ? value : w->relayhost;
 	}
 	if (out->nexthop.n == 0)
 		out->nexthop = a->domain;
@@ -187,12 +248,13 @@ route_resolved(struct router *r, struct span sender, struct route *out)
 static bool
 is_double_bounce(const struct router *r, const struct resolved *a)
 {
-	return r->double_bounce.n > 0 && span_caseeq(a->local, r->double_bounce) &&
-	    (a->class == CLASS_LOCAL || span_caseeq(a->domain, r->myorigin));
+	if (r->double_bounce.n > 0 && span_caseeq(a->local, r->double_bounce) && (a->class == CLASS_LOCAL || span_caseeq(a->domain, r->myorigin)))
+		return true;
+	return verify_sender_is(conf_params(r->conf), a->addr, clock_wall());
 }
 
 static void
-route_fresh(struct router *r, struct span sender, struct span rcpt, struct route *out)
+route_fresh(struct router *r, const struct ways *w, struct span sender, struct span rcpt, struct route *out)
 {
 	*out = (struct route){ 0 };
 	if (address_resolve(r->book, rcpt, &r->res, NULL) != RC_OK) {
@@ -234,7 +296,7 @@ route_fresh(struct router *r, struct span sender, struct span rcpt, struct route
 		resolver_failure(out);
 		return;
 	}
-	route_resolved(r, sender, out);
+	route_resolved(r, w, sender, out);
 }
 
 static unsigned char *
@@ -283,7 +345,7 @@ router_lookup(struct router *r, struct span sender, struct span rcpt, struct rou
 	if (keep && key.n > 0)
 		memcpy(kept, key.p, key.n);
 	uint64_t lookups = map_remote_lookups();
-	route_fresh(r, sender, rcpt, out);
+	route_fresh(r, &r->ways[ROUTED_MAIL], sender, rcpt, out);
 	if (keep && out->kind != ROUTE_WAIT && out->kind != ROUTE_AGAIN && lookups == map_remote_lookups())
 		remember(slot, hash, span_of(kept, key.n), out);
 }
@@ -307,6 +369,12 @@ router_address(struct router *r, struct span rcpt)
 			return buf_span(&r->text);
 		}
 	return r->res.addr;
+}
+
+void
+router_lookup_probe(struct router *r, struct span sender, struct span rcpt, struct route *out)
+{
+	route_fresh(r, &r->ways[ROUTED_PROBE], sender, rcpt, out);
 }
 
 void

@@ -42,6 +42,9 @@ void router_lookup(struct router *r, struct span sender, struct span rcpt, struc
  * Borrowed until the next call of a router function. */
 struct span router_address(struct router *r, struct span rcpt);
 
+/* The same for a probe: by address_verify_transport_maps and its kin (facts 5.9). Not remembered. */
+void router_lookup_probe(struct router *r, struct span sender, struct span rcpt, struct route *out);
+
 /* content_filter, or what FILTER said: "transport:nexthop" takes the place of a recipient's own route. Without a next hop it
  * is default_nexthop, or the recipient's domain (facts 10.2). */
 void route_to_filter(struct span filter, const char *default_nexthop, struct span rcpt, struct route *out);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "queue/listing.h"
+#include "queue/verify.h"
 
 enum { DEAD_SHOWN = 20 };
 
@@ -38,6 +39,7 @@ queue_status(struct queue *q, struct buf *out)
 	metric_set(M_queue_active, (int64_t)(in[MQ_ACTIVE] + in[MQ_INCOMING]));
 	metric_set(M_queue_deferred, (int64_t)in[MQ_DEFERRED]);
 	metric_set(M_queue_hold, (int64_t)in[MQ_HOLD]);
+	verify_status(q);
 	uint64_t oldest = 0, wall = clock_wall();
 	if (!list_empty(&q->table.all)) {
 		uint64_t arrival = list_entry(q->table.all.next, struct message, all)->arrival;

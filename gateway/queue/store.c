@@ -513,6 +513,23 @@ store_delete(struct store *s, struct span key)
 		wrote(s);
 }
 
+void
+store_empty(struct store *s)
+{
+	if (s->txn == NULL)
+		return;
+	int r = mdb_drop(s->txn, s->data, 0);
+	if (r == 0)
+		r = mdb_drop(s->txn, s->order, 0);
+	if (r != 0) {
+		(void)trouble(s, "empty", r);
+		return;
+	}
+	s->count = s->used = 0;
+	s->pending = PENDING_MAX;
+	commit(s);
+}
+
 size_t
 store_count(const struct store *s)
 {

@@ -26,6 +26,7 @@ enum rc store_get(struct store *s, struct span key, struct span *value_out, uint
 /* key and value must not come out of store_get. RC_PERM: too long (or an empty key); RC_TEMP: not remembered, the store has said why. */
 enum rc store_put(struct store *s, struct span key, struct span value, uint64_t dies) MUST_CHECK;
 void store_delete(struct store *s, struct span key);
+void store_empty(struct store *s);               /* everything goes */
 size_t store_count(const struct store *s);
 /* Buries up to n that are dead; true: there may be more. From a timer. */
 bool store_bury(struct store *s, size_t n);
