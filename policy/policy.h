@@ -119,8 +119,16 @@ bool policy_delays_reject(const struct policy *p);
 enum rc policy_is_mynetworks(const struct policy *p, const struct ipaddr *client);
 const struct address_book *policy_addresses(const struct policy *p);
 
-/* "dogana explain": every rule that would run and what it says, and the reply. Exit status: 0 accepted,
- * 1 refused, 2 usage or configuration. client: address or name[address]. */
-int policy_explain(const char *dir, const char *client, const char *helo, const char *from, const char *to, FILE *out);
+/* "dogana explain": every rule that would run, what it asks (DNS, tables) and says, and the reply. Waits; a process of its
+ * own. Exit status: 0 accepted, 1 refused, 2 usage or configuration. */
+struct explain_question {
+	const char *dir;
+	const char *client;          /* address, or name[address] */
+	const char *name;            /* verified name of the client, "unknown"; NULL: DNS is asked */
+	const char *helo;            /* NULL: none */
+	const char *from, *to;
+	bool json;                   /* an object a line */
+};
+int policy_explain(const struct explain_question *q, FILE *out);
 
 #endif

@@ -270,24 +270,27 @@ cmd_map(const struct command_line *cl)
 static int
 cmd_explain(const struct command_line *cl)
 {
-	const char *client = NULL, *helo = NULL, *from = "", *to = NULL;
-	for (int i = 0; i + 1 < cl->argc; i += 2) {
-		const char *opt = cl->argv[i], *val = cl->argv[i + 1];
-		if (strcmp(opt, "--client") == 0)
-			client = val;
-		else if (strcmp(opt, "--helo") == 0)
-			helo = val;
-		else if (strcmp(opt, "--from") == 0)
-			from = val;
-		else if (strcmp(opt, "--to") == 0)
-			to = val;
-		else
+	struct explain_question x = { .dir = cl->dir, .from = "" };
+	const struct {
+		const char *option;
+		const char **value;
+	} options[] = { { "--client", &x.client }, { "--name", &x.name }, { "--helo", &x.helo }, { "--from", &x.from }, { "--to", &x.to } };
+	for (int i = 0; i < cl->argc; i++) {
+		size_t k = 0;
+		if (strcmp(cl->argv[i], "--json") == 0) {
+			x.json = true;
+			continue;
+		}
+		while (k < NELEMS(options) && strcmp(cl->argv[i], options[k].option) != 0)
+			k++;
+		if (k == NELEMS(options) || ++i == cl->argc)
 			return usage(cl);
+		*options[k].value = cl->argv[i];
 	}
-	if (client == NULL || to == NULL || cl->argc % 2 != 0)
+	if (x.client == NULL || x.to == NULL)
 		return usage(cl);
 	lookup_direct();
-	return policy_explain(cl->dir, client, helo, from, to, stdout);
+	return policy_explain(&x, stdout);
 }
 
 /* ---- queue ---- */

@@ -320,6 +320,17 @@ snap_problem(struct conf *c, enum conf_severity sev, const char *file, int line,
 	va_end(ap);
 }
 
+bool
+conf_position(const struct conf *c, const struct service *s, const char *name, const char **file_out, int *line_out)
+{
+	const struct setting *set = snap_setting(c, svc_of(s), span_str(name));
+	if (set == NULL)
+		return false;
+	*file_out = set->file;
+	*line_out = set->line;
+	return true;
+}
+
 void
 conf_problem(struct conf *c, enum conf_severity sev, const struct service *s, const char *name, const char *fmt, ...)
 {

@@ -98,6 +98,8 @@ const struct service *conf_service_find(const struct conf *c, const char *name, 
 /* Any parameter by name, also user-defined ones and per-transport ones: its expanded value in the
  * view of a service (NULL: main.cf), or NULL when the name is unknown and not set. */
 const char *conf_value(const struct conf *c, const struct service *s, const char *name);
+/* Where the value in force stands. false: nowhere, it is the default. */
+bool conf_position(const struct conf *c, const struct service *s, const char *name, const char **file_out, int *line_out);
 
 /* Our own addresses as inet_interfaces and inet_protocols leave them, found when the snapshot was loaded:
  * "127.0.0.1 192.0.2.1 ::1", separated by one space. proxy_interfaces are not among them. */

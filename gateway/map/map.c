@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "map/table.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "conf/param.h"
 
@@ -193,8 +194,20 @@ map_release(struct map **mp)
 	mem_free(&m);
 }
 
-enum rc
-map_ask(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
+static struct {
+	map_watch_fn *fn;
+	void *arg;
+} watch;
+
+void
+map_watch(map_watch_fn *fn, void *arg)
+{
+	watch.fn = fn;
+	watch.arg = arg;
+}
+
+static enum rc
+ask(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
 {
 	unsigned char folded[MAP_KEY_MAX];
 	*value_out = SPAN_EMPTY;
@@ -212,6 +225,17 @@ map_ask(const struct map *m, struct span key, struct buf *scratch, struct span *
 		key = span_of(folded, key.n);
 	}
 	return m->type->find(m, key, scratch, value_out, e);
+}
+
+enum rc
+map_ask(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e)
+{
+	if (watch.fn == NULL)
+		return ask(m, key, scratch, value_out, e);
+	uint64_t began = clock_mono();
+	enum rc rc = ask(m, key, scratch, value_out, e);
+	watch.fn(watch.arg, m->name, key, rc, *value_out, clock_mono() - began);
+	return rc;
 }
 
 enum rc

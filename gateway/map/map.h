@@ -52,6 +52,10 @@ const char *map_list_answered_by(const struct map_list *l);
 /* At least one table has fixed keys: partial keys are worth asking. */
 bool map_list_has_fixed(const struct map_list *l);
 
+/* Told of every lookup in every table, those in tables of tables too; NULL: nobody. For explain. */
+typedef void map_watch_fn(void *arg, const char *table, struct span key, enum rc rc, struct span value, uint64_t usec);
+void map_watch(map_watch_fn *fn, void *arg);
+
 /* ---- walking ---- */
 
 /* Calls fn for every entry of every table that can be listed, until it says false. For checks in the loader. */
