@@ -46,8 +46,9 @@ parse_inet(struct span text, struct endpoint_text *out, struct err *e)
 	if (!is_clean(out->port) || h.n > HOST_MAX || (h.n > 0 && !is_clean(h)) || (bracketed && h.n == 0) ||
 	    span_chr(h, '[') != SIZE_MAX || span_chr(h, ']') != SIZE_MAX)
 		return err_set(e, RC_PERM, "need inet:host:port");
-	if (!bracketed && span_chr(h, ':') != SIZE_MAX)
-		return err_set(e, RC_PERM, "an IPv6 address needs brackets: inet:[address]:port");
+	struct ipaddr a;
+	if (span_chr(h, ':') != SIZE_MAX && (!bracketed || ipaddr_parse(h, &a) != RC_OK))
+		return err_set(e, RC_PERM, bracketed ? "not an IPv6 address in the brackets" : "an IPv6 address needs brackets: inet:[address]:port");
 	out->host = h;
 	return RC_OK;
 }

@@ -32,8 +32,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	buf_putc(&b, ':');
 	buf_put(&b, t.port);
 	BUG_ON(endpoint_parse(buf_span(&b), &again, &e) != RC_OK);
-	if (!span_casestarts(t.host, SPAN("IPv6:")))
-		BUG_ON(!span_eq(again.host, t.host) || !span_eq(again.port, t.port));
+	BUG_ON(!span_eq(again.host, t.host) || !span_eq(again.port, t.port));
 	buf_fini(&b);
 	return 0;
 }

@@ -99,6 +99,8 @@ test_parse(void **state)
 		{ "inet:host:", false, false, "", "" },
 		{ "inet:2001:db8::1:25", false, false, "", "" },
 		{ "inet:[2001:db8::1:25", false, false, "", "" },
+		{ "inet:[IPv6:IPv6:]:25", false, false, "", "" },
+		{ "inet:[x:y]:25", false, false, "", "" },
 		{ "inet:[IPv6:]:25", false, false, "", "" },
 		{ "inet:[]:25", false, false, "", "" },
 		{ "inet:a b:25", false, false, "", "" },
