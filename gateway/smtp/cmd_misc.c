@@ -51,6 +51,8 @@ starttls_do(struct sess *s)
 static enum step
 auth_do(struct sess *s)
 {
+	if (sess_rate_exceeded(s, RATE_AUTH))
+		return STEP_END;
 	sess_reply(s, REPLY_NO_AUTH);
 	return STEP_END;
 }

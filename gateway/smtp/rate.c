@@ -36,7 +36,6 @@ static const struct {
 	[RATE_CONNECT] = { "Connection rate limit exceeded", REPLY_TOO_MANY_CONNS, REPLY_NONE },
 	[RATE_MESSAGE] = { "Message delivery request rate limit exceeded", REPLY_TOO_MUCH_MAIL, REPLY_TOO_MUCH_MAIL_OF },
 	[RATE_RECIPIENT] = { "Recipient address rate limit exceeded", REPLY_RATE_RCPTS, REPLY_RATE_RCPTS_OF },
-	[RATE_TLS] = { "New TLS session rate limit exceeded", REPLY_RATE_TLS, REPLY_NONE },
 	[RATE_AUTH] = { "AUTH command rate limit exceeded", REPLY_RATE_AUTH, REPLY_NONE },
 };
 
@@ -47,8 +46,8 @@ client_limit(const struct params *p, enum rate_kind kind)
 	case RATE_CONNECT: return p->p_smtpd_client_connection_rate_limit;
 	case RATE_MESSAGE: return p->p_smtpd_client_message_rate_limit;
 	case RATE_RECIPIENT: return p->p_smtpd_client_recipient_rate_limit;
-	case RATE_TLS: return p->p_smtpd_client_new_tls_session_rate_limit;
 	case RATE_AUTH: return p->p_smtpd_client_auth_rate_limit;
+	case RATE_TLS: /* there is no TLS */
 	case RATE_KINDS: break;
 	}
 	return 0;
