@@ -545,7 +545,7 @@ test_refused_configurations(void **state)
 		{ "smtpd_client_restrictions = check_sender_access inline:{a=b}\n", NULL },
 		{ "smtpd_client_restrictions = reject_unknown_client, reject_unknown_reverse_client_hostname\n", NULL },
 		{ "smtpd_client_restrictions = check_client_access inline:{a=b}\n", NULL },
-		{ "smtpd_client_restrictions = check_client_access inline:{{a=reject_rbl_client x.example}}\n", "restriction reject_rbl_client is not supported yet" },
+		{ "smtpd_client_restrictions = check_client_access inline:{{a=reject_rbl_client}}\n", "restriction reject_rbl_client without a domain of a DNS list" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=check_sender_access hash:x}}\n", "restriction check_sender_access is not supported in a table" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=nonsense}, {b=550 x}, {c=OK}, {d=1234}, {e=permit_mynetworks, reject}}\n", NULL },
 		{ "smtpd_recipient_restrictions = sleep x\n", "restriction sleep: bad argument" },
