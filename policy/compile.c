@@ -500,6 +500,7 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 	p->service = s;
 	p->p = s != NULL ? s->params : conf_params(c);
 	arena_init(&p->arena, SIZE_MAX / 2);
+	p->no_rcpt_checks = has_item(p->p->p_receive_override_options, "no_unknown_recipient_checks");
 	p->access_parent_plain = has_item(p->p->p_parent_domain_matches_subdomains, "smtpd_access_maps");
 	if (address_book_open(c, s, &p->book, &why) != RC_OK)
 		k.failed = true;

@@ -93,6 +93,7 @@ struct policy {
 	bool helo_tempfail_defers, address_tempfail_defers; /* unknown_..._tempfail_action = defer: at once, not "if permit" */
 	bool asks_ipv4, asks_ipv6;   /* inet_protocols: addresses of hosts that count */
 	struct policy_early early[2];/* what to ask ahead of time, of others and of clients in mynetworks (prefetch.c) */
+	bool no_rcpt_checks;         /* receive_override_options has no_unknown_recipient_checks */
 	bool access_parent_plain;    /* smtpd_access_maps in parent_domain_matches_subdomains */
 	struct policy_list *lists[LIST_COUNT];
 	struct policy_list *all;     /* those and the classes, to free */

@@ -138,7 +138,7 @@ r_unlisted_recipient(struct policy_run *r, const struct policy_rule *rule)
 {
 	const struct resolved *a = NULL;
 	struct err e;
-	if (r->rcpt_checked && r->warn == 0)
+	if ((r->rcpt_checked && r->warn == 0) || r->policy->no_rcpt_checks)
 		return POL_DUNNO;
 	enum pol pol = policy_rcpt(r, &a, &e) != RC_OK ? policy_lookup_failed(r, rule, r->facts->rcpt, &e)
 	                                               : unlisted(r, rule, a, r->facts->rcpt, ABOUT_RECIPIENT);

@@ -75,7 +75,7 @@ NOTIFIES = ['', '', '', ' NOTIFY=NEVER', ' NOTIFY=SUCCESS', ' NOTIFY=SUCCESS,FAI
 
 # A pattern of what is printed for a difference, and why it is so.
 DIFFERENCES = [
-    (r'^  [+] .*rfc822; (list|MAILER-DAEMON)@.*failed', 'a mailbox of this machine, or none: Postfix throws mail to a missing MAILER-DAEMON away'),
+    (r'^  - .*rfc822; list@.*delivered|^  [+] .*rfc822; (list|MAILER-DAEMON)@.*failed', 'a mailbox of this machine, or none: Postfix throws mail to a missing MAILER-DAEMON away'),
     (r'^  - .*TO:<"\\"|^  - .*ORCPT=rfc822;"\\"', 'the quotes of an address in a BCC table are taken off; Postfix quotes them again'),
     (r'^  [+] MAIL FROM:<>: ', 'the null sender is in no table: a pattern or static: would make bounces of bounces; Postfix looks for ""'),
 ]
