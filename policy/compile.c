@@ -423,10 +423,43 @@ compile_classes(struct compile *k)
 struct results {
 	struct compile *k;
 	const struct policy_list *list;
+	const struct policy_rule *rule;
 	unsigned looked_at, complaints;
 };
 
 enum { RESULTS_MAX = 200000, COMPLAINTS_MAX = 5 };
+
+/* Does this list come to the same question to the same table? */
+static bool
+asks_again(const struct policy_list *l, const struct policy_rule *rule, const char *table, unsigned depth)
+{
+	static policy_rule_fn *const last[] = { r_permit, r_reject, r_defer };
+	for (unsigned i = 0; depth < 10 && i < l->count; i++) {
+		const struct policy_rule *r = &l->rules[i];
+		if (r->row == NULL ? asks_again(r->class, rule, table, depth + 1) : r->row == rule->row && map_list_names(r->map, table))
+			return true;
+		for (size_t k = 0; r->row != NULL && k < NELEMS(last); k++)
+			if (r->row->fn == last[k] && (i == 0 || l->rules[i - 1].row == NULL || l->rules[i - 1].row->fn != r_warn_if_reject))
+				return false;
+	}
+	return false;
+}
+
+/* A result that is a class which asks for the same again would never come to an end. */
+static bool
+is_loop(const struct results *x, const char *table, struct span value, struct buf *out)
+{
+	struct span item;
+	bool group;
+	while (conf_item(&value, &item, &group) == RC_OK) {
+		const struct policy_list *class = policy_class(x->k->p, item, x->list->bare);
+		if (class == NULL || !asks_again(class, x->rule, table, 0))
+			continue;
+		buf_printf(out, "restriction class %s asks this table the same again, without an end", class->name);
+		return true;
+	}
+	return false;
+}
 
 static bool
 check_result(void *arg, const char *table, struct span key, struct span value)
@@ -434,10 +467,10 @@ check_result(void *arg, const char *table, struct span key, struct span value)
 	struct results *x = arg;
 	struct compile *k = x->k;
 	struct buf what, where;
-	bool is_error;
+	bool is_error = true;
 	buf_init(&what, 300);
 	buf_init(&where, 300);
-	if (policy_result_complaint(k->p, x->list->bare, value, &what, &is_error)) {
+	if (is_loop(x, table, value, &what) || policy_result_complaint(k->p, x->list->bare, value, &what, &is_error)) {
 		x->complaints++;
 		buf_put_safe(&where, key, 100, true);
 		conf_problem(k->p->conf, is_error ? CONF_ERROR : CONF_WARNING, k->p->service, x->list->name, "%s: %s: key %s: %s", x->list->name, table,
@@ -456,7 +489,7 @@ check_results(struct compile *k)
 		return;
 	for (const struct policy_list *l = k->p->all; l != NULL; l = l->next)
 		for (unsigned i = 0; i < l->count; i++) {
-			struct results x = { .k = k, .list = l };
+			struct results x = { .k = k, .list = l, .rule = &l->rules[i] };
 			map_list_each(l->rules[i].map, check_result, &x);
 		}
 }

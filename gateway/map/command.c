@@ -35,7 +35,9 @@ fatal(struct command *k, const char *what, const char *why)
 	for (size_t n = conf_problem_count(c, CONF_ERROR); k->errors_shown < n; k->errors_shown++)
 		if (strcmp(conf_problem_at(c, k->errors_shown, CONF_ERROR)->text, why) != 0)
 			fprintf(stderr, "%s: error: %s\n", k->name, conf_problem_at(c, k->errors_shown, CONF_ERROR)->text);
-	fprintf(stderr, "%s: fatal: %s%s%s\n", k->name, what, *why != '\0' ? ": " : "", why);
+	if (strncmp(why, what, strlen(what)) == 0)
+		what = ""; /* said there */
+	fprintf(stderr, "%s: fatal: %s%s%s\n", k->name, what, *what != '\0' && *why != '\0' ? ": " : "", why);
 	return 1;
 }
 

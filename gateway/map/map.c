@@ -327,6 +327,15 @@ map_list_has_fixed(const struct map_list *l)
 	return l != NULL && l->has_fixed;
 }
 
+bool
+map_list_names(const struct map_list *l, const char *table)
+{
+	for (size_t i = 0; l != NULL && i < l->set.count; i++)
+		if (strcmp(l->set.maps[i]->name, table) == 0)
+			return true;
+	return false;
+}
+
 const char *
 map_list_answered_by(const struct map_list *l)
 {

@@ -49,6 +49,8 @@ enum rc map_find(const struct map_list *l, struct span key, unsigned flags, stru
     struct err *e) MUST_CHECK;
 /* The table that answered last on this list ("hash:/etc/x"), for explain; "" if none. */
 const char *map_list_answered_by(const struct map_list *l);
+/* Is it among them ("hash:/etc/x")? */
+bool map_list_names(const struct map_list *l, const char *table);
 /* At least one table has fixed keys: partial keys are worth asking. */
 bool map_list_has_fixed(const struct map_list *l);
 

@@ -240,6 +240,8 @@ proxy_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err
 		    (const char *)arg.p, m->name);
 	enum rc rc = tables_open(m, ctx, arg, e);
 	const struct map_set *set = m->state;
+	if (rc == RC_OK && set->count != 1)
+		return err_set(e, RC_PERM, "%s: expecting one type:name", m->name);
 	if (rc == RC_OK && set->count == 1)
 		m->flags = set->maps[0]->flags & ~(unsigned)MAPF_BUILT;
 	return rc;

@@ -295,7 +295,7 @@ static void
 test_tables(void **state)
 {
 	(void)state;
-	struct conf *c = confdir_load("smtputf8_enable = yes\n");
+	struct conf *c = confdir_load("smtputf8_enable = yes\nproxy_read_maps = proxy:pcre:rules\n");
 	struct buf scratch;
 	buf_init(&scratch, 4096);
 	for (size_t i = 0; i < NELEMS(questions); i++) {
@@ -360,7 +360,7 @@ static void
 test_refused_groups(void **state)
 {
 	(void)state;
-	struct conf *c = confdir_load("");
+	struct conf *c = confdir_load("proxy_read_maps = proxy:pcre:groups\n");
 	struct map_list *may = NULL, *may_not = NULL, *nested = NULL;
 	struct buf scratch;
 	struct span v;
