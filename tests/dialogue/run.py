@@ -454,6 +454,16 @@ class Run:
             self.gw.stop()
         self.gw.start(port)
 
+    def do_clock(self, words):
+        """clock start; later: clock under MS, clock over MS."""
+        if words == 'start':
+            self.clock = time.monotonic()
+            return
+        how, limit = words.split()
+        took = (time.monotonic() - self.clock) * 1000
+        if (took < int(limit)) != (how == 'under'):
+            raise Broken(f'it took {took:.0f} ms')
+
     def do_idle(self, words):
         """Nothing is being delivered any more."""
         def idle():
