@@ -182,21 +182,17 @@ do_warn(struct result *a)
 	return POL_DUNNO;
 }
 
-/* Clean words of printable characters, no space among them. */
-static bool
-is_word(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] <= ' ' || s.p[i] == 0x7f)
-			return false;
-	return s.n > 0 && s.n <= EDIT_WORD_MAX && span_is_utf8(s);
-}
-
+/* transport:nexthop; the transport is one word, the next hops may be several. */
 bool
 policy_is_filter(struct span text)
 {
 	size_t colon = span_chr(text, ':');
-	return is_word(text) && colon != SIZE_MAX && colon > 0;
+	if (colon == SIZE_MAX || colon == 0 || text.n > EDIT_WORD_MAX || !span_is_utf8(text))
+		return false;
+	for (size_t i = 0; i < text.n; i++)
+		if (text.p[i] < ' ' || text.p[i] == 0x7f || (text.p[i] == ' ' && i < colon))
+			return false;
+	return true;
 }
 
 static enum pol

@@ -482,6 +482,19 @@ check_result(void *arg, const char *table, struct span key, struct span value)
 	return ++x->looked_at < RESULTS_MAX && x->complaints < COMPLAINTS_MAX;
 }
 
+/* What a policy server's silence will be answered with. */
+static void
+check_default(struct results *x, const struct policy_server *server)
+{
+	struct buf what;
+	bool is_error;
+	buf_init(&what, 300);
+	if (policy_result_complaint(x->k->p, x->list->bare, span_str(policy_server_default(server)), &what, &is_error))
+		conf_problem(x->k->p->conf, CONF_WARNING, x->k->p->service, x->list->name, "%s: check_policy_service %.200s: default_action: %s", x->list->name,
+		    policy_server_text(server), buf_cstr(&what));
+	buf_fini(&what);
+}
+
 static void
 check_results(struct compile *k)
 {
@@ -491,6 +504,8 @@ check_results(struct compile *k)
 		for (unsigned i = 0; i < l->count; i++) {
 			struct results x = { .k = k, .list = l, .rule = &l->rules[i] };
 			map_list_each(l->rules[i].map, check_result, &x);
+			if (l->rules[i].server != NULL)
+				check_default(&x, l->rules[i].server);
 		}
 }
 

@@ -25,6 +25,7 @@ test_edits(void **state)
 		{ "FILTER foo", "ok | warning: access table static:{FILTER foo} entry \"b@example.org\" requires transport:destination" },
 		{ "FILTER :foo", "ok | warning: access table static:{FILTER :foo} entry \"b@example.org\" requires transport:destination" },
 		{ "FILTER a b:c", "ok | warning: access table static:{FILTER a b:c} entry \"b@example.org\" requires transport:destination" },
+		{ "FILTER smtp:[a]:1, [b]:2", "ok | filter: " ABOUT "triggers FILTER smtp:[a]:1, [b]:2 | FILTER smtp:[a]:1, [b]:2" },
 		{ "REDIRECT x@y.example", "ok | redirect: " ABOUT "triggers REDIRECT x@y.example | REDIRECT x@y.example" },
 		{ "REDIRECT <x@y.example>", "ok | redirect: " ABOUT "triggers REDIRECT <x@y.example> | REDIRECT x@y.example" },
 		{ "REDIRECT \"x y\"@z.example", "ok | redirect: " ABOUT "triggers REDIRECT \"x y\"@z.example | REDIRECT x y@z.example" },

@@ -553,6 +553,11 @@ test_configuration(void **state)
 	assert_int_equal(policy_compile(c, conf_service_find(c, "smtp", "inet"), &p, &e), RC_OK);
 	policy_free(&p);
 	conf_unref(&c);
+	c = confdir_load(POLICY_COMMON "smtpd_client_restrictions = check_policy_service { inet:1, default_action=perhaps }\n");
+	assert_int_equal(policy_compile(c, conf_service_find(c, "smtp", "inet"), &p, &e), RC_OK);
+	assert_true(confdir_has_problem(c, CONF_WARNING, "check_policy_service inet:1: default_action: unknown smtpd restriction: \"perhaps\""));
+	policy_free(&p);
+	conf_unref(&c);
 	c = confdir_load(POLICY_COMMON "smtpd_client_restrictions = check_policy_service nowhere\n");
 	assert_int_equal(policy_compile(c, conf_service_find(c, "smtp", "inet"), &p, &e), RC_PERM);
 	conf_unref(&c);
