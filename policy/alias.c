@@ -2,6 +2,7 @@
 #include "policy/alias.h"
 
 #include "base/mem.h"
+#include "map/built.h"
 
 enum { NAMED_MAX = 50, LISTS_DEEP = 20, WORD_MAX = 4096 };
 
@@ -67,16 +68,58 @@ struct entry {
 	struct aliases *al;
 	const char *table;
 	struct span key;
+	struct span list;            /* the list that is being looked at; empty: the table itself */
+	int line;                    /* in the list */
 };
+
+/* The line of a table's text that has the key; 0 when it has no text, or none is found. */
+static int
+line_of(const struct entry *it, char *path, size_t size)
+{
+	static const char *const types[] = { "hash:", "btree:", "lmdb:", "cdb:", "dbm:", "sdbm:", "texthash:" };
+	struct span name = span_str(it->table);
+	struct conf_version version;
+	struct source_entry entry;
+	struct source source;
+	struct buf text;
+	int found = 0;
+	if (span_starts(name, SPAN("proxy:")))
+		name = span_from(name, 6);
+	for (size_t i = 0; i < NELEMS(types); i++) {
+		size_t n = strlen(types[i]);
+		if (!span_starts(name, span_str(types[i])))
+			continue;
+		bool full = name.n > n && name.p[n] == '/';
+		snprintf(path, size, "%s%s%.*s", full ? "" : conf_directory(it->al->conf), full ? "" : "/", (int)(name.n - n), (const char *)name.p + n);
+		if (built_read_source(path, &text, &version, NULL) == RC_OK) {
+			source_init(&source, buf_span(&text), i == NELEMS(types) - 1 ? SOURCE_MAP : SOURCE_ALIASES);
+			while (found == 0 && source_next(&source, &entry) == RC_OK)
+				if (entry.usable && span_caseeq(entry.key, it->key))
+					found = entry.lineno;
+			source_fini(&source);
+		}
+		buf_fini(&text);
+		break;
+	}
+	return found;
+}
 
 static void
 complain(struct entry *it, const char *what, struct span text)
 {
+	char path[1024], where[1100];
 	if (it->al->named++ == NAMED_MAX)
 		conf_problem(it->al->conf, CONF_WARNING, it->al->service, "alias_maps", "alias_maps: and more such aliases");
 	if (it->al->named > NAMED_MAX)
 		return;
-	conf_problem(it->al->conf, CONF_WARNING, it->al->service, "alias_maps", "alias_maps: %s: alias \"%.*s\": %s: %.*s", it->table,
+	int line = it->list.n > 0 ? it->line : line_of(it, path, sizeof path);
+	if (it->list.n > 0)
+		snprintf(where, sizeof where, "%.*s:%d", (int)(it->list.n < 1000 ? it->list.n : 1000), (const char *)it->list.p, line);
+	else if (line > 0)
+		snprintf(where, sizeof where, "%.1000s:%d", path, line);
+	else
+		snprintf(where, sizeof where, "%.1000s", it->table);
+	conf_problem(it->al->conf, CONF_WARNING, it->al->service, "alias_maps", "alias_maps: %s: alias \"%.*s\": %s: %.*s", where,
 	    (int)(it->key.n < 64 ? it->key.n : 64), (const char *)it->key.p, what, (int)(text.n < 100 ? text.n : 100), (const char *)text.p);
 }
 
@@ -88,6 +131,7 @@ look_at_list(struct entry *it, struct span path)
 	struct span text, line;
 	struct err e = { .why = "" };
 	struct aliases *al = it->al;
+	int lines = 0;
 	if (al->depth == LISTS_DEEP) {
 		complain(it, "lists within lists are nested too deep", path);
 		return;
@@ -96,9 +140,15 @@ look_at_list(struct entry *it, struct span path)
 		complain(it, e.why, path);
 		return;
 	}
+	struct entry inside = { .al = al, .table = it->table, .key = it->key, .list = path };
+	const unsigned char *begin = text.p;
 	al->depth++;
-	while (alias_list_line(&text, &line))
-		look_at(it, line);
+	while (alias_list_line(&text, &line)) {
+		for (inside.line = 1; begin < line.p; begin++)
+			lines += *begin == '\n';
+		inside.line += lines;
+		look_at(&inside, line);
+	}
 	al->depth--;
 }
 
