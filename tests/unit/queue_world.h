@@ -222,10 +222,15 @@ take_job_frame(struct ipc_chan *c, struct ipc_frame *f)
 			copy_text(j->first, sizeof j->first, r.addr);
 	}
 	buf_init(&j->content, 16 * 1024 * 1024);
-	int fd = m.segment != 0 ? segment_fd(m.segment) : f->fd;
-	unsigned char *to = buf_reserve(&j->content, m.length);
-	assert_int_equal(pread(fd, to, m.length, (off_t)m.offset), m.length);
-	buf_commit(&j->content, m.length);
+	if (m.flags & MSGF_PROBE) {
+		assert_int_equal(m.length, 0);
+		assert_int_equal(f->fd, -1);
+	} else {
+		int fd = m.segment != 0 ? segment_fd(m.segment) : f->fd;
+		unsigned char *to = buf_reserve(&j->content, m.length);
+		assert_int_equal(pread(fd, to, m.length, (off_t)m.offset), m.length);
+		buf_commit(&j->content, m.length);
+	}
 	enum act act = w.decide != NULL ? w.decide(j) : ACT_SEND;
 	if (act != ACT_KEEP)
 		answer_job(c, j, act);

@@ -141,6 +141,45 @@ only_whole(struct buf *b, read_fn *read)
 	buf_fini(b);
 }
 
+static enum rc
+read_verify(struct span in)
+{
+	struct msg_verify m;
+	return msg_verify_get(in, &m);
+}
+
+static enum rc
+read_verified(struct span in)
+{
+	struct msg_verified m;
+	return msg_verified_get(in, &m);
+}
+
+static void
+verify(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 1000);
+	struct msg_verified out;
+	msg_verify_put(&b, &(struct msg_verify){ SPAN("a@x"), 6000000 });
+	only_whole(&b, read_verify);
+	msg_verify_put(&b, &(struct msg_verify){ SPAN("a@x"), UINT64_C(601000000) });
+	assert_int_equal(read_verify(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_verify_put(&b, &(struct msg_verify){ SPAN_EMPTY, 0 });
+	assert_int_equal(read_verify(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_verified_put(&b, &(struct msg_verified){ VERIFY_BOUNCE, true, SPAN("no") });
+	assert_int_equal(msg_verified_get(buf_span(&b), &out), RC_OK);
+	assert_span(out.text, "no");
+	assert_true(out.foreign);
+	only_whole(&b, read_verified);
+	msg_verified_put(&b, &(struct msg_verified){ (enum verify_status)9, false, SPAN_EMPTY });
+	assert_int_equal(read_verified(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+}
+
 static void
 submit(void **state)
 {
@@ -298,6 +337,7 @@ envelopes(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(submit), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(submit),
+		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
