@@ -91,3 +91,15 @@ sess_await_name(struct sess *s)
 	s->name_awaited = true;
 	return STEP_WAIT;
 }
+
+enum step
+sess_await_name_first(struct sess *s)
+{
+	const struct edge_service *svc = s->svc;
+	bool matters = s->verb == VERB_MAIL ? svc->p->p_smtpd_client_message_rate_limit > 0
+	                                    : !matchlist_empty(svc->xclient_hosts) || !matchlist_empty(svc->xforward_hosts);
+	if (s->peer == NULL || !matters)
+		return STEP_NEXT;
+	s->args = arena_span(&s->scratch, s->args); /* they would be gone after the wait */
+	return sess_await_name(s);
+}

@@ -84,6 +84,7 @@ const struct step_row helo_steps[] = {
 };
 
 const struct step_row ehlo_steps[] = {
+	{ "ehlo_client", sess_await_name_first },
 	{ "ehlo_name", ehlo_name },
 	{ "helo_policy", helo_policy },
 	{ "helo_verdict", helo_verdict },

@@ -132,6 +132,7 @@ mail_accept(struct sess *s)
 }
 
 const struct step_row mail_steps[] = {
+	{ "mail_client", sess_await_name_first },
 	{ "mail_parse", mail_parse },
 	{ "mail_name", sess_await_name },
 	{ "mail_headers", mail_headers },

@@ -326,5 +326,5 @@ xforward_do(struct sess *s)
 	return STEP_END;
 }
 
-const struct step_row xclient_steps[] = { { "xclient", xclient_do } };
-const struct step_row xforward_steps[] = { { "xforward", xforward_do } };
+const struct step_row xclient_steps[] = { { "xclient_client", sess_await_name_first }, { "xclient", xclient_do } };
+const struct step_row xforward_steps[] = { { "xforward_client", sess_await_name_first }, { "xforward", xforward_do } };

@@ -209,6 +209,8 @@ void sess_look_up_name(struct sess *s);
 void sess_forget_lookup(struct sess *s);
 /* A step: from the next row on the name is known, or that there is none. */
 enum step sess_await_name(struct sess *s);
+/* The same as the first step of a command, where the name decides what the client may or whether it is counted. */
+enum step sess_await_name_first(struct sess *s);
 /* "connect from", once: before any other line about the session. */
 void sess_announce(struct sess *s);
 
