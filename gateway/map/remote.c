@@ -38,7 +38,7 @@ struct hold {
 
 static struct htab questions;
 static struct list noted = { &noted, &noted }, kept = { &kept, &kept }, parked = { &parked, &parked };
-static size_t nkept, in_flight;  /* in flight: parked ones, too */
+static size_t nkept, kept_bytes, in_flight; /* in flight: parked ones, too */
 static uint64_t nlookups;
 static struct timer sweeper, patience;
 static map_carrier_fn *carrier;
@@ -92,13 +92,29 @@ question_new(struct span table, struct span key)
 }
 
 static void
+keep(struct map_question *q)
+{
+	list_append(&kept, &q->kept);
+	nkept++;
+	kept_bytes += q->value.n + q->key_n;
+}
+
+/* Somebody holds it again, or it goes. */
+static void
+unkeep(struct map_question *q)
+{
+	if (!list_linked(&q->kept))
+		return;
+	list_remove(&q->kept);
+	nkept--;
+	kept_bytes -= q->value.n + q->key_n;
+}
+
+static void
 question_free(struct map_question *q)
 {
 	BUG_ON(q->state == Q_ASKED || !list_empty(&q->holds));
-	if (list_linked(&q->kept)) {
-		list_remove(&q->kept);
-		nkept--;
-	}
+	unkeep(q);
 	list_remove(&q->noted);
 	htab_remove(&questions, &q->by_key);
 	if (questions.count == 0)
@@ -113,7 +129,7 @@ on_sweep(struct timer *t)
 	uint64_t now = loop_now();
 	while (!list_empty(&kept)) {
 		struct map_question *q = list_entry(kept.next, struct map_question, kept);
-		if (q->kept_until > now && nkept <= REMOTE_KEPT_MAX) {
+		if (q->kept_until > now) {
 			timer_set(t, q->kept_until - now);
 			return;
 		}
@@ -134,8 +150,8 @@ question_let_go(struct map_question *q)
 	if (list_linked(&q->kept))
 		return;
 	q->kept_until = loop_now() + MOMENT;
-	list_append(&kept, &q->kept);
-	if (++nkept > REMOTE_KEPT_MAX)
+	keep(q);
+	while (nkept > REMOTE_KEPT_MAX || kept_bytes > REMOTE_KEPT_BYTES)
 		question_free(list_entry(kept.next, struct map_question, kept));
 	if (!sweeper.inited)
 		timer_init(&sweeper, on_sweep);
@@ -260,11 +276,22 @@ map_remote_direct(map_direct_fn *fn)
 
 /* ---- lookups ---- */
 
+/* As Postfix: with SMTPUTF8 a value is UTF-8; a NUL is never part of one. */
+static const char *
+wrong_with(const struct remote_table *t, struct span value)
+{
+	if (span_chr(value, '\0') != SIZE_MAX)
+		return "the result has a NUL byte";
+	return conf_params(t->conf)->p_smtputf8_enable && !span_is_utf8(value) ? "the result is not UTF-8" : NULL;
+}
+
 static enum rc
-give(const char *name, enum rc rc, struct span text, struct buf *scratch, struct span *value_out, struct err *e)
+give(const struct remote_table *t, const char *name, enum rc rc, struct span text, struct buf *scratch, struct span *value_out, struct err *e)
 {
 	switch (rc) {
 	case RC_OK:
+		if (wrong_with(t, text) != NULL)
+			return err_set(e, RC_TEMP, "%s lookup error: %s", name, wrong_with(t, text));
 		buf_reset(scratch);
 		buf_put(scratch, text);
 		if (scratch->over)
@@ -287,7 +314,7 @@ ask_directly(const struct remote_table *t, const char *name, struct span key, st
 	struct err why = { 0 };
 	buf_init(&value, REMOTE_VALUE_MAX);
 	enum rc rc = direct(t->conf, name, key, &value, &why);
-	rc = give(name, rc, rc == RC_OK ? buf_span(&value) : span_str(why.why), scratch, value_out, e);
+	rc = give(t, name, rc, rc == RC_OK ? buf_span(&value) : span_str(why.why), scratch, value_out, e);
 	buf_fini(&value);
 	return rc;
 }
@@ -310,7 +337,7 @@ remote_find(const struct map *m, struct span key, struct buf *scratch, struct sp
 	struct map_question *q = question_find(table, key);
 	if (q != NULL && q->state == Q_ANSWERED) {
 		if (!list_linked(&q->kept) || q->kept_until > loop_now())
-			return give(m->name, q->rc, q->value, scratch, value_out, e);
+			return give(t, m->name, q->rc, q->value, scratch, value_out, e);
 		question_free(q);
 		q = NULL;
 	}
@@ -366,10 +393,7 @@ hold_new(struct map_wait *w, struct map_question *q)
 	h->question = q;
 	list_append(&w->questions, &h->by_wait);
 	list_append(&q->holds, &h->by_question);
-	if (list_linked(&q->kept)) {
-		list_remove(&q->kept);
-		nkept--;
-	}
+	unkeep(q);
 	return h;
 }
 

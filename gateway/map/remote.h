@@ -45,6 +45,7 @@ enum {
 	REMOTE_KEY_MAX = 8192,       /* longer keys are not asked for: RC_TEMP */
 	REMOTE_FLIGHTS_MAX = 4096,   /* questions of one process that are not answered yet; more: RC_TEMP */
 	REMOTE_KEPT_MAX = 4096,      /* answers that nobody holds any more; they stay for a second */
+	REMOTE_KEPT_BYTES = 4 * 1024 * 1024, /* and of how many bytes */
 };
 
 struct map_question;

@@ -5,7 +5,9 @@
 #include "map/remote.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
+#include <unistd.h>
 
 enum { ARENA_MAX = 1 << 20 };
 static const char tables_key[] = "remote tables";
@@ -233,6 +235,8 @@ open_sqlite(struct remote_table *t, const struct map_ctx *ctx, struct span arg, 
 		err_set(e, RC_PERM, "dbpath must begin with /");
 		return wrong(&s, DBPATH, e);
 	}
+	if (conf_is_loader(ctx->conf) && access(t->dbpath, F_OK) != 0)
+		map_problem(ctx, CONF_WARNING, "%s:%d: %s: %s", s.file, s.line[DBPATH], t->dbpath, strerror(errno));
 	if (s.value[QUERY].n == 0 && (rc = build_query(&s, &t->arena, e)) != RC_OK)
 		return rc;
 	if (query_compile(s.value[QUERY], s.value[RESULT_FORMAT].n > 0 ? s.value[RESULT_FORMAT] : SPAN("%s"), &t->arena, &t->query, e) != RC_OK)
@@ -286,6 +290,8 @@ remote_table_free(struct remote_table **tp)
 enum rc
 remote_table_takes(const struct remote_table *t, struct span key, struct err *e)
 {
+	if (conf_params(t->conf)->p_smtputf8_enable && !span_is_utf8(key))
+		return RC_NONE; /* as Postfix */
 	if (t->kind != REMOTE_SQLITE)
 		return RC_OK;
 	if (!span_is_utf8(key) || span_chr(key, '\0') != SIZE_MAX || !query_takes(&t->query, key))

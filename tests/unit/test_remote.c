@@ -185,6 +185,7 @@ static const struct {
 	{ "dbpath = /x\nquery = SELECT a FROM b WHERE c = '%s'\n", NULL, NULL },
 	{ "dbpath = /x\nquery = SELECT a\n FROM b\n WHERE c = '%s'\n\nresult_format = [%s]\ndomain = a.test\nexpansion_limit = 3\n", NULL, NULL },
 	{ "dbpath = /x\ntable = t\nselect_field = a\nwhere_field = b\nadditional_conditions = AND c = 1\n", NULL, NULL },
+	{ "dbpath = /no/such\nquery = q\n", NULL, "t.cf:1: /no/such: No such file" },
 	{ "dbpath = /x\nquery = q\nhosts = a\n", NULL, "t.cf:3: unknown parameter \"hosts\"" },
 	{ "dbpath = /x\nquery = q\nnonsense\n", NULL, "t.cf:3: missing '='" },
 	{ "query = q\n", "no dbpath", NULL },
@@ -463,13 +464,21 @@ failures(void **state)
 	assert_false(map_asked());
 	assert_int_equal(find(&w, "large"), RC_TEMP);
 	assert_int_equal(find(&w, "empty"), RC_TEMP);
+	assert_int_equal(find(&w, "nul"), RC_TEMP);
+	assert_int_equal(find(&w, "latin"), RC_TEMP);
+	assert_int_equal(find(&w, "k\xff"), RC_NONE); /* smtputf8_enable: no such key */
 	map_wait_start(&wait);
-	assert_int_equal(ncarried, 4);
+	assert_int_equal(ncarried, 6);
+	map_remote_answer(carried[4], RC_OK, SPAN("a\0b"));
+	map_remote_answer(carried[5], RC_OK, SPAN("caf\xe9"));
 	map_remote_answer(carried[2], RC_OK, span_str(long_text));
 	map_remote_answer(carried[3], RC_OK, SPAN_EMPTY);
 	turn(0);
 	assert_int_equal(find(&w, "large"), RC_TEMP);
 	assert_int_equal(find(&w, "empty"), RC_TEMP);
+	assert_int_equal(find(&w, "nul"), RC_TEMP);
+	assert_int_equal(find(&w, "latin"), RC_TEMP);
+	assert_non_null(strstr(w.e.why, "not UTF-8"));
 	assert_false(map_asked());
 	map_wait_fini(&wait);
 	free(long_text);
