@@ -95,6 +95,7 @@ compat: program tools ## the same configuration and client for Postfix and for u
 	@/usr/bin/python3 tests/compat/policy.py --runs $(or $(SEEDS),2)
 	@/usr/bin/python3 tests/compat/sessions.py --seeds $(or $(SEEDS),40)
 	@/usr/bin/python3 tests/compat/headers.py
+	@/usr/bin/python3 tests/compat/rewrite.py --runs $(or $(SEEDS),2)
 	@/usr/bin/python3 tests/compat/compat.py
 
 PAR = $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc))
