@@ -209,7 +209,8 @@ put_forward(const struct tx *tx, struct buf *b)
 	put_attribute(b, "PROTO=", x != NULL ? x->proto : f->is_esmtp ? SPAN("ESMTP") : SPAN("SMTP"));
 	put_attribute(b, "HELO=", x != NULL ? x->helo : f->has_helo ? f->helo : SPAN_EMPTY);
 	put_attribute(b, "IDENT=", x != NULL && x->ident.n > 0 ? x->ident : tx->qid);
-	put_attribute(b, "SOURCE=", x != NULL && x->source == FORWARD_LOCAL ? SPAN("LOCAL") : SPAN("REMOTE"));
+	bool is_local = x != NULL && x->source != FORWARD_NO_SOURCE ? x->source == FORWARD_LOCAL : tx->headers == HEADERS_LOCAL;
+	put_attribute(b, "SOURCE=", is_local ? SPAN("LOCAL") : SPAN("REMOTE"));
 }
 
 void
