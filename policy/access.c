@@ -49,7 +49,7 @@ r_sasl_access(struct policy_run *r, const struct policy_rule *rule)
 {
 	struct span value;
 	struct err e;
-	if (r->facts->login.n == 0)
+	if (!policy_has_sasl(r, rule->row->name) || r->facts->login.n == 0)
 		return POL_DUNNO;
 	enum rc rc = map_find(rule->map, r->facts->login, 0, &r->scratch, &value, &e);
 	return policy_access_answer(r, rule, rc, value, policy_about_class(r, ABOUT_LOGIN), &e, false, false);

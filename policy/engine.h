@@ -150,6 +150,8 @@ void policy_note(struct policy_run *r, enum verdict_note_kind kind, struct span 
 void policy_edit(struct policy_run *r, enum verdict_edit_kind kind, struct span text);
 /* POL_PERMIT, with its log line when smtpd_log_access_permit_actions names the action. from: table or server, or NULL. */
 enum pol policy_permit(struct policy_run *r, struct span action, struct about about, const char *from);
+/* Is SASL on? Otherwise the restriction has nothing to look at: a note says so. */
+bool policy_has_sasl(struct policy_run *r, const char *restriction);
 /* What FILTER and PREPEND take. */
 bool policy_is_filter(struct span text);
 bool policy_is_header(struct span text);

@@ -122,7 +122,7 @@ enum pol
 r_sasl_authenticated(struct policy_run *r, const struct policy_rule *rule)
 {
 	(void)rule;
-	return r->facts->login.n > 0 ? POL_PERMIT : POL_DUNNO;
+	return r->policy->has_sasl && r->facts->login.n > 0 ? POL_PERMIT : POL_DUNNO; /* XCLIENT may name one without SASL */
 }
 
 static enum pol

@@ -2,6 +2,17 @@
 /* Who logged in, and with which certificate: sender ownership (facts 3.6, 8.7), fingerprints of client certificates. */
 #include "policy/engine.h"
 
+bool
+policy_has_sasl(struct policy_run *r, const char *restriction)
+{
+	char text[120];
+	if (r->policy->has_sasl)
+		return true;
+	snprintf(text, sizeof text, "restriction `%s' ignored: no SASL support", restriction);
+	policy_note(r, NOTE_TROUBLE, span_str(text));
+	return false;
+}
+
 /* ---- whose sender is it ---- */
 
 static enum rc
@@ -47,14 +58,10 @@ login_mismatch(struct policy_run *r, const struct policy_rule *rule, unsigned wh
 	const struct facts *f = r->facts;
 	struct span owners = SPAN_EMPTY;
 	struct err e;
-	if (!r->policy->has_sasl) {
-		static const char *const names[] = { "reject_authenticated_sender_login_mismatch", "reject_unauthenticated_sender_login_mismatch" };
-		bool both = (when & (LOGGED_IN | NOT_LOGGED_IN)) == (LOGGED_IN | NOT_LOGGED_IN) && (when & UNOWNED_IS_FINE) == 0;
-		for (unsigned i = 0; i < (both ? 2 : 1); i++) {
-			char text[120];
-			snprintf(text, sizeof text, "restriction `%s' ignored: no SASL support", both ? names[i] : rule->row->name);
-			policy_note(r, NOTE_TROUBLE, span_str(text));
-		}
+	bool is_both = when == (LOGGED_IN | NOT_LOGGED_IN); /* it stands for two, and each says so */
+	if (!policy_has_sasl(r, is_both ? "reject_authenticated_sender_login_mismatch" : rule->row->name)) {
+		if (is_both)
+			(void)policy_has_sasl(r, "reject_unauthenticated_sender_login_mismatch");
 		return POL_DUNNO;
 	}
 	bool logged_in = f->login.n > 0;

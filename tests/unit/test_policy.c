@@ -631,7 +631,7 @@ test_facts(void **state)
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		char lines[2000];
 		struct conf *c = NULL;
-		snprintf(lines, sizeof lines, COMMON "unknown_client_reject_code = 550\nsmtpd_data_restrictions = %s, reject\n", rows[i].rules);
+		snprintf(lines, sizeof lines, COMMON "smtpd_sasl_auth_enable = yes\nunknown_client_reject_code = 550\nsmtpd_data_restrictions = %s, reject\n", rows[i].rules);
 		struct policy *p = compile(lines, &c);
 		struct op_owner owner;
 		struct policy_run r;

@@ -66,6 +66,14 @@ test_trouble(void **state)
 	    "ok | warning: restriction `reject_authenticated_sender_login_mismatch' ignored: no SASL support | warning: restriction "
 	    "`reject_unauthenticated_sender_login_mismatch' ignored: no SASL support | warning: restriction `reject_known_sender_login_mismatch' "
 	    "ignored: no SASL support | warning: restriction `reject_authenticated_sender_login_mismatch' ignored: no SASL support");
+	policy_says(POLICY_COMMON "smtpd_recipient_restrictions = permit_sasl_authenticated, check_sasl_access static:OK, reject\n", POLICY_RCPT, &f,
+	    "554 5.7.1 <b@example.org>: Recipient address rejected: Access denied | warning: restriction `check_sasl_access' ignored: no SASL support");
+	policy_says(POLICY_COMMON "smtpd_sasl_auth_enable = yes\nsmtpd_log_access_permit_actions = static:all\nsmtpd_recipient_restrictions = "
+				  "permit_sasl_authenticated, reject\n",
+	    POLICY_RCPT, &f, "ok | permit: action=permit_sasl_authenticated for Client host=c.example[192.0.2.7] ");
+	policy_says(POLICY_COMMON "smtpd_sasl_auth_enable = yes\nsmtpd_log_access_permit_actions = static:all\nsmtpd_recipient_restrictions = "
+				  "check_sasl_access static:OK, reject\n",
+	    POLICY_RCPT, &f, "ok | permit: action=OK for SASL login name=joe from static:OK");
 	struct conf *c = NULL;
 	struct policy *p = policy_of(POLICY_COMMON "smtpd_sasl_auth_enable = yes\nsmtpd_sender_login_maps = fail:x\nsmtpd_sender_restrictions = "
 						   "reject_sender_login_mismatch\n", &c);
