@@ -207,6 +207,8 @@ static bool
 look_at_entry(void *arg, const char *table, struct span key, struct span value)
 {
 	struct entry it = { .al = arg, .table = table, .key = key };
+	if (span_casestarts(key, SPAN("owner-")))
+		complain(&it, "it does not become the sender of what its list sends on", key);
 	look_at(&it, value);
 	return true;
 }
