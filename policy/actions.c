@@ -190,7 +190,7 @@ policy_is_filter(struct span text)
 	if (colon == SIZE_MAX || colon == 0 || text.n > EDIT_WORD_MAX || !span_is_utf8(text))
 		return false;
 	for (size_t i = 0; i < text.n; i++)
-		if (text.p[i] < ' ' || text.p[i] == 0x7f || (text.p[i] == ' ' && i < colon))
+		if (text.p[i] < ' ' || text.p[i] == 0x7f || (i < colon && text.p[i] == ' '))
 			return false;
 	return true;
 }
