@@ -168,18 +168,28 @@ do_discard(struct result *a)
 	return POL_DUNNO; /* nothing more is asked then */
 }
 
+/* Their text and nothing else, as in Postfix's log. */
+static enum pol
+say(struct result *a, enum verdict_note_kind kind)
+{
+	struct buf b;
+	buf_init(&b, 1024);
+	buf_put_safe(&b, a->text, 1000, true);
+	policy_note(a->r, kind, buf_span(&b));
+	buf_fini(&b);
+	return POL_DUNNO;
+}
+
 static enum pol
 do_info(struct result *a)
 {
-	policy_note(a->r, NOTE_INFO, a->text);
-	return POL_DUNNO;
+	return say(a, NOTE_INFO);
 }
 
 static enum pol
 do_warn(struct result *a)
 {
-	policy_note(a->r, NOTE_WARN, a->text);
-	return POL_DUNNO;
+	return say(a, NOTE_WARN);
 }
 
 /* transport:nexthop; the transport is one word, the next hops may be several. */
