@@ -5,6 +5,7 @@
  * Hosts are taken in the order of the answer, HOSTS_AT_ONCE of them asked together; what the table says of the first that
  * it knows decides. No more than ADDRS_MAX addresses are looked up: the domain is the client's.
  */
+#include "dns/idn.h"
 #include "policy/ask_dns.h"
 
 enum { HOSTS_AT_ONCE = 8, HOSTS_MAX = 100, ADDRS_MAX = 100 };
@@ -186,7 +187,9 @@ server_access(struct policy_run *r, const struct policy_rule *rule, enum reply_c
 		return POL_DUNNO;
 	if (domain.n > 0 && domain.p[0] == '[')
 		return check_literal(&s, domain);
-	return check_domain(&s, domain);
+	unsigned char space[DNS_IDN_MAX];
+	struct span ascii;
+	return check_domain(&s, dns_to_ascii(domain, space, &ascii) ? ascii : domain);
 }
 
 /* ---- the rows ---- */

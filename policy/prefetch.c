@@ -4,6 +4,7 @@
  * RCPT. Nobody waits for them; when a rule asks, the answer is in the cache or on its way, so that rules in a row cost
  * the time of one. What to ask is found once, when the lists are compiled.
  */
+#include "dns/idn.h"
 #include "policy/ask_dns.h"
 
 enum { PREFETCHES_MAX = 50 /* of one session, except for recipients, which rules ask about at once anyway */ };
@@ -86,7 +87,8 @@ is_ours(const struct policy *p, struct span domain)
 static void
 ask(const struct policy *p, unsigned what, struct span name)
 {
-	if (what == 0 || !dns_is_hostname(name))
+	unsigned char space[DNS_IDN_MAX];
+	if (what == 0 || !dns_to_ascii(name, space, &name) || !dns_is_hostname(name))
 		return;
 	if ((what & ASK_ADDRESS) != 0) {
 		dns_prefetch(DNS_A, name, false);

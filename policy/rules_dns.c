@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Does it exist in the DNS? Facts 3.5 to 3.7: HELO names, domains of senders and recipients, and whose MX we are. */
+#include "dns/idn.h"
 #include "policy/ask_dns.h"
 
 static unsigned
@@ -100,15 +101,19 @@ unknown_domain(struct policy_run *r, const struct policy_rule *rule, const struc
 {
 	struct about about = policy_about_class(r, class);
 	struct span dsn = class == ABOUT_SENDER ? SPAN("4.1.8") : SPAN("4.1.2"), text = SPAN("Domain not found");
+	unsigned char space[DNS_IDN_MAX];
+	struct span domain;
 	if (is_settled(a))
 		return POL_DUNNO;
-	switch (takes_mail(r, a->domain)) {
+	if (!dns_to_ascii(a->domain, space, &domain))
+		domain = a->domain; /* which is in no DNS, then */
+	switch (takes_mail(r, domain)) {
 	case MAIL_DNS_WAIT:
 		return POL_AGAIN;
 	case MAIL_DNS_FOUND:
 		return POL_DUNNO;
 	case MAIL_DNS_NULL_MX:
-		return null_mx(r, rule, about, a->domain);
+		return null_mx(r, rule, about, domain);
 	case MAIL_DNS_LATER:
 		return later(r, rule, r->policy->address_tempfail_defers, dsn, about, text);
 	case MAIL_DNS_MALFORMED:
@@ -265,7 +270,11 @@ r_mx_backup(struct policy_run *r, const struct policy_rule *rule)
 	if (a->domain.p[0] == '[')
 		return POL_DUNNO;
 	struct backup b = { .r = r, .rule = rule };
-	switch (policy_mail_dns(r, DNS_MX, a->domain, &mx)) {
+	unsigned char space[DNS_IDN_MAX];
+	struct span domain;
+	if (!dns_to_ascii(a->domain, space, &domain))
+		domain = a->domain;
+	switch (policy_mail_dns(r, DNS_MX, domain, &mx)) {
 	case MAIL_DNS_WAIT:
 		return POL_AGAIN;
 	case MAIL_DNS_FOUND:

@@ -141,6 +141,7 @@ case(HELO + '\nunknown_hostname_reject_code = 550\nunknown_helo_hostname_tempfai
 case('smtpd_helo_restrictions = warn_if_reject reject_unknown_hostname, reject_unknown_hostname', ('', 'gone.test', '', 'x@mx.test'), ('', 'later.test', '', 'x@mx.test'))
 case(SND, *[('', 'h', f'a@{d}', 'x@mx.test') for d in NAMES + ODD[:9] + ['here.test', 'alias.here.test', 'relayed.test', 'latermx.test']], ('', 'h', 'a', 'x@mx.test'),
      ('', 'h', '', 'x@mx.test'), ('', 'h', 'a%gone.test@here.test', 'x@mx.test'), ('', 'h', 'a@later.test', 'x@elsewhere.test'))
+case(SND, ('', 'h', 'a@müller.test', 'x@mx.test'), ('', 'h', 'a@MÜLLER.test', 'x@mx.test'), ('', 'h', 'a@möller.test', 'x@mx.test'))
 case(SND + '\nunknown_address_reject_code = 550\nunknown_address_tempfail_action = defer', *[('', 'h', f'a@{d}', 'x@mx.test') for d in ('gone.test', 'later.test', 'badmx.test')],
      ('', 'h', 'a@later.test', 'x@elsewhere.test'))
 case(RCP, *[('', 'h', '', f'x@{d}') for d in NAMES + ['here.test', 'relayed.test', 'alias.here.test', '[192.0.2.1]']], ('', 'h', '', 'postmaster'), ('', 'h', '', 'x'))
@@ -202,7 +203,7 @@ def session(port, client, helo, sender, rcpt):
             return said
         if client and not client[:1].isdigit() and not ask(f'XCLIENT {client}'):
             return said
-        _ = ask(f'EHLO {helo}') and ask(f'MAIL FROM:<{sender}>') and ask(f'RCPT TO:<{rcpt}>')
+        _ = ask(f'EHLO {helo}') and ask(f'MAIL FROM:<{sender}>{"" if sender.isascii() else " SMTPUTF8"}') and ask(f'RCPT TO:<{rcpt}>')
         s.sendall(b'QUIT\r\n')
         f.read()
     return said[-1:]
