@@ -179,8 +179,10 @@ r_greylist(struct policy_run *r, const struct policy_rule *rule)
 		if (pol != POL_DUNNO)
 			return pol;
 	}
-	if (x == NULL && (r->trace != NULL || is_excused(r)))
+	if (x == NULL && r->trace != NULL)
 		return POL_DUNNO; /* what is remembered is the daemon's business, explain does not ask */
+	if (x == NULL && is_excused(r))
+		return map_asked() ? policy_await_maps(r) : POL_DUNNO;
 	if (x == NULL && !ask(r))
 		return unavailable(r, rule);
 	if (x == NULL || !x->is_done)

@@ -191,9 +191,12 @@ static bool
 am_mx(struct backup *b, const struct dns_answer *mx, uint16_t best, bool primary)
 {
 	const char *why;
-	for (unsigned i = 0; i < mx->n; i++)
-		if ((mx->rr[i].pref == best) == primary && address_own_domain(b->r->policy->book, mx->rr[i].data, NULL) == RC_OK)
+	for (unsigned i = 0; i < mx->n; i++) {
+		enum rc own = (mx->rr[i].pref == best) == primary ? address_own_domain(b->r->policy->book, mx->rr[i].data, NULL) : RC_NONE;
+		if (own == RC_OK)
 			return true;
+		b->waits |= own == RC_TEMP && map_asked();
+	}
 	b->found = false;
 	for (unsigned i = 0; i < mx->n; i++) /* all are asked before one is waited for */
 		if (is_one(mx, i, best, primary))
@@ -210,6 +213,7 @@ is_listed(void *arg, const struct ipaddr *addr)
 {
 	struct backup *b = arg;
 	b->listed = matchlist_host(b->r->policy->mx_networks, b->host, addr, NULL);
+	b->waits |= b->listed == RC_TEMP && map_asked();
 	return b->listed == RC_OK;
 }
 
@@ -229,11 +233,18 @@ primaries_are_listed(struct backup *b, const struct dns_answer *mx, uint16_t bes
 		b->waits |= said == MAIL_DNS_WAIT;
 		if (said != MAIL_DNS_FOUND && said != MAIL_DNS_WAIT)
 			unsure(b, "Unable to look up host ", b->host, " as mail exchanger: ", why);
-		else if (b->listed == RC_TEMP)
+		else if (b->listed == RC_TEMP && !b->waits)
 			unsure(b, "Unable to verify host ", b->host, " as mail exchanger", "");
 		yes = said == MAIL_DNS_FOUND && b->listed == RC_OK;
 	}
 	return yes;
+}
+
+/* Of what is waited for, tables need to be told so; the resolver knows. */
+static enum pol
+wait_more(struct backup *b)
+{
+	return map_asked() ? policy_await_maps(b->r) : POL_AGAIN;
 }
 
 static enum pol
@@ -245,12 +256,12 @@ is_backup(struct backup *b, const struct dns_answer *mx)
 			best = mx->rr[i].pref;
 	bool first = am_mx(b, mx, best, true);
 	if (first || b->waits)
-		return b->waits ? POL_AGAIN : POL_DUNNO; /* where we are the best there is, somebody else has to permit it */
+		return b->waits ? wait_more(b) : POL_DUNNO; /* where we are the best there is, somebody else has to permit it */
 	bool second = am_mx(b, mx, best, false);
 	if (b->waits || !second)
-		return b->waits ? POL_AGAIN : POL_DUNNO;
+		return b->waits ? wait_more(b) : POL_DUNNO;
 	bool listed = primaries_are_listed(b, mx, best);
-	return b->waits ? POL_AGAIN : listed ? POL_PERMIT : POL_DUNNO;
+	return b->waits ? wait_more(b) : listed ? POL_PERMIT : POL_DUNNO;
 }
 
 enum pol
