@@ -17,7 +17,7 @@ struct explain {
 	const struct policy *policy;
 	const char *list;            /* heading printed last */
 	uint64_t started;            /* the rule at hand */
-	unsigned notes;              /* printed */
+	unsigned notes, edits;       /* printed */
 	struct buf known;            /* lookups of the rule at hand: run again, it asks the same again */
 };
 
@@ -58,6 +58,9 @@ on_rule(struct policy_trace *t, const struct policy_run *r, const struct policy_
 	explain_rule(&x->out, list == NULL ? NULL : list->name, file, line, rule->shown, depth, result, usec);
 	for (; x->notes < r->verdict.nnotes; x->notes++)
 		explain_note(&x->out, verdict_note_name(r->verdict.notes[x->notes].kind), r->verdict.notes[x->notes].text);
+	for (; x->edits < r->verdict.nedits; x->edits++)
+		if (r->verdict.edits[x->edits].kind == EDIT_PREPEND) /* the others have their notes */
+			explain_note(&x->out, "prepend", r->verdict.edits[x->edits].text);
 	buf_reset(&x->known);
 	x->started = clock_mono();
 }
@@ -186,7 +189,7 @@ run_stage(struct explain *x, struct policy_run *r, size_t i, const struct facts 
 {
 	explain_stage(&x->out, stages[i].name);
 	x->list = NULL;
-	x->notes = 0;
+	x->notes = x->edits = 0;
 	x->started = clock_mono();
 	r->trace = &x->trace;
 	if (!policy_run_now(r, x->policy, stages[i].stage, f))

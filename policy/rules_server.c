@@ -2,6 +2,7 @@
 /* check_policy_service: asks a policy server; its answer is a result as a table's. Facts 10.4. */
 #include "policy/engine.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "policy/server.h"
 #include "policy/server_text.h"
@@ -12,6 +13,7 @@ struct need_server {
 	struct policy_run *run;
 	const struct policy_rule *rule;
 	struct policy_ask ask;
+	uint64_t began;
 	enum rc rc;
 	bool is_done;
 };
@@ -30,8 +32,12 @@ static void
 on_answer(struct op *op)
 {
 	struct need_server *x = container_of(op, struct need_server, ask.op);
+	struct policy_trace *t = x->run->trace;
 	x->is_done = true;
 	x->rc = op->rc;
+	if (t != NULL)
+		t->asked(t, policy_server_text(x->rule->server), SPAN("policy query"), x->rc, x->rc == RC_OK ? buf_span(&x->ask.action) : span_str(x->ask.why.why),
+		    clock_mono() - x->began);
 	policy_need_done(x->run);
 }
 
@@ -52,6 +58,7 @@ ask(struct policy_run *r, const struct policy_rule *rule)
 	struct need_server *x = mem_zalloc(sizeof *x);
 	x->run = r;
 	x->rule = rule;
+	x->began = clock_mono();
 	policy_ask_init(&x->ask, &r->waits, on_answer);
 	policy_question(&x->ask.question, r->policy, r->stage, r->facts, policy_server_context(rule->server));
 	policy_need_add(r, &x->need, &kind);
