@@ -264,6 +264,8 @@ alias_trouble(const struct aliases *al, const struct resolved *r, struct buf *sc
 	struct addrlist l = ADDRLIST(value);
 	buf_init(&word, WORD_MAX);
 	for (bool found = false; !found && alias_next(&l, &word, &kind, &text);) {
+		if (kind == ALIAS_ADDRESS && (span_caseeq(text, a.local) || span_caseeq(text, r->addr)))
+			kind = ALIAS_MAILBOX; /* a name that leads to itself */
 		found = kind == ALIAS_COMMAND || kind == ALIAS_FILE || kind == ALIAS_MAILBOX;
 		if (!found)
 			continue;

@@ -29,6 +29,7 @@ struct work {
 	const struct rewrite_extra *x;
 	struct arena *a;
 	struct seen out;             /* the recipients */
+	uint32_t group;              /* 0, or which local recipient is being expanded: its mail is sent on by itself */
 	struct seen local;           /* those that are sent to aliases: given twice, they are expanded once */
 	struct span *expanded;       /* of the local recipient at hand, aliases that were, as addresses: heap */
 	size_t nexpanded;
@@ -54,7 +55,7 @@ hash_of(const struct work *k, const struct given *g, struct span addr)
 	uint64_t h = span_casehash(addr);
 	if (k->w->p->p_enable_original_recipient)
 		h ^= span_casehash(g->orig) * 3 + span_casehash(g->orcpt) * 5 + g->notify;
-	return h;
+	return h + k->group * UINT64_C(0x9e3779b97f4a7c15);
 }
 
 /* A row of recipients; heap while it grows. */
@@ -294,6 +295,8 @@ static enum rc
 place(struct work *k, const struct given *g, struct span addr, const struct chain *chain)
 {
 	struct span local;
+	if (chain == NULL)
+		k->group = 0;
 	enum rc rc = is_aliased(k, addr, &local);
 	if (rc == RC_NONE)
 		return emit(k, g, addr);
@@ -306,6 +309,7 @@ place(struct work *k, const struct given *g, struct span addr, const struct chai
 			return RC_OK;
 		add(&k->local, &r, hash);
 		k->nexpanded = k->nforwarded = 0;
+		k->group = k->local.n;
 	}
 	/* as it was written, unless there was a route in it; a copy: k->res is used again below */
 	struct span kept = arena_span(k->a, span_caseeq(local, addr) ? addr : local);
@@ -630,7 +634,7 @@ rewrite_is_idle(const struct rewriter *w, const struct envelope *env, const stru
 	        || ((x == NULL || !x->no_bcc)
 	            && (!map_list_empty(w->sender_bcc) || !map_list_empty(w->rcpt_bcc) || *w->p->p_always_bcc != '\0'))))
 		return false;
-	if (is_mailer_daemon(w, env->sender))
+	if (is_mailer_daemon(w, env->sender) || (!w->p->p_enable_original_recipient && env->nrcpt > 1))
 		return false;
 	for (uint32_t i = 0; w->aliases != NULL && i < env->nrcpt; i++) {
 		struct span addr = env->rcpt[i].addr;
