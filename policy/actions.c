@@ -408,6 +408,17 @@ complain(struct buf *out, bool *is_error_out, bool is_error, const char *what, s
 	return true;
 }
 
+bool
+policy_result_is_list(struct span value)
+{
+	struct span word, rest = span_trim(value);
+	span_word(&rest, " \t", &word);
+	for (size_t i = 0; i < NELEMS(actions); i++)
+		if (span_caseeq_str(word, actions[i].word))
+			return false;
+	return word.n > 0 && !all_digits(word);
+}
+
 static bool
 bad_argument(enum pol (*fn)(struct result *), struct span text)
 {

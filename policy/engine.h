@@ -193,6 +193,8 @@ enum pol policy_access_result(struct policy_run *r, const struct policy_rule *ru
 enum pol policy_access_answer(struct policy_run *r, const struct policy_rule *rule, enum rc rc, struct span value, struct about about,
     const struct err *e, bool permit_is_dunno, bool permit_is_error);
 
+/* A result that names restrictions, not an action with its text. */
+bool policy_result_is_list(struct span value);
 /* What is wrong with a result, for check. is_error: a known action or restriction that is not supported; otherwise
  * one that nobody knows. false: nothing. */
 bool policy_result_complaint(const struct policy *p, const struct restriction *bare, struct span value, struct buf *out, bool *is_error);

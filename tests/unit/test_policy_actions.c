@@ -153,6 +153,20 @@ test_is_header(void **state)
 	buf_fini(&b);
 }
 
+/* The text of an action may have the name of a class in it. */
+static void
+test_text_is_text(void **state)
+{
+	struct facts f = policy_facts();
+	(void)state;
+	policy_says(POLICY_COMMON "smtpd_restriction_classes = cls\ncls = check_sender_access inline:{{s.example=REJECT cls says no}}\n"
+				  "smtpd_sender_restrictions = cls\n",
+	    POLICY_RCPT, &f, "554 5.7.1 <a@s.example>: Sender address rejected: cls says no");
+	policy_says(POLICY_COMMON "smtpd_restriction_classes = cls\ncls = check_sender_access inline:{{s.example=450 cls says no}}\n"
+				  "smtpd_sender_restrictions = cls\n",
+	    POLICY_RCPT, &f, "450 4.7.1 <a@s.example>: Sender address rejected: cls says no");
+}
+
 static void
 test_permit_log(void **state)
 {
@@ -190,6 +204,7 @@ main(void)
 		cmocka_unit_test(test_several),
 		cmocka_unit_test(test_where),
 		cmocka_unit_test(test_is_header),
+		cmocka_unit_test(test_text_is_text),
 		cmocka_unit_test(test_permit_log),
 	};
 	return cmocka_run_group_tests(tests, policy_says_begin, policy_says_end);
