@@ -26,12 +26,18 @@ struct call {
 	struct list by_peer;
 	struct peer *peer;
 	uint64_t id;
-	unsigned char key[];
+	/* of a table we do not know: a sibling may have the new configuration before us */
+	struct list early;
+	struct timer patience;
+	size_t table_n;
+	unsigned char bytes[];       /* key, table */
 };
+
+static const uint64_t PATIENCE = 1000000; /* usec */
 
 static struct {
 	struct child *child;
-	struct list peers;
+	struct list peers, early;
 	struct tables tables;
 } me;
 
@@ -51,7 +57,37 @@ on_done(struct ask *a, enum rc rc, struct span text)
 		list_remove(&c->by_peer);
 		c->peer->ncalls--;
 	}
+	timer_clear(&c->patience);
 	mem_free(&c);
+}
+
+static struct span
+table_of(const struct call *c)
+{
+	return span_of(c->bytes + c->ask.key.n, c->table_n);
+}
+
+static void
+on_patience(struct timer *t)
+{
+	struct call *c = container_of(t, struct call, patience);
+	list_remove(&c->early);
+	on_done(&c->ask, RC_TEMP, SPAN("the lookup process has no such table"));
+}
+
+/* The tables are new: whose was missing may be there. */
+static void
+ask_early(void)
+{
+	list_each(l, &me.early) {
+		struct call *c = list_entry(l, struct call, early);
+		struct table *t = tables_find(&me.tables, table_of(c));
+		if (t == NULL)
+			continue;
+		list_remove(l);
+		timer_clear(&c->patience);
+		table_ask(t, &c->ask);
+	}
 }
 
 static enum rc
@@ -61,21 +97,30 @@ on_frame(struct ipc_chan *chan, struct ipc_frame *f)
 	struct msg_lookup m;
 	if (f->type != IPC_LOOKUP || msg_lookup_get(f->payload, &m) != RC_OK || m.key.n > REMOTE_KEY_MAX)
 		return RC_PERM;
-	struct table *t = tables_find(&me.tables, m.table);
-	if (t == NULL || p->ncalls >= REMOTE_FLIGHTS_MAX) {
-		answer(chan, f->id, RC_TEMP, t == NULL ? SPAN("the lookup process has no such table") : SPAN("too many questions are under way"));
+	if (p->ncalls >= REMOTE_FLIGHTS_MAX) {
+		answer(chan, f->id, RC_TEMP, SPAN("too many questions are under way"));
 		return RC_OK;
 	}
-	struct call *c = mem_zalloc(sizeof *c + m.key.n);
-	memcpy(c->key, m.key.p, m.key.n);
-	c->ask.key = span_of(c->key, m.key.n);
+	struct table *t = tables_find(&me.tables, m.table);
+	struct call *c = mem_zalloc(sizeof *c + m.key.n + m.table.n);
+	memcpy(c->bytes, m.key.p, m.key.n);
+	memcpy(c->bytes + m.key.n, m.table.p, m.table.n);
+	c->ask.key = span_of(c->bytes, m.key.n);
+	c->table_n = m.table.n;
+	list_init(&c->early);
+	timer_init(&c->patience, on_patience);
 	c->ask.done = on_done;
 	c->peer = p;
 	c->id = f->id;
 	list_init(&c->by_peer);
 	list_append(&p->calls, &c->by_peer);
 	p->ncalls++;
-	table_ask(t, &c->ask);
+	if (t != NULL) {
+		table_ask(t, &c->ask);
+	} else {
+		list_append(&me.early, &c->early);
+		timer_set(&c->patience, PATIENCE);
+	}
 	return RC_OK;
 }
 
@@ -119,6 +164,7 @@ lookup_start(struct child *c, struct err *e)
 {
 	me.child = c;
 	list_init(&me.peers);
+	list_init(&me.early);
 	tables_load(&me.tables, c->conf);
 	return open_resolver(c->conf, e);
 }
@@ -135,9 +181,11 @@ lookup_reload(struct child *c, struct conf *new_conf, struct err *e)
 {
 	(void)c;
 	enum rc rc = open_resolver(new_conf, e);
-	if (rc == RC_OK)
-		tables_load(&me.tables, new_conf);
-	return rc;
+	if (rc != RC_OK)
+		return rc;
+	tables_load(&me.tables, new_conf);
+	ask_early();
+	return RC_OK;
 }
 
 static void
@@ -183,6 +231,8 @@ lookup_drain(struct child *c)
 {
 	tables_fini(&me.tables);
 	dns_close();
+	for (struct list *l; (l = list_pop(&me.early)) != NULL;)
+		on_done(&list_entry(l, struct call, early)->ask, RC_TEMP, SPAN("the lookup process ends"));
 	list_each(l, &me.peers)
 		peer_gone(list_entry(l, struct peer, link));
 	child_exit(c);
