@@ -61,6 +61,32 @@ seconds(int64_t usec)
 	return s > INT32_MAX ? INT32_MAX : (uint32_t)s;
 }
 
+struct triplet_text {
+	struct buf client, sender, rcpt;
+};
+
+static void
+triplet_init(struct triplet_text *t, const struct policy_run *r)
+{
+	const struct params *p = r->policy->p;
+	const struct facts *f = r->facts;
+	buf_init(&t->client, KEY_MAX);
+	buf_init(&t->sender, KEY_MAX);
+	buf_init(&t->rcpt, KEY_MAX);
+	greylist_client(&t->client, f, (unsigned)p->p_greylist_ipv4_prefix_length, (unsigned)p->p_greylist_ipv6_prefix_length);
+	greylist_sender(&t->sender, f->sender);
+	for (size_t i = 0; i < f->rcpt.n; i++)
+		buf_putc(&t->rcpt, f->rcpt.p[i] >= 'A' && f->rcpt.p[i] <= 'Z' ? f->rcpt.p[i] | 0x20 : f->rcpt.p[i]);
+}
+
+static void
+triplet_fini(struct triplet_text *t)
+{
+	buf_fini(&t->client);
+	buf_fini(&t->sender);
+	buf_fini(&t->rcpt);
+}
+
 /* false: there is nobody to ask. */
 static bool
 ask(struct policy_run *r)
@@ -70,16 +96,10 @@ ask(struct policy_run *r)
 	struct ipc_chan *queue = policy_queue();
 	if (queue == NULL)
 		return false;
-	struct buf client, sender, rcpt;
-	buf_init(&client, KEY_MAX);
-	buf_init(&sender, KEY_MAX);
-	buf_init(&rcpt, KEY_MAX);
-	greylist_client(&client, f, (unsigned)p->p_greylist_ipv4_prefix_length, (unsigned)p->p_greylist_ipv6_prefix_length);
-	greylist_sender(&sender, f->sender);
-	for (size_t i = 0; i < f->rcpt.n; i++)
-		buf_putc(&rcpt, f->rcpt.p[i] >= 'A' && f->rcpt.p[i] <= 'Z' ? f->rcpt.p[i] | 0x20 : f->rcpt.p[i]);
+	struct triplet_text t;
+	triplet_init(&t, r);
 	const struct msg_greylist m = {
-		.client = buf_span(&client), .sender = buf_span(&sender), .rcpt = buf_span(&rcpt),
+		.client = buf_span(&t.client), .sender = buf_span(&t.sender), .rcpt = buf_span(&t.rcpt),
 		.client_name = span_head(f->client_name, GREYLIST_TEXT_MAX), .client_addr = f->client_addr,
 		.delay = seconds((int64_t)p->p_greylist_delay), .window = seconds((int64_t)p->p_greylist_retry_window),
 		.expire = seconds((int64_t)p->p_greylist_expire), .allow_after = (uint32_t)p->p_greylist_allow_after,
@@ -90,10 +110,29 @@ ask(struct policy_run *r)
 	policy_need_add(r, &x->need, &kind);
 	msg_greylist_put(ipc_call_begin(&x->call, queue, IPC_GREYLIST), &m);
 	ipc_call_send(&x->call, ANSWER_USEC);
-	buf_fini(&client);
-	buf_fini(&sender);
-	buf_fini(&rcpt);
+	triplet_fini(&t);
 	return true;
+}
+
+/* explain shows what would be asked: what is remembered is the daemon's business. */
+static enum pol
+show(struct policy_run *r)
+{
+	struct triplet_text t;
+	struct buf b;
+	triplet_init(&t, r);
+	buf_init(&b, 4 * KEY_MAX);
+	buf_put_safe(&b, buf_span(&t.client), KEY_MAX, true);
+	buf_puts(&b, " <");
+	buf_put_safe(&b, buf_span(&t.sender), KEY_MAX, true);
+	buf_puts(&b, "> <");
+	buf_put_safe(&b, buf_span(&t.rcpt), KEY_MAX, true);
+	buf_putc(&b, '>');
+	if (r->trace->asked != NULL)
+		r->trace->asked(r->trace, "greylist", buf_span(&b), RC_NONE, SPAN("the running gateway is not asked"), 0);
+	buf_fini(&b);
+	triplet_fini(&t);
+	return POL_DUNNO;
 }
 
 /* Text with %s or %t as a number and %d as a date. */
@@ -179,10 +218,10 @@ r_greylist(struct policy_run *r, const struct policy_rule *rule)
 		if (pol != POL_DUNNO)
 			return pol;
 	}
-	if (x == NULL && r->trace != NULL)
-		return POL_DUNNO; /* what is remembered is the daemon's business, explain does not ask */
 	if (x == NULL && is_excused(r))
 		return map_asked() ? policy_await_maps(r) : POL_DUNNO;
+	if (x == NULL && r->trace != NULL)
+		return show(r);
 	if (x == NULL && !ask(r))
 		return unavailable(r, rule);
 	if (x == NULL || !x->is_done)

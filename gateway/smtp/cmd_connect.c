@@ -31,8 +31,7 @@ connect_proxy_input(struct sess *s, struct span in)
 	struct proxy_header h;
 	struct err e;
 	size_t used;
-	if (!matchlist_empty(s->svc->proxy_hosts) &&
-	    matchlist_host(s->svc->proxy_hosts, s->facts.client_name, &s->facts.client, NULL) != RC_OK) {
+	if (!matchlist_empty(s->svc->proxy_hosts) && matchlist_addr(s->svc->proxy_hosts, &s->facts.client, NULL) != RC_OK) {
 		proxy_fails(s, "not in smtpd_upstream_proxy_hosts");
 		return true;
 	}

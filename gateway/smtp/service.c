@@ -206,7 +206,7 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 		    s->params->p_smtpd_upstream_proxy_protocol);
 		rc = worse(rc, err_set(e, RC_PERM, "smtpd_upstream_proxy_protocol: bad value"));
 	}
-	rc = worse(rc, matchlist_open_param(c, s, "smtpd_upstream_proxy_hosts", MATCH_HOST, &svc->proxy_hosts, e));
+	rc = worse(rc, matchlist_open_param(c, s, "smtpd_upstream_proxy_hosts", MATCH_ADDRESS, &svc->proxy_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "fast_flush_domains", MATCH_DOMAIN, &svc->flush_domains, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));

@@ -20,7 +20,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static struct edge edge;
-static struct edge_conf *confs[2];
+static struct edge_conf *confs[4];
 static struct timer stopper;
 
 static const char *const settings[] = {
@@ -28,6 +28,13 @@ static const char *const settings[] = {
 	"smtpd_hard_error_limit = 10000\nsmtpd_junk_command_limit = 10000\nsmtpd_forbid_unauth_pipelining = no\nline_length_limit = 512\n"
 	"hopcount_limit = 3\n",
 	"smtpd_error_sleep_time = 0\nsmtpd_forbid_bare_newline = reject\nsmtpd_helo_required = yes\nstrict_rfc821_envelopes = yes\n",
+	/* whoever comes may say who else it is */
+	"smtpd_error_sleep_time = 0\nsmtpd_hard_error_limit = 10000\nsmtpd_junk_command_limit = 10000\nsmtpd_forbid_unauth_pipelining = no\n"
+	"smtpd_peername_lookup = no\nsmtpd_authorized_xclient_hosts = 127.0.0.1, 192.0.2.0/24, a.b.c\nsmtpd_authorized_xforward_hosts = 127.0.0.1\n"
+	"smtpd_delay_reject = no\nsmtpd_client_restrictions = check_client_access inline:{192.0.2.7=REJECT}\n"
+	"smtpd_recipient_restrictions = check_greylist\ngreylist_unavailable = defer\nfast_flush_domains = b.c\n",
+	/* behind a balancer */
+	"smtpd_error_sleep_time = 0\nsmtpd_peername_lookup = no\nsmtpd_upstream_proxy_protocol = haproxy\nsmtpd_forbid_unauth_pipelining = no\n",
 };
 
 static void
@@ -73,6 +80,17 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 			munmap(p, m.content_len);
 		const struct msg_submitted ok = { .outcome = SUBMIT_OK };
 		msg_submitted_put(ipc_answer_begin(c, f->id), &ok);
+		ipc_end(c);
+	} else if (f->type == IPC_ETRN) {
+		struct span site;
+		BUG_ON(msg_etrn_get(f->payload, &site) != RC_OK);
+		msg_etrn_answer_put(ipc_answer_begin(c, f->id), site.n % 2 == 0);
+		ipc_end(c);
+	} else if (f->type == IPC_GREYLIST) {
+		struct msg_greylist m;
+		BUG_ON(msg_greylist_get(f->payload, &m) != RC_OK);
+		const struct msg_greylist_answer a = { (enum greylist_verdict)(1 + m.rcpt.n % 4), (uint32_t)m.sender.n };
+		msg_greylist_answer_put(ipc_answer_begin(c, f->id), &a);
 		ipc_end(c);
 	}
 	return RC_OK;
