@@ -451,7 +451,9 @@ is_loop(const struct results *x, const char *table, struct span value, struct bu
 {
 	struct span item;
 	bool group;
-	while (policy_result_is_list(value) && conf_item(&value, &item, &group) == RC_OK) {
+	if (!policy_result_is_list(value))
+		return false;
+	while (conf_item(&value, &item, &group) == RC_OK) {
 		const struct policy_list *class = policy_class(x->k->p, item, x->list->bare);
 		if (class == NULL || !asks_again(class, x->rule, table, 0))
 			continue;
