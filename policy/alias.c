@@ -70,6 +70,7 @@ struct entry {
 	struct span key;
 	struct span list;            /* the list that is being looked at; empty: the table itself */
 	int line;                    /* in the list */
+	const struct entry *outer;
 };
 
 /* The line of a table's text that has the key; 0 when it has no text, or none is found. */
@@ -132,6 +133,11 @@ look_at_list(struct entry *it, struct span path)
 	struct err e = { .why = "" };
 	struct aliases *al = it->al;
 	int lines = 0;
+	for (const struct entry *up = it; up != NULL; up = up->outer)
+		if (span_eq(up->list, path)) {
+			complain(it, "a list within itself", path);
+			return;
+		}
 	if (al->depth == LISTS_DEEP) {
 		complain(it, "lists within lists are nested too deep", path);
 		return;
@@ -140,7 +146,7 @@ look_at_list(struct entry *it, struct span path)
 		complain(it, e.why, path);
 		return;
 	}
-	struct entry inside = { .al = al, .table = it->table, .key = it->key, .list = path };
+	struct entry inside = { .al = al, .table = it->table, .key = it->key, .list = path, .outer = it };
 	const unsigned char *begin = text.p;
 	al->depth++;
 	while (alias_list_line(&text, &line)) {
@@ -259,13 +265,17 @@ alias_trouble(const struct aliases *al, const struct resolved *r, struct buf *sc
 	rc = address_alias(al->book, &a, scratch, &value, NULL, e);
 	if (rc != RC_OK)
 		return rc;
-	*dsn_out = SPAN("5.4.6");
-	*text_out = SPAN("mail forwarding loop");
+	*dsn_out = SPAN("5.1.1");
+	*text_out = SPAN("the alias has no recipients");
 	struct addrlist l = ADDRLIST(value);
 	buf_init(&word, WORD_MAX);
 	for (bool found = false; !found && alias_next(&l, &word, &kind, &text);) {
 		if (kind == ALIAS_ADDRESS && (span_caseeq(text, a.local) || span_caseeq(text, r->addr)))
 			kind = ALIAS_MAILBOX; /* a name that leads to itself */
+		if (kind == ALIAS_ADDRESS) { /* they came back to it */
+			*dsn_out = SPAN("5.4.6");
+			*text_out = SPAN("mail forwarding loop");
+		}
 		found = kind == ALIAS_COMMAND || kind == ALIAS_FILE || kind == ALIAS_MAILBOX;
 		if (!found)
 			continue;

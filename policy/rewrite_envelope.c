@@ -7,6 +7,7 @@
 enum {
 	RCPTS_MAX = 50000,           /* of one message, expanded */
 	ALIAS_DEPTH = 100,
+	LISTS_DEEP = 20,
 	VALUE_MAX = 256 * 1024,
 	WORD_MAX = 4096,
 };
@@ -44,6 +45,13 @@ struct work {
 struct chain {
 	const struct chain *up;
 	struct span addr;
+	unsigned depth;
+};
+
+/* The lists a line stands in: one within itself is not read again. */
+struct lists {
+	const struct lists *up;
+	struct span path;
 	unsigned depth;
 };
 
@@ -132,7 +140,7 @@ out:
 static enum rc place(struct work *k, const struct given *g, struct span addr, const struct chain *chain);
 static enum rc forward(struct work *k, const struct given *g, struct span addr, const struct chain *chain);
 static enum rc expand_value(struct work *k, const struct given *g, struct span value, struct span ext, const struct chain *chain,
-    unsigned lists, unsigned *left_over);
+    const struct lists *lists, unsigned *left_over);
 
 static bool
 is_in(const struct span *list, size_t n, struct span addr)
@@ -163,17 +171,21 @@ say_expanded(struct work *k, struct given *g, struct span addr)
 }
 
 static enum rc
-expand_list(struct work *k, const struct given *g, struct span path, struct span ext, const struct chain *chain, unsigned lists,
+expand_list(struct work *k, const struct given *g, struct span path, struct span ext, const struct chain *chain, const struct lists *up,
     unsigned *left_over)
 {
 	struct span text, line;
-	if (lists == ALIAS_DEPTH)
+	struct lists link = { .up = up, .path = path, .depth = up != NULL ? up->depth + 1 : 1 };
+	if (link.depth > LISTS_DEEP)
 		return err_set(k->e, RC_PERM, "lists within lists are nested too deep");
+	for (const struct lists *l = up; l != NULL; l = l->up)
+		if (span_eq(l->path, path))
+			return RC_OK;
 	enum rc rc = alias_list(k->w->aliases, path, &text, k->e);
 	if (rc == RC_OK && (k->w->propagate & PROPAGATE_INCLUDE) == 0)
 		ext = SPAN_EMPTY;
 	while (rc == RC_OK && alias_list_line(&text, &line))
-		rc = expand_value(k, g, line, ext, chain, lists + 1, left_over);
+		rc = expand_value(k, g, line, ext, chain, &link, left_over);
 	return rc;
 }
 
@@ -204,8 +216,8 @@ expand_address(struct work *k, const struct given *g, struct span text, struct s
 }
 
 static enum rc
-expand_value(struct work *k, const struct given *g, struct span value, struct span ext, const struct chain *chain, unsigned lists,
-    unsigned *left_over)
+expand_value(struct work *k, const struct given *g, struct span value, struct span ext, const struct chain *chain,
+    const struct lists *lists, unsigned *left_over)
 {
 	struct addrlist l = ADDRLIST(value);
 	struct buf word;
@@ -261,7 +273,7 @@ expand_alias(struct work *k, const struct given *g, struct span addr, const stru
 		rc = say_expanded(k, &mine, addr);
 		before = k->reached;
 		if (rc == RC_OK)
-			rc = expand_value(k, &mine, value, ext, &link, 0, &left_over);
+			rc = expand_value(k, &mine, value, ext, &link, NULL, &left_over);
 		if (rc == RC_OK && (left_over > 0 || k->reached == before))
 			rc = emit(k, &mine, addr);
 	}

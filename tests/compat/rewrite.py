@@ -110,7 +110,7 @@ class Maker:
         r = self.r
         k = r.random()
         if k < .02:
-            return f'static:{self.address(0)}'
+            return 'static:{%s}' % self.address(0)
         if k < .04:
             return 'fail:broken'
         rows = {self.key(): self.value(many, odd) for _ in range(r.randint(1, 7))}

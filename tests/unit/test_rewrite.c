@@ -241,6 +241,8 @@ static const struct row rows[] = {
 	    ": z+q@example.org<a+q@here.example" },
 	{ "alias_maps = inline:{{list= :include:$config_directory/list}}", "", "list@here.example",
 	    ": one@example.org<list@here.example two@example.org<list@here.example three@example.org<list@here.example" },
+	{ "alias_maps = inline:{{list= :include:$config_directory/self}}", "", "list@here.example", ": one@example.org<list@here.example" },
+	{ "alias_maps = inline:{{list= :include:$config_directory/empty}}", "", "list@here.example", ": list@here.example" },
 	{ "alias_maps = inline:{{list= :include:/nonexistent/list}}", "", "list@here.example", "TEMP" },
 	{ "alias_maps = inline:{{list=a@example.org, b@example.org}}", "", "list@here.example/2", ": list@here.example/18 a@example.org<list@here.example/1 b@example.org<list@here.example/1" },
 	{ "alias_maps = inline:{{a=b%example.org@here.example}}", "", "a@here.example", ": b%example.org@here.example<a@here.example" },
@@ -251,6 +253,10 @@ test_rows(void **state)
 {
 	(void)state;
 	confdir_write("list", "# people\none@example.org, two@example.org\n\n  three@example.org\n#four@example.org\n");
+	char self[200];
+	snprintf(self, sizeof self, ":include:%s/self, :include:%s/self\none@example.org\n:include:%s/self\n", confdir, confdir, confdir);
+	confdir_write("self", self);
+	confdir_write("empty", "# nobody\n");
 	unsigned bad = 0;
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		open_conf(rows[i].conf);
