@@ -7,7 +7,7 @@
 #include "dns/idn.h"
 #include "policy/ask_dns.h"
 
-enum { PREFETCHES_MAX = 50 /* of one session, except for recipients, which rules ask about at once anyway */ };
+enum { ZONES = 3, PREFETCHES_MAX = 50 /* of one session, except for recipients, which rules ask about at once anyway */ };
 
 static const struct {
 	policy_rule_fn *fn;
@@ -98,8 +98,10 @@ ask(const struct policy *p, unsigned what, struct span name)
 		dns_prefetch(DNS_MX, name, true);
 	else if ((what & ASK_MX) != 0 && !is_ours(p, name))
 		dns_prefetch(DNS_MX, name, false);
-	if ((what & ASK_NS_HOSTS) != 0)
-		dns_prefetch(DNS_NS, name, true);
+	for (int i = 0; (what & ASK_NS_HOSTS) != 0 && i < ZONES && span_chr(name, '.') != SIZE_MAX; i++) {
+		dns_prefetch(DNS_NS, name, true); /* and its parents: one of them is the zone */
+		name = span_from(name, span_chr(name, '.') + 1);
+	}
 }
 
 static void

@@ -35,6 +35,7 @@ struct dns_flight {
 	struct list waiters;
 	struct channel *channel;
 	enum dns_type type;
+	uint64_t began;
 	bool and_hosts;              /* prefetch: ask for the addresses of the hosts it names */
 	size_t name_len;
 	char name[];
@@ -357,6 +358,7 @@ flight_new(enum dns_type type, struct span name)
 	struct dns_flight *f = mem_zalloc(sizeof *f + name.n + 1);
 	f->type = type;
 	f->channel = dns.channel;
+	f->began = loop_now();
 	f->name_len = name.n;
 	memcpy(f->name, name.p, name.n);
 	list_init(&f->waiters);
@@ -397,12 +399,17 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 	}
 	if (is_new)
 		f = flight_new(type, name);
+	uint64_t age = loop_now() - f->began;
+	if (timeout_usec > 0 && age >= timeout_usec) { /* who waits has waited long enough already, for the same rule before */
+		give(q, RC_TEMP, &no_answer);
+		return;
+	}
 	op_pend(&q->op, &provider);
 	q->flight = f;
 	list_append(&f->waiters, &q->by_flight);
 	if (timeout_usec > 0) {
 		timer_init(&q->timer, on_query_timeout);
-		timer_set(&q->timer, timeout_usec);
+		timer_set(&q->timer, timeout_usec - age);
 	}
 	if (is_new)
 		launch(f);
@@ -444,7 +451,7 @@ dns_prefetch(enum dns_type type, struct span name, bool hosts)
 		f->and_hosts |= hosts;
 		return;
 	}
-	if (dns.flights.count >= DNS_FLIGHTS_MAX / 2)
+	if (dns.flights.count >= DNS_PREFETCHES_MAX)
 		return;
 	f = flight_new(type, name);
 	f->and_hosts = hosts;

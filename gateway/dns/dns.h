@@ -30,7 +30,7 @@ struct dns_settings {
 	unsigned tries;              /* rounds over the servers; 0: default */
 	unsigned cache_max;          /* answers kept; 0: default */
 };
-enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 8192, DNS_FLIGHTS_MAX = 4096, DNS_PREFETCH_HOSTS = 8 };
+enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 32768, DNS_FLIGHTS_MAX = 16384, DNS_PREFETCHES_MAX = 4096, DNS_PREFETCH_HOSTS = 8 };
 
 /* Before the process gives up its rights. Again on reload: new questions then go to the new servers.
  * RC_PERM: servers cannot be parsed. */
@@ -57,8 +57,8 @@ struct dns_query {
 };
 
 void dns_query_init(struct dns_query *q, struct op_owner *owner, op_fn *done);
-/* Starts; the op must be idle. name is borrowed. timeout_usec: RC_TEMP when it has passed; 0: the
- * resolver's own limits only. */
+/* Starts; the op must be idle. name is borrowed. timeout_usec: RC_TEMP when it has passed since the question left, whoever
+ * asked first; 0: the resolver's own limits only. */
 void dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t timeout_usec);
 /* The answer when it is known already: true, with its outcome and q->answer; the op stays idle. false: ask. */
 bool dns_known(struct dns_query *q, enum dns_type type, struct span name, enum rc *rc_out) MUST_CHECK;

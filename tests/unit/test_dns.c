@@ -197,6 +197,27 @@ test_resolver_gone_and_back(void **state)
 	dns_query_fini(&q);
 }
 
+/* A question that somebody has waited for in vain is not waited for again while it is on its way. */
+static void
+test_waited_enough(void **state)
+{
+	struct dns_query q;
+	(void)state;
+	dns_query_init(&q, &owner, on_done);
+	dns_ask(&q, DNS_AAAA, SPAN("silent.test"), 40 * 1000);
+	assert_int_equal(q.op.state, OP_PENDING);
+	run_until(1);
+	assert_int_equal(q.op.rc, RC_TEMP);
+	dns_ask(&q, DNS_AAAA, SPAN("silent.test"), 40 * 1000);
+	assert_int_equal(q.op.state, OP_READY);
+	run_until(1);
+	assert_int_equal(q.op.rc, RC_TEMP);
+	dns_ask(&q, DNS_AAAA, SPAN("silent.test"), 0); /* until the resolver gives up */
+	assert_int_equal(q.op.state, OP_PENDING);
+	run_until(1);
+	dns_query_fini(&q);
+}
+
 static void
 test_close_with_questions(void **state)
 {
@@ -293,7 +314,7 @@ main(void)
 		cmocka_unit_test(test_servers), cmocka_unit_test(test_reverse), cmocka_unit_test(test_cache_bound),
 		cmocka_unit_test(test_outcomes), cmocka_unit_test(test_values), cmocka_unit_test(test_coalesced_and_cached),
 		cmocka_unit_test(test_cancel_and_timeout), cmocka_unit_test(test_resolver_gone_and_back),
-		cmocka_unit_test(test_close_with_questions),
+		cmocka_unit_test(test_waited_enough), cmocka_unit_test(test_close_with_questions),
 	};
 	loop_init();
 	op_owner_init(&owner);
