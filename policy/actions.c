@@ -25,7 +25,7 @@ refuse_with(struct result *a, unsigned code, const char *default_dsn, const char
 {
 	char fixed[16];
 	struct span text = a->text, dsn = policy_take_dsn(&text);
-	dsn = dsn.n > 0 ? policy_fix_dsn(dsn, a->about.class, fixed) : span_str(default_dsn);
+	dsn = dsn.n > 0 ? policy_map_dsn(a->r, dsn, a->about.class, fixed) : span_str(default_dsn);
 	return policy_refuse(a->r, a->rule, code, dsn, a->about, text.n > 0 ? text : span_str(default_text));
 }
 
@@ -78,7 +78,7 @@ defer_if(struct result *a, struct policy_deferral *which)
 {
 	char fixed[16];
 	struct span text = a->text, dsn = policy_take_dsn(&text);
-	dsn = dsn.n > 0 ? policy_fix_dsn(dsn, a->about.class, fixed) : SPAN("4.7.1");
+	dsn = dsn.n > 0 ? policy_map_dsn(a->r, dsn, a->about.class, fixed) : SPAN("4.7.1");
 	return policy_defer_if(a->r, a->rule, which, (unsigned)a->r->policy->p->p_access_map_defer_code, dsn, a->about,
 	    text.n > 0 ? text : SPAN("Service unavailable"));
 }

@@ -126,6 +126,8 @@ struct about policy_about_class(struct policy_run *r, enum reply_class class);
 
 /* An access code "5.1.1" adapted to what is refused (facts 3.2). */
 struct span policy_fix_dsn(struct span dsn, enum reply_class class, char buf[16]);
+/* The same, with the note that says so when it changed. */
+struct span policy_map_dsn(struct policy_run *r, struct span dsn, enum reply_class class, char buf[16]);
 /* Takes a status code off the front of text; empty when there is none. */
 struct span policy_take_dsn(struct span *text);
 

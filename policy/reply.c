@@ -35,6 +35,7 @@ verdict_note_name(enum verdict_note_kind kind)
 		[NOTE_REDIRECT] = "redirect",
 		[NOTE_BCC] = "bcc",
 		[NOTE_PERMIT] = "permit",
+		[NOTE_MAPPING] = "note",
 		[NOTE_TROUBLE] = "warning",
 	};
 	return (size_t)kind < NELEMS(names) && names[kind] != NULL ? names[kind] : "note";
@@ -108,6 +109,19 @@ policy_note(struct policy_run *r, enum verdict_note_kind kind, struct span text)
 	struct verdict *v = &r->verdict;
 	if (v->nnotes < VERDICT_NOTES)
 		v->notes[v->nnotes++] = (struct verdict_note){ kind, arena_span(&r->text, text) };
+}
+
+struct span
+policy_map_dsn(struct policy_run *r, struct span dsn, enum reply_class class, char out[16])
+{
+	struct span fixed = policy_fix_dsn(dsn, class, out);
+	if (!span_eq(fixed, dsn)) {
+		char text[120];
+		snprintf(text, sizeof text, "mapping DSN status %.*s into %s status %.*s", (int)dsn.n, (const char *)dsn.p, reply_class_name(class), (int)fixed.n,
+		    (const char *)fixed.p);
+		policy_note(r, NOTE_MAPPING, span_str(text));
+	}
+	return fixed;
 }
 
 void

@@ -129,7 +129,7 @@ unlisted(struct policy_run *r, const struct policy_rule *rule, const struct reso
 	case RC_PERM:
 		return policy_lookup_failed(r, rule, addr, &e);
 	}
-	struct span dsn = why.dsn.n > 0 ? policy_fix_dsn(why.dsn, class, fixed) : class == ABOUT_SENDER ? SPAN("5.1.0") : SPAN("5.1.1");
+	struct span dsn = why.dsn.n > 0 ? policy_map_dsn(r, why.dsn, class, fixed) : class == ABOUT_SENDER ? SPAN("5.1.0") : SPAN("5.1.1");
 	return policy_refuse(r, rule, why.code, dsn, (struct about){ class, addr }, why.text);
 }
 

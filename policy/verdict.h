@@ -29,6 +29,7 @@ enum verdict_note_kind {
 	NOTE_REDIRECT,           /* "redirect: ..." */
 	NOTE_BCC,                /* "bcc: ..." */
 	NOTE_PERMIT,             /* "permit: ..." (smtpd_log_access_permit_actions) */
+	NOTE_MAPPING,            /* "mapping DSN status 5.1.1 into ...": as it is */
 	NOTE_TROUBLE,            /* "warning: <text>": ours, not about the client */
 };
 

@@ -244,6 +244,8 @@ log_notes(struct sess *s, const struct verdict *v)
 	for (unsigned i = 0; i < v->nnotes; i++) {
 		if (v->notes[i].kind == NOTE_TROUBLE)
 			LOG(smtpd_warning, &s->log, F_SPAN(text, v->notes[i].text));
+		else if (v->notes[i].kind == NOTE_MAPPING)
+			LOG(smtpd_mapping, &s->log, F_SPAN(text, v->notes[i].text));
 		else
 			log_refusal(s, note_events[v->notes[i].kind], v->notes[i].text, NULL);
 	}
