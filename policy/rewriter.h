@@ -32,4 +32,59 @@ struct rewriter {
 	struct aliases *aliases;     /* NULL: none */
 };
 
+/* ---- one rewrite_envelope() ---- */
+
+enum { REWRITE_ALIAS_DEPTH = 100, REWRITE_VALUE_MAX = 256 * 1024 };
+
+/* A recipient on its way. */
+struct given {
+	struct span orig, orcpt;
+	uint8_t notify;
+};
+
+struct seen {
+	struct env_rcpt *rcpt;
+	uint64_t *hash;
+	uint32_t n, cap;
+};
+
+struct work {
+	const struct rewriter *w;
+	const struct envelope *in;
+	const struct rewrite_extra *x;
+	struct arena *a;
+	struct seen out;             /* the recipients */
+	uint32_t group;              /* 0, or which local recipient is being expanded: its mail is sent on by itself */
+	struct seen local;           /* those that are sent to aliases: given twice, they are expanded once */
+	struct span *expanded;       /* of the local recipient at hand, aliases that were, as addresses: heap */
+	size_t nexpanded;
+	struct span *forwarded;      /* addresses that aliases gave: heap */
+	size_t nforwarded;
+	size_t reached;              /* destinations of aliases that were dealt with */
+	struct resolved *res;        /* heap; of the address being looked at */
+	struct err *e;
+};
+
+/* The aliases an alias is being expanded for. */
+struct chain {
+	const struct chain *up;
+	struct span addr;
+	unsigned depth;
+};
+
+/* rewrite_place.c: a recipient in its final form, unless an alias of the local class says more. chain NULL: not from an alias. */
+enum rc rewrite_place(struct work *k, const struct given *g, struct span addr, const struct chain *chain) MUST_CHECK;
+/* The same when aliases are out of the question; duplicates are dropped. */
+enum rc rewrite_emit(struct work *k, const struct given *g, struct span addr) MUST_CHECK;
+/* Somebody asking for a success report is told "expanded", and not by the destinations: changes g. */
+enum rc rewrite_say_expanded(struct work *k, struct given *g, struct span addr) MUST_CHECK;
+/* rewrite_virtual.c: virtual aliases, then rewrite_place(). */
+enum rc rewrite_virtual(struct work *k, const struct given *g, struct span addr, const struct chain *chain) MUST_CHECK;
+/* rewrite_envelope.c: canonical, masquerade, virtual aliases. final_out: after the first two; it is what counts as given when
+ * nobody gave it. */
+enum rc rewrite_take(struct work *k, const struct given *g, struct span addr, const struct chain *chain, struct span *final_out) MUST_CHECK;
+/* A list of spans on the heap: is it there (in any case of letters); one more (a copy in the arena). */
+bool rewrite_is_in(const struct span *list, size_t n, struct span addr);
+void rewrite_remember(struct work *k, struct span **list, size_t *n, struct span addr);
+
 #endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* virtual_alias_maps: an address becomes a list, and each of the list may become one in turn. Facts 5.6.5. */
+#include "base/mem.h"
+#include "policy/rewriter.h"
+
+struct expansion {
+	struct span *addr;           /* heap; texts in the arena */
+	size_t n, cap;
+	struct span *self;           /* those that have expanded into themselves: heap */
+	size_t nself;
+};
+
+static void
+add_address(struct expansion *x, struct span addr)
+{
+	if (x->n == x->cap) {
+		x->cap = x->cap > 0 ? 2 * x->cap : 4;
+		x->addr = mem_reallocarray(x->addr, x->cap, sizeof *x->addr);
+	}
+	x->addr[x->n++] = addr;
+}
+
+/* Replaces x->addr[at] by what the tables say. RC_NONE: nothing. */
+static enum rc
+expand_once(struct work *k, struct expansion *x, size_t at, struct mapping *m, struct buf *word)
+{
+	size_t longest = (size_t)k->w->p->p_virtual_alias_address_length_limit;
+	struct span was = x->addr[at];
+	enum rc rc = mapping_find(m, k->w->virtual_alias, was, (k->w->propagate & PROPAGATE_VIRTUAL) != 0, k->e);
+	if (rc != RC_OK)
+		return rc;
+	for (size_t i = 0; (rc = mapping_next(m, word)) != RC_NONE; i++) {
+		struct span addr = buf_span(word);
+		if (rc != RC_OK || addr.n > longest)
+			return err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps result");
+		if (x->n > (size_t)k->w->p->p_virtual_alias_expansion_limit) /* more than the loop above would let pass */
+			return err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map expansion size");
+		struct span kept = arena_span(k->a, addr);
+		if (i == 0)
+			x->addr[at] = kept;
+		else
+			add_address(x, kept);
+		if (span_caseeq(kept, was))
+			rewrite_remember(k, &x->self, &x->nself, was);
+	}
+	return k->a->over ? err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map expansion size") : RC_OK;
+}
+
+static enum rc
+expand_all(struct work *k, struct expansion *x)
+{
+	size_t limit = (size_t)k->w->p->p_virtual_alias_expansion_limit, deepest = (size_t)k->w->p->p_virtual_alias_recursion_limit;
+	struct mapping m;
+	struct buf word;
+	enum rc rc = RC_NONE;
+	mapping_init(&m, k->w->book);
+	buf_init(&word, ADDRESS_MAX);
+	for (size_t i = 0; i < x->n && rc == RC_NONE; i++) {
+		if (x->n > limit) {
+			rc = err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map expansion size");
+			break;
+		}
+		rc = RC_OK;
+		for (size_t turns = 0; rc == RC_OK; turns++) {
+			if (rewrite_is_in(x->self, x->nself, x->addr[i]))
+				rc = RC_NONE;
+			else if (turns >= deepest)
+				rc = err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map nesting");
+			else
+				rc = expand_once(k, x, i, &m, &word);
+		}
+	}
+	mapping_fini(&m);
+	buf_fini(&word);
+	return rc == RC_NONE ? RC_OK : rc;
+}
+
+enum rc
+rewrite_virtual(struct work *k, const struct given *g, struct span addr, const struct chain *chain)
+{
+	struct expansion x = { .addr = NULL };
+	struct given mine = *g;
+	if (k->w->no_mappings || map_list_empty(k->w->virtual_alias))
+		return rewrite_place(k, g, addr, chain);
+	add_address(&x, arena_span(k->a, addr));
+	enum rc rc = expand_all(k, &x);
+	if (rc == RC_OK && (x.n > 1 || !span_eq(x.addr[0], addr)))
+		rc = rewrite_say_expanded(k, &mine, addr);
+	for (size_t i = 0; i < x.n && rc == RC_OK; i++)
+		rc = rewrite_place(k, &mine, x.addr[i], chain);
+	mem_free(&x.addr);
+	mem_free(&x.self);
+	return rc;
+}
