@@ -304,6 +304,12 @@ class Dogana(Side):
             while lines[at].startswith(' '):
                 at -= 1
             why[self.ports.index(int(re.match(r'127\.0\.0\.1:(\d+)', lines[at])[1])) - 1] = m[2]
+        if re.search(r'main\.cf:\d+: error: cls', text):  # a class that a service uses too early
+            for at, line in enumerate(lines):
+                if line.strip() == '-o { smtpd_delay_reject = no }':
+                    while lines[at].startswith(' '):
+                        at -= 1
+                    why.setdefault(self.ports.index(int(re.match(r'127\.0\.0\.1:(\d+)', lines[at])[1])) - 1, 'class used too early')
         kept, keep = [], True
         for line in lines:
             if not line.startswith(' '):
