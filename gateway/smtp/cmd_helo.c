@@ -28,8 +28,7 @@ take_name(struct sess *s, bool esmtp)
 	}
 	sess_end_tx(s);
 	s->facts.helo = clean_name(s, s->args);
-	s->facts.has_helo = true;
-	s->facts.is_esmtp = esmtp;
+	s->facts.has_helo = true; /* ESMTP only when it is accepted, as in Postfix */
 	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_HELO, &s->facts);
 	return STEP_NEXT;
 }
@@ -58,7 +57,7 @@ helo_verdict(struct sess *s)
 {
 	enum step next = sess_verdict(s);
 	if (next != STEP_NEXT) {
-		s->facts.has_helo = s->facts.is_esmtp = false;
+		s->facts.has_helo = false;
 		s->facts.helo = SPAN_EMPTY;
 	}
 	return next;
@@ -67,6 +66,7 @@ helo_verdict(struct sess *s)
 static enum step
 helo_accept(struct sess *s)
 {
+	s->facts.is_esmtp = s->verb == VERB_EHLO;
 	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward)) {
 		unsigned hidden = (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
 		service_ehlo(s->svc, s->svc->keywords & ~hidden, conn_out(&s->conn));

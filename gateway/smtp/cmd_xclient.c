@@ -179,7 +179,6 @@ begin_anew(struct sess *s, const struct said *x)
 		memcpy(s->helo, x->helo.p, n);
 	s->facts.helo = span_of(s->helo, n);
 	s->is_xclient = true;
-	s->where = "CONNECT";
 }
 
 static enum step

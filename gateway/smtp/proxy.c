@@ -20,7 +20,7 @@ v1_port(struct span *rest, uint16_t *out, const char *what, struct err *e)
 {
 	struct span word;
 	uint64_t n;
-	if (!span_word(rest, " ", &word) || word.n > 5 || !span_u64(word, UINT16_MAX, &n))
+	if (!span_word(rest, " ", &word) || word.n > 5 || (word.n > 1 && word.p[0] == '0') || !span_u64(word, UINT16_MAX, &n))
 		return err_set(e, RC_PERM, "bad or missing %s port", what);
 	*out = (uint16_t)n;
 	return RC_OK;

@@ -36,6 +36,7 @@ static const struct {
 	{ ROW("PROXY TCP4 192.0.2.1 192.0.2.2 65536 2\r\n"), 0, "!bad or missing client port" },
 	{ ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 -1\r\n"), 0, "!bad or missing server port" },
 	{ ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 000002\r\n"), 0, "!bad or missing server port" },
+	{ ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1 025\r\n"), 0, "!bad or missing server port" },
 	{ ROW("PROXY TCP4 192.0.2.1 192.0.2.2 1\r\n"), 0, "!bad or missing server port" },
 	{ ROW("PROXY TCP4 192.0.2.1 192.0.2.2\r\n"), 0, "!bad or missing client port" },
 	{ ROW("PROXY TCP4 192.0.2.1\r\n"), 0, "!bad or missing server address" },
