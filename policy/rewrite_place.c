@@ -75,8 +75,10 @@ rewrite_emit(struct work *k, const struct given *g, struct span addr)
 	}
 	if (rc == RC_OK && !is_clean(addr))
 		rc = err_set(k->e, RC_TEMP, "the result of a lookup is no address");
-	uint64_t hash = hash_of(k, g, addr);
-	if (rc != RC_OK || addr.n == 0 || is_duplicate(k, &k->out, g, addr, hash))
+	/* what is only told about is no recipient: nobody else is a duplicate of it */
+	bool told = (g->notify & NOTIFY_EXPANDED) != 0;
+	uint64_t hash = told ? ~hash_of(k, g, addr) : hash_of(k, g, addr);
+	if (rc != RC_OK || addr.n == 0 || (!told && is_duplicate(k, &k->out, g, addr, hash)))
 		goto out;
 	if (k->out.n >= RCPTS_MAX) {
 		rc = err_set(k->e, RC_PERM, "unreasonable alias expansion size: more than %d recipients", RCPTS_MAX);

@@ -75,7 +75,8 @@ NOTIFIES = ['', '', '', ' NOTIFY=NEVER', ' NOTIFY=SUCCESS', ' NOTIFY=SUCCESS,FAI
 
 # A pattern of what is printed for a difference, and why it is so.
 DIFFERENCES = [
-    (r'^  - .*rfc822; list@.*delivered|^  [+] .*rfc822; (list|MAILER-DAEMON)@.*failed', 'a mailbox of this machine, or none: Postfix throws mail to a missing MAILER-DAEMON away'),
+    (r'^  - .*rfc822; list@.*delivered|^  [+] .*rfc822; (list|postmaster|MAILER-DAEMON)@.*failed',
+     'a mailbox of this machine, or none: Postfix throws mail to a MAILER-DAEMON or postmaster without alias away'),
     (r'^  - .*TO:<"\\"|^  - .*ORCPT=rfc822;"\\"', 'the quotes of an address in a BCC table are taken off; Postfix quotes them again'),
     (r'^  [+] MAIL FROM:<>: ', 'the null sender is in no table: a pattern or static: would make bounces of bounces; Postfix looks for ""'),
 ]
@@ -314,7 +315,9 @@ def run(seed, args, scratch, with_aliases):
             if not lines:
                 lines = [f'  - {x}' for x in their_mail] + [f'  + {x}' for x in our_mail]
             text = '\n'.join(lines)
-            if any(re.search(pattern, text, re.M) for pattern, _ in DIFFERENCES):
+            # canonical maps without an end: Postfix says "message not accepted" and accepts it
+            loops = '451 4.3.0' in text and 'unreasonable map nesting' in (scratch / 'dogana/log').read_text()
+            if loops or any(re.search(pattern, text, re.M) for pattern, _ in DIFFERENCES):
                 known += 1
                 continue
             different += 1

@@ -198,6 +198,8 @@ static const struct row rows[] = {
 	    ": c@d.example<a@b.example c@d.example<b@b.example c@d.example" },
 	{ "enable_original_recipient = no\nvirtual_alias_maps = inline:{{a@b.example=c@d.example}, {b@b.example=c@d.example}}", "",
 	    "a@b.example b@b.example C@d.example", ": c@d.example<a@b.example" },
+	{ "enable_original_recipient = no\nvirtual_alias_maps = inline:{{a@b.example=a@b.example, c@d.example}}", "", "a@b.example/2",
+	    ": a@b.example/18 a@b.example/1 c@d.example<a@b.example/1" },
 	{ "duplicate_filter_limit = 1", "", "a@b.example c@b.example A@b.example c@b.example", ": a@b.example c@b.example c@b.example" },
 
 	/* automatic copies */
