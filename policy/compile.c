@@ -240,6 +240,19 @@ cert_argument(struct span arg, bool is_group, struct span *table, unsigned char 
 	return true;
 }
 
+/* What would be skipped at run time is better known before. */
+static void
+check_use(struct compile *k, const struct restriction *row)
+{
+	static policy_rule_fn *const logins[] = { r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_sasl_access };
+	for (size_t i = 0; i < NELEMS(logins); i++)
+		if (row->fn == logins[i] && !k->p->has_sasl)
+			conf_problem(k->p->conf, CONF_WARNING, k->p->service, k->parameter, "%s: restriction `%s' ignored: smtpd_sasl_auth_enable = no",
+			    k->parameter, row->name);
+	if (row->fn == r_ccert_access && !k->p->asks_cert)
+		conf_problem(k->p->conf, CONF_WARNING, k->p->service, k->parameter, "%s: %s is requested, but smtpd_tls_ask_ccert = no", k->parameter, row->name);
+}
+
 /* A row with its argument. */
 static void
 add_rule(struct compile *k, struct policy_list *l, const struct restriction *row, struct span arg, bool is_group)
@@ -255,6 +268,7 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 		fail(k, "restriction %s is not supported yet", row->name);
 		return;
 	}
+	check_use(k, row);
 	if (!k->from_tables && (lacks_facts(k, row) || (k->id != LIST_ETRN && (row->needs & NEED_ETRN) != 0) ||
 	                           (k->id == LIST_ETRN && (row->needs & (NEED_SENDER | NEED_RCPT)) != 0)))
 		fail(k, "restriction %s has nothing to look at here%s", row->name,

@@ -158,6 +158,14 @@ test_ccert_access(void **state)
 	policy_says(POLICY_COMMON "smtpd_tls_ask_ccert = yes\nsmtpd_client_restrictions = check_ccert_access static:REJECT\n", POLICY_RCPT, &f, "ok");
 	policy_says(POLICY_COMMON "smtpd_client_restrictions = check_ccert_access static:REJECT\n", POLICY_RCPT, &f,
 	    "ok | warning: check_ccert_access is requested, but \"smtpd_tls_ask_ccert = no\"");
+	struct conf *checked = NULL;
+	struct policy *q = policy_of(POLICY_COMMON "smtpd_client_restrictions = check_ccert_access static:OK, check_sasl_access static:OK, "
+						   "reject_sender_login_mismatch\n", &checked);
+	assert_true(confdir_has_problem(checked, CONF_WARNING, "check_ccert_access is requested, but smtpd_tls_ask_ccert = no"));
+	assert_true(confdir_has_problem(checked, CONF_WARNING, "restriction `check_sasl_access' ignored: smtpd_sasl_auth_enable = no"));
+	assert_true(confdir_has_problem(checked, CONF_WARNING, "restriction `reject_sender_login_mismatch' ignored"));
+	policy_free(&q);
+	conf_unref(&checked);
 	for (size_t i = 0; i < NELEMS(bad); i++) {
 		struct policy *p = NULL;
 		struct err e;
