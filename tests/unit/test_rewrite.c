@@ -191,7 +191,7 @@ static const struct row rows[] = {
 	{ "virtual_alias_maps = inline:{{a@b.example=c@d.example}}\nreceive_override_options = no_address_mappings", "", "a@b.example", ": a@b.example" },
 	/* success reports: one recipient keeps the wish, several do not */
 	{ "virtual_alias_maps = inline:{{a@b.example=c@d.example}, {b@b.example=x@d.example, y@d.example}}", "", "a@b.example/2 b@b.example/2 b@b.example/6",
-	    ": a@b.example/18 c@d.example<a@b.example/1 b@b.example/18 x@d.example<b@b.example/1 y@d.example<b@b.example/1 x@d.example<b@b.example/4 "
+	    ": a@b.example/18 c@d.example<a@b.example/1 b@b.example/18 x@d.example<b@b.example/1 y@d.example<b@b.example/1 b@b.example/18 x@d.example<b@b.example/4 "
 	    "y@d.example<b@b.example/4" },
 	/* duplicates: by recipient and what was given */
 	{ "virtual_alias_maps = inline:{{a@b.example=c@d.example}, {b@b.example=c@d.example}}", "", "a@b.example b@b.example A@b.example c@d.example",
