@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/check.h"
 
+#include "admin/check_routes.h"
 #include "admin/logfile.h"
 #include "deliver/nexthop.h"
 #include "deliver/outmaps.h"
@@ -68,8 +69,9 @@ check_start(struct conf *c)
 		check_user(c, users[i].name, users[i].user);
 }
 
+/* rows: how bad a row is that sends its own mail nowhere. */
 static void
-check_all(struct conf *c)
+check_all(struct conf *c, enum conf_severity rows)
 {
 	conf_check_params(c);
 	check_start(c);
@@ -78,19 +80,20 @@ check_all(struct conf *c)
 	outmaps_check(c);
 	struct router *router = NULL;
 	struct err trouble = { .why = "" };
-	(void)!router_open(c, &router, &trouble); /* its problems are in the snapshot */
+	if (router_open(c, &router, &trouble) == RC_OK) /* else its problems are in the snapshot */
+		check_routes(c, rows);
 	router_free(&router);
 	if (map_remote_tables(c) != NULL)
 		check_user(c, "lookup_user", conf_params(c)->p_lookup_user);
 }
 
-enum rc
-check_load(const char *dir, struct conf **out, struct err *e)
+static enum rc
+load(const char *dir, enum conf_severity rows, struct conf **out, struct err *e)
 {
 	enum rc rc = conf_load(dir, out, e);
 	if (*out == NULL)
 		return rc;
-	check_all(*out);
+	check_all(*out, rows);
 	size_t errors = conf_problem_count(*out, CONF_ERROR);
 	if (errors > 0)
 		return err_set(e, RC_PERM, "%zu error%s in the configuration in %s", errors, errors == 1 ? "" : "s", dir);
@@ -98,9 +101,21 @@ check_load(const char *dir, struct conf **out, struct err *e)
 }
 
 enum rc
+check_load(const char *dir, struct conf **out, struct err *e)
+{
+	return load(dir, CONF_WARNING, out, e);
+}
+
+enum rc
+check_strictly(const char *dir, struct conf **out, struct err *e)
+{
+	return load(dir, CONF_ERROR, out, e);
+}
+
+enum rc
 check_renewed(struct conf *c, struct err *e)
 {
-	check_all(c);
+	check_all(c, CONF_WARNING);
 	return conf_problem_count(c, CONF_ERROR) == 0 ? RC_OK : err_set(e, RC_PERM, "%s", conf_problem_at(c, 0, CONF_ERROR)->text);
 }
 

@@ -238,7 +238,7 @@ cmd_check(const struct command_line *cl)
 {
 	struct err e = { .why = "" };
 	struct conf *conf = NULL;
-	enum rc rc = check_load(cl->dir, &conf, &e);
+	enum rc rc = check_strictly(cl->dir, &conf, &e);
 	if (conf != NULL) {
 		struct buf text;
 		buf_init(&text, 4 * 1024 * 1024);

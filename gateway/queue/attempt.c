@@ -262,15 +262,15 @@ place_rcpt(struct attempt *a, uint32_t i)
 		return true;
 	case PROGRAM_ERROR:
 		if (strcmp(t->name, "retry") == 0) {
-			route_reason(r.nexthop, "4", "4.0.0", &dsn, &text);
+			route_reason(r.nexthop, '4', "4.0.0", &dsn, &text);
 			local_defer(a, i, dsn, text);
 		} else {
-			route_reason(r.nexthop, "45", "5.0.0", &dsn, &text);
+			route_reason(r.nexthop, '5', "5.0.0", &dsn, &text);
 			local_bounce(a, i, dsn, text);
 		}
 		return true;
 	case PROGRAM_DISCARD:
-		route_reason(r.nexthop, "2", "2.0.0", &dsn, &text);
+		route_reason(r.nexthop, '2', "2.0.0", &dsn, &text);
 		local_discard(a, i, text);
 		return true;
 	case PROGRAM_SMTP:

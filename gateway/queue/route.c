@@ -388,15 +388,11 @@ route_to_filter(struct span filter, const char *default_nexthop, struct span rcp
 }
 
 void
-route_reason(struct span nexthop, const char *classes, const char *otherwise, struct span *dsn_out, struct span *text_out)
+route_reason(struct span nexthop, char class, const char *otherwise, struct span *dsn_out, struct span *text_out)
 {
 	size_t blank = span_chr(nexthop, ' ');
 	struct span first = blank == SIZE_MAX ? nexthop : span_head(nexthop, blank);
-	if (dsn_code_valid(first) && strchr(classes, first.p[0]) != NULL) {
-		*dsn_out = first;
-		*text_out = span_trim(span_from(nexthop, first.n));
-	} else {
-		*dsn_out = span_str(otherwise);
-		*text_out = nexthop;
-	}
+	bool is_code = dsn_code_valid(first);
+	*dsn_out = is_code && first.p[0] == (unsigned char)class ? first : span_str(otherwise);
+	*text_out = is_code ? span_trim(span_from(nexthop, first.n)) : nexthop;
 }

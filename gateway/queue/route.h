@@ -49,8 +49,8 @@ void router_lookup_probe(struct router *r, struct span sender, struct span rcpt,
  * is default_nexthop, or the recipient's domain (facts 10.2). */
 void route_to_filter(struct span filter, const char *default_nexthop, struct span rcpt, struct route *out);
 
-/* The text behind "error:", "retry:", "discard:": an enhanced status code of one of the classes may stand in
- * front; else dsn is the given one. */
-void route_reason(struct span nexthop, const char *classes, const char *otherwise, struct span *dsn_out, struct span *text_out);
+/* The text behind "error:", "retry:", "discard:": an enhanced status code may stand in front; one of another class
+ * than what is done is left out, and dsn is the given one. */
+void route_reason(struct span nexthop, char class, const char *otherwise, struct span *dsn_out, struct span *text_out);
 
 #endif

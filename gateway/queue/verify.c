@@ -304,15 +304,15 @@ route_probe(struct probe *p)
 		return;
 	case PROGRAM_ERROR:
 		if (strcmp(t->name, "retry") == 0) {
-			route_reason(r.nexthop, "4", "4.0.0", &dsn, &text);
+			route_reason(r.nexthop, '4', "4.0.0", &dsn, &text);
 			finish_here(p, VERIFY_DEFER, "error", dsn, text);
 		} else {
-			route_reason(r.nexthop, "45", "5.0.0", &dsn, &text);
+			route_reason(r.nexthop, '5', "5.0.0", &dsn, &text);
 			finish_here(p, VERIFY_BOUNCE, "error", dsn, text);
 		}
 		return;
 	case PROGRAM_DISCARD:
-		route_reason(r.nexthop, "2", "2.0.0", &dsn, &text);
+		route_reason(r.nexthop, '2', "2.0.0", &dsn, &text);
 		finish_here(p, VERIFY_OK, "discard", dsn, text);
 		return;
 	case PROGRAM_SMTP:

@@ -69,9 +69,56 @@ test_start(void **state)
 	}
 }
 
+/* Rows of tables that send mail nowhere: an error for who asks, a warning for a start. */
+static void
+test_routes(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *row, *says;
+	} rows[] = {
+		{ "a.example smtp:[192.0.2.1]:25", NULL },
+		{ "a.example relay:", NULL },
+		{ "a.example :[192.0.2.1]", NULL },
+		{ "a.example :", NULL },
+		{ "a.example error:5.1.1 nobody: here", NULL },
+		{ "a.example retry:later", NULL },
+		{ "a.example own:hub.example.com:26, [b.example.com]", NULL },
+		{ "a.example nosuch:[192.0.2.1]", "transport_maps: transport:3: a.example: master.cf has no service \"nosuch\" of type unix" },
+		{ "a.example [192.0.2.1]:25", "transport_maps: transport:3: a.example: master.cf has no service \"[192.0.2.1]\" of type unix" },
+		{ "a.example smtp:[192.0.2.1", "transport_maps: transport:3: a.example: bad next hop" },
+		{ "a.example own:[192.0.2.1]:99999", "transport_maps: transport:3: a.example: unknown service or bad port" },
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		char text[2048];
+		confdir_write("main.cf", SAFE "transport_maps = texthash:transport\n");
+		confdir_write("master.cf", "smtp inet n - n - - smtpd\nown unix - - n - - smtp\n" STOCK);
+		snprintf(text, sizeof text, "# routes\nb.example smtp:\n%s\n", rows[i].row);
+		confdir_write("transport", text);
+		for (int strict = 0; strict < 2; strict++) {
+			struct conf *c = NULL;
+			struct err e = { .why = "" };
+			enum rc rc = strict ? check_strictly(confdir, &c, &e) : check_load(confdir, &c, &e);
+			assert_int_equal(rc, strict && rows[i].says != NULL ? RC_PERM : RC_OK);
+			enum conf_severity sev = strict ? CONF_ERROR : CONF_WARNING;
+			bool found = false;
+			for (size_t k = 0; k < conf_problem_count(c, sev); k++) {
+				const char *said = conf_problem_at(c, k, sev)->text;
+				found = found || strstr(said, rows[i].says != NULL ? rows[i].says : "transport_maps") != NULL;
+			}
+			if (found != (rows[i].says != NULL))
+				fail_msg("%s: %s", rows[i].row, found ? "a complaint" : "no complaint");
+			conf_unref(&c);
+		}
+	}
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test_setup_teardown(test_start, setup, teardown) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_start, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
