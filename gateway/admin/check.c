@@ -5,6 +5,7 @@
 #include "admin/logfile.h"
 #include "deliver/nexthop.h"
 #include "deliver/outmaps.h"
+#include "dns/dns.h"
 #include "ipc/sandbox.h"
 #include "map/remote.h"
 #include "policy/policy.h"
@@ -75,6 +76,7 @@ check_all(struct conf *c, enum conf_severity rows)
 {
 	conf_check_params(c);
 	check_start(c);
+	dns_conf_check(c);
 	policy_check(c);
 	edge_conf_check(c);
 	outmaps_check(c);

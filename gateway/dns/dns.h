@@ -35,9 +35,12 @@ enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 32768, DNS_FLIGHT
 /* Before the process gives up its rights. Again on reload: new questions then go to the new servers.
  * RC_PERM: servers cannot be parsed. */
 enum rc dns_open(const struct dns_settings *s, struct err *e) MUST_CHECK;
-/* The same with the settings of a snapshot. */
+/* The same with the settings of a snapshot. Without dns_servers: the servers of /etc/resolv.conf as it was when the
+ * snapshot was loaded. */
 struct conf;
-enum rc dns_open_conf(const struct conf *c, struct err *e) MUST_CHECK;
+enum rc dns_open_conf(struct conf *c, struct err *e) MUST_CHECK;
+/* Problems only; and keeps /etc/resolv.conf for the roles, which cannot read it: a change is a reload. */
+void dns_conf_check(struct conf *c);
 /* Every query still in flight ends with RC_TEMP. */
 void dns_close(void);
 /* Is this a list of servers we could use? For `check`. */

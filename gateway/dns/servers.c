@@ -51,3 +51,22 @@ dns_servers_parse(struct span list, struct dns_server out[DNS_SERVERS_MAX], unsi
 	}
 	return *n_out > 0 ? RC_OK : RC_NONE;
 }
+
+void
+dns_servers_of_resolv_conf(struct span text, struct buf *out)
+{
+	struct dns_server server;
+	for (unsigned n = 0; text.n > 0 && n < DNS_SERVERS_MAX;) {
+		size_t lf = span_chr(text, '\n');
+		struct span line = span_head(text, lf), word;
+		text = lf == SIZE_MAX ? SPAN_EMPTY : span_from(text, lf + 1);
+		if (!span_word(&line, " \t\r", &word) || !span_eq_str(word, "nameserver") || !span_word(&line, " \t\r", &word))
+			continue;
+		if (!parse_one(word, &server))
+			continue;
+		if (buf_len(out) > 0)
+			buf_puts(out, ", ");
+		buf_put(out, word);
+		n++;
+	}
+}

@@ -181,8 +181,10 @@ DIFFERENCES = {
 
 
 class Dns(rig.Dns):
+    address = '127.0.0.53'
+
     def bind(self):
-        self.sock.bind(('127.0.0.53', 53))
+        self.sock.bind((self.address, 53))
 
 
 def session(port, client, helo, sender, rcpt):
@@ -230,6 +232,29 @@ def notable(log):
     return sorted(set(out))
 
 
+def follows_resolv_conf(scratch, ours):
+    """Other name servers in resolv.conf are in force by themselves."""
+    port = ours[next(i for i, (settings, _) in enumerate(CASES) if settings == SND)]
+    other = Dns.__new__(Dns)
+    other.address = '127.0.0.54'
+    Dns.__init__(other)
+    other.add('elsewhere.test', 'MX', '10 10.mx.test')
+    who = ('', 'h', 'a@elsewhere.test', 'x@mx.test')
+    before = session(port, *who)
+    (scratch / 'resolv.conf').write_text('nameserver 127.0.0.54\n')
+    try:
+        rig.wait_for('the new name server to be asked', lambda: session(port, *who)[0].startswith('250'))
+    except rig.Broken as e:
+        print(f'  + {e}')
+        return 1
+    finally:
+        other.stop()
+    if not before[0].startswith('450'):
+        print(f'  + {before}')
+        return 1
+    return 0
+
+
 def inside(args):
     scratch = pathlib.Path(tempfile.mkdtemp(prefix='dns-'))
     scratch.chmod(0o755)  # in /tmp: the paths of sockets have to be short
@@ -268,6 +293,8 @@ def inside(args):
         a, b = notable((peer / 'log').read_text(errors='replace')), notable(gateway.log_text())
         for line in sorted(set(a) ^ set(b)) if args.v else ():  # some are worded otherwise
             print(f'  {"-" if line in a else "+"} {line}')
+        if not args.k:
+            bad += follows_resolv_conf(scratch, ours)
     finally:
         gateway.stop()
         subprocess.run([PEER, 'stop', peer], check=False)

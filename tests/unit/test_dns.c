@@ -258,6 +258,26 @@ test_servers(void **state)
 }
 
 static void
+test_resolv_conf(void **state)
+{
+	static const struct {
+		const char *text, *servers;
+	} cases[] = {
+		{ "", "" }, { "nameserver 192.0.2.1\n", "192.0.2.1" }, { "nameserver\t192.0.2.1\r\n\n  nameserver 2001:db8::1 # x\n", "192.0.2.1, 2001:db8::1" },
+		{ "# nameserver 192.0.2.9\n;nameserver 192.0.2.9\nsearch a b\noptions timeout:1\nnameserver 192.0.2.1", "192.0.2.1" },
+		{ "nameserver fe80::1%eth0\nnameserver nonsense\nnameserver\nnameservers 192.0.2.9\nnameserver 192.0.2.2", "192.0.2.2" },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(cases); i++) {
+		struct buf b;
+		buf_init(&b, 4096);
+		dns_servers_of_resolv_conf(span_str(cases[i].text), &b);
+		assert_string_equal(buf_cstr(&b), cases[i].servers);
+		buf_fini(&b);
+	}
+}
+
+static void
 test_cache_bound(void **state)
 {
 	struct dns_cache c;
@@ -311,7 +331,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_servers), cmocka_unit_test(test_reverse), cmocka_unit_test(test_cache_bound),
+		cmocka_unit_test(test_servers), cmocka_unit_test(test_resolv_conf), cmocka_unit_test(test_reverse), cmocka_unit_test(test_cache_bound),
 		cmocka_unit_test(test_outcomes), cmocka_unit_test(test_values), cmocka_unit_test(test_coalesced_and_cached),
 		cmocka_unit_test(test_cancel_and_timeout), cmocka_unit_test(test_resolver_gone_and_back),
 		cmocka_unit_test(test_waited_enough), cmocka_unit_test(test_close_with_questions),
