@@ -110,7 +110,7 @@ log_result(struct job *j, const struct jrcpt *r, const struct outcome *out, cons
 	buf_init(&to, SHOWN_MAX);
 	buf_init(&orig, SHOWN_MAX);
 	f[n++] = F_SPAN(to, addr_shown(r->r.addr, &to));
-	if (r->r.orig.n > 0 && !span_eq(r->r.orig, r->r.addr))
+	if (r->r.orig.n > 0 && !span_caseeq(r->r.orig, r->r.addr))
 		f[n++] = F_SPAN(orig_to, addr_shown(r->r.orig, &orig));
 	f[n++] = F_SPAN(relay, out->relay.n > 0 ? out->relay : SPAN("none"));
 	if (j->conn_uses > 1 && out->relay.n > 0)

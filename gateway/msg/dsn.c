@@ -210,7 +210,7 @@ static bool
 text_is_8bit(const struct dsn_report *r)
 {
 	for (size_t i = 0; r->is_utf8 && i < r->nrcpt; i++)
-		if (!span_is_ascii(r->rcpts[i].addr) || !span_is_ascii(r->rcpts[i].text))
+		if (!span_is_ascii(r->rcpts[i].addr) || !span_is_ascii(r->rcpts[i].orig) || !span_is_ascii(r->rcpts[i].text))
 			return true;
 	return false;
 }
@@ -233,7 +233,14 @@ put_story(struct buf *out, const struct dsn_report *r)
 		size_t before = buf_len(out);
 		buf_putc(out, '<');
 		put_addr(out, p->addr, r->is_utf8);
-		buf_puts(out, ">: ");
+		if (p->orig.n > 0 && !span_caseeq(p->orig, p->addr)) {
+			buf_puts(out, "> (expanded from <");
+			put_addr(out, p->orig, r->is_utf8);
+			buf_putc(out, '>');
+			buf_puts(out, "): ");
+		} else {
+			buf_puts(out, ">: ");
+		}
 		put_folded(out, p->text, buf_len(out) - before, "    ", r->is_utf8);
 	}
 }

@@ -16,6 +16,7 @@ enum dsn_kind { DSN_FAILED = 1, DSN_DELAYED, DSN_SUCCEEDED };
 
 struct dsn_rcpt {
 	struct span addr;        /* internal form */
+	struct span orig;        /* the recipient as it was given; empty: as addr */
 	struct span orcpt;       /* "type;xtext"; may be empty */
 	const char *action;      /* "failed", "delayed", "relayed", "delivered" */
 	struct span status;      /* "5.1.1" */

@@ -82,7 +82,7 @@ put_delivery(const struct spool_id *id, uint64_t arrival, const struct env_rcpt 
 		F_SPAN(to, addr_shown(r->addr, &to)), F_STR(relay, "none"), F_SPAN(delay, buf_span(&delay)), F_SPAN(delays, buf_span(&delays)),
 		F_SPAN(dsn, dsn), F_STR(status, status), F_SPAN(text, text), F_SPAN(orig_to, addr_shown(r->orig, &orig)),
 	};
-	log_event(EV_delivery, log, f, r->orig.n > 0 && !span_eq(r->orig, r->addr) ? 8 : 7);
+	log_event(EV_delivery, log, f, r->orig.n > 0 && !span_caseeq(r->orig, r->addr) ? 8 : 7);
 	buf_fini(&delay);
 	buf_fini(&delays);
 	buf_fini(&to);

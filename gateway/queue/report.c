@@ -95,7 +95,7 @@ collect(struct attempt *a, struct plan *p)
 		const struct env_rcpt *r = &a->env.rcpt[i];
 		const struct reason *why = a->m->why[i];
 		p->rcpts[p->n++] = (struct dsn_rcpt){
-			.addr = r->addr, .orcpt = orcpt_of(a, r),
+			.addr = r->addr, .orig = r->orig, .orcpt = orcpt_of(a, r),
 			.action = r->notify & NOTIFY_EXPANDED ? "expanded" : message_status(a->m)[i] == RS_DELIVERED ? "delivered" : actions[p->kind],
 			.status = why != NULL ? reason_dsn(why) : SPAN("5.0.0"),
 			.text = why != NULL ? reason_text(why) : SPAN("unknown"),
@@ -131,7 +131,7 @@ any_utf8(const struct attempt *a, const struct plan *p)
 	if ((a->env.flags & MSGF_SMTPUTF8) == 0)
 		return false;
 	for (size_t i = 0; i < p->n; i++)
-		if (!span_is_ascii(p->rcpts[i].addr))
+		if (!span_is_ascii(p->rcpts[i].addr) || !span_is_ascii(p->rcpts[i].orig))
 			return true;
 	return !span_is_ascii(a->env.sender) || (a->env.flags & MSGF_UTF8_HEADERS) != 0;
 }

@@ -26,6 +26,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from compat import ROLE_USERS, Client, Hub, free_port, program  # noqa: E402
+from policy import free_ports  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PEER = TOP / 'tests/tools/postfix-peer.sh'
@@ -268,7 +269,7 @@ def queue_is_empty(kind, scratch):
 
 
 def play(kind, scratch, main, services, messages):
-    ports = [free_port() for _ in services]
+    ports = free_ports(len(services))
     hub = Hub()
     stop = kind(scratch, main, services, ports, hub.port)
     try:
