@@ -4,6 +4,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <unistd.h>
+
 static const uint64_t LOOK_USEC = 250 * 1000;
 
 static bool
@@ -20,6 +25,20 @@ forgive(struct watched *f)
 	f->why[0] = '\0';
 }
 
+/* Somebody has it open for writing: a table that is made by a slow program is half a table, however long it rests.
+ * A read lease is only given when there is no writer; where there are no leases (or not for us) nobody knows. */
+static bool
+is_being_written(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (fd < 0)
+		return false;
+	bool busy = fcntl(fd, F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN;
+	(void)fcntl(fd, F_SETLEASE, F_UNLCK);
+	close(fd);
+	return busy;
+}
+
 /* True: ready to be taken. */
 static bool
 look(struct watched *f)
@@ -31,7 +50,7 @@ look(struct watched *f)
 	if (conf_version_same(&now, &f->loaded))
 		forgive(f);
 	else if (settled && !(f->is_tried && is_equal(&now, &f->tried)))
-		f->is_ready = true;
+		f->is_ready = !is_being_written(f->path);
 	return f->is_ready;
 }
 
@@ -53,6 +72,7 @@ void
 filewatch_start(struct filewatch *w, void (*changed)(struct filewatch *))
 {
 	w->changed = changed;
+	signal(SIGIO, SIG_IGN); /* what a writer that comes while we look would send us */
 	timer_init(&w->timer, on_timer);
 	timer_set(&w->timer, LOOK_USEC);
 }

@@ -2,8 +2,8 @@
 /*
  * filewatch.h - notices that a file of the configuration in force has changed: tables, files of lists.
  *
- * Looks at every file a few times a second; a change counts when two looks agree, so that what is being written is let
- * be. A version that could not be used is not offered again until the file changes once more. main.cf, conf.d and
+ * Looks at every file a few times a second; a change counts when two looks agree and nobody has the file open for writing,
+ * so that what is being made is let be. A version that could not be used is not offered again until the file changes once more. main.cf, conf.d and
  * master.cf are not among the files: they are for the administrator to reload. Runs in: master.
  */
 #ifndef ADMIN_FILEWATCH_H

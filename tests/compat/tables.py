@@ -100,12 +100,15 @@ class Maker:
     def lines(self):
         return {'cidr': self.cidr_lines, 'hash': self.word_lines, 'texthash': self.word_lines}.get(self.kind, self.pattern_lines)()
 
-    def keys(self):
+    def keys(self, lines):
         r = self.r
         if self.kind == 'cidr':
             return [r.choice(['2001:db8::1', '2001:db8:1::7', '2001:db8:2::', 'fe80::1', 'name', '10.0.0.0', '10.0.0.9', '10.1.3.9', '10.16.0.1',
                               f'10.{r.randrange(20)}.{r.randrange(4)}.{r.randrange(12)}', '11.1.1.1', '::ffff:10.0.0.9']) for _ in range(25)]
-        keys = [self.some(PIECES, 8 if self.kind in ('pcre', 'regexp') else 3) for _ in range(22)]
+        if self.kind in ('hash', 'texthash'):
+            there = [re.match(r'("[^"]*"\S*|\S+)', line).group(1) for line in lines if line[:1].strip()]
+            return [r.choice([k, k.upper() if k.isascii() else k, k + 'x']) for k in r.choices(there or ['x'], k=22)] + ['"a b"@x', 'FOO']
+        keys = [self.some(PIECES, 8) for _ in range(22)]
         return keys + ['"a b"@x', '"foo bar"@x', 'FOO']
 
 
@@ -116,7 +119,8 @@ def run(program, conf, table, keys):
 
 def one(seed, conf, postmap, where):
     m = Maker(seed)
-    lines, keys = m.lines(), m.keys()
+    lines = m.lines()
+    keys = m.keys(lines)
     file = where / 'table'
     while True:
         text = '\n'.join(lines) + '\n'
