@@ -174,6 +174,20 @@ open_inet(struct conf *c, const struct service *s, const char *parameter, const 
 	return RC_OK;
 }
 
+/* A socket that Postfix's master would listen on for a program that we do not run: nobody will answer there. */
+static enum rc
+check_listener(const struct conf *c, struct span path, struct err *e)
+{
+	struct span name = span_starts(path, SPAN("private/")) ? span_from(path, 8) : span_starts(path, SPAN("public/")) ? span_from(path, 7) : SPAN_EMPTY;
+	for (size_t i = 0; name.n > 0 && i < conf_service_count(c); i++) {
+		const struct service *s = conf_service(c, i);
+		if (strcmp(s->type, "unix") == 0 && span_eq_str(name, s->name) && s->kind == SERVICE_UNSUPPORTED)
+			return err_set(e, RC_PERM, "master.cf has %s run %s, which is not done here: run its program behind a socket of your own and name that, "
+			    "or take the line out if something else listens there", s->command, s->name);
+	}
+	return RC_OK;
+}
+
 static enum rc
 open_unix(struct conf *c, const struct endpoint_text *t, struct endpoint *ep, struct err *e)
 {
@@ -221,7 +235,10 @@ endpoint_open(struct conf *c, const struct service *s, const char *parameter, st
 	struct span shown = span_from(text, span_chr(text, ':') + 1);
 	ep->shown = mem_zalloc(shown.n + 1);
 	memcpy(ep->shown, shown.p, shown.n);
-	rc = t.is_unix ? open_unix(c, &t, ep, e) : open_inet(c, s, parameter, &t, text, ep, e);
+	if (t.is_unix && conf_is_loader(c))
+		rc = check_listener(c, t.path, e);
+	if (rc == RC_OK)
+		rc = t.is_unix ? open_unix(c, &t, ep, e) : open_inet(c, s, parameter, &t, text, ep, e);
 	if (rc != RC_OK)
 		endpoint_free(&ep);
 	*out = ep;

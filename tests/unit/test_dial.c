@@ -162,6 +162,26 @@ test_open(void **state)
 	conf_unref(&c);
 }
 
+/* What only Postfix's master would listen on. */
+static void
+test_spawned(void **state)
+{
+	(void)state;
+	confdir_write("master.cf", "smtp inet n - n - - smtpd\npolicyd-spf unix - n n - 0 spawn user=nobody argv=/usr/bin/policyd-spf\n");
+	struct conf *c = confdir_load("");
+	struct endpoint *ep = NULL;
+	struct err e;
+	assert_int_equal(endpoint_open(c, NULL, "smtpd_recipient_restrictions", SPAN("unix:private/policyd-spf"), &ep, &e), RC_PERM);
+	assert_null(ep);
+	assert_non_null(strstr(e.why, "master.cf has spawn run policyd-spf, which is not done here"));
+	ep = open_one(c, "unix:private/policyd");
+	endpoint_free(&ep);
+	conf_unref(&c);
+	char path[200];
+	snprintf(path, sizeof path, "%s/master.cf", confdir);
+	assert_int_equal(unlink(path), 0);
+}
+
 /* A listening socket; its number, and the endpoint's text. */
 static int
 listen_inet(char text[64])
@@ -324,6 +344,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),
 		cmocka_unit_test(test_open),
+		cmocka_unit_test(test_spawned),
 		cmocka_unit_test(test_inet),
 		cmocka_unit_test(test_unix),
 	};
