@@ -299,8 +299,8 @@ remote_table_takes(const struct remote_table *t, struct span key, struct err *e)
 	if (t->domain == NULL)
 		return RC_OK;
 	size_t at = span_rchr(key, '@');
-	if (at == SIZE_MAX || at + 1 == key.n)
-		return RC_NONE;
+	if (at == SIZE_MAX || at == 0 || at + 1 == key.n)
+		return RC_NONE; /* parts of addresses are in no domain */
 	return matchlist_name(t->domain, span_from(key, at + 1), e);
 }
 

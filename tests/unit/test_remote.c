@@ -221,6 +221,30 @@ parameter_files(void **state)
 }
 
 static void
+domains(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *key;
+		enum rc rc;
+	} rows[] = { { "u@a.test", RC_OK }, { "U@A.test", RC_OK }, { "u@b.test", RC_NONE }, { "@a.test", RC_NONE }, { "u@", RC_NONE },
+		{ "u", RC_NONE }, { "a.test", RC_NONE }, { "u@x@a.test", RC_OK }, { "u\xff@a.test", RC_NONE }, { "", RC_NONE } };
+	char name[200];
+	struct err e = { 0 };
+	struct remote_table *t = NULL;
+	confdir_write("t.cf", "dbpath = /x\nquery = SELECT '%s'\ndomain = a.test\n");
+	struct conf *c = confdir_load("");
+	struct map_ctx ctx = { .conf = c };
+	snprintf(name, sizeof name, "sqlite:%s/t.cf", confdir);
+	assert_int_equal(remote_table_open(&ctx, REMOTE_SQLITE, span_str(name), &t, &e), RC_OK);
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		if (remote_table_takes(t, span_str(rows[i].key), &e) != rows[i].rc)
+			fail_msg("row %zu: %s", i, rows[i].key);
+	remote_table_free(&t);
+	conf_unref(&c);
+}
+
+static void
 where_nobody_waits(void **state)
 {
 	(void)state;
@@ -747,6 +771,7 @@ main(void)
 		cmocka_unit_test(result_formats),
 		cmocka_unit_test(place_names),
 		cmocka_unit_test_setup_teardown(parameter_files, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(domains, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(where_nobody_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_after_the_other, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(shared, set_up, tear_down),
