@@ -345,6 +345,35 @@ def full_disk(t):
     wait_for(f'the {taken} messages that were taken', lambda: t.gw.run('queue', 'flush') and t.hub.order('stats')['messages'] >= taken, 60, 0.5)
 
 
+
+def greylist_flood(t):
+    """R05: 10,000 invented senders from 2,000 networks: what is remembered stays bounded, who came again stays known"""
+    def deliveries(p, net, senders, rcpt):
+        p.ask(f'XCLIENT ADDR=198.{18 + net // 65536}.{net // 256 % 256}.{net % 256} NAME=[UNAVAILABLE] PROTO=ESMTP')
+        p.s.sendall(b''.join(f'MAIL FROM:<{s}>\r\nRCPT TO:<{rcpt}>\r\nRSET\r\n'.encode() for s in senders))
+        return [[p.reply() for _ in range(3)][1] for _ in senders]
+
+    p = Peer(t, '127.0.0.1', 60)
+    p.reply()
+    known = 2 * 65536 - 1
+    if deliveries(p, known, ['good@remote.test'] * 2, 'b@local.test') != [450, 250]:
+        raise Broken('a sender that came again was not let in')
+    memory = t.memory('queue')
+    for net in range(2000):  # a network is 256 of them
+        said = deliveries(p, net * 64, [f'{net}-{i}x@{os.urandom(4).hex()}.test' for i in range(5)], 'b@local.test')
+        if said != [450] * 5:
+            raise Broken(f'network {net}: {said}')
+    rows = t.gw.metrics()['greylist_new']
+    size = sum(f.stat().st_size for f in (t.dir / 'queue' / 'spool').glob('greylist*'))
+    if rows < 2000 or not 0 < size <= 16 * 1024 * 1024:
+        raise Broken(f'{rows} were new, {size} octets on disk')
+    if t.memory('queue') > memory + 64:
+        raise Broken(f'the queue grew from {memory} to {t.memory("queue")} MB')
+    if deliveries(p, known, ['good@remote.test'], 'b@local.test') != [250]:
+        raise Broken('who had come again was forgotten')
+    p.close()
+
+
 ATTACKS = {
     'flood_one_address': (flood_one_address, {}),
     'flood_many_addresses': (flood_many_addresses, {}),
@@ -354,6 +383,10 @@ ATTACKS = {
     'big_mail': (big_mail, {'extra': 'message_size_limit = 60000000\n'}),
     'long_line': (long_line, {'extra': 'message_size_limit = 60000000\n'}),
     'many_headers': (many_headers, {}),
+    'greylist_flood': (greylist_flood, {'extra': 'smtpd_authorized_xclient_hosts = 127.0.0.1, 198.18.0.0/15\nsmtpd_peername_lookup = no\n'
+                                        'smtpd_recipient_restrictions = check_greylist\ngreylist_delay = 0s\ngreylist_allow_after = 0\n'
+                                        'greylist_size_limit = 1048576\nsmtpd_hard_error_limit = 1000000\nsmtpd_soft_error_limit = 1000000\n'
+                                        'smtpd_junk_command_limit = 1000000\n'}),
     'few_descriptors': (few_descriptors, {'limit': 80}),
     'full_disk': (full_disk, {'extra': 'message_size_limit = 1000000\nspool_segment_size = 4194304\nspool_segments_min = 2\n', 'small': True}),
 }
