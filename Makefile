@@ -93,6 +93,7 @@ compat: program tools ## the same configuration and client for Postfix and for u
 	@/usr/bin/python3 tests/compat/conf.py
 	@/usr/bin/python3 tests/compat/dns.py
 	@/usr/bin/python3 tests/compat/routing.py --runs $(or $(SEEDS),3)
+	@/usr/bin/python3 tests/compat/verify.py
 	@/usr/bin/python3 tests/compat/tables.py --runs $(or $(SEEDS),200)
 	@/usr/bin/python3 tests/compat/policy.py --runs $(or $(SEEDS),2)
 	@/usr/bin/python3 tests/compat/sessions.py --seeds $(or $(SEEDS),40)
