@@ -181,7 +181,9 @@ refuse_text(struct policy_run *r, const struct policy_rule *rule, struct span te
 		return policy_refuse_text(r, rule, 450, SPAN("4.7.1"), SPAN("Service unavailable"));
 	}
 	unsigned code = (unsigned)(text.p[0] - '0') * 100 + (unsigned)(text.p[1] - '0') * 10 + (unsigned)(text.p[2] - '0');
-	text = span_trim(span_from(text, 4));
+	text = span_from(text, 4);
+	while (text.n > 0 && text.p[0] == ' ')
+		text = span_from(text, 1);
 	struct span dsn = policy_take_dsn(&text);
 	return policy_refuse_text(r, rule, code, dsn.n > 0 ? dsn : code < 500 ? SPAN("4.7.1") : SPAN("5.7.1"), text);
 }
@@ -324,22 +326,23 @@ r_rhsbl_recipient(struct policy_run *r, const struct policy_rule *rule)
 	return reject_name(r, rule, ABOUT_RECIPIENT, r->facts->rcpt);
 }
 
-/* An allow list never opens a relay: for a recipient that is not ours it says nothing. */
+/* An allow list never opens a relay: for a recipient that is not ours it is not even asked. */
 static enum pol
 permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, struct span what)
 {
-	enum pol pol = POL_DUNNO;
-	switch (buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
+	enum pol pol = r->facts->has_rcpt ? r_auth_destination(r, rule) : POL_PERMIT;
+	switch (pol != POL_PERMIT ? LISTED_NO : buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
 	case LISTED_WAIT:
 		pol = POL_AGAIN;
 		break;
 	case LISTED_YES:
-		pol = r->facts->has_rcpt ? r_auth_destination(r, rule) : POL_PERMIT;
 		break;
 	case LISTED_LATER:
 		pol = policy_defer_if(r, rule, &r->if_reject, 450, SPAN("4.7.1"), (struct about){ ABOUT_CLIENT, what }, SPAN("Service unavailable"));
 		break;
 	case LISTED_NO:
+		if (pol == POL_PERMIT)
+			pol = POL_DUNNO;
 		break;
 	}
 	buf_fini(query);

@@ -341,6 +341,8 @@ test_server_access(void **state)
 		    "554 5.7.1 <unknown[192.0.2.77]>: Client host rejected: Access denied", NULL },
 		{ "smtpd_client_restrictions = permit_dnswl_client down.test, reject\n", NULL, "h", "", NULL,
 		    "450 4.7.1 <192.0.2.77>: Client host rejected: Service unavailable", "warning: 77.2.0.192.down.test: RBL lookup error: " },
+		{ "smtpd_client_restrictions = permit_dnswl_client down.test, reject\n", NULL, "h", "", "x@elsewhere.test",
+		    "554 5.7.1 <unknown[192.0.2.77]>: Client host rejected: Access denied", NULL },
 		{ "smtpd_client_restrictions = permit_rhswl_client names.test, reject\n", "mx.test", "h", "", NULL, "", NULL },
 		{ "smtpd_client_restrictions = reject_rhsbl_client names.test\n", "mx.test", "h", "", NULL,
 		    "554 5.7.1 Service unavailable; Client host [mx.test] blocked using names.test; one / two $rbl_what", NULL },
