@@ -70,7 +70,11 @@ rewrite_emit(struct work *k, const struct given *g, struct span addr)
 	k->reached++;
 	buf_init(&full, ADDRESS_MAX);
 	if (addr.n == 0) { /* an alias for <> */
-		rc = address_standard(k->w->book, span_str(k->w->p->p_empty_address_recipient), &full);
+		buf_puts(&full, k->w->p->p_empty_address_recipient);
+		if (span_chr(buf_span(&full), '@') == SIZE_MAX) {
+			buf_putc(&full, '@');
+			buf_puts(&full, k->w->p->p_myhostname);
+		}
 		addr = buf_span(&full);
 	}
 	if (rc == RC_OK && !is_clean(addr))
