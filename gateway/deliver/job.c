@@ -53,6 +53,9 @@ job_end(struct job **jp)
 		close(j->own_fd);
 	list_remove(&j->link);
 	buf_fini(&j->head);
+	if (j->mime != NULL)
+		mime7_fini(j->mime);
+	mem_free(&j->mime);
 	arena_fini(&j->arena);
 	mem_free(&j->payload);
 	metric_add(M_relay_jobs, -1);

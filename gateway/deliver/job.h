@@ -15,6 +15,7 @@
 #include "ipc/ipc.h"
 #include "ipc/msgs.h"
 #include "loop/op.h"
+#include "msg/mime7.h"
 
 /* Why a recipient, or an attempt, ended as it did. Texts are the job's (arena) or literals. */
 struct outcome {
@@ -46,6 +47,7 @@ struct job {
 	struct span sender;      /* as the hub gets it (outmaps.h) */
 	struct buf head;         /* a header that takes the place of the first head_skip octets of the content; empty: none */
 	uint64_t head_skip;
+	struct mime7 *mime;      /* heap; NULL until a hub without 8BITMIME gets it */
 	int own_fd;              /* of the frame; -1: the content is in a segment */
 	struct arena arena;      /* texts of outcomes */
 	enum job_health health;

@@ -35,18 +35,53 @@ outbody_read(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e)
 	return RC_OK;
 }
 
+void
+outbody_make_7bit(struct outbody *c, struct mime7 *m)
+{
+	c->mime = m;
+}
+
+static void
+change(struct outbody *c, struct buf *out, struct span in)
+{
+	if (c->mime == NULL) {
+		wire_put(&c->wire, out, in);
+		return;
+	}
+	struct buf narrow;
+	buf_init(&narrow, MIME7_GROWTH(in.n));
+	mime7_put(c->mime, &narrow, in);
+	wire_put(&c->wire, out, buf_span(&narrow));
+	BUG_ON(narrow.over);
+	buf_fini(&narrow);
+}
+
+static void
+change_end(struct outbody *c, struct buf *out)
+{
+	if (c->mime != NULL) {
+		struct buf narrow;
+		buf_init(&narrow, MIME7_GROWTH(0));
+		mime7_end(c->mime, &narrow);
+		wire_put(&c->wire, out, buf_span(&narrow));
+		BUG_ON(narrow.over);
+		buf_fini(&narrow);
+	}
+	wire_end(&c->wire, out);
+}
+
 /* Reads the next n octets into out, behind the head, and has them changed where they must be. */
 static enum rc
 put_changed(struct outbody *c, struct buf *out, uint64_t n, struct err *e)
 {
-	wire_put(&c->wire, out, c->head);
+	change(c, out, c->head);
 	c->head = SPAN_EMPTY;
 	while (n > 0) {
 		size_t some = n < sizeof piece ? (size_t)n : sizeof piece;
 		enum rc rc = outbody_read(c->fd, c->at, piece, some, e);
 		if (rc != RC_OK)
 			return rc;
-		wire_put(&c->wire, out, span_of(piece, some));
+		change(c, out, span_of(piece, some));
 		c->at += some;
 		c->left -= some;
 		n -= some;
@@ -81,14 +116,14 @@ outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e)
 {
 	size_t before = buf_len(out);
 	buf_printf(out, "BDAT %llu LAST\r\n", (unsigned long long)(c->head.n + c->left));
-	enum rc rc = put_unchanged(c, out, (size_t)c->left, e);
+	enum rc rc = c->mime != NULL ? RC_NONE : put_unchanged(c, out, (size_t)c->left, e);
 	if (rc != RC_NONE)
 		return rc;
 	struct buf changed;
 	buf_cut(out, before);
-	buf_init(&changed, (c->head.n + (size_t)c->left) * 4 + 4096); /* every octet a stuffed, folded line cannot be more */
+	buf_init(&changed, (c->head.n + (size_t)c->left) * 4 + MIME7_GROWTH(0) + 4096); /* every octet a stuffed, folded line cannot be more */
 	rc = put_changed(c, &changed, c->left, e);
-	wire_end(&c->wire, &changed);
+	change_end(c, &changed);
 	if (rc == RC_OK && changed.over)
 		rc = err_set(e, RC_TEMP, "message content grows beyond measure");
 	if (rc == RC_OK) {
@@ -104,13 +139,13 @@ outbody_put_data(struct outbody *c, struct buf *out, bool *end_out, struct err *
 {
 	*end_out = false;
 	enum rc rc = RC_NONE;
-	if (c->wire.col == 0 && !c->wire.cr && c->left > 0 && c->left <= OUTBODY_PIECE)
+	if (c->mime == NULL && c->wire.col == 0 && !c->wire.cr && c->left > 0 && c->left <= OUTBODY_PIECE)
 		rc = put_unchanged(c, out, (size_t)c->left, e);
 	if (rc == RC_NONE)
 		rc = put_changed(c, out, c->left < OUTBODY_PIECE ? c->left : OUTBODY_PIECE, e);
 	if (rc != RC_OK || c->left > 0)
 		return rc;
-	wire_end(&c->wire, out);
+	change_end(c, out);
 	buf_put(out, SPAN(".\r\n"));
 	*end_out = true;
 	return RC_OK;

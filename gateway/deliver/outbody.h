@@ -9,6 +9,7 @@
 #define DELIVER_OUTBODY_H
 
 #include "deliver/wire.h"
+#include "msg/mime7.h"
 
 enum { OUTBODY_PIECE = 64 * 1024 };
 
@@ -19,11 +20,14 @@ struct outbody {
 	int fd;                  /* borrowed */
 	struct span head;        /* goes before it; borrowed */
 	uint64_t at, left;       /* next octet, and how many follow */
+	struct mime7 *mime;      /* makes it 7-bit; borrowed; NULL: goes as it is */
 	struct wire wire;
 };
 
 /* head: takes the place of the first skip octets (whole lines); empty: nothing does. */
 void outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, struct span head, uint64_t skip, bool stuff, size_t line_max);
+/* For a hub without 8BITMIME: m (initialised, kept by the caller) makes 7-bit what says that it is not. Before anything is put. */
+void outbody_make_7bit(struct outbody *c, struct mime7 *m);
 /* All of it at once, length at most OUTBODY_MEMORY_MAX; room for head octets in front is the caller's. */
 enum { OUTBODY_MEMORY_MAX = 256 * 1024 };
 /* "BDAT n LAST" and the content. */

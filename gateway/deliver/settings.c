@@ -110,6 +110,7 @@ settings_from(struct settings *out, const struct service *s)
 	out->relayhost = p->p_relayhost;
 	out->ignore_mx_error = p->p_ignore_mx_lookup_error;
 	out->soft_bounce = p->p_soft_bounce;
+	out->no_mime_conversion = p->p_disable_mime_output_conversion;
 	out->delay_digits = (unsigned)p->p_delay_logging_resolution_limit;
 	bool all = has_word(p->p_inet_protocols, "all");
 	out->want_v4 = all || has_word(p->p_inet_protocols, "ipv4");

@@ -19,6 +19,7 @@ struct settings {
 	bool send_xforward;
 	bool probe_data;                 /* address_verify_target = data */
 	bool per_request_deadline;
+	bool no_mime_conversion;
 	int prefer;                      /* 0, 4, 6 */
 	unsigned discard;                /* EHLO_* */
 	unsigned mx_address_limit, mx_session_limit, line_max, reuse_count_max, delay_digits;

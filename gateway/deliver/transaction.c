@@ -2,6 +2,7 @@
 #include "deliver/client_private.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "deliver/compose.h"
 #include "deliver/ehlo.h"
 
@@ -122,11 +123,13 @@ is_probe(const struct smtpc *c)
 	return (c->job->m.flags & MSGF_PROBE) != 0;
 }
 
-/* A hub hears of DSN for mail only. */
+/* A hub hears of DSN for mail only; and of no size when that is not known before the content is 7-bit. */
 static unsigned
 features_of(const struct smtpc *c)
 {
-	return is_probe(c) ? c->features & ~(unsigned)EHLO_DSN : c->features;
+	if (is_probe(c))
+		return c->features & ~(unsigned)EHLO_DSN;
+	return c->content.mime != NULL ? c->features & ~(unsigned)EHLO_SIZE : c->features;
 }
 
 /* What there is to say with XFORWARD, and what of it comes first. */
@@ -153,6 +156,20 @@ next_forward(struct smtpc *c)
 }
 
 static void next_command(struct smtpc *c);
+
+/* RFC 6152 3: what says that it is 8-bit must not go to a hub that does not offer 8BITMIME. */
+static void
+make_7bit(struct smtpc *c, struct job *j)
+{
+	if ((c->features & EHLO_8BITMIME) != 0 || (j->m.flags & MSGF_HAS_8BIT) == 0 || c->set->no_mime_conversion)
+		return;
+	if (j->mime == NULL)
+		j->mime = mem_alloc(sizeof *j->mime);
+	else
+		mime7_fini(j->mime); /* of the hub before */
+	mime7_init(j->mime);
+	outbody_make_7bit(&c->content, j->mime);
+}
 
 /* The whole transaction, or all of it up to DATA, in one write. False: the session is lost. */
 static bool
@@ -197,8 +214,10 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 		smtpc_ready(c);
 		return;
 	}
-	if (!is_probe(c))
+	if (!is_probe(c)) {
 		outbody_init(&c->content, fd, j->m.offset, j->m.length, buf_span(&j->head), j->head_skip, !c->is_chunked, c->set->line_max);
+		make_7bit(c, j);
+	}
 	plan_xforward(c);
 	struct buf *out = conn_out(&c->conn);
 	(void)buf_reserve(out, 1024 + 512 * (size_t)j->nrcpt + (c->is_chunked ? (size_t)job_length(j) : 0));
