@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const enum dns_type types[] = { DNS_A, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA };
+	static const enum dns_type types[] = { DNS_A, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA, DNS_NS };
 	if (n < 1)
 		return 0;
 	enum dns_type type = types[p[0] % NELEMS(types)];
@@ -25,7 +25,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		size_t len;
 		struct span s = x.rr[i].data;
 		BUG_ON(type == DNS_TXT && s.n > DNS_TXT_MAX);
-		if (type == DNS_MX || type == DNS_PTR)
+		if (type == DNS_MX || type == DNS_PTR || type == DNS_NS)
 			BUG_ON(dns_is_hostname(s) && !dns_name_encode(s, wire, &len));
 	}
 	BUG_ON(dns_answer_parse(packet, SPAN("a.test"), type, &a, &y) != rc || y.n != x.n);

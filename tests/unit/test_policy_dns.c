@@ -48,6 +48,10 @@ struct said {
 	const char *note;            /* beginning of the first one; NULL: none */
 };
 
+/* Instead of a name: DNS could not say; it has one that does not lead back. */
+#define LATER "?"
+#define FORGED "!"
+
 static struct fake_dns server;
 static struct timer guard;
 
@@ -71,12 +75,14 @@ facts_of(struct facts *f, const struct said *s)
 {
 	*f = (struct facts){ .client_addr = SPAN("192.0.2.77"), .client_name = SPAN("unknown"), .client_name_rc = RC_NONE };
 	assert_int_equal(ipaddr_parse(f->client_addr, &f->client), RC_OK);
-	if (s->name != NULL) {
+	if (s->name != NULL && strcmp(s->name, LATER) == 0) {
+		f->client_name_rc = RC_TEMP;
+	} else if (s->name != NULL && strcmp(s->name, FORGED) != 0) {
 		f->client_name = span_str(s->name);
 		f->client_name_rc = RC_OK;
 	}
-	f->reverse_name = f->client_name;
-	f->reverse_name_rc = f->client_name_rc;
+	f->reverse_name = s->name != NULL && strcmp(s->name, FORGED) == 0 ? SPAN("forged.test") : f->client_name;
+	f->reverse_name_rc = s->name != NULL && strcmp(s->name, FORGED) == 0 ? RC_OK : f->client_name_rc;
 	f->has_helo = s->helo != NULL;
 	f->helo = span_str(s->helo);
 	f->has_sender = f->has_rcpt = true;
@@ -192,6 +198,34 @@ check_all(const struct said *cases, size_t n)
 	assert_int_equal(metric_values[M_op_pending], 0);
 }
 
+#define ACCESS(list, rule, table) "smtpd_" list "_restrictions = check_" rule "_access " table "\n"
+#define SAYS(a, class) "554 5.7.1 <" a ">: " class " rejected: no"
+#define NAME "smtpd_client_restrictions = reject_unknown_client_hostname\n"
+#define REVERSE "smtpd_client_restrictions = reject_unknown_reverse_client_hostname\n"
+#define NO_NAME(code, dsn, what) code " " dsn " Client host rejected: cannot find your " what ", [192.0.2.77]"
+
+static void
+test_client_names(void **state)
+{
+	static const struct said cases[] = {
+		{ NAME, "host.test", "h", "", NULL, "", NULL },
+		{ NAME, NULL, "h", "", NULL, NO_NAME("450", "4.7.25", "hostname"), NULL },
+		{ NAME, FORGED, "h", "", NULL, NO_NAME("450", "4.7.25", "hostname"), NULL },
+		{ NAME "unknown_client_reject_code = 550\n", FORGED, "h", "", NULL, NO_NAME("550", "5.7.25", "hostname"), NULL },
+		{ NAME "unknown_client_reject_code = 550\n", LATER, "h", "", NULL, NO_NAME("450", "4.7.25", "hostname"), NULL },
+		{ "smtpd_client_restrictions = reject_unknown_client\n", NULL, "h", "", NULL, NO_NAME("450", "4.7.25", "hostname"), NULL },
+		{ REVERSE, "host.test", "h", "", NULL, "", NULL }, { REVERSE, FORGED, "h", "", NULL, "", NULL },
+		{ REVERSE, NULL, "h", "", NULL, NO_NAME("450", "4.7.1", "reverse hostname"), NULL },
+		{ REVERSE "unknown_client_reject_code = 550\n", NULL, "h", "", NULL, NO_NAME("550", "5.7.1", "reverse hostname"), NULL },
+		{ REVERSE "unknown_client_reject_code = 550\n", LATER, "h", "", NULL, NO_NAME("450", "4.7.1", "reverse hostname"), NULL },
+		{ ACCESS("client", "client", "inline:{{test=REJECT no}}"), "host.test", "h", "", NULL, SAYS("host.test[192.0.2.77]", "Client host"), NULL },
+		{ ACCESS("client", "client", "inline:{{test=REJECT no}}"), FORGED, "h", "", NULL, "", NULL },
+		{ ACCESS("client", "reverse_client_hostname", "inline:{{test=REJECT no}}"), FORGED, "h", "", NULL, SAYS("forged.test", "Unverified Client host"), NULL },
+	};
+	(void)state;
+	check_all(cases, NELEMS(cases));
+}
+
 #define HELO "smtpd_helo_restrictions = reject_unknown_helo_hostname\n"
 #define HELO_SAYS(code, h, t) code " 4.7.1 <" h ">: Helo command rejected: " t
 
@@ -267,8 +301,6 @@ test_unknown_domain(void **state)
 	check_all(cases, NELEMS(cases));
 }
 
-#define ACCESS(list, rule, table) "smtpd_" list "_restrictions = check_" rule "_access " table "\n"
-#define SAYS(a, class) "554 5.7.1 <" a ">: " class " rejected: no"
 
 static void
 test_server_access(void **state)
@@ -492,7 +524,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_unknown_helo), cmocka_unit_test(test_unknown_domain), cmocka_unit_test(test_server_access),
+		cmocka_unit_test(test_client_names), cmocka_unit_test(test_unknown_helo), cmocka_unit_test(test_unknown_domain), cmocka_unit_test(test_server_access),
 		cmocka_unit_test(test_mx_backup), cmocka_unit_test(test_rounds), cmocka_unit_test(test_prefetch_bounds),
 	};
 	struct err e = { 0 };
