@@ -45,6 +45,40 @@ is_used(struct conf *c, struct span name)
 	return s.found || lists_class(c, name);
 }
 
+/* "sqlite:NAME" stands in the list, and NAME ends there. */
+static bool
+lists_table(struct span list, struct span table)
+{
+	for (size_t at; (at = span_find(list, table)) != SIZE_MAX;) {
+		list = span_from(list, at + table.n);
+		if (list.n == 0 || strchr(" \t\r\n,}", list.p[0]) != NULL)
+			return true;
+	}
+	return false;
+}
+
+/* A parameter NAME_dbpath, ... of a table sqlite:NAME that some value lists. */
+static bool
+is_of_table(struct conf *c, struct span name)
+{
+	static const char *const suffixes[] = { "_dbpath", "_query", "_result_format", "_domain", "_expansion_limit", "_select_field", "_table",
+		"_where_field", "_additional_conditions" };
+	bool found = false;
+	for (size_t i = 0; i < NELEMS(suffixes) && !found; i++) {
+		struct span suffix = span_str(suffixes[i]);
+		if (name.n <= suffix.n || !span_eq(span_from(name, name.n - suffix.n), suffix))
+			continue;
+		struct buf table;
+		buf_init(&table, name.n + 8);
+		buf_puts(&table, "sqlite:");
+		buf_put(&table, span_head(name, name.n - suffix.n));
+		for (size_t k = 0; k < c->nset && !found; k++)
+			found = lists_table(span_str(c->list[k]->value), buf_span(&table));
+		buf_fini(&table);
+	}
+	return found;
+}
+
 bool
 snap_is_known(struct conf *c, struct span name)
 {
@@ -55,7 +89,7 @@ snap_is_known(struct conf *c, struct span name)
 bool
 snap_is_unused(struct conf *c, struct span name)
 {
-	return !snap_is_known(c, name) && !is_used(c, name);
+	return !snap_is_known(c, name) && !is_used(c, name) && !is_of_table(c, name);
 }
 
 struct undefined_search {

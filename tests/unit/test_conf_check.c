@@ -97,6 +97,8 @@ test_problems(void **state)
 		{ "smtp_destination_rate_delay = 5y\n", STOCK, CONF_ERROR, "smtp_destination_rate_delay", 3 },
 		{ "smtp_delivery_slot_cost = 5\n", STOCK, CONF_NOTE, "smtp_delivery_slot_cost: has no effect here", 3 },
 		{ "slow_destination_concurrency_limit = 5\n", STOCK, CONF_WARNING, "unused parameter: slow_destination", 3 },
+		{ "transport_maps = hash:x, sqlite:db, hash:y\ndb_dbpath = /x\ndb_query = q\n", STOCK, CONF_WARNING, NULL, 0 },
+		{ "transport_maps = sqlite:dbs\ndb_dbpath = /x\n", STOCK, CONF_WARNING, "unused parameter: db_dbpath", 4 },
 		{ "default_transport = foo:x\n", STOCK, CONF_ERROR, "master.cf has no service \"foo\" of type unix", 3 },
 		{ "default_transport =\n", STOCK, CONF_ERROR, "default_transport: no transport", 3 },
 		{ "relay_transport = foo\n", STOCK, CONF_NOTE, "relay_transport = foo: master.cf has no service", 3 },
