@@ -12,9 +12,7 @@ clean_name(struct sess *s, struct span name)
 	for (size_t i = 0; i < buf_len(&b); i++)
 		if (memchr(" <>()\\\";@", b.p[b.at + i], 9) != NULL)
 			b.p[b.at + i] = '?';
-	struct span out = span_of(s->helo, buf_len(&b) < HELO_MAX ? buf_len(&b) : HELO_MAX);
-	if (out.n > 0)
-		memcpy(s->helo, b.p + b.at, out.n);
+	struct span out = arena_span(&s->scratch, span_head(buf_span(&b), HELO_MAX));
 	buf_fini(&b);
 	return out;
 }
@@ -26,7 +24,6 @@ take_name(struct sess *s, bool esmtp)
 		sess_reply(s, esmtp ? REPLY_SYNTAX_EHLO : REPLY_SYNTAX_HELO);
 		return STEP_END;
 	}
-	sess_end_tx(s);
 	s->facts.helo = clean_name(s, s->args);
 	s->facts.has_helo = true; /* ESMTP only when it is accepted, as in Postfix */
 	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_HELO, &s->facts);
@@ -51,21 +48,31 @@ helo_policy(struct sess *s)
 	return sess_ask(s, POLICY_HELO);
 }
 
-/* A refused name was not given. */
+/* A refused name was not given: the one before stays, and the transaction. */
 static enum step
 helo_verdict(struct sess *s)
 {
 	enum step next = sess_verdict(s);
-	if (next != STEP_NEXT) {
-		s->facts.has_helo = false;
-		s->facts.helo = SPAN_EMPTY;
-	}
+	if (next != STEP_NEXT)
+		sess_set_helo(s, span_of(s->helo, s->helo_n));
 	return next;
+}
+
+void
+sess_set_helo(struct sess *s, struct span name)
+{
+	s->helo_n = (uint16_t)(name.n < HELO_MAX ? name.n : HELO_MAX);
+	if (s->helo_n > 0)
+		memmove(s->helo, name.p, s->helo_n);
+	s->facts.helo = span_of(s->helo, s->helo_n);
+	s->facts.has_helo = s->helo_n > 0;
 }
 
 static enum step
 helo_accept(struct sess *s)
 {
+	sess_end_tx(s);
+	sess_set_helo(s, s->facts.helo);
 	s->facts.is_esmtp = s->verb == VERB_EHLO;
 	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward)) {
 		unsigned hidden = (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);

@@ -173,11 +173,7 @@ begin_anew(struct sess *s, const struct said *x)
 	policy_run_init(&s->pol, &s->ops, sess_policy_done);
 	s->facts.pipelined_early = false;
 	s->facts.is_esmtp = x->is_esmtp;
-	s->facts.has_helo = x->has_helo;
-	size_t n = x->has_helo ? x->helo.n < HELO_MAX ? x->helo.n : HELO_MAX : 0;
-	if (n > 0)
-		memcpy(s->helo, x->helo.p, n);
-	s->facts.helo = span_of(s->helo, n);
+	sess_set_helo(s, x->has_helo ? x->helo : SPAN_EMPTY);
 	s->is_xclient = true;
 }
 

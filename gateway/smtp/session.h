@@ -126,7 +126,8 @@ struct sess {
 	struct timer delay;          /* smtpd_error_sleep_time */
 	struct op delay_op;
 	struct verb_count counts[VERB_COUNT];
-	unsigned char helo[HELO_MAX];
+	uint16_t helo_n;
+	unsigned char helo[HELO_MAX]; /* the accepted one */
 };
 
 /* ---- life ---- */
@@ -204,6 +205,7 @@ void sess_set_client(struct sess *s, const struct client_id *id);
 bool sess_may(struct sess *s, const struct matchlist *hosts, const char *what);
 void sess_forget_forward(struct sess *s);
 void sess_forget_call(struct sess *s);
+void sess_set_helo(struct sess *s, struct span name); /* accepted, or as XCLIENT says; empty: none */
 /* Begins to ask DNS for the name of the client; what was being asked before is forgotten. */
 void sess_look_up_name(struct sess *s);
 void sess_forget_lookup(struct sess *s);
