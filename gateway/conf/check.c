@@ -310,6 +310,8 @@ check_transports(struct conf *c)
 	bool aliases = strcmp(p->p_local_transport, "local") == 0 || strncmp(p->p_local_transport, "local:", 6) == 0;
 	if (!aliases)
 		check_transport(c, "local_transport", p->p_local_transport, local);
+	if (p->p_best_mx_transport[0] != '\0')
+		check_transport(c, "best_mx_transport", p->p_best_mx_transport, true);
 	check_filters(c);
 	if (local && (aliases || !is_set(c, "local_transport")))
 		conf_problem(c, CONF_WARNING, NULL, "mydestination",

@@ -262,6 +262,12 @@ on_target(struct op *op)
 {
 	struct delivery *d = container_of(op, struct delivery, target.op);
 	CHECK(d, DELIVERY_MAGIC);
+	if (op->rc == RC_PERM && d->target.is_ours && !d->in_fallback && d->dest->set.best_mx[0] != '\0' && (d->job->m.flags & MSGF_PROBE) == 0) {
+		d->job->health = JOB_OURS;
+		job_report(d->job, true);
+		retire(d);
+		return;
+	}
 	if (op->rc != RC_OK) {
 		site_failed(d, op->rc, span_str(d->target.dsn), job_text(d->job, "%s", d->target.why));
 		return;

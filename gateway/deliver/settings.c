@@ -108,6 +108,7 @@ settings_from(struct settings *out, const struct service *s)
 	out->myhostname = p->p_myhostname;
 	out->known_ports = p->p_known_tcp_ports;
 	out->relayhost = p->p_relayhost;
+	out->best_mx = p->p_best_mx_transport;
 	out->ignore_mx_error = p->p_ignore_mx_lookup_error;
 	out->soft_bounce = p->p_soft_bounce;
 	out->no_mime_conversion = p->p_disable_mime_output_conversion;

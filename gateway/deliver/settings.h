@@ -12,7 +12,7 @@
 struct settings {
 	bool lmtp;
 	const char *tag;                 /* syslog_name */
-	const char *myhostname, *helo_name, *tcp_port, *known_ports, *fallback_relay, *relayhost, *cache_destinations;
+	const char *myhostname, *helo_name, *tcp_port, *known_ports, *fallback_relay, *relayhost, *cache_destinations, *best_mx;
 	const char *bind4, *bind6;       /* "": none */
 	bool bind_enforce, always_ehlo, never_ehlo, skip_5xx_greeting, skip_quit_response, balance, randomize;
 	bool want_v4, want_v6, no_dns, ignore_mx_error, defer_if_no_address, cache_on_demand, soft_bounce;

@@ -348,10 +348,12 @@ build(struct target *t)
 			if (t->addr[i].pref < own_pref)
 				t->addr[kept++] = t->addr[i];
 		t->n = kept;
-		if (kept == 0 && t->by_mx && best_found != t->best_pref)
+		if (kept == 0 && t->by_mx && best_found != t->best_pref) {
 			fail(t, RC_TEMP, "4.4.4", "unable to find primary relay for %s", shown(t, t->hop.host));
-		else if (kept == 0)
+		} else if (kept == 0) {
+			t->is_ours = t->by_mx;
 			fail(t, RC_PERM, "5.4.6", "mail for %s loops back to myself", shown(t, t->hop.host));
+		}
 		if (kept == 0)
 			return;
 	}

@@ -54,6 +54,7 @@ struct target {
 	unsigned n_hosts, pending;
 	uint16_t best_pref;
 	bool by_mx;
+	bool is_ours;            /* RC_PERM: because this machine is the best MX */
 };
 
 void target_init(struct target *t, struct op_owner *owner, op_fn *done);

@@ -253,7 +253,7 @@ msg_job_done_get(struct span payload, struct msg_job_done *out)
 	out->reason = cur_block(&rd);
 	out->nresult = cur_u32(&rd);
 	out->results = rd;
-	if (rd.bad || last > 1 || health < JOB_HUB_OK || health > JOB_NO_ROUTE || out->nresult > JOB_RCPT_MAX)
+	if (rd.bad || last > 1 || health < JOB_HUB_OK || health > JOB_OURS || out->nresult > JOB_RCPT_MAX)
 		return RC_PERM;
 	for (uint32_t i = 0; i < out->nresult; i++) {
 		struct rcpt_result r;

@@ -105,6 +105,7 @@ enum job_health {
 	JOB_HUB_OK = 1,          /* a session was established: the destination is alive */
 	JOB_HUB_DOWN,            /* connect or handshake failed: counts against the destination (facts 7.4) */
 	JOB_NO_ROUTE,            /* never got as far as a destination (bad nexthop, local trouble) */
+	JOB_OURS,                /* the best MX is this machine: best_mx_transport takes whom no result came for */
 };
 struct rcpt_result {
 	uint32_t index;

@@ -220,13 +220,45 @@ place_for_relay(struct attempt *a, uint32_t i, struct transport *t, struct span 
 		dest_update(&q->dests, d, loop_now());
 }
 
+static void
+place_by(struct attempt *a, uint32_t i, struct transport *t, struct span nexthop)
+{
+	struct span dsn, text;
+	if (t->deferred && !a->ignore_defer) {
+		local_defer(a, i, SPAN("4.3.2"), SPAN("deferred transport"));
+		return;
+	}
+	switch (t->program) {
+	case PROGRAM_NONE:
+	case PROGRAMS:
+		local_defer(a, i, SPAN("4.3.0"), SPAN("mail transport unavailable"));
+		return;
+	case PROGRAM_ERROR:
+		if (strcmp(t->name, "retry") == 0) {
+			route_reason(nexthop, '4', "4.0.0", &dsn, &text);
+			local_defer(a, i, dsn, text);
+		} else {
+			route_reason(nexthop, '5', "5.0.0", &dsn, &text);
+			local_bounce(a, i, dsn, text);
+		}
+		return;
+	case PROGRAM_DISCARD:
+		route_reason(nexthop, '2', "2.0.0", &dsn, &text);
+		local_discard(a, i, text);
+		return;
+	case PROGRAM_SMTP:
+	case PROGRAM_LMTP:
+		place_for_relay(a, i, t, nexthop);
+		return;
+	}
+}
+
 /* false: its route is not known yet. */
 static bool
 place_rcpt(struct attempt *a, uint32_t i)
 {
 	struct queue *q = a->q;
 	struct route r;
-	struct span dsn, text;
 	if (a->env.rcpt[i].notify & NOTIFY_EXPANDED) { /* its destinations are recipients of their own */
 		struct rcpt_result told = { .status = RCPT_SENT, .dsn = SPAN("2.0.0"), .text = SPAN("alias expanded") };
 		attempt_sent(a, i, PROGRAM_LMTP, &told);
@@ -250,35 +282,21 @@ place_rcpt(struct attempt *a, uint32_t i)
 	case ROUTE_DELIVER:
 		break;
 	}
-	struct transport *t = transport_get(&q->dests, q->conf, r.transport);
-	if (t->deferred && !a->ignore_defer) {
-		local_defer(a, i, SPAN("4.3.2"), SPAN("deferred transport"));
-		return true;
-	}
-	switch (t->program) {
-	case PROGRAM_NONE:
-	case PROGRAMS:
-		local_defer(a, i, SPAN("4.3.0"), SPAN("mail transport unavailable"));
-		return true;
-	case PROGRAM_ERROR:
-		if (strcmp(t->name, "retry") == 0) {
-			route_reason(r.nexthop, '4', "4.0.0", &dsn, &text);
-			local_defer(a, i, dsn, text);
-		} else {
-			route_reason(r.nexthop, '5', "5.0.0", &dsn, &text);
-			local_bounce(a, i, dsn, text);
-		}
-		return true;
-	case PROGRAM_DISCARD:
-		route_reason(r.nexthop, '2', "2.0.0", &dsn, &text);
-		local_discard(a, i, text);
-		return true;
-	case PROGRAM_SMTP:
-	case PROGRAM_LMTP:
-		place_for_relay(a, i, t, r.nexthop);
-		return true;
-	}
+	place_by(a, i, transport_get(&q->dests, q->conf, r.transport), r.nexthop);
 	return true;
+}
+
+void
+attempt_ours(struct attempt *a, uint32_t rcpt, const struct transport *via)
+{
+	struct queue *q = a->q;
+	struct route r;
+	route_to_filter(span_str(q->set.best_mx_transport), "", a->env.rcpt[rcpt].addr, &r);
+	struct transport *t = transport_get(&q->dests, q->conf, r.transport);
+	if (r.transport.n == 0 || t == via)
+		local_defer(a, rcpt, SPAN("4.4.6"), SPAN("mail loops back to myself"));
+	else
+		place_by(a, rcpt, t, r.nexthop);
 }
 
 void

@@ -60,6 +60,9 @@ struct group {
 /* The message must be in no heap. It may be gone on return (all recipients failed at once, ...). */
 void attempt_begin(struct queue *q, struct message *m);
 
+/* The machine itself is the best mail exchanger of a recipient that came to via: best_mx_transport takes it, or, where that
+ * would come to the same end, it waits. */
+void attempt_ours(struct attempt *a, uint32_t rcpt, const struct transport *via);
 /* Results, from relay.c and from here. text as in the log. */
 void attempt_sent(struct attempt *a, uint32_t rcpt, enum program by, const struct rcpt_result *r);
 void attempt_deferred(struct attempt *a, uint32_t rcpt, struct reason *why);    /* takes the reference */

@@ -377,16 +377,19 @@ take_health(struct job *j, const struct msg_job_done *done, struct span dsn)
 		reason_unref(&q->table.reasons, &why);
 		break;
 	case JOB_NO_ROUTE:
+	case JOB_OURS:
 		break;
 	}
 }
 
 static void
-finish_job(struct job *j)
+finish_job(struct job *j, enum job_health health)
 {
 	struct attempt *a = j->a;
 	for (uint32_t i = 0; i < j->n; i++)
-		if (j->rcpt[i] != NO_RCPT)
+		if (j->rcpt[i] != NO_RCPT && health == JOB_OURS && a->order == ORDER_NONE)
+			attempt_ours(a, j->rcpt[i], j->dest->transport);
+		else if (j->rcpt[i] != NO_RCPT)
 			attempt_deferred(a, j->rcpt[i], reason_get(&a->q->table.reasons, SPAN("4.3.0"), SPAN("the delivery ended without a result"), SPAN_EMPTY, SPAN_EMPTY));
 	if (a->m->strikes > 0) { /* this one does not kill */
 		a->m->strikes = 0;
@@ -428,7 +431,7 @@ on_job_done(struct relay *r, struct span payload)
 	if (!done.last)
 		return RC_OK;
 	take_health(j, &done, dsn);
-	finish_job(j);
+	finish_job(j, done.health);
 	sched_poke(r->q);
 	return RC_OK;
 }

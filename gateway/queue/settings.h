@@ -23,6 +23,7 @@ struct queue_settings {
 	uint64_t bounce_size_limit;      /* larger originals: headers only */
 	unsigned notices;                /* NOTICE_* */
 	const char *defer_transports;
+	const char *best_mx_transport;   /* empty: none */
 	const char *filter_nexthop;      /* default_filter_nexthop */
 	const char *myhostname, *myorigin, *mail_name;
 	const char *double_bounce_sender;

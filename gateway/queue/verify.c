@@ -446,7 +446,7 @@ verify_job_done(struct queue *q, struct relay *r, const struct msg_job_done *don
 		for (struct hnode *n = htab_first(&q->verify->by_job, job_hash(done->job)); n != NULL && p == NULL; n = htab_next(n))
 			if (container_of(n, struct probe, by_job)->job == done->job)
 				p = container_of(n, struct probe, by_job);
-	if (p == NULL || p->relay != r || !done->last || done->nresult != 1 || msg_result_get(&results, &res) != RC_OK || res.index != 0)
+	if (p == NULL || p->relay != r || !done->last || done->nresult != 1 || done->health == JOB_OURS || msg_result_get(&results, &res) != RC_OK || res.index != 0)
 		return RC_PERM;
 	struct dest *d = p->dest;
 	d->holds++;
