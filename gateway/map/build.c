@@ -10,6 +10,7 @@
 #include <lmdb.h>
 #include <pwd.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { FORMAT_VERSION = 1, COMPLAINTS_MAX = 20 };
@@ -281,19 +282,44 @@ user_of(const struct conf *c, const char *parameter, uid_t *uid_out, gid_t *gid_
 	return true;
 }
 
+/* An access list (as the kernel takes it, little-endian): owner, group and one more user may read. Where the file system
+ * has none, that user's lookups are "not now". */
+static void
+let_read(const char *path, uid_t user)
+{
+	enum { VERSION = 2, USER_OBJ = 1, USER = 2, GROUP_OBJ = 4, MASK = 16, OTHER = 32, READ = 4, NOBODY = -1 };
+	const struct {
+		uint16_t tag, perm;
+		uint32_t id;
+	} entries[] = { { USER_OBJ, READ, (uint32_t)NOBODY }, { USER, READ, user }, { GROUP_OBJ, READ, (uint32_t)NOBODY },
+		{ MASK, READ, (uint32_t)NOBODY }, { OTHER, 0, (uint32_t)NOBODY } };
+	struct buf b;
+	buf_init(&b, 100);
+	buf_put_u32(&b, VERSION);
+	for (size_t i = 0; i < NELEMS(entries); i++) {
+		buf_put_u16(&b, entries[i].tag);
+		buf_put_u16(&b, entries[i].perm);
+		buf_put_u32(&b, entries[i].id);
+	}
+	(void)!setxattr(path, "system.posix_acl_access", buf_span(&b).p, buf_len(&b), 0);
+	buf_fini(&b);
+}
+
 /* What everybody may read in the source everybody may read here; the rest only those who look up: edge as the
- * owner, queue by its group. Run by an ordinary user all roles are that user. */
+ * owner, queue by its group, relay by an access list. Run by an ordinary user all roles are that user. */
 static void
 set_owner(const struct built_job *job, const char *tmp)
 {
 	struct stat st;
-	uid_t edge, queue;
-	gid_t edge_group, queue_group;
+	uid_t edge, queue, relay;
+	gid_t edge_group, queue_group, relay_group;
 	bool is_public = stat(job->path, &st) == 0 && (st.st_mode & 0004) != 0;
 	if (!is_public && geteuid() == 0 && job->ctx != NULL && user_of(job->ctx->conf, "edge_user", &edge, &edge_group)
 	    && user_of(job->ctx->conf, "queue_user", &queue, &queue_group))
 		(void)!chown(tmp, edge, queue_group);
 	(void)!chmod(tmp, is_public ? 0444 : 0440);
+	if (!is_public && geteuid() == 0 && job->ctx != NULL && user_of(job->ctx->conf, "relay_user", &relay, &relay_group))
+		let_read(tmp, relay);
 }
 
 static enum rc

@@ -10,6 +10,9 @@
 #include "confdir.h"
 #include "unit.h"
 
+#include <grp.h>
+#include <sys/wait.h>
+
 /* ---- the postmap grammar ---- */
 
 static const struct {
@@ -298,6 +301,44 @@ test_built(void **state)
 	buf_fini(&scratch);
 }
 
+static bool
+user_reads(uid_t user, const char *path)
+{
+	int status = -1;
+	pid_t pid = fork();
+	if (pid == 0) {
+		bool is_user = setgroups(0, NULL) == 0 && setgid(user) == 0 && setuid(user) == 0;
+		_exit(is_user ? access(path, R_OK) != 0 : 2);
+	}
+	assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) != 2);
+	return WEXITSTATUS(status) == 0;
+}
+
+/* The compiled form of a private file is for the roles that look up, and for nobody else. */
+static void
+test_private(void **state)
+{
+	(void)state;
+	struct map_list *l = NULL;
+	struct err e;
+	char path[600], source[200];
+	if (geteuid() != 0)
+		skip();
+	confdir_write("private", "a b\n");
+	snprintf(source, sizeof source, "%s/private", confdir);
+	assert_int_equal(chmod(source, 0600), 0);
+	assert_int_equal(chmod(confdir, 0711), 0);
+	struct conf *c = confdir_load("edge_user = 65501\nqueue_user = 65502\nrelay_user = 65503\n");
+	assert_int_equal(maps_open(c, NULL, "transport_maps", "hash:private", &l, &e), RC_OK);
+	snprintf(path, sizeof path, "%s/%s", conf_tables_dir(c), conf_attached(c, "table hash:private"));
+	assert_true(user_reads(65501, path));
+	assert_true(user_reads(65502, path));
+	assert_true(user_reads(65503, path));
+	assert_false(user_reads(65504, path));
+	map_list_free(&l);
+	conf_unref(&c);
+}
+
 /* A role is told a name that is not there: not now, never not found. */
 static void
 test_role_without_file(void **state)
@@ -503,6 +544,7 @@ main(void)
 		cmocka_unit_test(test_odd_keys),
 		cmocka_unit_test(test_orders),
 		cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_million),
 	};
 	return cmocka_run_group_tests(tests, make_files, remove_files);
