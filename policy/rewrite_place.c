@@ -4,7 +4,7 @@
 #include "ipc/msgs.h"
 #include "policy/rewriter.h"
 
-enum { RCPTS_MAX = 50000 /* of one message, expanded */, LISTS_DEEP = 20, WORD_MAX = 4096 };
+enum { RCPTS_MAX = 16384 /* of one message, expanded: more do not go into one SUBMIT */, LISTS_DEEP = 20, WORD_MAX = 4096 };
 
 /* The lists a line stands in: one within itself is not read again. */
 struct lists {
