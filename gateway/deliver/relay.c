@@ -21,11 +21,19 @@ static enum rc on_frame(struct ipc_chan *c, struct ipc_frame *f);
 static void on_down(struct ipc_chan *c);
 static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
 
+/* The end of the process. */
+static void
+leave(void)
+{
+	outmaps_unref(&role.relay.dests.maps);
+	child_exit(role.child);
+}
+
 static void
 on_drain_over(struct timer *t)
 {
 	(void)t;
-	child_exit(role.child);
+	leave();
 }
 
 static void
@@ -35,7 +43,7 @@ all_delivered(struct relay *r)
 	if (!role.draining)
 		return;
 	timer_clear(&role.drain_timer);
-	child_exit(role.child);
+	leave();
 }
 
 static enum rc
@@ -157,10 +165,11 @@ relay_status(struct child *c, struct buf *json_out)
 static void
 relay_drain(struct child *c)
 {
+	(void)c;
 	role.draining = true;
 	outdests_rest_over(&role.relay.dests, true);
 	if (list_empty(&role.relay.deliveries))
-		child_exit(c);
+		leave();
 	else
 		timer_set(&role.drain_timer, DRAIN_USEC);
 }

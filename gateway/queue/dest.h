@@ -40,6 +40,7 @@ struct transport {
 	enum program program;
 	bool deferred;               /* in defer_transports */
 	unsigned busy;               /* deliveries under way */
+	unsigned probing;            /* probes in relay (verify.c) */
 	uint64_t not_before;         /* transport_rate_delay */
 	char name[];
 };

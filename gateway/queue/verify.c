@@ -69,6 +69,8 @@ struct waiter {
 
 static void route_probe(struct probe *p);
 static void serve(struct verifier *v, struct dest *d);
+static bool transport_has_room(const struct transport *t);
+static void serve_transport(struct verifier *v, const struct transport *t);
 static void on_sweep(struct timer *t);
 
 /* ---- answers ---- */
@@ -136,6 +138,7 @@ leave_relay(struct probe *p)
 	p->relay->njobs--;
 	p->relay = NULL;
 	p->dest->probing--;
+	p->dest->transport->probing--;
 }
 
 static void
@@ -145,6 +148,7 @@ probe_free(struct probe *p)
 	CHECK(p, PROBE_MAGIC);
 	list_each(l, &p->waiters)
 		waiter_free(list_entry(l, struct waiter, link));
+	bool was_full = p->dest != NULL && !transport_has_room(p->dest->transport);
 	leave_relay(p);
 	list_remove(&p->queued);
 	list_remove(&p->link);
@@ -159,6 +163,8 @@ probe_free(struct probe *p)
 	mem_free(&p);
 	if (d != NULL) {
 		serve(v, d);
+		if (was_full)
+			serve_transport(v, d->transport);
 		dest_release(&v->q->dests, d);
 	}
 }
@@ -335,6 +341,7 @@ send_probe(struct probe *p, struct relay *r)
 	p->tries++;
 	r->njobs++;
 	p->dest->probing++;
+	p->dest->transport->probing++;
 	htab_insert(&p->v->by_job, &p->by_job, job_hash(p->job));
 	struct msg_job head = {
 		.job = p->job, .arrival = p->begun, .active = p->active,
@@ -348,16 +355,36 @@ send_probe(struct probe *p, struct relay *r)
 	ipc_end(r->chan);
 }
 
+/* Whoever names thousands of domains whose hosts never answer must not use up the connections mail needs. */
+static bool
+transport_has_room(const struct transport *t)
+{
+	return t->set.max_jobs == 0 || t->probing < (t->set.max_jobs + 1) / 2;
+}
+
 /* As many of the destination's probes as it may have at a time. */
 static void
 serve(struct verifier *v, struct dest *d)
 {
 	struct queue *q = v->q;
 	unsigned limit = d->transport->set.initial_concurrency;
-	while (!list_empty(&d->probes) && d->probing < (limit > 0 ? limit : 1) && relay_any(q) && !q->draining) {
+	while (!list_empty(&d->probes) && d->probing < (limit > 0 ? limit : 1) && transport_has_room(d->transport) && relay_any(q) && !q->draining) {
 		struct probe *p = list_entry(list_pop(&d->probes), struct probe, queued);
 		timer_clear(&p->unsent);
 		send_probe(p, relay_choose(q, d));
+	}
+}
+
+/* A place of the transport is free: those who waited for it, oldest first. */
+static void
+serve_transport(struct verifier *v, const struct transport *t)
+{
+	list_each(l, &v->probes) {
+		struct probe *p = list_entry(l, struct probe, link);
+		if (!transport_has_room(t))
+			return;
+		if (p->dest != NULL && p->dest->transport == t && list_linked(&p->queued))
+			serve(v, p->dest);
 	}
 }
 
@@ -450,7 +477,6 @@ verify_job_done(struct queue *q, struct relay *r, const struct msg_job_done *don
 		return RC_PERM;
 	struct dest *d = p->dest;
 	d->holds++;
-	leave_relay(p);
 	take_health(q, d, done, res.dsn);
 	finish(p, status_of(res.status), true, res.dsn, res.text);
 	give_up_dead(q, d);

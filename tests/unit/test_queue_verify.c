@@ -204,6 +204,37 @@ limits(void **state)
 	RUN_UNTIL(all_over);
 }
 
+/* Fifty domains whose hosts never answer: half of the transport's places at most, and the rest has its turn. */
+static void
+a_transport_keeps_places_for_mail(void **state)
+{
+	(void)state;
+	char addr[40];
+	w.decide = by_name;
+	world_relay(0);
+	assert_int_equal(answer_to("good@hub.test")->status, VERIFY_OK);
+	transport_get(&w.q.dests, NULL, SPAN("smtp"))->set.max_jobs = 20;
+	for (int i = 0; i < 50; i++) {
+		snprintf(addr, sizeof addr, "keep@d%d.test", i);
+		question(addr, MINUTE);
+	}
+	want_jobs = 11;
+	RUN_UNTIL(jobs_came);
+	run_turns(3);
+	assert_int_equal(w.njobs, 11);
+	submit("a@sender.test", "keep.mail@hub.test"); /* mail has its places */
+	w.decide = NULL;
+	want_jobs = 12;
+	RUN_UNTIL(jobs_came);
+	assert_int_equal(w.jobs[11].flags & MSGF_PROBE, 0);
+	for (size_t i = 1; i < 11; i++)
+		answer_job(w.relay[0], &w.jobs[i], ACT_SEND);
+	want_over = nasked;
+	RUN_UNTIL(all_over);
+	for (size_t i = 0; i < nasked; i++)
+		assert_int_equal(asked[i].status, VERIFY_OK);
+}
+
 static void
 a_dead_hub_is_not_asked(void **state)
 {
@@ -320,7 +351,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(answers_and_cache), T(refreshed_in_the_background), T(same_question_once), T(limits), T(a_dead_hub_is_not_asked),
+		T(answers_and_cache), T(refreshed_in_the_background), T(same_question_once), T(limits), T(a_transport_keeps_places_for_mail), T(a_dead_hub_is_not_asked),
 		T(relay_dies), T(edge_dies), T(survives_a_restart), T(bad_questions),
 	};
 	return cmocka_run_group_tests_name("queue_verify", tests, NULL, NULL);
