@@ -232,9 +232,14 @@ found(const struct map *m, const struct rule *r, const struct span *groups, stru
 		*value_out = r->result.count > 0 ? r->result.parts[0].text : SPAN_EMPTY;
 		return RC_OK;
 	}
+	struct buf text; /* the key may be the result of before, in scratch */
+	buf_init(&text, scratch->max);
+	subst_put(&r->result, groups, r->result.most + 1, &text);
 	buf_reset(scratch);
-	subst_put(&r->result, groups, r->result.most + 1, scratch);
-	if (scratch->over)
+	buf_put(scratch, buf_span(&text));
+	bool is_too_long = text.over || scratch->over;
+	buf_fini(&text);
+	if (is_too_long)
 		return err_set(e, RC_TEMP, "%s: result too long", m->name);
 	*value_out = buf_span(scratch);
 	return RC_OK;

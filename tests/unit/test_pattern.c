@@ -382,6 +382,27 @@ test_refused_groups(void **state)
 	conf_unref(&c);
 }
 
+/* What one lookup gave is the key of the next, in the same scratch. */
+static void
+test_same_scratch(void **state)
+{
+	(void)state;
+	struct conf *c = confdir_load("");
+	struct map_list *l = NULL;
+	struct buf scratch;
+	struct span v = SPAN("abc");
+	struct err e;
+	buf_init(&scratch, 30);
+	assert_int_equal(open_for(c, "canonical_maps", "pcre:{{/^(.)(.*)$/ $2${1}x}}", &l), RC_OK);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(map_find(l, v, 0, &scratch, &v, &e), RC_OK);
+	assert_true(span_eq_str(v, "axbxcx"));
+	assert_int_equal(map_find(l, SPAN("a key that does not fit there at all"), 0, &scratch, &v, &e), RC_TEMP);
+	map_list_free(&l);
+	buf_fini(&scratch);
+	conf_unref(&c);
+}
+
 static bool
 gather(void *arg, const char *table, struct span key, struct span value)
 {
@@ -441,6 +462,7 @@ main(void)
 		cmocka_unit_test(test_tables),
 		cmocka_unit_test(test_problems),
 		cmocka_unit_test(test_refused_groups),
+		cmocka_unit_test(test_same_scratch),
 		cmocka_unit_test(test_listing),
 	};
 	return cmocka_run_group_tests(tests, make_files, remove_files);
