@@ -87,7 +87,8 @@ r_plaintext_session(struct policy_run *r, const struct policy_rule *rule)
 enum pol
 r_multi_recipient_bounce(struct policy_run *r, const struct policy_rule *rule)
 {
-	if (r->facts->sender.n > 0 || r->facts->nrcpt <= 1)
+	/* at RCPT the one in question is not counted yet */
+	if (r->facts->sender.n > 0 || r->facts->nrcpt <= (r->stage == POLICY_RCPT ? 0 : 1))
 		return POL_DUNNO;
 	return policy_refuse(r, rule, code_of(r->policy->p->p_multi_recipient_bounce_reject_code), SPAN("5.5.3"), policy_about(r),
 	    SPAN("Multi-recipient bounce"));

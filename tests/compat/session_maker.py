@@ -169,7 +169,7 @@ PLAIN = [
     'reject_unlisted_recipient', 'reject_non_fqdn_sender', 'reject_non_fqdn_recipient', 'reject_non_fqdn_helo_hostname', 'reject_invalid_helo_hostname',
     'warn_if_reject', 'warn_if_reject', 'defer_if_permit', 'defer_if_reject', 'permit_sasl_authenticated', 'permit_tls_clientcerts',
     'permit_tls_all_clientcerts', 'cls1', 'cls2', 'cls3', 'reject', 'defer', 'reject_plaintext_session', 'reject_unauth_pipelining',
-    'reject_unknown_client_hostname', 'reject_unknown_reverse_client_hostname', 'reject_multi_recipient_bounce',
+    'reject_unknown_client_hostname', 'reject_unknown_reverse_client_hostname', 'reject_multi_recipient_bounce', 'reject_multi_recipient_bounce',
 ]
 LISTS = ['reject_rbl_client bl.test', 'reject_rbl_client bl.test=127.0.0.[2..5]', 'reject_rbl_client down.test', 'permit_dnswl_client wl.test', 'permit_dnswl_client down.test',
          'reject_rhsbl_client names.test', 'reject_rhsbl_reverse_client names.test', 'reject_rhsbl_helo names.test', 'reject_rhsbl_sender names.test',

@@ -403,6 +403,11 @@ test_access(void **state)
 	check_all(COMMON "smtpd_sender_restrictions = check_sender_access fail:x\n", POLICY_RCPT, broken, NELEMS(broken));
 	check_all(COMMON "smtpd_relay_restrictions = check_recipient_access inline:{{remote.example=OK},{example.org=OK}}, defer_unauth_destination\n"
 	    "smtpd_reject_unlisted_recipient = no\n", POLICY_RCPT, routed, NELEMS(routed));
+	/* addresses are looked up in lower case, names as they came */
+	static const struct said folded[] = { { NULL, "C", FROM, "KNOWN@Example.org", "554 5.7.1 <KNOWN@Example.org>: Recipient address rejected: known@example.org", NULL } };
+	static const struct said as_given[] = { { NULL, "Client", FROM, "known@example.org", "554 5.7.1 <Client>: Helo command rejected: Client", NULL } };
+	check_all(COMMON "smtpd_recipient_restrictions = check_recipient_access regexp:{{/^(.*)$$/ REJECT $$1}}\n", POLICY_RCPT, folded, 1);
+	check_all(COMMON "smtpd_helo_restrictions = check_helo_access regexp:{{/^(.*)$$/ REJECT $$1}}\n", POLICY_RCPT, as_given, 1);
 }
 
 /* "Not now" of each list and table: deferred, never accepted and never refused for good. */
