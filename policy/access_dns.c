@@ -18,7 +18,7 @@ struct server_access {
 	unsigned addrs;              /* looked up so far */
 	enum pol pol;                /* when decided */
 	bool decided;
-	const struct dns_rr *self;   /* stands for the domain itself, whose syntax is the client's */
+	struct dns_rr self;          /* stands for the domain itself, whose syntax is the client's */
 	struct err e;
 };
 
@@ -109,7 +109,7 @@ check_hosts(struct server_access *s, const struct dns_answer *a)
 			for (unsigned k = i; k < n && k < i + HOSTS_AT_ONCE; k++)
 				if (policy_is_host(a->rr[k].data))
 					(void)policy_host_addrs(s->r, a->rr[k].data, ignore_address, NULL, &why);
-		if ((a->rr == s->self || policy_is_host(a->rr[i].data)) && check_host(s, a->rr[i].data))
+		if ((a->rr == &s->self || policy_is_host(a->rr[i].data)) && check_host(s, a->rr[i].data))
 			return s->pol;
 	}
 	return POL_DUNNO;
@@ -136,9 +136,8 @@ static enum pol
 check_domain(struct server_access *s, struct span name)
 {
 	struct span domain = name;
-	struct dns_rr self = { .data = domain };
-	s->self = &self;
-	const struct dns_answer itself = { .n = 1, .rr = &self }, *found = &itself;
+	const struct dns_answer itself = { .n = 1, .rr = &s->self }, *found = &itself;
+	s->self = (struct dns_rr){ .data = domain };
 	enum mail_dns said = s->type == DNS_A ? MAIL_DNS_FOUND : servers_of(s, &domain, &found);
 	if (said == MAIL_DNS_NONE && s->type == DNS_MX) {
 		said = MAIL_DNS_FOUND;
