@@ -261,7 +261,7 @@ map_address(void *arg, unsigned flags, const struct mailbox *box, struct buf *sc
 		form.bang = form.percent = false;
 	if (box->has_dot) /* the domain is whole */
 		form.domain = "";
-	struct span now = standard_form(&form, box->addr, &m->complete);
+	struct span now = standard_form(&form, box->addr, span_chr(box->addr, '@') != SIZE_MAX, &m->complete);
 	const struct rewriter *w = m->rules->rewriter;
 	if (w != NULL && !rewriter_is_idle(w, class) && rewrite_address(w, class, now, scratch, &now, e) != RC_OK)
 		return RC_TEMP;

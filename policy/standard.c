@@ -44,13 +44,13 @@ swap_route(const struct standard *s, struct span addr, struct buf *out)
 }
 
 struct span
-standard_form(const struct standard *s, struct span addr, struct buf *out)
+standard_form(const struct standard *s, struct span addr, bool has_domain, struct buf *out)
 {
 	buf_reset(out);
 	if (addr.n == 0)
 		return addr;
 	bool changed = false;
-	if (span_rchr(addr, '@') == SIZE_MAX) {
+	if (!has_domain) {
 		changed = swap_route(s, addr, out);
 		if (!changed && s->origin[0] != '\0') {
 			buf_put(out, addr);
@@ -60,7 +60,7 @@ standard_form(const struct standard *s, struct span addr, struct buf *out)
 		}
 	}
 	struct span now = changed ? buf_span(out) : addr;
-	size_t at = span_rchr(now, '@');
+	size_t at = has_domain || changed ? span_rchr(now, '@') : SIZE_MAX;
 	struct span domain = at == SIZE_MAX ? SPAN_EMPTY : span_from(now, at + 1);
 	if (domain.n > 0 && s->domain[0] != '\0' && domain.p[0] != '[' && span_chr(domain, '.') == SIZE_MAX) {
 		if (!changed)

@@ -20,7 +20,8 @@ struct standard standard_local(const struct params *p);
 /* The same with remote_header_rewrite_domain: headers of other clients. */
 struct standard standard_remote(const struct params *p);
 
-/* addr itself when nothing changes, otherwise in out, which is emptied first. addr: internal form. */
-struct span standard_form(const struct standard *s, struct span addr, struct buf *out);
+/* addr itself when nothing changes, otherwise in out, which is emptied first. addr: internal form; has_domain: what is behind its
+ * last '@' is one (a quoted local part alone may have an '@', too). */
+struct span standard_form(const struct standard *s, struct span addr, bool has_domain, struct buf *out);
 
 #endif

@@ -3,6 +3,7 @@
 #include "smtp/session.h"
 
 #include "base/metric.h"
+#include "policy/standard.h"
 
 /* facts 5.2.2: allow_min_user = no */
 bool
@@ -11,52 +12,20 @@ sess_bad_user(const struct sess *s, const struct addr *a)
 	return a->text.n > 0 && a->text.p[0] == '-' && !s->svc->p->p_allow_min_user;
 }
 
-/* "host!user" and "user%host" without a domain are user@host (swap_bangpath, allow_percent_hack). */
-static struct span
-swap_route(struct sess *s, struct span text)
-{
-	const struct params *p = s->svc->p;
-	size_t bang = p->p_swap_bangpath ? span_chr(text, '!') : SIZE_MAX;
-	size_t percent = bang == SIZE_MAX && p->p_allow_percent_hack ? span_rchr(text, '%') : SIZE_MAX;
-	size_t at = bang != SIZE_MAX ? bang : percent;
-	if (at == SIZE_MAX)
-		return SPAN_EMPTY;
-	struct span left = span_head(text, at), right = span_from(text, at + 1);
-	struct span user = bang != SIZE_MAX ? right : left, host = bang != SIZE_MAX ? left : right;
-	if (user.n == 0 || !addr_is_hostname(host, true))
-		return SPAN_EMPTY;
-	unsigned char *out = arena_alloc(&s->tx->arena, text.n);
-	if (out == NULL)
-		return SPAN_EMPTY;
-	memcpy(out, user.p, user.n);
-	out[user.n] = '@';
-	memcpy(out + user.n + 1, host.p, host.n);
-	return span_of(out, text.n);
-}
-
-/* Standard form (facts 5.6.1): user@$myorigin, and with append_dot_mydomain user@host.$mydomain. */
 struct span
 sess_complete(struct sess *s, const struct addr *a)
 {
-	const struct params *p = s->svc->p;
-	if (a->text.n == 0)
-		return a->text;
-	struct span swapped = a->domain.n == 0 ? swap_route(s, a->text) : SPAN_EMPTY;
-	if (swapped.n > 0)
-		return swapped;
-	bool origin = a->domain.n == 0 && p->p_append_at_myorigin && p->p_myorigin[0] != '\0';
-	bool dot = a->domain.n > 0 && p->p_append_dot_mydomain && (a->flags & ADDR_IS_LITERAL) == 0 && span_chr(a->domain, '.') == SIZE_MAX &&
-	    p->p_mydomain[0] != '\0';
-	if (!origin && !dot)
-		return a->text;
-	struct span tail = span_str(origin ? p->p_myorigin : p->p_mydomain);
-	unsigned char *out = arena_alloc(&s->tx->arena, a->text.n + 1 + tail.n);
-	if (out == NULL)
-		return a->text;
-	memcpy(out, a->text.p, a->text.n);
-	out[a->text.n] = origin ? '@' : '.';
-	memcpy(out + a->text.n + 1, tail.p, tail.n);
-	return span_of(out, a->text.n + 1 + tail.n);
+	struct standard form = standard_local(s->svc->p);
+	struct buf b;
+	buf_init(&b, 4096);
+	struct span full = standard_form(&form, a->text, a->domain.n > 0, &b);
+	if (full.p != a->text.p) {
+		full = arena_span(&s->tx->arena, full);
+		if (s->tx->arena.over)
+			full = a->text; /* the caller finds no room for it either */
+	}
+	buf_fini(&b);
+	return full;
 }
 
 static enum step
