@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "msg/mime7.h"
 
-enum { QP_LINE = 75 }; /* and the "=" of a soft line break */
+enum { QP_LINE = 72 }; /* a longer line ends with a soft break: at most 76 octets, RFC 2045 6.7 */
 
 void
 mime7_init(struct mime7 *m)
@@ -27,12 +27,11 @@ static void
 qp_octet(struct mime7 *m, struct buf *out, unsigned char c, bool encode)
 {
 	static const char hex[] = "0123456789ABCDEF";
-	unsigned width = encode ? 3 : 1;
-	if (m->col + width > QP_LINE) {
+	if (m->col > QP_LINE) {
 		buf_put(out, SPAN("=\r\n"));
 		m->col = 0;
 	}
-	m->col += width;
+	m->col += encode ? 3 : 1;
 	if (!encode) {
 		buf_putc(out, c);
 		return;

@@ -22,6 +22,8 @@ CONFIGS = {
     'drop more': ('remote', 'message_drop_headers = x-secret, subject received\n'),
     'generic': ('remote', 'smtp_generic_maps = inline:{{user@host.example.com=User.Name@example.com}, {old@old.example=new@new.example}, '
                 '{@whole.example=@entire.example}}\n'),
+    'hub without 8BITMIME': ('remote', ''),
+    'hub without 8BITMIME, off': ('remote', 'disable_mime_output_conversion = yes\n'),
     'no mappings': ('local', 'receive_override_options = no_address_mappings\n' + MAPS),
 }
 
@@ -95,6 +97,28 @@ HEADERS += [
     ('encoded newline', b'Subject: =?utf-8?B?QQ0KQmNjOiB4QHk=?=\r\nTo: =?utf-8?B?QQ0KQmNjOiB4QHk=?= <a>\r\n'),
 ]
 
+# What becomes of 8-bit content for a hub that does not take it.
+_CTE = b'Content-Transfer-Encoding: 8bit\r\n'
+_MULTI = b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary="b 1"\r\n'
+_TEXT = b'Content-Type: text/plain; charset=utf-8\r\n'
+HEADERS += [
+    ('8-bit, no MIME', b'Subject: x\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n'),
+    ('8-bit, no CTE', _TEXT + b'\r\nGr\xc3\xbc\xc3\x9fe\r\n'),
+    ('8-bit, says 7bit', _TEXT + b'Content-Transfer-Encoding: 7bit\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n'),
+    ('8-bit text', _CTE + _TEXT + b'\r\nGr\xc3\xbc\xc3\x9fe = \t\r\na\tb\r\n' + b'long ' + b'\xc3\xbc' * 90 + b'\r\n' + b'x' * 75 + b'\r\n' + b'x' * 76 +
+     b'\r\n' + b'y' * 74 + b' \r\n.dot\r\nFrom x\r\nend \r\n'),
+    ('8-bit binary', b'Content-Transfer-Encoding: BINARY\r\n\r\n' + bytes(range(128, 256)) + b'\x7f\x01\r\n'),
+    ('8-bit parts', _MULTI + _CTE + b'\r\npre\xc3\xa9\r\n--b 1\r\n' + _TEXT + _CTE + b'X-A: b\r\n\r\n\xc3\xa9\r\n--b 1\r\n\r\nascii=\r\n--b 1\r\n'
+     b'Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n--b 1--\r\nepi\xc3\xa9\r\n'),
+    ('8-bit part, CTE only there', _MULTI + b'\r\n--b 1\r\n' + _TEXT + _CTE + b'\r\n\xc3\xa9\r\n--b 1--\r\n'),
+    ('8-bit nested', _MULTI + b'\r\n--b 1\r\nContent-Type: multipart/alternative; boundary=bb\r\n' + _CTE + b'\r\n--bb\r\n' + _CTE + b'\r\n\xc3\xa9\r\n'
+     b'--bb--\r\n\r\n--b 1\r\nContent-Type: message/rfc822\r\n' + _CTE + b'\r\nSubject: in\r\n' + _CTE + b'\r\n\xc3\xa9\r\n--b 1--\r\n'),
+    ('8-bit digest', b'Content-Type: multipart/digest; boundary=b\r\n\r\n--b\r\n\r\nSubject: in\r\n' + _CTE + b'\r\n\xc3\xa9\r\n--b--\r\n'),
+    ('8-bit header, too', b'Subject: \xc3\xbc\r\n' + _CTE + b'\r\n\xc3\xbc\r\n'),
+    ('8-bit, two CTE', _CTE + _CTE + _TEXT + b'\r\n\xc3\xbc\r\n'),
+    ('8-bit message/partial', b'Content-Type: message/partial; id=x; number=1\r\n' + _CTE + b'\r\n\xc3\xbc\r\n'),
+]
+
 
 def made_up(rnd):
     """An address header as people and programs write them: well-formed, in any layout."""
@@ -146,5 +170,6 @@ DIFFERENCES = [
     (_names(_COMMENTS), 'comments and blanks stay where they were'),
     (_names([b',,a,,b,']), 'no blank at the end of the line'),
     (_names([b'<user>, <user@host>, <user@host.example.com.>']), 'generic: a dot at the end of the domain does not hide an address from the table'),
+    ('hub without 8BITMIME: 8-bit message/partial', 'must not be encoded (RFC 2046 5.2.2): Postfix does, and says 7bit'),
     (r'.*: corpus spam/(0095|0132|0158|0197|0295|0296)\.eml', 'what is no address, or needs quotes, stays as it was written'),
 ]

@@ -20,8 +20,9 @@ static const struct {
 	{ CTE("8bit") "X: y\r\n\r\n\xc3\xa9\r\n", "X: y\r\n" CTE("quoted-printable") "\r\n=C3=A9\r\n" },
 	{ "content-transfer-encoding :\r\n\t(c) 8BIT (d)\r\nX: y\r\n\r\n\xff\r\n", "X: y\r\n" CTE("quoted-printable") "\r\n=FF\r\n" },
 	{ CTE("binary") "\r\na b\t\r\n \r\n=\x01\x7f\r\n.\r\n", CTE("quoted-printable") "\r\na b=09\r\n=20\r\n=3D=01=7F\r\n.\r\n" },
-	{ CTE("8bit") "\r\n" S70 "12345\r\n" S70 "123456\r\n", CTE("quoted-printable") "\r\n" S70 "12345\r\n" S70 "12345=\r\n6\r\n" },
-	{ CTE("8bit") "\r\n" S70 "123\xff\r\n" S70 "1234 \r\n", CTE("quoted-printable") "\r\n" S70 "123=\r\n=FF\r\n" S70 "1234=\r\n=20\r\n" },
+	{ CTE("8bit") "\r\n" S70 "123\r\n" S70 "1234\r\n", CTE("quoted-printable") "\r\n" S70 "123\r\n" S70 "123=\r\n4\r\n" },
+	{ CTE("8bit") "\r\n" S70 "12\xff\r\n" S70 "12\xff\xff\r\n" S70 "123 \r\n",
+	    CTE("quoted-printable") "\r\n" S70 "12=FF\r\n" S70 "12=FF=\r\n=FF\r\n" S70 "123=\r\n=20\r\n" },
 	{ CTE("8bit") CTE("8bit") "\r\n\xff\r\n", CTE("quoted-printable") "\r\n=FF\r\n" },
 	/* contradictions are left alone */
 	{ CTE("8bit") CTE("base64") "\r\n\xff\r\n", NULL }, { CTE("base64") CTE("8bit") "\r\n\xff\r\n", NULL },
