@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every test there is, suite by suite; the last line is the sum: N passed, N failed, N skipped.
 
-    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut sandbox kill compat peers demo
+    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut sandbox kill compat sessions peers demo
 
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
 failed. FUZZ: seconds per fuzz harness (default 4). KILLS: kills in the kill suite (default 10).
@@ -163,11 +163,16 @@ def compat():
     return total
 
 
+def sessions():
+    """A sample of random sessions beside Postfix."""
+    return one('sessions', ['/usr/bin/python3', TOP / 'tests/compat/sessions.py', '--seeds', os.environ.get('SEEDS') or '40'], 300)
+
+
 def demo():
     return one('demo', [TOP / 'tests/demo/demo.sh'], 120)
 
 
-SUITES = (unit, crash, fuzz, lint, dialogue, cut, sandbox, kill, compat, peers, demo)
+SUITES = (unit, crash, fuzz, lint, dialogue, cut, sandbox, kill, compat, sessions, peers, demo)
 
 
 def main():
