@@ -32,7 +32,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	struct feedback f;
 	if (feedback_parse(s, &f) == RC_OK)
 		BUG_ON(!(f.num >= 0));
-	route_reason(s, "45", "5.0.0", &dsn, &text);
+	route_reason(s, '5', "5.0.0", &dsn, &text);
 	BUG_ON(!dsn_code_valid(dsn) || (text.n > 0 && (text.p < p || text.p + text.n > p + n)));
 	return 0;
 }
