@@ -260,9 +260,10 @@ def envelopes(hub, tag):
             continue
         sender = re.sub(r'>.*', '>', envelope[0])
         if b'multipart/report' in text:
-            to = ' '.join(sorted(re.sub(r'>.*', '>', line) for line in envelope[1:]))
-            for m in re.finditer(rb'^(?:Final|Original)-Recipient: .*\r\n(?:(?:Original|Final)-Recipient: .*\r\n)?Action: .*\r\nStatus: .*\r\n', text, re.M):
-                reports.append(to + ' ' + m[0].decode('latin-1').replace('\r\n', ' '))
+            for line in envelope[1:]:  # in one transaction or several
+                to = re.sub(r'>.*', '>', line)
+                for m in re.finditer(rb'^(?:Final|Original)-Recipient: .*\r\n(?:(?:Original|Final)-Recipient: .*\r\n)?Action: .*\r\nStatus: .*\r\n', text, re.M):
+                    reports.append(to + ' ' + m[0].decode('latin-1').replace('\r\n', ' '))
             continue
         for line in envelope[1:]:  # the order of parameters means nothing
             command, end, rest = line.rpartition('>')
