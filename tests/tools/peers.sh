@@ -13,7 +13,7 @@ ALL="postfix swaks pflogsumm fail2ban aiosmtpd postgrey policyd-spf dovecot rspa
 
 group() {
 	case $1 in
-	postfix)  echo postfix postfix-pcre postfix-lmdb ;;
+	postfix)  echo postfix postfix-pcre postfix-lmdb postfix-sqlite ;;
 	swaks)    echo swaks libnet-ssleay-perl ;;
 	aiosmtpd) echo python3-aiosmtpd ;;
 	dovecot)  echo dovecot-core dovecot-lmtpd dovecot-imapd ;;
