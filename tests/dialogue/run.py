@@ -444,6 +444,8 @@ class Run:
         for role, pid in rig.status_roles(self.gw.status()):
             if role == words:
                 os.kill(pid, signal.SIGKILL)
+                # until the master knows: what is asked of a process that is dying is lost with it
+                wait_for(f'{role} to be gone', lambda: not pathlib.Path(f'/proc/{pid}').exists(), pause=0.01)
 
     def do_restart(self, words):
         """restart [hard]: the gateway is stopped (or killed) and started again."""
