@@ -148,10 +148,9 @@ addrlist_next(struct addrlist *l, struct buf *out)
 		} else {
 			i = put_address(l, s, i, false, out);
 		}
-		if (out->over)
-			continue;
+		l->too_long = out->over;
 		l->rest = span_from(s, i);
-		l->text = buf_span(out);
+		l->text = out->over ? SPAN_EMPTY : buf_span(out);
 		return true;
 	}
 }

@@ -15,6 +15,7 @@ struct addrlist {
 	struct span rest;
 	/* of the address that came out last */
 	struct span text;            /* in the buffer given */
+	bool too_long;               /* it did not fit into out: text is empty */
 	bool quoted;                 /* it began with a quote */
 	bool no_alias;               /* it began with a backslash: "\user" is the mailbox itself */
 	const unsigned char *plain_to; /* private: there is no '<' before this */
@@ -22,8 +23,7 @@ struct addrlist {
 
 #define ADDRLIST(s) ((struct addrlist){ .rest = (s) })
 
-/* The next one, in out (emptied first). false: there is none. An address that does not fit into out is left out. "" and <> are
- * the empty address. */
+/* The next one, in out (emptied first). false: there is none. "" and <> are the empty address. */
 bool addrlist_next(struct addrlist *l, struct buf *out);
 
 #endif

@@ -25,7 +25,7 @@ alias_next(struct addrlist *l, struct buf *word, enum alias_kind *kind_out, stru
 	if (!addrlist_next(l, word))
 		return false;
 	struct span s = *text_out = l->text;
-	*kind_out = l->no_alias ? ALIAS_MAILBOX : ALIAS_ADDRESS;
+	*kind_out = l->no_alias ? ALIAS_MAILBOX : ALIAS_ADDRESS; /* one that is too long: the empty address, which is none */
 	if (s.n > 0 && s.p[0] == '|') {
 		*kind_out = ALIAS_COMMAND;
 	} else if (s.n > 0 && s.p[0] == '/') {

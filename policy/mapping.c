@@ -93,7 +93,7 @@ mapping_next(struct mapping *m, struct buf *out)
 		return RC_NONE;
 	buf_reset(out);
 	struct span text = m->list.text;
-	if (!is_clean(text) || address_standard(m->book, text, out) != RC_OK)
+	if (m->list.too_long || !is_clean(text) || address_standard(m->book, text, out) != RC_OK)
 		return RC_PERM;
 	if (m->ext.n == 0)
 		return RC_OK;

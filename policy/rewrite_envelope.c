@@ -37,7 +37,7 @@ add_bcc(struct work *k, struct span bcc)
 	if (bcc.n > 0) {
 		if (addrlist_next(&l, &word))
 			bcc = l.text;
-		rc = address_standard(k->w->book, bcc, &full);
+		rc = l.too_long ? RC_PERM : address_standard(k->w->book, bcc, &full);
 		struct given g = { .notify = NOTIFY_NEVER };
 		if (rc == RC_OK)
 			rc = rewrite_take(k, &g, arena_span(k->a, buf_span(&full)), NULL, &ignored);

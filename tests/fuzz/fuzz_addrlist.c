@@ -33,6 +33,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	buf_init(&list, 1 << 20);
 	while (addrlist_next(&l, &word)) {
 		BUG_ON(l.rest.n > n);
+		BUG_ON(l.too_long && l.text.n > 0);
 		total += l.text.n;
 		BUG_ON(++found > n);
 		if (count < WORDS && can_be_written(l.text)) {

@@ -373,6 +373,32 @@ test_check(void **state)
 	close_conf();
 }
 
+/* An address nobody can write down is no reason to forget it. */
+static void
+test_too_long(void **state)
+{
+	(void)state;
+	char conf[3000], longest[1500];
+	memset(longest, 'x', sizeof longest - 1);
+	longest[sizeof longest - 1] = '\0';
+	snprintf(conf, sizeof conf, "virtual_alias_maps = inline:{{a@b.example=c@d.example, %s@d.example}}", longest);
+	open_conf(conf);
+	assert_string_equal(rewritten("", "a@b.example", NULL), "PERM unreasonable virtual_alias_maps result");
+	close_conf();
+	snprintf(conf, sizeof conf, "canonical_maps = inline:{{a@b.example=%s@d.example}}", longest);
+	open_conf(conf);
+	assert_string_equal(rewritten("", "a@b.example", NULL), "TEMP the result of a lookup is no address");
+	close_conf();
+	snprintf(conf, sizeof conf, "always_bcc = %s", longest);
+	open_conf(conf);
+	assert_string_equal(rewritten("", "a@b.example", NULL), "TEMP an automatic BCC cannot be an address");
+	close_conf();
+	snprintf(conf, sizeof conf, "alias_maps = inline:{{a=c@d.example, %s@d.example}}", longest);
+	open_conf(conf);
+	assert_string_equal(rewritten("", "a@here.example", NULL), ": c@d.example<a@here.example a@here.example");
+	close_conf();
+}
+
 /* ---- lists of addresses ---- */
 
 static void
@@ -430,6 +456,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_generic, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
 		cmocka_unit_test(test_lists),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
