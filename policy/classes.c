@@ -351,7 +351,8 @@ transport_row(const struct address_book *b, const struct map_list *l, const stru
 	if (a->class == CLASS_VIRTUAL_ALIAS || map_list_empty(l))
 		return RC_NONE;
 	struct map_addr split = address_split(b, a->addr);
-	enum rc rc = map_find_address(l, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
+	enum rc rc = a->addr.n == 0 ? map_find(l, span_str(b->params->p_transport_null_address_lookup_key), 0, scratch, &value, e)
+	                            : map_find_address(l, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
 	if (rc == RC_OK)
 		split_transport(value, transport_out, nexthop_out);
 	return rc;

@@ -35,6 +35,7 @@ struct router {
 	struct span double_bounce, myorigin;
 	struct span null_transport_key, null_relayhost_key;
 	bool by_sender;
+	bool is_random;              /* randmap: each lookup has an answer of its own: none is remembered */
 	struct resolved res;
 	struct buf scratch, scratch2, text;
 	struct remembered cache[CACHE_SLOTS];
@@ -102,6 +103,9 @@ router_open(struct conf *c, struct router **out, struct err *e)
 		rc = maps_open_param(c, NULL, "relocated_maps", &r->relocated, e);
 	for (unsigned what = 0; what < ROUTED && rc == RC_OK; what++)
 		rc = open_ways(r, what, e);
+	r->is_random = span_find(param(c, "relocated_maps"), SPAN("randmap:")) != SIZE_MAX;
+	for (unsigned i = 0; i < TABLES; i++)
+		r->is_random = r->is_random || span_find(param(c, table_names[ROUTED_MAIL][i]), SPAN("randmap:")) != SIZE_MAX;
 	r->double_bounce = param(c, "double_bounce_sender");
 	r->myorigin = param(c, "myorigin");
 	r->null_transport_key = param(c, "empty_address_default_transport_maps_lookup_key");
@@ -341,7 +345,7 @@ router_lookup(struct router *r, struct span sender, struct span rcpt, struct rou
 		return;
 	}
 	unsigned char kept[2 * ADDRESS_MAX + 1]; /* r->text is used below */
-	bool keep = key.n <= sizeof kept;
+	bool keep = key.n <= sizeof kept && !r->is_random;
 	if (keep && key.n > 0)
 		memcpy(kept, key.p, key.n);
 	uint64_t lookups = map_remote_lookups();

@@ -26,7 +26,11 @@ static const char main_cf[] =
     "   { name.test = slow } { alias.test = smtp:[wrong] } }\n"
     "relocated_maps = inline:{ { gone@relay.test = new@elsewhere.test } }\n"
     "sender_dependent_relayhost_maps = inline:{ { boss@gw.test = [boss.test] } { @other.test = [other.test] } { dunno@other.test = DUNNO } }\n"
-    "sender_dependent_default_transport_maps = inline:{ { fax@gw.test = smtp:[fax.test] } }\n";
+    "sender_dependent_default_transport_maps = inline:{ { fax@gw.test = smtp:[fax.test] } }\n"
+    "address_verify_transport_maps = inline:{ { mapped.test = smtp:[probe.test] } }\n"
+    "address_verify_relay_transport = relay:[probe-relay.test]\n"
+    "address_verify_relayhost =\n"
+    "address_verify_sender = probe\n";
 
 static struct conf *conf;
 static struct router *router;
@@ -139,33 +143,81 @@ addresses(void **state)
 		assert_span(router_address(router, span_str(cases[i].rcpt)), cases[i].final);
 }
 
+/* Probes have tables of their own; what those leave out is as for mail. */
 static void
-reasons(void **state)
+probes(void **state)
 {
 	(void)state;
 	static const struct {
-		const char *nexthop;
+		const char *rcpt, *transport, *nexthop;
+	} rows[] = {
+		{ "x@mapped.test", "smtp", "[probe.test]" },
+		{ "user@mapped.test", "smtp", "[probe.test]" },
+		{ "x@relay.test", "relay", "[probe-relay.test]" },
+		{ "x@box.test", "lmtp", "unix:/run/lmtp" },
+		{ "x@elsewhere.test", "smtp", "elsewhere.test" },
+		{ "x@hop.test", "smtp", "hop.test" },
+	};
+	struct route r;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		router_lookup_probe(router, SPAN("probe@gw.test"), span_str(rows[i].rcpt), &r);
+		assert_int_equal(r.kind, ROUTE_DELIVER);
+		assert_span(r.transport, rows[i].transport);
+		assert_span(r.nexthop, rows[i].nexthop);
+	}
+	router_lookup_probe(router, SPAN("probe@gw.test"), SPAN("x@alias.test"), &r);
+	assert_span(r.transport, "error");
+	router_lookup(router, SPAN("a@b.test"), SPAN("x@mapped.test"), &r); /* mail has not changed */
+	assert_span(r.nexthop, "[hub.test]:2525");
+	router_lookup(router, SPAN("a@b.test"), SPAN("probe@gw.test"), &r); /* answers to probes go nowhere */
+	assert_int_equal(r.kind, ROUTE_DROP);
+}
+
+static void
+filters_and_reasons(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *filter, *otherwise, *transport, *nexthop;
+	} filters[] = {
+		{ "scan:[127.0.0.1]:10024", "", "scan", "[127.0.0.1]:10024" },
+		{ "scan:", "", "scan", "r.test" },
+		{ "scan", "", "scan", "r.test" },
+		{ "scan:", "[f.test]", "scan", "[f.test]" },
+		{ " scan : [f.test] ", "", "scan", "[f.test]" },
+	};
+	static const struct {
+		const char *hop;
 		char class;
 		const char *dsn, *text;
-	} cases[] = {
-		{ "5.1.1 no such user", '5', "5.1.1", "no such user" },
-		{ "4.2.0 later", '4', "4.2.0", "later" },
-		{ "mail is not wanted", '5', "5.0.0", "mail is not wanted" },
-		{ "5.1.1 no", '4', "5.0.0", "no" }, /* a code of another class is left out */
-		{ "5.1.1", '5', "5.1.1", "" },
-		{ "", '5', "5.0.0", "" },
+	} reasons[] = {
+		{ "5.7.1 go away", '5', "5.7.1", "go away" },
+		{ "go away", '5', "x.0.0", "go away" },
+		{ "4.2.2 full", '5', "x.0.0", "full" },
+		{ "5.2.2 full", '4', "x.0.0", "full" },
+		{ "4.3.2", '4', "4.3.2", "" },
+		{ "5.7 go", '5', "x.0.0", "5.7 go" },
+		{ "", '2', "x.0.0", "" },
 	};
-	for (size_t i = 0; i < NELEMS(cases); i++) {
-		struct span dsn, text;
-		route_reason(span_str(cases[i].nexthop), cases[i].class, "5.0.0", &dsn, &text);
-		assert_span(dsn, cases[i].dsn);
-		assert_span(text, cases[i].text);
+	struct route r;
+	struct span dsn, text;
+	for (size_t i = 0; i < NELEMS(filters); i++) {
+		route_to_filter(span_str(filters[i].filter), filters[i].otherwise, SPAN("a@r.test"), &r);
+		assert_span(r.transport, filters[i].transport);
+		assert_span(r.nexthop, filters[i].nexthop);
+	}
+	for (size_t i = 0; i < NELEMS(reasons); i++) {
+		route_reason(span_str(reasons[i].hop), reasons[i].class, "x.0.0", &dsn, &text);
+		assert_span(dsn, reasons[i].dsn);
+		assert_span(text, reasons[i].text);
 	}
 }
 
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(routes), cmocka_unit_test(addresses), cmocka_unit_test(reasons) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(routes), cmocka_unit_test(addresses), cmocka_unit_test(probes), cmocka_unit_test(filters_and_reasons),
+	};
 	return cmocka_run_group_tests_name("queue_route", tests, setup, teardown);
 }
