@@ -101,6 +101,12 @@ has_route(const struct resolve_rules *rules, struct span local)
 	    || (rules->percents && span_chr(local, '%') != SIZE_MAX);
 }
 
+static bool
+is_routed(struct span local)
+{
+	return span_chr(local, '@') != SIZE_MAX || span_chr(local, '!') != SIZE_MAX || span_chr(local, '%') != SIZE_MAX;
+}
+
 /* With resolve_dequoted_address=no what had to be quoted is one word. */
 static bool
 may_look(const struct resolve_rules *rules, struct span local)
@@ -202,13 +208,12 @@ resolve_address(const struct resolve_rules *rules, struct span addr, struct reso
 	out->addr = whole(&w);
 	out->local = at == SIZE_MAX ? out->addr : span_head(out->addr, at);
 	out->domain = at == SIZE_MAX ? SPAN_EMPTY : span_from(out->addr, at + 1);
-	if (!*is_local_out) {
-		/* a remote domain, and more of a route behind it (facts 3.7: not for us to follow) */
-		if (may_look(rules, out->local) && has_route(rules, out->local))
-			out->is_routed = true;
-		if (is_bad_domain(rules, out->domain))
-			out->is_bad = true;
-	}
+	/* More of a route is left. That we do not follow "%" or "!" ourselves does not say that the hub behind us does not
+	 * (facts 3.7). */
+	if (may_look(rules, out->local) && is_routed(out->local))
+		out->is_routed = true;
+	if (!*is_local_out && is_bad_domain(rules, out->domain))
+		out->is_bad = true;
 	if (!rules->min_user && out->addr.n > 0 && out->addr.p[0] == '-')
 		out->is_bad = true;
 	return RC_OK;

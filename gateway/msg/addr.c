@@ -184,12 +184,13 @@ local_is_clean(const struct scan *sc, size_t from, size_t to)
 	return true;
 }
 
-/* host!user, where there is a '!' at all: neither may be missing. */
+/* host!user, where there is a '!' at all: neither may be missing. Whether it is one is for who resolves it to say
+ * (swap_bangpath). */
 static bool
 bang_path_is_sane(struct span local)
 {
 	size_t bang = span_chr(local, '!');
-	return bang == SIZE_MAX || (bang + 1 < local.n && addr_is_hostname(span_head(local, bang), true));
+	return bang == SIZE_MAX || (bang + 1 < local.n && bang > 0 && !span_eq_str(span_head(local, bang), "."));
 }
 
 /* Splits what is left after the route and checks each part as it will be used. */

@@ -196,6 +196,8 @@ class Maker:
         """Of all services together: what -o does not reach."""
         r = self.r
         return ''.join(f'{name} = {value}\n' for name, value, share in (
+            ('allow_percent_hack', 'no', .2), ('swap_bangpath', 'no', .2), ('resolve_dequoted_address', 'no', .1), ('append_dot_mydomain', 'no', .2),
+            ('parent_domain_matches_subdomains', '', .1), ('recipient_delimiter', '+-', .1), ('virtual_mailbox_domains', '', .05),
             ('show_user_unknown_table_name', 'no', .2), ('always_bcc', 'archive@any.example', .1)) if r.random() < share)
 
     # ---- tables

@@ -403,6 +403,14 @@ test_access(void **state)
 	check_all(COMMON "smtpd_sender_restrictions = check_sender_access fail:x\n", POLICY_RCPT, broken, NELEMS(broken));
 	check_all(COMMON "smtpd_relay_restrictions = check_recipient_access inline:{{remote.example=OK},{example.org=OK}}, defer_unauth_destination\n"
 	    "smtpd_reject_unlisted_recipient = no\n", POLICY_RCPT, routed, NELEMS(routed));
+	/* that we do not follow a route does not make it a name: the hub may follow it (A02) */
+	static const struct said left[] = {
+		{ NULL, "c", FROM, "v%remote.example@any.example", RELAY_DENIED("v%remote.example@any.example"), NULL },
+		{ NULL, "c", FROM, "remote.example!v@any.example", RELAY_DENIED("remote.example!v@any.example"), NULL },
+		{ NULL, "c", FROM, "v@remote.example@any.example", RELAY_DENIED("v@remote.example@any.example"), NULL },
+		{ NULL, "c", FROM, "any.example%luser!remote.example", RELAY_DENIED("any.example%luser!remote.example"), NULL },
+	};
+	check_all(COMMON "allow_percent_hack = no\nswap_bangpath = no\n", POLICY_RCPT, left, NELEMS(left));
 	/* addresses are looked up in lower case, names as they came */
 	static const struct said folded[] = { { NULL, "C", FROM, "KNOWN@Example.org", "554 5.7.1 <KNOWN@Example.org>: Recipient address rejected: known@example.org", NULL } };
 	static const struct said as_given[] = { { NULL, "Client", FROM, "known@example.org", "554 5.7.1 <Client>: Helo command rejected: Client", NULL } };
