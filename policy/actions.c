@@ -343,7 +343,7 @@ do_list(struct result *a, struct span value)
 		const struct policy_list *class = policy_class(r->policy, item, bare);
 		if (class == NULL && row == NULL)
 			return policy_server_error(r, a->rule, "unknown smtpd restriction: \"%s\"", shown);
-		if (class == NULL && (row->fn == NULL || (row->arg != ARG_NONE && row->arg != ARG_DNSBL)))
+		if (class == NULL && (row->fn == NULL || (row->arg != ARG_NONE && row->arg != ARG_DNSBL && row->arg != ARG_SECONDS)))
 			return policy_server_error(r, a->rule, "%s: restriction %s is not supported in a table result", a->rule->shown, shown);
 		const char *name = class != NULL ? class->name : row->name;
 		struct policy_rule rule = { .row = class != NULL ? NULL : row, .class = class, .shown = name };
@@ -351,6 +351,10 @@ do_list(struct result *a, struct span value)
 		if (class == NULL && row->arg == ARG_DNSBL &&
 		    (conf_item(&value, &item, &group) != RC_OK || policy_dnsbl_open(&r->text, item, &rule.dnsbl, &e) != RC_OK))
 			return policy_server_error(r, a->rule, "%s: restriction %s: no domain of a DNS list", a->rule->shown, shown);
+		uint64_t seconds = 0;
+		if (class == NULL && row->arg == ARG_SECONDS && (conf_item(&value, &item, &group) != RC_OK || !span_u64(item, SLEEP_MAX, &seconds)))
+			return policy_server_error(r, a->rule, "%s: restriction %s: need a number of seconds", a->rule->shown, shown);
+		rule.seconds = (unsigned)seconds;
 		policy_list_add(l, rule);
 	}
 	if (rc != RC_NONE)
@@ -457,6 +461,11 @@ policy_result_complaint(const struct policy *p, const struct restriction *bare, 
 			arena_fini(&a);
 			if (!ok)
 				return complain(out, is_error, true, "restriction ", name, " without a domain of a DNS list");
+		} else if (row->arg == ARG_SECONDS) {
+			uint64_t seconds;
+			struct span name = item;
+			if (conf_item(&value, &item, &group) != RC_OK || !span_u64(item, SLEEP_MAX, &seconds))
+				return complain(out, is_error, true, "restriction ", name, " without a number of seconds");
 		} else if (row->arg != ARG_NONE) {
 			return complain(out, is_error, true, "restriction ", item, " is not supported in a table");
 		}

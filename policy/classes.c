@@ -122,18 +122,21 @@ address_book_open(struct conf *c, const struct service *s, struct address_book *
 	b->transport_parent_plain = has_item(b->params->p_parent_domain_matches_subdomains, "transport_maps");
 
 	const struct {
-		const char *name;
+		const char *name, *from;  /* from: whose value is the default */
 		enum matchlist_kind kind;
 		struct matchlist **list;
 	} lists[] = {
-		{ "mydestination", MATCH_STRING, &b->mydestination },
-		{ "virtual_alias_domains", MATCH_STRING, &b->virtual_alias_domains },
-		{ "virtual_mailbox_domains", MATCH_STRING, &b->virtual_mailbox_domains },
-		{ "relay_domains", MATCH_DOMAIN, &b->relay_domains },
+		{ "mydestination", NULL, MATCH_STRING, &b->mydestination },
+		{ "virtual_alias_domains", "virtual_alias_maps", MATCH_STRING, &b->virtual_alias_domains },
+		{ "virtual_mailbox_domains", "virtual_mailbox_maps", MATCH_STRING, &b->virtual_mailbox_domains },
+		{ "relay_domains", NULL, MATCH_DOMAIN, &b->relay_domains },
 	};
-	for (size_t i = 0; i < NELEMS(lists); i++)
-		if (matchlist_open_param(c, s, lists[i].name, lists[i].kind, lists[i].list, e) != RC_OK)
+	for (size_t i = 0; i < NELEMS(lists); i++) {
+		/* who did not set it wrote the tables that are its default: what is wrong is wrong there */
+		const char *file, *from = lists[i].from != NULL && !conf_position(c, s, lists[i].name, &file, &(int){ 0 }) ? lists[i].from : lists[i].name;
+		if (matchlist_open(c, s, from, conf_value(c, s, lists[i].name), lists[i].kind, lists[i].list, e) != RC_OK)
 			worst = RC_PERM;
+	}
 	const struct {
 		const char *name;
 		struct map_list **list;

@@ -292,7 +292,7 @@ add_rule(struct compile *k, struct policy_list *l, const struct restriction *row
 		if (policy_dnsbl_open(&k->p->arena, arg, &rule.dnsbl, &e) != RC_OK)
 			fail(k, "restriction %s: %s", row->name, e.why);
 	} else if (row->arg == ARG_SECONDS) {
-		if (!span_u64(arg, 86400, &seconds))
+		if (!span_u64(arg, SLEEP_MAX, &seconds))
 			fail(k, "restriction %s: bad argument: need a number of seconds", row->name);
 		rule.seconds = (unsigned)seconds;
 	}

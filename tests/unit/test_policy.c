@@ -565,6 +565,7 @@ test_refused_configurations(void **state)
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=reject_rbl_client}}\n", "restriction reject_rbl_client without a domain of a DNS list" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=check_sender_access hash:x}}\n", "restriction check_sender_access is not supported in a table" },
 		{ "smtpd_client_restrictions = check_client_access inline:{{a=nonsense}, {b=550 x}, {c=OK}, {d=1234}, {e=permit_mynetworks, reject}}\n", NULL },
+		{ "smtpd_recipient_restrictions = check_recipient_access static:{sleep x}, reject\n", "restriction sleep without a number of seconds" },
 		{ "smtpd_recipient_restrictions = sleep x\n", "restriction sleep: bad argument" },
 		{ "mynetworks = 1.2.3.4/24\n", "non-null host address bits in \"1.2.3.4/24\", perhaps you should use \"1.2.3.0/24\" instead" },
 		{ "relay_domains = ldap:/x\n", "table type ldap: is not supported yet" },
@@ -720,7 +721,7 @@ test_waiting(void **state)
 {
 	(void)state;
 	struct conf *c = NULL;
-	struct policy *p = compile(COMMON "smtpd_recipient_restrictions = sleep 0, sleep 1, reject\n", &c);
+	struct policy *p = compile(COMMON "smtpd_recipient_restrictions = sleep 0, check_recipient_access static:{sleep 1}, reject\n", &c);
 	struct op_owner owner;
 	struct policy_run r;
 	struct facts f;
