@@ -362,12 +362,15 @@ check_enums(struct conf *c, const struct service *s)
 {
 	static const char *const family[] = { "any", "ipv4", "ipv6", NULL };
 	static const char *const lookup[] = { "dns", "native", "dns, native", "native, dns", "dns,native", "native,dns", NULL };
+	static const char *const target[] = { "rcpt", "data", NULL };
 	static const char *const newline[] = { "no", "yes", "normalize", "note", "reject", NULL };
 	const struct params *p = s != NULL ? s->params : &c->params;
 	check_words(c, s, "smtp_address_preference", p->p_smtp_address_preference, family);
 	check_words(c, s, "lmtp_address_preference", p->p_lmtp_address_preference, family);
 	check_words(c, s, "smtp_host_lookup", p->p_smtp_host_lookup, lookup);
 	check_words(c, s, "lmtp_host_lookup", p->p_lmtp_host_lookup, lookup);
+	check_words(c, s, "smtp_address_verify_target", p->p_smtp_address_verify_target, target);
+	check_words(c, s, "lmtp_address_verify_target", p->p_lmtp_address_verify_target, target);
 	check_words(c, s, "smtpd_forbid_bare_newline", p->p_smtpd_forbid_bare_newline, newline);
 }
 
