@@ -380,6 +380,8 @@ policy_access_result(struct policy_run *r, const struct policy_rule *rule, struc
     bool permit_is_error)
 {
 	/* rules inside a list that the result names must not find their text overwritten */
+	if (span_trim(value).n > POLICY_TEXT_MAX / 2)
+		return policy_server_error(r, rule, "%s: result too long", rule->shown);
 	value = arena_span(&r->text, span_trim(value));
 	struct result a = { .r = r, .rule = rule, .about = about, .permit_is_dunno = permit_is_dunno, .permit_is_error = permit_is_error };
 	struct span rest = value;

@@ -59,7 +59,7 @@ alias_list(const struct aliases *al, struct span path, struct span *text_out, st
 		return err_set(e, RC_TEMP, "an :include: list needs a full path");
 	memcpy(name, path.p, path.n);
 	name[path.n] = '\0';
-	return conf_file(al->conf, name, text_out, e) == RC_OK ? RC_OK : RC_TEMP;
+	return conf_file_of_user(al->conf, name, text_out, e) == RC_OK ? RC_OK : RC_TEMP;
 }
 
 /* ---- while loading: what the tables name ---- */

@@ -11,12 +11,6 @@
 
 static const uint64_t LOOK_USEC = 250 * 1000;
 
-static bool
-is_equal(const struct conf_version *a, const struct conf_version *b)
-{
-	return conf_version_same(a, b) && a->ctime_nsec == b->ctime_nsec;
-}
-
 static void
 forgive(struct watched *f)
 {
@@ -44,12 +38,12 @@ static bool
 look(struct watched *f)
 {
 	struct conf_version now = conf_version_now(f->path);
-	bool settled = is_equal(&now, &f->seen);
+	bool settled = conf_version_same(&now, &f->seen);
 	f->seen = now;
 	f->is_ready = false;
 	if (conf_version_same(&now, &f->loaded))
 		forgive(f);
-	else if (settled && !(f->is_tried && is_equal(&now, &f->tried)))
+	else if (settled && !(f->is_tried && conf_version_same(&now, &f->tried)))
 		f->is_ready = !is_being_written(f->path);
 	return f->is_ready;
 }

@@ -213,8 +213,8 @@ keep_add(struct conf *c, struct htab *t, const char *key)
 	return k;
 }
 
-enum rc
-conf_file(struct conf *c, const char *path, struct span *out, struct err *e)
+static enum rc
+file_as(struct conf *c, const char *path, const char *user, struct span *out, struct err *e)
 {
 	*out = SPAN_EMPTY;
 	struct buf full;
@@ -237,7 +237,7 @@ conf_file(struct conf *c, const char *path, struct span *out, struct err *e)
 		buf_init(&data, CONF_FILE_MAX);
 		k = keep_add(c, &c->files, key);
 		struct conf_version version;
-		k->rc = snap_read_version(key, CONF_FILE_MAX, &data, &version, &why);
+		k->rc = snap_read_version(key, user, CONF_FILE_MAX, &data, &version, &why);
 		k->owns_data = true;
 		conf_watch(c, k->key, &version);
 		if (k->rc == RC_OK)
@@ -251,6 +251,18 @@ conf_file(struct conf *c, const char *path, struct span *out, struct err *e)
 		return err_set(e, RC_TEMP, "%s", snap_str(c, k->data));
 	*out = k->data;
 	return RC_OK;
+}
+
+enum rc
+conf_file(struct conf *c, const char *path, struct span *out, struct err *e)
+{
+	return file_as(c, path, NULL, out, e);
+}
+
+enum rc
+conf_file_of_user(struct conf *c, const char *path, struct span *out, struct err *e)
+{
+	return file_as(c, path, c->params.p_default_privs, out, e);
 }
 
 void

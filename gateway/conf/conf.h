@@ -115,6 +115,9 @@ const char *conf_transport_str(const struct conf *c, const char *transport, cons
  * conf_directory(). While loading it is read from disk once and kept for the image; in a role it comes
  * from the image. Lives as long as the snapshot. RC_TEMP: cannot be read. */
 enum rc conf_file(struct conf *c, const char *path, struct span *out, struct err *e) MUST_CHECK;
+/* The same for a file that others than the administrator may write (:include: lists): read with the rights of
+ * default_privs, so that it cannot be a link to what only root may read. */
+enum rc conf_file_of_user(struct conf *c, const char *path, struct span *out, struct err *e) MUST_CHECK;
 
 /* ---- which version of each file a snapshot has ---- */
 
@@ -123,7 +126,7 @@ struct conf_version {
 	uint64_t dev, ino, size, mtime_nsec, ctime_nsec;
 };
 struct conf_version conf_version_now(const char *path);
-bool conf_version_same(const struct conf_version *a, const struct conf_version *b); /* without ctime */
+bool conf_version_same(const struct conf_version *a, const struct conf_version *b);
 /* Loader: notes which version of a file was read; conf_file() does that for its own. path: full. */
 void conf_watch(struct conf *c, const char *path, const struct conf_version *v);
 /* The version that this snapshot has; false: it has nothing to do with that file. */

@@ -6,16 +6,49 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum rc
-snap_read_version(const char *path, size_t max, struct buf *out, struct conf_version *version_out, struct err *e)
+/* Never waits for somebody to open the other end. */
+static int
+open_for_reading(const char *path)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	return open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+}
+
+/* The same with the rights of a user, when we have root's. */
+static int
+open_as(const char *path, const char *user)
+{
+	gid_t groups[64];
+	if (user == NULL || geteuid() != 0)
+		return open_for_reading(path);
+	const struct passwd *pw = getpwnam(user);
+	int n = getgroups((int)NELEMS(groups), groups);
+	if (pw == NULL || n < 0) {
+		errno = EPERM;
+		return -1;
+	}
+	int fd = -1, err = EPERM;
+	if (setgroups(0, NULL) == 0 && setegid(pw->pw_gid) == 0 && seteuid(pw->pw_uid) == 0) {
+		fd = open_for_reading(path);
+		err = errno;
+	}
+	BUG_ON(seteuid(0) != 0 || setegid(0) != 0 || setgroups((size_t)n, groups) != 0);
+	errno = err;
+	return fd;
+}
+
+enum rc
+snap_read_version(const char *path, const char *user, size_t max, struct buf *out, struct conf_version *version_out, struct err *e)
+{
+	int fd = open_as(path, user);
 	if (fd < 0) {
-		enum rc failed = err_set(e, RC_TEMP, "open %s: %s", path, strerror(errno));
+		enum rc failed = err_set(e, RC_TEMP, "open %s%s%s: %s", path, user != NULL ? " as user " : "", user != NULL ? user : "", strerror(errno));
 		*version_out = conf_version_now(path);
 		return failed;
 	}
@@ -23,6 +56,8 @@ snap_read_version(const char *path, size_t max, struct buf *out, struct conf_ver
 	enum rc rc = RC_OK;
 	if (fstat(fd, &st) != 0 || S_ISDIR(st.st_mode))
 		rc = err_set(e, RC_TEMP, "read %s: is a directory", path);
+	else if (!S_ISREG(st.st_mode) && !(S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3))) /* or /dev/null */
+		rc = err_set(e, RC_TEMP, "read %s: is not a file", path);
 	*version_out = snap_version(&st);
 	size_t room = st.st_size > 0 && (size_t)st.st_size < max ? (size_t)st.st_size + 1 : 4096;
 	while (rc == RC_OK) {
@@ -49,7 +84,7 @@ enum rc
 snap_read_file(const char *path, size_t max, struct buf *out, struct err *e)
 {
 	struct conf_version version;
-	return snap_read_version(path, max, out, &version, e);
+	return snap_read_version(path, NULL, max, out, &version, e);
 }
 
 static void

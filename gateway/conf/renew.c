@@ -24,7 +24,7 @@ conf_version_now(const char *path)
 bool
 conf_version_same(const struct conf_version *a, const struct conf_version *b)
 {
-	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_nsec == b->mtime_nsec;
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size && a->mtime_nsec == b->mtime_nsec && a->ctime_nsec == b->ctime_nsec;
 }
 
 void

@@ -131,7 +131,7 @@ const char *snap_suffix_at(size_t i);
 /* ---- reading files (load.c, master.c, net.c) ---- */
 enum rc snap_read_file(const char *path, size_t max, struct buf *out, struct err *e) MUST_CHECK;
 /* The same; version_out is that of what was read, or of what could not be. */
-enum rc snap_read_version(const char *path, size_t max, struct buf *out, struct conf_version *version_out, struct err *e) MUST_CHECK;
+enum rc snap_read_version(const char *path, const char *user, size_t max, struct buf *out, struct conf_version *version_out, struct err *e) MUST_CHECK;
 /* A file that was read and is no table: its changes are nobody's business. */
 void snap_unwatch(struct conf *c, const char *path);
 struct stat;

@@ -191,7 +191,12 @@ filer_stop(struct filer *f)
 	pthread_cond_broadcast(&f->wake);
 	pthread_mutex_unlock(&f->lock);
 	pthread_join(f->thread, NULL);
+	f->running = false;
+}
+
+void
+filer_fini(struct filer *f)
+{
 	pthread_mutex_destroy(&f->lock);
 	pthread_cond_destroy(&f->wake);
-	f->running = false;
 }

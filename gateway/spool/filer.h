@@ -91,7 +91,8 @@ void filer_start(struct filer *f, int bell, int journal, int messages, int draft
 void filer_give(struct filer *f, struct job *j);     /* given */
 struct job *filer_take(struct filer *f);             /* a finished one; NULL: none */
 void filer_wait(struct filer *f);                    /* until nothing is left to do */
-void filer_stop(struct filer *f);                    /* what was given is finished first */
+void filer_stop(struct filer *f);                    /* what was given is finished first; it can be taken until filer_fini() */
+void filer_fini(struct filer *f);
 
 /* Runs one job on the caller's thread; recovery does. */
 void filer_run(struct filer *f, struct job *j);

@@ -259,6 +259,7 @@ stop(struct spool *s)
 	filer_stop(&s->filer);
 	for (struct job *j; (j = filer_take(&s->filer)) != NULL;)
 		segments_job_done(s, j);
+	filer_fini(&s->filer);
 	committer_stop(&s->committer);
 	timer_clear(&s->tick);
 	timer_clear(&s->lazy);

@@ -62,6 +62,7 @@ queue_directory = $WORK/queue
 data_directory = $WORK/data
 maillog_file = /dev/stdout
 dns_servers = 127.0.0.1:$DNS
+default_privs = root
 edge_workers = 1
 relay_workers = 1
 '''

@@ -403,6 +403,12 @@ test_access(void **state)
 	check_all(COMMON "smtpd_sender_restrictions = check_sender_access fail:x\n", POLICY_RCPT, broken, NELEMS(broken));
 	check_all(COMMON "smtpd_relay_restrictions = check_recipient_access inline:{{remote.example=OK},{example.org=OK}}, defer_unauth_destination\n"
 	    "smtpd_reject_unlisted_recipient = no\n", POLICY_RCPT, routed, NELEMS(routed));
+	/* a result that is longer than anything we keep refuses nobody by accident, and lets nobody through */
+	static char table[80000] = "known@example.org REJECT ";
+	memset(table + strlen(table), 'x', 70000);
+	confdir_write("long", table);
+	static const struct said too_long[] = { { NULL, "c", FROM, "known@example.org", "451 4.3.5 Server configuration error", "warning: check_recipient_access texthash:long" } };
+	check_all(COMMON "smtpd_recipient_restrictions = check_recipient_access texthash:long\n", POLICY_RCPT, too_long, 1);
 	/* that we do not follow a route does not make it a name: the hub may follow it (A02) */
 	static const struct said left[] = {
 		{ NULL, "c", FROM, "v%remote.example@any.example", RELAY_DENIED("v%remote.example@any.example"), NULL },

@@ -131,12 +131,66 @@ test_missing(void **state)
 	conf_unref(&c);
 }
 
+/* What is no file is not waited for, and what others may write is read with other rights than root's. */
+static void
+test_not_for_us(void **state)
+{
+	(void)state;
+	struct err e = { .why = "" };
+	struct span text;
+	char path[300];
+	struct conf *c = confdir_load("");
+	snprintf(path, sizeof path, "%s/fifo", confdir);
+	assert_int_equal(mkfifo(path, 0644), 0);
+	assert_int_equal(conf_file(c, path, &text, &e), RC_TEMP);
+	assert_non_null(strstr(e.why, "is not a file"));
+	assert_int_equal(conf_file(c, "/dev/zero", &text, &e), RC_TEMP);
+	assert_int_equal(conf_file(c, "/dev/null", &text, &e), RC_OK);
+	assert_int_equal(text.n, 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chmod(confdir, 0755), 0);
+		confdir_write("secret", "x\n");
+		snprintf(path, sizeof path, "%s/secret", confdir);
+		assert_int_equal(chmod(path, 0600), 0);
+		assert_int_equal(conf_file_of_user(c, path, &text, &e), RC_TEMP);
+		assert_non_null(strstr(e.why, "as user nobody"));
+		confdir_write("open", "x\n");
+		snprintf(path, sizeof path, "%s/open", confdir);
+		assert_int_equal(conf_file_of_user(c, path, &text, &e), RC_OK);
+		assert_true(geteuid() == 0 && getegid() == 0);
+	}
+	conf_unref(&c);
+}
+
+/* A new text of the old size with the old time. */
+static void
+test_times_put_back(void **state)
+{
+	(void)state;
+	struct err e = { .why = "" };
+	struct span text;
+	struct stat st;
+	struct conf *c = confdir_load("");
+	assert_int_equal(conf_file(c, full[0], &text, &e), RC_OK);
+	struct conf_version before = conf_version_now(full[0]), after;
+	assert_int_equal(stat(full[0], &st), 0);
+	usleep(20000); /* the clock of the file system moves in steps */
+	confdir_write("words", "a two\n");
+	assert_int_equal(utimensat(AT_FDCWD, full[0], (struct timespec[]){ st.st_atim, st.st_mtim }, 0), 0);
+	after = conf_version_now(full[0]);
+	assert_true(after.size == before.size && after.mtime_nsec == before.mtime_nsec);
+	assert_false(conf_version_same(&before, &after));
+	conf_unref(&c);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_renew, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_missing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_not_for_us, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_times_put_back, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
