@@ -47,7 +47,7 @@ enum policy_stage {
 	POLICY_ETRN,
 };
 
-enum { POLICY_DEPTH_MAX = 100, POLICY_TEXT_MAX = 65536 };
+enum { POLICY_DEPTH_MAX = 100, POLICY_TEXT_MAX = 65536 /* of one table result */, POLICY_ARENA_MAX = 1 << 20 };
 
 /* A "defer_if" reason that was recorded and may be needed later. */
 struct policy_deferral {

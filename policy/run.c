@@ -278,6 +278,20 @@ is_discarded(const struct policy_run *r)
 	return r->verdict.discard || r->facts->is_discarded;
 }
 
+/* What rules found out no longer fits: what they say from here on is worth nothing, so the mail waits. */
+static enum pol
+no_room(struct policy_run *r)
+{
+	struct verdict *v = &r->verdict;
+	if (v->nnotes < VERDICT_NOTES)
+		v->notes[v->nnotes++] = (struct verdict_note){ NOTE_TROUBLE, SPAN("the restriction lists need more text than an evaluation may") };
+	v->kind = VERDICT_REFUSE;
+	v->code = 451;
+	v->reply = SPAN("451 4.3.5 Server configuration error");
+	v->close = false;
+	return POL_REFUSE;
+}
+
 /* Runs the pushed lists to their end. POL_DUNNO: all said nothing more. */
 static enum pol
 run_lists(struct policy_run *r)
@@ -297,6 +311,8 @@ run_lists(struct policy_run *r)
 		const struct policy_rule *rule = &list->rules[f->next++];
 		unsigned depth = r->depth;
 		enum pol pol = n < RULES_MAX ? run_rule(r, rule) : policy_server_error(r, rule, "too many rules");
+		if (r->text.over && pol != POL_REFUSE)
+			return no_room(r);
 		if (pol != POL_AGAIN && pol != POL_WAIT)
 			ops_cancel_all(&r->waits); /* it asked for more than it needed in the end */
 		if (r->trace != NULL && pol != POL_AGAIN)
@@ -424,6 +440,8 @@ advance(struct policy_run *r)
 		if (pol == POL_REFUSE || phases[r->phase].step == PHASE_END)
 			break;
 	}
+	if (r->text.over && r->verdict.kind == VERDICT_NONE)
+		(void)no_room(r);
 	if (r->verdict.kind == VERDICT_NONE)
 		r->verdict.kind = VERDICT_PERMIT;
 	r->is_running = false;
@@ -476,7 +494,7 @@ policy_run_init(struct policy_run *r, struct op_owner *owner, op_fn *done)
 	op_init(&r->op, owner, done);
 	op_owner_init(&r->waits);
 	list_init(&r->needs);
-	arena_init(&r->text, POLICY_TEXT_MAX);
+	arena_init(&r->text, POLICY_ARENA_MAX);
 	buf_init(&r->scratch, POLICY_TEXT_MAX);
 }
 

@@ -404,11 +404,23 @@ test_access(void **state)
 	check_all(COMMON "smtpd_relay_restrictions = check_recipient_access inline:{{remote.example=OK},{example.org=OK}}, defer_unauth_destination\n"
 	    "smtpd_reject_unlisted_recipient = no\n", POLICY_RCPT, routed, NELEMS(routed));
 	/* a result that is longer than anything we keep refuses nobody by accident, and lets nobody through */
-	static char table[80000] = "known@example.org REJECT ";
+	static char table[80000];
+	memcpy(table, "known@example.org REJECT ", 26);
 	memset(table + strlen(table), 'x', 70000);
 	confdir_write("long", table);
 	static const struct said too_long[] = { { NULL, "c", FROM, "known@example.org", "451 4.3.5 Server configuration error", "warning: check_recipient_access texthash:long" } };
 	check_all(COMMON "smtpd_recipient_restrictions = check_recipient_access texthash:long\n", POLICY_RCPT, too_long, 1);
+	/* many long results: those behind what fits are not taken for DUNNO */
+	char lists[6000] = COMMON "smtpd_recipient_restrictions = ";
+	memset(table, 0, sizeof table);
+	memcpy(table, "known@example.org PREPEND X: ", 29);
+	memset(table + 29, 'x', 7000);
+	confdir_write("many", table);
+	for (int i = 0; i < 80; i++)
+		snprintf(lists + strlen(lists), sizeof lists - strlen(lists), "check_recipient_access texthash:many ");
+	snprintf(lists + strlen(lists), sizeof lists - strlen(lists), "check_recipient_access static:{REJECT no}\n");
+	static const struct said no_room[] = { { NULL, "c", FROM, "known@example.org", "451 4.3.5 Server configuration error", NULL } };
+	check_all(lists, POLICY_RCPT, no_room, 1);
 	/* that we do not follow a route does not make it a name: the hub may follow it (A02) */
 	static const struct said left[] = {
 		{ NULL, "c", FROM, "v%remote.example@any.example", RELAY_DENIED("v%remote.example@any.example"), NULL },
