@@ -60,6 +60,8 @@ data_begin(struct sess *s, bool dots)
 	data_front(s, front);
 	put_received(s, front);
 	content_front_done(&tx->content);
+	if (tx->prepend_over)
+		content_fail(&tx->content, CONTENT_HEADER_TOO_BIG);
 	tx_account(tx);
 	s->content_began = loop_now();
 }

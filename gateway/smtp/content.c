@@ -19,8 +19,8 @@ void
 content_init(struct content *c, const struct content_limits *limits, bool dots)
 {
 	*c = (struct content){ .limits = *limits, .line.dots = dots, .draft_fd = -1 };
-	/* what is in memory when a draft is asked for (a header of any size allowed, and what it may become), one piece grown to
-	 * its worst, and our own insertions */
+	/* what is in memory when a draft is asked for (a header of any size allowed, headers put in front included, and what it
+	 * may become), one piece grown to its worst, and our own insertions */
 	buf_init(&c->out, limits->inline_max + (HEADER_GROWTH + 1) * limits->header_total + 2 * LINE_GROWTH(CONTENT_PIECE) + DRAFT_WRITE + HEADER_NAME_MAX);
 }
 

@@ -59,7 +59,8 @@ void content_init(struct content *c, const struct content_limits *limits, bool d
 /* Closes the draft's descriptor, frees the memory. Idempotent, and fine on zeroed memory. */
 void content_fini(struct content *c);
 
-/* Room for about so many octets (SIZE=); the buffer our own header is written into, before any input. */
+/* Room for about so many octets (SIZE=); the buffer our own header is written into, before any input. Headers put in
+ * front of it are at most header_total octets. */
 struct buf *content_front(struct content *c, uint64_t expected);
 void content_front_done(struct content *c);
 

@@ -146,12 +146,21 @@ set_text(struct tx *tx, struct span *slot, struct span text)
 	return true;
 }
 
+/* One for each recipient: how many there are is up to the client. */
+static bool
+add_header(struct tx *tx, struct span text)
+{
+	tx->prepend_bytes += text.n + 2;
+	tx->prepend_over |= tx->prepend_bytes > tx->sess->svc->content.header_total;
+	return tx->prepend_over || add_text(tx, &tx->prepend, text);
+}
+
 bool
 tx_edit(struct tx *tx, const struct verdict_edit *edit)
 {
 	switch (edit->kind) {
 	case EDIT_PREPEND:
-		return add_text(tx, &tx->prepend, edit->text);
+		return add_header(tx, edit->text);
 	case EDIT_REDIRECT:
 		return set_text(tx, &tx->redirect, edit->text);
 	case EDIT_BCC:

@@ -55,6 +55,8 @@ struct tx {
 	/* What it asked for (access(5); sess_verdict() puts it here, everything up to the end of data). Texts are
 	 * clean and live in arena. */
 	struct tx_texts prepend;     /* headers "Name: value" without line end, to stand above our Received, in order */
+	size_t prepend_bytes;        /* octets of them with their line ends, those not kept included */
+	bool prepend_over;           /* they are more than all headers of a message may be: it will be refused */
 	struct span redirect;        /* internal form: takes the place of all recipients; empty: none */
 	struct tx_texts bcc;         /* internal form: one more recipient each, NOTIFY=NEVER; each address once */
 	struct span filter;          /* "transport:nexthop" instead of content_filter; empty: none */
@@ -85,7 +87,8 @@ bool tx_draft_is_lost(const struct tx *tx);   /* the queue process that held it 
 bool tx_add_rcpt(struct tx *tx, const struct env_rcpt *r);
 /* Content came or went: brings the process's account up to date. */
 void tx_account(struct tx *tx);
-/* Takes what the policy asked for. false: there is too much already, it is dropped. */
+/* Takes what the policy asked for. false: there is too much already, it is dropped. Headers count against
+ * smtpd_header_bytes_limit; over it none is kept any more and the content fails (prepend_over). */
 bool tx_edit(struct tx *tx, const struct verdict_edit *edit);
 /* Makes the queue id. */
 void tx_name(struct tx *tx, uint32_t serial);

@@ -97,7 +97,7 @@ class Script:
             self.master.append(rest)
         elif word == 'file':
             name, _, text = rest.partition(' ')
-            self.files.setdefault(name, []).append(text)
+            self.files.setdefault(name, []).append(REPEAT.sub(lambda m: m.group(1) * int(m.group(2)), text))
         elif word == 'dns':
             self.dns.append(rest.split(None, 2))
         elif word == 'tool':              # tool NAME PROGRAM ARGS: tests/tools/PROGRAM beside the gateway, $NAME is a free port
