@@ -173,10 +173,13 @@ map_content(const struct generic *g, struct job *j, int fd, struct err *e)
 	arena_init(&arena, ARENA_MAX + 8 * end);
 	if (rc == RC_OK && headers_parse(&h, span_head(buf_span(&text), end), &arena) == RC_OK) {
 		rc = headers_map(&h, (size_t)conf_params(j->conf)->p_header_address_token_limit, map_header, arg, e);
-		if (rc == RC_PERM) {
-			log_warn(&j->log, "the header stays as it is: %s", e->why);
+		if (arena.over) { /* for the next headers, too */
+			rc = err_set(e, RC_TEMP, "the header becomes too long");
+		} else if (rc == RC_PERM) {
+			log_warn(&j->log, "this header goes out with the addresses it has inside: %s", e->why);
 			rc = RC_OK;
-		} else if (rc == RC_OK && h.is_changed) {
+		}
+		if (rc == RC_OK && h.is_changed) {
 			buf_init(&j->head, HEADER_MAX);
 			headers_write(&h, &j->head);
 			j->head_skip = end;

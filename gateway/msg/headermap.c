@@ -40,7 +40,7 @@ map_one(struct map *m, struct headers *h, size_t at, unsigned flags, struct err 
 		if (boxes.item[i].addr.n == 0)
 			continue;
 		enum rc one = ask(m, flags, &boxes.item[i], e);
-		rc = one != RC_OK ? one : rc;
+		rc = one != RC_OK && rc != RC_TEMP ? one : rc;
 		changes |= boxes.item[i].becomes.p != NULL;
 	}
 	if (rc != RC_OK || !changes)
@@ -61,12 +61,17 @@ headers_map(struct headers *h, size_t max_tokens, header_map_fn *fn, void *arg, 
 	arena_init(&m.arena, SCRATCH_MAX);
 	buf_init(&m.scratch, SCRATCH_MAX);
 	buf_init(&m.text, SCRATCH_MAX);
-	for (size_t i = 0; i < h->n && rc != RC_PERM; i++) {
+	for (size_t i = 0; i < h->n; i++) {
 		unsigned flags = header_flags(h->row[i].id);
+		struct err why = { .why = "" };
 		if (h->row[i].is_gone || (flags & (HN_SENDER | HN_RCPT)) == 0)
 			continue;
-		enum rc one = map_one(&m, h, i, flags, e);
-		rc = one != RC_OK ? one : rc;
+		enum rc one = map_one(&m, h, i, flags, &why);
+		if (one != RC_OK && rc != RC_TEMP) {
+			rc = one;
+			if (e != NULL)
+				*e = why;
+		}
 		arena_fini(&m.arena);
 	}
 	buf_fini(&m.scratch);
