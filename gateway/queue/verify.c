@@ -51,6 +51,7 @@ struct probe {
 	struct timer unsent;
 	struct arena arena;
 	struct span addr;                /* as asked */
+	struct span from;                /* whose question it is, before anything is rewritten */
 	struct span sender, rcpt;        /* as it is sent */
 	struct spool_id id;              /* for the log */
 	uint64_t begun, active;          /* wall clock */
@@ -219,9 +220,10 @@ rewrite_probe(struct probe *p)
 	struct queue *q = p->v->q;
 	const struct rewriter *w = q->router != NULL ? router_rewriter(q->router) : NULL;
 	struct env_rcpt rcpt = { .addr = p->addr, .notify = NOTIFY_NEVER };
-	struct envelope env = { .arrival = p->begun, .flags = MSGF_INTERNAL, .sender = p->sender, .nrcpt = 1, .rcpt = &rcpt }, out;
+	struct envelope env = { .arrival = p->begun, .flags = MSGF_INTERNAL, .sender = p->from, .nrcpt = 1, .rcpt = &rcpt }, out;
 	const struct rewrite_extra extra = { .no_bcc = true };
 	struct err e = { .why = "" };
+	p->sender = p->from; /* this may be done again */
 	p->rcpt = p->addr;
 	if (w == NULL || rewrite_is_idle(w, &env, &extra))
 		return true;
@@ -533,7 +535,7 @@ probe_new(struct verifier *v, struct span addr)
 	buf_init(&sender, ADDRESS_BYTES);
 	if (q->conf != NULL)
 		verify_sender_put(conf_params(q->conf), p->begun, &sender);
-	p->sender = arena_span(&p->arena, buf_span(&sender));
+	p->from = p->sender = arena_span(&p->arena, buf_span(&sender));
 	buf_fini(&sender);
 	htab_insert(&v->by_addr, &p->by_addr, span_casehash(p->addr));
 	list_append(&v->probes, &p->link);
