@@ -2,7 +2,20 @@
 /* The envelope of a message: who it is from and who gets it in the end. Facts 5.6. */
 #include "base/mem.h"
 #include "ipc/msgs.h"
+#include "map/remote.h"
 #include "policy/rewriter.h"
+
+bool
+rewrite_goes_on(struct work *k, enum rc one, enum rc *rc)
+{
+	if (one == RC_OK)
+		return true;
+	*rc = one;
+	if (one != RC_TEMP || !map_asked())
+		return false;
+	k->waits = true;
+	return map_asks_more();
+}
 
 /* Canonical, masquerade, virtual aliases. final_out: after the first two; it is what counts as given when nobody gave it. */
 enum rc
@@ -107,24 +120,25 @@ static enum rc
 do_recipients(struct work *k)
 {
 	enum rc rc = RC_OK;
-	for (uint32_t i = 0; i < k->in->nrcpt && rc == RC_OK; i++) {
+	bool on = true;
+	for (uint32_t i = 0; i < k->in->nrcpt && on; i++) {
 		const struct env_rcpt *r = &k->in->rcpt[i];
 		const struct given g = { .orig = r->orig.n > 0 ? r->orig : r->addr, .orcpt = r->orcpt, .notify = r->notify };
-		rc = one_recipient(k, &g, r->addr);
+		on = rewrite_goes_on(k, one_recipient(k, &g, r->addr), &rc);
 	}
-	for (uint32_t i = 0; i < k->x->nbcc && rc == RC_OK; i++) {
+	for (uint32_t i = 0; i < k->x->nbcc && on; i++) {
 		struct buf full;
 		buf_init(&full, ADDRESS_MAX);
 		const struct given g = { .orig = k->x->bcc[i], .notify = NOTIFY_NEVER };
 		if (address_standard(k->w->book, k->x->bcc[i], &full) == RC_OK)
-			rc = one_recipient(k, &g, arena_span(k->a, buf_span(&full)));
+			on = rewrite_goes_on(k, one_recipient(k, &g, arena_span(k->a, buf_span(&full))), &rc);
 		else
-			rc = err_set(k->e, RC_TEMP, "a BCC action has no address");
+			on = rewrite_goes_on(k, err_set(k->e, RC_TEMP, "a BCC action has no address"), &rc);
 		buf_fini(&full);
 	}
 	const char *always = k->w->p->p_always_bcc;
-	if (rc == RC_OK && makes_copies(k) && *always != '\0')
-		rc = add_bcc(k, span_str(always));
+	if (on && makes_copies(k) && *always != '\0')
+		(void)rewrite_goes_on(k, add_bcc(k, span_str(always)), &rc);
 	return rc;
 }
 
@@ -167,9 +181,11 @@ rewrite_envelope(const struct rewriter *w, const struct envelope *in, const stru
 	static const struct rewrite_extra none;
 	struct work k = { .w = w, .in = in, .x = x != NULL ? x : &none, .a = a, .e = e };
 	*out = *in;
-	enum rc rc = do_sender(&k, out);
-	if (rc == RC_OK)
-		rc = do_recipients(&k);
+	enum rc rc = RC_OK;
+	if (rewrite_goes_on(&k, do_sender(&k, out), &rc))
+		(void)rewrite_goes_on(&k, do_recipients(&k), &rc);
+	if (k.waits) /* what else went wrong may be for want of the answers */
+		rc = err_set(e, RC_TEMP, "a table is still being asked");
 	if (rc == RC_OK && k.out.n == 0)
 		rc = err_set(e, RC_PERM, "no recipient is left");
 	if (rc == RC_OK) {

@@ -147,8 +147,9 @@ expand_list(struct work *k, const struct given *g, struct span path, struct span
 	enum rc rc = alias_list(k->w->aliases, path, &text, k->e);
 	if (rc == RC_OK && (k->w->propagate & PROPAGATE_INCLUDE) == 0)
 		ext = SPAN_EMPTY;
-	while (rc == RC_OK && alias_list_line(&text, &line))
-		rc = expand_value(k, g, line, ext, chain, &link, left_over);
+	bool on = rc == RC_OK;
+	while (on && alias_list_line(&text, &line))
+		on = rewrite_goes_on(k, expand_value(k, g, line, ext, chain, &link, left_over), &rc);
 	return rc;
 }
 
@@ -187,14 +188,15 @@ expand_value(struct work *k, const struct given *g, struct span value, struct sp
 	enum alias_kind kind;
 	struct span text;
 	enum rc rc = RC_OK;
+	bool on = true;
 	buf_init(&word, WORD_MAX);
-	while (rc == RC_OK && alias_next(&l, &word, &kind, &text))
+	while (on && alias_next(&l, &word, &kind, &text))
 		switch (kind) {
 		case ALIAS_ADDRESS:
-			rc = expand_address(k, g, text, ext, chain, left_over);
+			on = rewrite_goes_on(k, expand_address(k, g, text, ext, chain, left_over), &rc);
 			break;
 		case ALIAS_INCLUDE:
-			rc = expand_list(k, g, text, ext, chain, lists, left_over);
+			on = rewrite_goes_on(k, expand_list(k, g, text, ext, chain, lists, left_over), &rc);
 			break;
 		case ALIAS_COMMAND:
 		case ALIAS_FILE:

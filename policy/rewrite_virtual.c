@@ -52,15 +52,14 @@ expand_all(struct work *k, struct expansion *x)
 	size_t limit = (size_t)k->w->p->p_virtual_alias_expansion_limit, deepest = (size_t)k->w->p->p_virtual_alias_recursion_limit;
 	struct mapping m;
 	struct buf word;
-	enum rc rc = RC_NONE;
+	enum rc all = RC_OK;
+	bool on = true;
 	mapping_init(&m, k->w->book);
 	buf_init(&word, ADDRESS_MAX);
-	for (size_t i = 0; i < x->n && rc == RC_NONE; i++) {
-		if (x->n > limit) {
+	for (size_t i = 0; i < x->n && on; i++) {
+		enum rc rc = RC_OK;
+		if (x->n > limit)
 			rc = err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map expansion size");
-			break;
-		}
-		rc = RC_OK;
 		for (size_t turns = 0; rc == RC_OK; turns++) {
 			if (rewrite_is_in(x->self, x->nself, x->addr[i]))
 				rc = RC_NONE;
@@ -69,10 +68,11 @@ expand_all(struct work *k, struct expansion *x)
 			else
 				rc = expand_once(k, x, i, &m, &word);
 		}
+		on = rewrite_goes_on(k, rc == RC_NONE ? RC_OK : rc, &all);
 	}
 	mapping_fini(&m);
 	buf_fini(&word);
-	return rc == RC_NONE ? RC_OK : rc;
+	return all;
 }
 
 enum rc
@@ -86,8 +86,9 @@ rewrite_virtual(struct work *k, const struct given *g, struct span addr, const s
 	enum rc rc = expand_all(k, &x);
 	if (rc == RC_OK && (x.n > 1 || !span_eq(x.addr[0], addr)))
 		rc = rewrite_say_expanded(k, &mine, addr);
-	for (size_t i = 0; i < x.n && rc == RC_OK; i++)
-		rc = rewrite_place(k, &mine, x.addr[i], chain);
+	bool on = rc == RC_OK;
+	for (size_t i = 0; i < x.n && on; i++)
+		on = rewrite_goes_on(k, rewrite_place(k, &mine, x.addr[i], chain), &rc);
 	mem_free(&x.addr);
 	mem_free(&x.self);
 	return rc;

@@ -62,6 +62,7 @@ struct work {
 	size_t nforwarded;
 	size_t reached;              /* destinations of aliases that were dealt with */
 	struct resolved *res;        /* heap; of the address being looked at */
+	bool waits;                  /* for a table: this try only finds out what is to be asked */
 	struct err *e;
 };
 
@@ -72,6 +73,9 @@ struct chain {
 	unsigned depth;
 };
 
+/* rewrite_envelope.c: one of several things came to one: into *rc unless it is RC_OK. Are the others to be done, too? Also when a
+ * table has to be waited for: the questions leave together, and not each after the answer to the one before. */
+bool rewrite_goes_on(struct work *k, enum rc one, enum rc *rc);
 /* rewrite_place.c: a recipient in its final form, unless an alias of the local class says more. chain NULL: not from an alias. */
 enum rc rewrite_place(struct work *k, const struct given *g, struct span addr, const struct chain *chain) MUST_CHECK;
 /* The same when aliases are out of the question; duplicates are dropped. */

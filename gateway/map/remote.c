@@ -38,7 +38,7 @@ struct hold {
 
 static struct htab questions;
 static struct list noted = { &noted, &noted }, kept = { &kept, &kept }, parked = { &parked, &parked };
-static size_t nkept, kept_bytes, in_flight; /* in flight: parked ones, too */
+static size_t nnoted, nkept, kept_bytes, in_flight; /* in flight: parked ones, too */
 static uint64_t nlookups;
 static struct timer sweeper, patience;
 static map_carrier_fn *carrier;
@@ -92,6 +92,30 @@ question_new(struct span table, struct span key)
 }
 
 static void
+note(struct map_question *q)
+{
+	if (list_linked(&q->noted))
+		return;
+	list_append(&noted, &q->noted);
+	nnoted++;
+}
+
+static void
+unnote(struct map_question *q)
+{
+	if (!list_linked(&q->noted))
+		return;
+	list_remove(&q->noted);
+	nnoted--;
+}
+
+static struct map_question *
+first_noted(void)
+{
+	return list_empty(&noted) ? NULL : list_entry(noted.next, struct map_question, noted);
+}
+
+static void
 keep(struct map_question *q)
 {
 	list_append(&kept, &q->kept);
@@ -115,7 +139,7 @@ question_free(struct map_question *q)
 {
 	BUG_ON(q->state == Q_ASKED || !list_empty(&q->holds));
 	unkeep(q);
-	list_remove(&q->noted);
+	unnote(q);
 	htab_remove(&questions, &q->by_key);
 	if (questions.count == 0)
 		htab_fini(&questions);
@@ -165,7 +189,7 @@ set_answer(struct map_question *q, enum rc rc, struct span text)
 	q->state = Q_ANSWERED;
 	q->rc = rc;
 	q->value = span_of(mem_dup(text.p, text.n), text.n);
-	list_remove(&q->noted);
+	unnote(q);
 	for (struct list *l = q->holds.next; l != &q->holds; l = l->next) {
 		struct hold *h = list_entry(l, struct hold, by_question);
 		if (!h->waits)
@@ -343,8 +367,7 @@ remote_find(const struct map *m, struct span key, struct buf *scratch, struct sp
 	}
 	if (q == NULL)
 		q = question_new(table, key);
-	if (!list_linked(&q->noted))
-		list_append(&noted, &q->noted);
+	note(q);
 	return err_set(e, RC_TEMP, "%s: still being asked", m->name);
 }
 
@@ -354,11 +377,20 @@ map_asked(void)
 	return !list_empty(&noted);
 }
 
+bool
+map_asks_more(void)
+{
+	size_t room = in_flight < REMOTE_FLIGHTS_MAX ? REMOTE_FLIGHTS_MAX - in_flight : 0;
+	return nnoted < REMOTE_STEP_MAX && nnoted < room / 2;
+}
+
 void
 map_forget(void)
 {
-	for (struct list *l; (l = list_pop(&noted)) != NULL;)
-		question_let_go(list_entry(l, struct map_question, noted));
+	for (struct map_question *q; (q = first_noted()) != NULL;) {
+		unnote(q);
+		question_let_go(q);
+	}
 }
 
 /* ---- waits ---- */
@@ -402,8 +434,8 @@ map_wait_start(struct map_wait *w)
 {
 	op_pend(&w->op, &provider);
 	w->left = 1; /* not done before all are on their way */
-	for (struct list *l; (l = list_pop(&noted)) != NULL;) {
-		struct map_question *q = list_entry(l, struct map_question, noted);
+	for (struct map_question *q; (q = first_noted()) != NULL;) {
+		unnote(q);
 		struct hold *h = hold_new(w, q);
 		if (q->state == Q_ANSWERED)
 			continue;

@@ -23,6 +23,9 @@
 
 /* Has a lookup since the last map_wait_start() or map_forget() been put off because its answer is not here yet? */
 bool map_asked(void);
+/* Room for another question of the same step? Who asks for many things goes on with the next while one has to be waited for, so
+ * that the questions leave together, until this is false: others want their share of what is under way, too. */
+bool map_asks_more(void);
 /* Counts up with every lookup in such a table: who remembers what came of several lookups sees whether he may. */
 uint64_t map_remote_lookups(void);
 /* Forgets what was noted, for those who do not wait: begin a step that can wait with it. */
@@ -43,6 +46,7 @@ void map_wait_fini(struct map_wait *w);
 
 enum {
 	REMOTE_KEY_MAX = 8192,       /* longer keys are not asked for: RC_TEMP */
+	REMOTE_STEP_MAX = 512,       /* questions of one step: map_asks_more() */
 	REMOTE_FLIGHTS_MAX = 4096,   /* questions of one process that are not answered yet; more: RC_TEMP */
 	REMOTE_KEPT_MAX = 4096,      /* answers that nobody holds any more; they stay for a second */
 	REMOTE_KEPT_BYTES = 4 * 1024 * 1024, /* and of how many bytes */
