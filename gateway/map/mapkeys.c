@@ -104,7 +104,7 @@ user_key(struct mapkeys *k, struct span user, struct span tail, bool contiguous,
 {
 	if (!k->quoted_done) {
 		k->quoted_done = true;
-		if (k->kind != MAPKEY_TRANSPORT && needs_quotes(user)) {
+		if (needs_quotes(user)) {
 			buf_reset(&k->text);
 			put_quoted(&k->text, user);
 			buf_put(&k->text, tail);

@@ -406,6 +406,7 @@ static const struct {
 	{ MAPKEY_ACCESS, "u", "+", true, false, "u" },
 	{ MAPKEY_ACCESS, "x,y@a.b", "", true, false, "\"x,y\"@a.b x,y@a.b !a.b !b !\"x,y\"@ !x,y@" },
 	{ MAPKEY_TRANSPORT, "u+x@a.b.c", "+-", false, false, "u+x@a.b.c !u@a.b.c !a.b.c !.b.c !.c !*" },
+	{ MAPKEY_TRANSPORT, "x y+z@a.b", "+", false, false, "\"x y+z\"@a.b x y+z@a.b !\"x y\"@a.b !x y@a.b !a.b !.b !*" },
 	{ MAPKEY_TRANSPORT, "u@a.b.c", "", true, false, "u@a.b.c !a.b.c !b.c !c !*" },
 	{ MAPKEY_MAIL, "u+x@a.b", "+", false, false, "u+x@a.b !u@a.b !@a.b" },
 	{ MAPKEY_MAIL, "u+x@a.b", "+", false, true, "u+x@a.b !u@a.b !u+x !u !@a.b" },
