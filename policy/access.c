@@ -80,9 +80,7 @@ mail_access(struct policy_run *r, const struct policy_rule *rule, const struct r
 	struct err e;
 	/* in lower case for all types, also those with patterns */
 	unsigned char lower[ADDRESS_MAX + 256];
-	for (size_t i = 0; i < a->addr.n; i++)
-		lower[i] = a->addr.p[i] >= 'A' && a->addr.p[i] <= 'Z' ? (unsigned char)(a->addr.p[i] | 0x20) : a->addr.p[i];
-	struct map_addr addr = address_split(r->policy->book, span_of(lower, a->addr.n));
+	struct map_addr addr = address_split(r->policy->book, address_lower(a, lower));
 	enum rc rc = map_find_address(rule->map, MAPKEY_ACCESS, &addr, r->policy->access_parent_plain, false, &r->scratch, &value, &e);
 	/* where a route leads is not known: too suspicious for an OK */
 	bool suspicious = a->is_routed && about.class == ABOUT_RECIPIENT;

@@ -335,6 +335,24 @@ address_split(const struct address_book *b, struct span addr)
 	return map_addr_split(addr, b->params->p_recipient_delimiter, b->params->p_double_bounce_sender, b->params->p_owner_request_special);
 }
 
+struct span
+address_lower(const struct resolved *a, unsigned char space[ADDRESS_MAX + 256])
+{
+	for (size_t i = 0; i < a->addr.n; i++)
+		space[i] = a->addr.p[i] >= 'A' && a->addr.p[i] <= 'Z' ? (unsigned char)(a->addr.p[i] | 0x20) : a->addr.p[i];
+	return span_of(space, a->addr.n);
+}
+
+struct span
+address_typed(const struct resolved *a, unsigned char space[ADDRESS_MAX + 256])
+{
+	if (a->addr.n > 0)
+		memcpy(space, a->addr.p, a->addr.n);
+	if (a->domain.n > 0 && a->typed_domain.n == a->domain.n)
+		memcpy(space + a->addr.n - a->domain.n, a->typed_domain.p, a->domain.n);
+	return span_of(space, a->addr.n);
+}
+
 /* ---- transports ---- */
 
 static void
@@ -353,7 +371,8 @@ transport_row(const struct address_book *b, const struct map_list *l, const stru
 	*transport_out = *nexthop_out = SPAN_EMPTY;
 	if (a->class == CLASS_VIRTUAL_ALIAS || map_list_empty(l))
 		return RC_NONE;
-	struct map_addr split = address_split(b, a->addr);
+	unsigned char typed[ADDRESS_MAX + 256];
+	struct map_addr split = address_split(b, address_typed(a, typed));
 	enum rc rc = a->addr.n == 0 ? map_find(l, span_str(b->params->p_transport_null_address_lookup_key), 0, scratch, &value, e)
 	                            : map_find_address(l, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
 	if (rc == RC_OK)
@@ -468,9 +487,10 @@ static enum rc
 asked_in(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch, struct err *e)
 {
 	struct span value;
+	unsigned char lower[ADDRESS_MAX + 256];
 	if (map_list_empty(l))
 		return RC_NONE;
-	return address_find_mail(b, l, a->addr, scratch, &value, e);
+	return address_find_mail(b, l, address_lower(a, lower), scratch, &value, e);
 }
 
 /* transport error: (or retry:) tells why nobody is there. RC_NONE: another transport. */

@@ -32,8 +32,13 @@ struct resolved {
 	bool is_bad;             /* impossible address: "bad address syntax" (facts 5.2.2); class is CLASS_NONE */
 	struct span addr;        /* into text: local@domain after routes to ourselves were taken off */
 	struct span local, domain; /* its parts, domain in lower case without trailing dots; "" for null */
-	unsigned char text[ADDRESS_MAX + 256];
+	struct span typed_domain; /* the domain as it came */
+	unsigned char text[ADDRESS_MAX + 256], typed_text[ADDRESS_MAX + 256];
 };
+/* How tables are asked, also those with patterns and those elsewhere: routing asks with the case it came in, what decides
+ * at MAIL and RCPT in lower case. */
+struct span address_typed(const struct resolved *a, unsigned char space[ADDRESS_MAX + 256]);
+struct span address_lower(const struct resolved *a, unsigned char space[ADDRESS_MAX + 256]);
 
 struct address_book;
 

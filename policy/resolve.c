@@ -129,7 +129,7 @@ is_bad_domain(const struct resolve_rules *rules, struct span domain)
 
 static enum rc
 take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct span *saved_out, unsigned char saved[ADDRESS_MAX],
-    bool *is_local_out, struct err *e)
+    struct resolved *out, bool *is_local_out, struct err *e)
 {
 	/* every turn takes a domain off or turns one operator into '@': the address gets no longer but by
 	 * myorigin, and that is local or ends the loop */
@@ -142,6 +142,9 @@ take_off_own_domains(const struct resolve_rules *rules, struct work *w, struct s
 		}
 		if (at != SIZE_MAX) {
 			struct span domain = span_from(whole(w), at + 1);
+			if (domain.n > 0)
+				memcpy(out->typed_text, domain.p, domain.n);
+			out->typed_domain = span_of(out->typed_text, domain.n);
 			for (size_t i = at + 1; i < w->n; i++)
 				if (w->text[i] >= 'A' && w->text[i] <= 'Z')
 					w->text[i] |= 0x20;
@@ -192,12 +195,14 @@ resolve_address(const struct resolve_rules *rules, struct span addr, struct reso
 	}
 	append(&w, addr);
 	rewrite(rules, &w, true);
-	enum rc rc = take_off_own_domains(rules, &w, &own, saved, is_local_out, e);
+	enum rc rc = take_off_own_domains(rules, &w, &own, saved, out, is_local_out, e);
 	if (rc != RC_OK)
 		return rc;
 	if (*is_local_out) {
 		append(&w, SPAN("@"));
 		append(&w, own.n > 0 ? own : span_str(rules->myorigin));
+		if (own.n == 0)
+			out->typed_domain = span_str(rules->myorigin);
 	}
 	if (w.over) {
 		*is_local_out = false;

@@ -19,10 +19,11 @@ static enum rc
 find_owners(struct policy_run *r, struct span *owners, struct err *e)
 {
 	const struct resolved *a = NULL;
+	unsigned char lower[ADDRESS_MAX + 256];
 	enum rc rc = policy_sender(r, &a, e);
 	if (rc != RC_OK)
 		return rc;
-	return address_find_mail(r->policy->book, r->policy->sender_logins, a->addr, &r->scratch, owners, e);
+	return address_find_mail(r->policy->book, r->policy->sender_logins, address_lower(a, lower), &r->scratch, owners, e);
 }
 
 static bool

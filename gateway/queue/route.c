@@ -275,7 +275,8 @@ route_fresh(struct router *r, const struct ways *w, struct span sender, struct s
 	}
 	if (!map_list_empty(r->relocated)) {
 		struct span value;
-		enum rc rc = address_find_mail(r->book, r->relocated, r->res.addr, &r->scratch2, &value, NULL);
+		unsigned char typed[ADDRESS_MAX + 256];
+		enum rc rc = address_find_mail(r->book, r->relocated, address_typed(&r->res, typed), &r->scratch2, &value, NULL);
 		if (rc == RC_OK) {
 			buf_reset(&r->text);
 			buf_puts(&r->text, "User has moved to ");

@@ -434,6 +434,20 @@ test_access(void **state)
 	static const struct said as_given[] = { { NULL, "Client", FROM, "known@example.org", "554 5.7.1 <Client>: Helo command rejected: Client", NULL } };
 	check_all(COMMON "smtpd_recipient_restrictions = check_recipient_access regexp:{{/^(.*)$$/ REJECT $$1}}\n", POLICY_RCPT, folded, 1);
 	check_all(COMMON "smtpd_helo_restrictions = check_helo_access regexp:{{/^(.*)$$/ REJECT $$1}}\n", POLICY_RCPT, as_given, 1);
+	/* so are those who are listed; routing looks at what was typed (flag i: case counts) */
+	static const struct said users[] = {
+		{ NULL, "c", FROM, "Some.One@Example.Org", "", NULL },
+		{ NULL, "c", FROM, "OTHER@example.org", "", NULL },
+		{ NULL, "c", FROM, "Third@Example.org", "", NULL },
+		{ NULL, "c", FROM, "nobody@example.org", UNKNOWN_RELAY("nobody@example.org"), NULL },
+	};
+	static const struct said typed[] = {
+		{ NULL, "c", FROM, "Tr@Any.Example", "550 5.1.1 <Tr@Any.Example>: Recipient address rejected: typed", NULL },
+		{ NULL, "c", FROM, "tr@any.example", "", NULL },
+	};
+	check_all(COMMON "relay_recipient_maps = regexp:{{/^some\\.one@example\\.org$$/i x}}\nvirtual_alias_maps = regexp:{{/^other@example\\.org$$/i x}}\n"
+	    "canonical_maps = regexp:{{/^third@example\\.org$$/i x}}\n", POLICY_RCPT, users, NELEMS(users));
+	check_all(COMMON "transport_maps = regexp:{{/^Tr@Any\\.Example$$/i error:5.1.1 typed}}\n", POLICY_RCPT, typed, NELEMS(typed));
 }
 
 /* "Not now" of each list and table: deferred, never accepted and never refused for good. */

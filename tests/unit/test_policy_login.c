@@ -49,6 +49,9 @@ test_owners(void **state)
 	f.login = SPAN("joe");
 	f.sender = SPAN("own+ext@s.example");
 	policy_says(POLICY_COMMON OWNERS "recipient_delimiter = +\nsmtpd_sender_restrictions = reject_sender_login_mismatch\n", POLICY_RCPT, &f, "ok");
+	f.sender = SPAN("Own@S.Example"); /* asked in lower case (flag i: case counts) */
+	policy_says(POLICY_COMMON "smtpd_sasl_auth_enable = yes\nsmtpd_sender_login_maps = regexp:{{/^own@s\\.example$$/i joe}}\n"
+	    "smtpd_sender_restrictions = reject_sender_login_mismatch\n", POLICY_RCPT, &f, "ok");
 	f.sender = SPAN("a@b.example");
 	policy_says(POLICY_COMMON "smtpd_sasl_auth_enable = yes\nsmtpd_sender_restrictions = reject_sender_login_mismatch\n", POLICY_RCPT, &f,
 	    NOT_OWNED("a@b.example", "joe"));
