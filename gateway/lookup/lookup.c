@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "lookup/lookup.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "dns/dns.h"
 #include "ipc/msgs.h"
@@ -17,6 +18,7 @@ struct peer {
 	unsigned index;
 	struct list calls;
 	size_t ncalls;
+	bool is_suspect;             /* and the log has been told */
 	struct grave grave;
 };
 
@@ -25,8 +27,9 @@ struct call {
 	struct ask ask;
 	struct list by_peer;
 	struct peer *peer;
+	enum role role;              /* of the peer */
 	uint64_t id;
-	/* of a table we do not know: a sibling may have the new configuration before us */
+	/* of a table we do not know, or not for this role: a sibling may have the new configuration before us */
 	struct list early;
 	struct timer patience;
 	size_t table_n;
@@ -67,11 +70,23 @@ table_of(const struct call *c)
 	return span_of(c->bytes + c->ask.key.n, c->table_n);
 }
 
+/* A role that has been taken over reads no table but those its own parameters name. */
+static unsigned
+asker_of(enum role role)
+{
+	return role == ROLE_EDGE ? REMOTE_BY_EDGE : role == ROLE_QUEUE ? REMOTE_BY_QUEUE : role == ROLE_RELAY ? (unsigned)REMOTE_BY_RELAY : 0;
+}
+
 static void
 on_patience(struct timer *t)
 {
 	struct call *c = container_of(t, struct call, patience);
+	const struct table *there = tables_find(&me.tables, table_of(c));
 	list_remove(&c->early);
+	if (there != NULL && c->peer != NULL && !c->peer->is_suspect) {
+		c->peer->is_suspect = true;
+		log_warn(NULL, "%s: asked for by a process that no parameter names it for (%s %u)", there->spec->name, role_name(c->role), c->peer->index);
+	}
 	on_done(&c->ask, RC_TEMP, SPAN("the lookup process has no such table"));
 }
 
@@ -81,7 +96,7 @@ ask_early(void)
 {
 	list_each(l, &me.early) {
 		struct call *c = list_entry(l, struct call, early);
-		struct table *t = tables_find(&me.tables, table_of(c));
+		struct table *t = tables_find_for(&me.tables, table_of(c), asker_of(c->role));
 		if (t == NULL)
 			continue;
 		list_remove(l);
@@ -101,7 +116,7 @@ on_frame(struct ipc_chan *chan, struct ipc_frame *f)
 		answer(chan, f->id, RC_TEMP, SPAN("too many questions are under way"));
 		return RC_OK;
 	}
-	struct table *t = tables_find(&me.tables, m.table);
+	struct table *t = tables_find_for(&me.tables, m.table, asker_of(p->role));
 	struct call *c = mem_zalloc(sizeof *c + m.key.n + m.table.n);
 	memcpy(c->bytes, m.key.p, m.key.n);
 	memcpy(c->bytes + m.key.n, m.table.p, m.table.n);
@@ -111,6 +126,7 @@ on_frame(struct ipc_chan *chan, struct ipc_frame *f)
 	timer_init(&c->patience, on_patience);
 	c->ask.done = on_done;
 	c->peer = p;
+	c->role = p->role;
 	c->id = f->id;
 	list_init(&c->by_peer);
 	list_append(&p->calls, &c->by_peer);

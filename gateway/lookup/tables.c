@@ -22,6 +22,7 @@ table_open(struct tables *ts, struct conf *c, struct span name, struct err *e)
 	struct table *t = kind == REMOTE_SQLITE ? sqlite_table_new(spec) : stream_table_new(spec);
 	t->spec = spec;
 	t->conf = conf_ref(c);
+	t->askers = map_remote_askers_of(c, spec->name);
 	t->all = ts;
 	list_init(&t->link);
 	list_append(&ts->open, &t->link);
@@ -70,6 +71,13 @@ tables_find(struct tables *ts, struct span name)
 }
 
 struct table *
+tables_find_for(struct tables *ts, struct span name, unsigned asker)
+{
+	struct table *t = tables_find(ts, name);
+	return t != NULL && ((t->askers | t->asked_by) & asker) != 0 ? t : NULL;
+}
+
+struct table *
 tables_add(struct tables *ts, struct conf *c, struct span name, struct err *e)
 {
 	if (ts->open.next == NULL) {
@@ -104,8 +112,10 @@ tables_load(struct tables *ts, struct conf *c)
 	}
 	list_each(l, &before) {
 		struct table *t = list_entry(l, struct table, link);
+		struct table *next = tables_find(ts, span_str(t->spec->name));
 		t->is_named = false;
-		if (tables_find(ts, span_str(t->spec->name)) != NULL) {
+		if (next != NULL) {
+			next->asked_by = t->askers; /* sessions that began with it */
 			retire(t);
 		} else {
 			list_remove(l);

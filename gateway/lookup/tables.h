@@ -40,6 +40,7 @@ struct table {
 	bool is_troubled;            /* and the log has been told */
 	bool is_quiet;               /* the log is told nothing: a command says it itself */
 	bool is_named;               /* by the configuration in force */
+	unsigned askers, asked_by;   /* REMOTE_BY_*: who may ask: as the configuration says, and who might before it */
 	bool is_retired;             /* closed when nothing is under way */
 	struct grave grave;
 };
@@ -54,6 +55,8 @@ void tables_load(struct tables *ts, struct conf *c);
 void tables_fini(struct tables *ts);
 /* NULL: there is none of this name. */
 struct table *tables_find(struct tables *ts, struct span name);
+/* NULL also when none of the parameters that name it is looked at by this role (REMOTE_BY_*). */
+struct table *tables_find_for(struct tables *ts, struct span name, unsigned asker);
 /* Opens one that is not named in the snapshot; for commands. NULL with the reason. */
 struct table *tables_add(struct tables *ts, struct conf *c, struct span name, struct err *e);
 

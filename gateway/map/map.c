@@ -144,6 +144,21 @@ check_waits(const struct map *m, const struct map_ctx *ctx, struct err *e)
 	return err_set(e, RC_PERM, "%s cannot be used in %s", m->name, ctx->parameter);
 }
 
+/* A table may have been opened for another parameter before, with those it is made of. */
+static void
+note_parameter(const struct map *m, const struct map_ctx *ctx)
+{
+	const struct map_set *set = m->state;
+	if ((m->flags & MAPF_REMOTE) == 0 || m->broken || !conf_is_loader(ctx->conf))
+		return;
+	if (m->type->close != tables_close) {
+		map_remote_note(ctx, m->name);
+		return;
+	}
+	for (size_t i = 0; set != NULL && i < set->count; i++)
+		note_parameter(set->maps[i], ctx);
+}
+
 enum rc
 map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct err *e)
 {
@@ -151,6 +166,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	if (m != NULL) {
 		m->refs++;
 		*out = m;
+		note_parameter(m, ctx);
 		return m->broken && !m->may_return ? err_set(e, RC_PERM, "%s", m->why) : check_waits(m, ctx, e);
 	}
 	m = mem_zalloc(sizeof *m);
@@ -165,8 +181,10 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 
 	struct err why = { 0 };
 	enum rc rc = table_open(m, ctx, name, &why);
-	if (rc == RC_OK)
+	if (rc == RC_OK) {
+		note_parameter(m, ctx);
 		return check_waits(m, ctx, e);
+	}
 	m->broken = true;
 	snprintf(m->why, sizeof m->why, "%.*s", (int)sizeof m->why - 1, why.why);
 	/* a role does not judge the configuration: what the loader let pass and cannot be read here is "not now" */

@@ -69,4 +69,12 @@ void map_remote_direct(map_direct_fn *fn);
 /* Names of all such tables in a snapshot, one per line; NULL: none, no lookup process is needed. */
 const char *map_remote_tables(const struct conf *c);
 
+/* ---- who may ask ---- */
+
+enum { REMOTE_BY_EDGE = 1, REMOTE_BY_QUEUE = 2, REMOTE_BY_RELAY = 4 };
+/* Which roles look up in tables that this parameter (or restriction class) names. */
+unsigned map_remote_askers(const char *parameter);
+/* Those of all parameters of a snapshot that name the table; 0: none does. */
+unsigned map_remote_askers_of(const struct conf *c, const char *table);
+
 #endif

@@ -2,10 +2,12 @@
 #include "map/remote_table.h"
 
 #include "base/mem.h"
+#include "conf/param.h"
 #include "map/remote.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <unistd.h>
 
@@ -329,6 +331,64 @@ map_remote_tables(const struct conf *c)
 	return conf_attached(c, tables_key);
 }
 
+/* "asks TABLE" -> the roles, as a number. */
+static const char *
+askers_key(struct buf *b, const char *table)
+{
+	buf_puts(b, "asks ");
+	buf_puts(b, table);
+	return buf_cstr(b);
+}
+
+unsigned
+map_remote_askers_of(const struct conf *c, const char *table)
+{
+	struct buf key;
+	uint64_t askers = 0;
+	buf_init(&key, ARENA_MAX);
+	const char *have = conf_attached(c, askers_key(&key, table));
+	if (have != NULL && !span_u64(span_str(have), UINT_MAX, &askers))
+		askers = 0;
+	buf_fini(&key);
+	return (unsigned)askers;
+}
+
+/* The address book and the rewriter are opened by edge and queue. */
+static const char *const edge_and_queue[] = {
+	"alias_maps", "canonical_maps", "local_recipient_maps", "masquerade_exceptions", "mydestination", "recipient_bcc_maps",
+	"recipient_canonical_maps", "relay_domains", "relay_recipient_maps", "sender_bcc_maps", "sender_canonical_maps", "transport_maps",
+	"virtual_alias_domains", "virtual_alias_maps", "virtual_mailbox_domains", "virtual_mailbox_maps",
+};
+
+/* Routes. */
+static const char *const queue_only[] = {
+	"address_verify_sender_dependent_default_transport_maps", "address_verify_sender_dependent_relayhost_maps", "address_verify_transport_maps",
+	"relocated_maps", "sender_dependent_default_transport_maps", "sender_dependent_relayhost_maps",
+};
+
+static bool
+is_among(const char *const *names, size_t n, const char *name)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+unsigned
+map_remote_askers(const char *parameter)
+{
+	bool is_clients = strncmp(parameter, "smtp_", 5) == 0 || strncmp(parameter, "lmtp_", 5) == 0;
+	if (is_clients && param_find(span_str(parameter)) != NULL) /* else a class of restrictions has such a name */
+		return REMOTE_BY_RELAY;
+	if (is_among(queue_only, NELEMS(queue_only), parameter))
+		return REMOTE_BY_QUEUE;
+	if (!is_among(edge_and_queue, NELEMS(edge_and_queue), parameter))
+		return REMOTE_BY_EDGE; /* restrictions and their classes, and whatever else a session looks at */
+	/* generic maps complete addresses as mydestination says */
+	return REMOTE_BY_EDGE | REMOTE_BY_QUEUE | (strcmp(parameter, "mydestination") == 0 ? (unsigned)REMOTE_BY_RELAY : 0);
+}
+
 static void
 note_table(struct conf *c, const char *name)
 {
@@ -348,6 +408,22 @@ note_table(struct conf *c, const char *name)
 	buf_fini(&all);
 }
 
+void
+map_remote_note(const struct map_ctx *ctx, const char *table)
+{
+	unsigned before = map_remote_askers_of(ctx->conf, table);
+	unsigned now = before | (ctx->parameter != NULL ? map_remote_askers(ctx->parameter) : 0);
+	struct buf key;
+	char text[16];
+	note_table(ctx->conf, table);
+	if (now == before)
+		return;
+	buf_init(&key, ARENA_MAX);
+	snprintf(text, sizeof text, "%u", now);
+	conf_attach(ctx->conf, askers_key(&key, table), text);
+	buf_fini(&key);
+}
+
 static enum rc
 open_as(struct map *m, const struct map_ctx *ctx, enum remote_kind kind, struct err *e)
 {
@@ -356,8 +432,6 @@ open_as(struct map *m, const struct map_ctx *ctx, enum remote_kind kind, struct 
 	m->state = t;
 	if (rc != RC_OK)
 		return kind == REMOTE_SQLITE ? rc : err_prefix(e, "%s", m->name); /* the others say file and line */
-	if (conf_is_loader(ctx->conf))
-		note_table(ctx->conf, m->name);
 	return RC_OK;
 }
 

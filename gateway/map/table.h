@@ -75,6 +75,9 @@ void map_problem(const struct map_ctx *ctx, enum conf_severity sev, const char *
 /* Is there anybody who waits when this parameter is looked at? (remote_table.c) */
 bool map_waits_for(const char *parameter);
 
+/* In the loader: a table of another process is named by ctx's parameter (remote_table.c). */
+void map_remote_note(const struct map_ctx *ctx, const char *table);
+
 /* "{ text }" -> text, trimmed; false: no braces around it. */
 bool map_unbrace(struct span arg, struct span *inside_out);
 

@@ -244,6 +244,45 @@ domains(void **state)
 	conf_unref(&c);
 }
 
+/* Who may ask is noted for each table, also when it was open already, alone or in a table of tables. */
+static void
+askers(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *parameter;
+		unsigned askers;
+	} parameters[] = {
+		{ "smtp_generic_maps", REMOTE_BY_RELAY }, { "lmtp_generic_maps", REMOTE_BY_RELAY }, { "smtp_like_class", REMOTE_BY_EDGE },
+		{ "smtpd_recipient_restrictions", REMOTE_BY_EDGE }, { "a_class", REMOTE_BY_EDGE }, { "mynetworks", REMOTE_BY_EDGE },
+		{ "transport_maps", REMOTE_BY_EDGE | REMOTE_BY_QUEUE }, { "virtual_alias_maps", REMOTE_BY_EDGE | REMOTE_BY_QUEUE },
+		{ "mydestination", REMOTE_BY_EDGE | REMOTE_BY_QUEUE | REMOTE_BY_RELAY }, { "relocated_maps", REMOTE_BY_QUEUE },
+	};
+	static const struct {
+		const char *parameter, *tables;
+	} opened[] = {
+		{ "smtp_generic_maps", "tcp:h:1" }, { "relocated_maps", "unionmap:{static:x, pipemap:{tcp:h:2, tcp:h:3}}" },
+		{ "smtpd_sender_restrictions", "tcp:h:2" }, { "smtp_generic_maps", "unionmap:{static:x, pipemap:{tcp:h:2, tcp:h:3}}" },
+		{ "smtpd_noop_commands", "static:x" },
+	};
+	struct map_list *l[NELEMS(opened)];
+	struct err e;
+	for (size_t i = 0; i < NELEMS(parameters); i++)
+		if (map_remote_askers(parameters[i].parameter) != parameters[i].askers)
+			fail_msg("%s: %u", parameters[i].parameter, map_remote_askers(parameters[i].parameter));
+	struct conf *c = confdir_load("");
+	for (size_t i = 0; i < NELEMS(opened); i++)
+		assert_int_equal(maps_open(c, NULL, opened[i].parameter, opened[i].tables, &l[i], &e), RC_OK);
+	assert_int_equal(map_remote_askers_of(c, "tcp:h:1"), REMOTE_BY_RELAY);
+	assert_int_equal(map_remote_askers_of(c, "tcp:h:2"), REMOTE_BY_QUEUE | REMOTE_BY_EDGE | REMOTE_BY_RELAY);
+	assert_int_equal(map_remote_askers_of(c, "tcp:h:3"), REMOTE_BY_QUEUE | REMOTE_BY_RELAY);
+	assert_int_equal(map_remote_askers_of(c, "tcp:h:4"), 0);
+	assert_string_equal(map_remote_tables(c), "tcp:h:1\ntcp:h:2\ntcp:h:3");
+	for (size_t i = 0; i < NELEMS(opened); i++)
+		map_list_free(&l[i]);
+	conf_unref(&c);
+}
+
 static void
 where_nobody_waits(void **state)
 {
@@ -772,6 +811,7 @@ main(void)
 		cmocka_unit_test(place_names),
 		cmocka_unit_test_setup_teardown(parameter_files, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(domains, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(askers, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(where_nobody_waits, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_after_the_other, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(shared, set_up, tear_down),
