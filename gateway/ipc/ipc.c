@@ -15,6 +15,9 @@ enum {
 	HEADER = 16,
 	READ_SIZE = 256 * 1024,
 	OUT_MAX = 256 * 1024 * 1024, /* callers apply back pressure long before */
+	ANSWERS_MAX = 1024 * 1024,   /* octets of unsent answers; then nothing is read until they have left */
+	ANSWER_FDS_MAX = 32,         /* the same for descriptors in them */
+	ANSWERS_MOST = 64 * 1024 * 1024, /* answers to calls read before that: it is not served any more */
 	FDS_PER_CALL = 16,
 	FDS_WAITING_MAX = 4096,
 };
@@ -110,7 +113,7 @@ ipc_chan_free(struct ipc_chan **cp)
 	if (c == NULL)
 		return;
 	CHECK(c, CHAN_MAGIC);
-	if (!c->down)
+	if (!c->down && !c->doomed)
 		(void)send_some(c);
 	finish_calls(c);
 	watch_clear(&c->watch);
@@ -129,6 +132,22 @@ ipc_chan_free(struct ipc_chan **cp)
 	loop_bury(&c->grave, dig_chan);
 }
 
+/* Octets of answers that have not left: counted since nothing was unsent, so never less than there are. */
+static size_t
+answers_unsent(const struct ipc_chan *c)
+{
+	size_t n = buf_len(&c->out);
+	return n < c->answers ? n : c->answers;
+}
+
+/* It has asked for more than it reads. A child never stops reading from the master: they call each other. */
+static bool
+has_enough(const struct ipc_chan *c)
+{
+	size_t fds = c->n_out_fds < c->answer_fds ? c->n_out_fds : c->answer_fds;
+	return c->peer != ROLE_MASTER && (answers_unsent(c) > ANSWERS_MAX || fds >= ANSWER_FDS_MAX);
+}
+
 static void
 mark_dirty(struct ipc_chan *c)
 {
@@ -142,6 +161,7 @@ ipc_begin(struct ipc_chan *c, enum ipc_type type, uint64_t id)
 	BUG_ON((rows[type].from & c->self) == 0 || (rows[type].to & c->peer) == 0);
 	mark_dirty(c);
 	c->frame_start = buf_len(&c->out);
+	c->is_answer = type == IPC_ANSWER;
 	buf_put_u32(&c->out, 0);
 	buf_put_u16(&c->out, (uint16_t)type);
 	buf_put_u16(&c->out, 0);
@@ -152,20 +172,33 @@ ipc_begin(struct ipc_chan *c, enum ipc_type type, uint64_t id)
 void
 ipc_end(struct ipc_chan *c)
 {
-	BUG_ON(c->out.over);
+	if (c->out.over)
+		c->doomed = true;
+	if (c->down || c->doomed) {
+		buf_cut(&c->out, c->frame_start);
+		return;
+	}
 	size_t n = buf_len(&c->out) - c->frame_start - HEADER;
 	BUG_ON(n > IPC_FRAME_MAX);
 	unsigned char *p = c->out.p + c->out.at + c->frame_start;
 	for (int i = 0; i < 4; i++)
 		p[i] = (unsigned char)(n >> (8 * i));
-	if (c->down)
-		buf_cut(&c->out, c->frame_start);
+	if (!c->is_answer)
+		return;
+	c->answers += HEADER + n;
+	c->doomed = answers_unsent(c) > ANSWERS_MOST;
 }
 
 /* Attaches fd to the frame that was just begun. */
 static void
 attach_fd(struct ipc_chan *c, int fd)
 {
+	if (c->out.over || c->doomed) {
+		close(fd);
+		return;
+	}
+	if (c->is_answer)
+		c->answer_fds++;
 	if (c->n_out_fds == c->cap_out_fds) {
 		c->cap_out_fds = c->cap_out_fds > 0 ? c->cap_out_fds * 2 : 8;
 		c->out_fds = mem_reallocarray(c->out_fds, c->cap_out_fds, sizeof *c->out_fds);
@@ -377,7 +410,16 @@ send_some(struct ipc_chan *c)
 		c->sent += (uint64_t)n;
 		buf_consume(&c->out, (size_t)n);
 	}
+	c->answers = c->answer_fds = 0;
 	return true;
+}
+
+/* One that is held waits for room to write even when nothing is left to be written: then it goes on. */
+static void
+want(struct ipc_chan *c)
+{
+	short events = c->held ? EV_WRITE : EV_READ;
+	watch_want(&c->watch, buf_len(&c->out) > 0 ? (short)(events | EV_WRITE) : events);
 }
 
 static void
@@ -385,11 +427,15 @@ flush_chan(struct ipc_chan *c)
 {
 	if (c->down)
 		return;
+	if (c->doomed) {
+		go_down(c, "it does not read what it is sent");
+		return;
+	}
 	if (!send_some(c)) {
 		go_down(c, NULL);
 		return;
 	}
-	watch_want(&c->watch, buf_len(&c->out) > 0 ? EV_READ | EV_WRITE : EV_READ);
+	want(c);
 }
 
 static void
@@ -461,13 +507,32 @@ next_frame(struct ipc_chan *c, struct ipc_frame *f, size_t *used_out)
 	return RC_OK;
 }
 
+/* Nothing more is taken from it now. What can leave leaves first: many calls in one turn are no reason. */
+static bool
+is_held(struct ipc_chan *c)
+{
+	if (c->doomed)
+		return true; /* flush_all() ends it */
+	if (!has_enough(c))
+		return false;
+	if (!send_some(c)) {
+		go_down(c, NULL);
+		return true;
+	}
+	c->held = has_enough(c);
+	if (c->held)
+		metric_add(M_ipc_held, 1);
+	want(c);
+	return c->held;
+}
+
 static void
 read_frames(struct ipc_chan *c)
 {
 	struct ipc_frame f;
 	size_t used;
 	enum rc rc = RC_NONE;
-	while (c->magic == CHAN_MAGIC && !c->down && (rc = next_frame(c, &f, &used)) == RC_OK) {
+	while (!is_held(c) && (rc = next_frame(c, &f, &used)) == RC_OK) {
 		if (f.type == IPC_ANSWER)
 			take_answer(c, &f);
 		else
@@ -479,6 +544,7 @@ read_frames(struct ipc_chan *c)
 		if (rc == RC_PERM)
 			break;
 		buf_consume(&c->in, used);
+		rc = RC_NONE;
 	}
 	if (rc == RC_PERM)
 		go_down(c, "malformed frame");
@@ -517,6 +583,15 @@ on_ready(struct watch *w, short what)
 	CHECK(c, CHAN_MAGIC);
 	if (what & EV_WRITE)
 		flush_chan(c);
-	if (c->magic == CHAN_MAGIC && !c->down && (what & EV_READ))
+	if (c->magic != CHAN_MAGIC || c->down)
+		return;
+	if (c->held) {
+		if (has_enough(c))
+			return;
+		c->held = false;
+		want(c);
+		read_frames(c); /* what had come already */
+	} else if (what & EV_READ) {
 		on_input(c);
+	}
 }

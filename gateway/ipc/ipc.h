@@ -9,6 +9,23 @@
  *
  * A call is an id in a table, never a pointer: an answer whose caller has gone is counted and dropped.
  * When a channel goes down every call on it ends with RC_TEMP.
+ *
+ * Who asks and does not read the answers must not fill the memory of who answers. Three bounds, in ipc.c:
+ *
+ * - While more than 1 MB of answers, or 32 descriptors in answers, have not left, nothing is read from that peer: its calls stay in
+ *   its own buffers (metric ipc_held). What can leave is sent before that is decided, so a burst of calls from a peer that
+ *   reads is served in one go, however large.
+ * - Calls that were read before may still be answered. Beyond 64 MB of answers, or 256 MB of anything, the channel goes down.
+ *   That happens at the end of the turn, never inside ipc_end(), whose caller still holds what the channel's owner would free.
+ * - Whoever lets calls wait (VERIFY, LOOKUP, drafts) limits how many of one peer do.
+ *
+ * Why nobody waits for ever: only answers count, not what is sent unasked. Queue and relay send each other jobs and results, both
+ * much, and none of it is an answer: neither stops reading the other (the queue stops giving jobs instead, RELAY_UNSENT_MAX). So a
+ * process stops reading only from one that calls it, and goes on when that one reads. Between siblings calls go one
+ * way (edge to queue; edge, queue and relay to lookup; test_ipc holds msgs.def to that), so of two ends of a channel at most
+ * one can stop, and the other one always reads. Master and child do call each other: there a child never stops, the master may.
+ * Stopping concerns one channel, never the process, so no ring over three processes comes of it either.
+ * The cost for everybody else is two comparisons per frame.
  */
 #ifndef IPC_IPC_H
 #define IPC_IPC_H
@@ -73,6 +90,10 @@ struct ipc_chan {
 	size_t n_out_fds, cap_out_fds;
 	uint64_t sent;               /* stream offset of out's first byte */
 	size_t frame_start;          /* of the frame between ipc_begin and ipc_end, in out */
+	bool is_answer;              /* that frame */
+	size_t answers, answer_fds;  /* octets and descriptors of answers since out was last empty */
+	bool held;                   /* nothing is read from it until its answers have left */
+	bool doomed;                 /* goes down at the end of the turn */
 	int *in_fds;
 	size_t n_in_fds, cap_in_fds;
 	struct grave grave;
@@ -91,7 +112,7 @@ struct buf *ipc_begin(struct ipc_chan *c, enum ipc_type type, uint64_t id);
 void ipc_end(struct ipc_chan *c);
 /* Instead of ipc_end: the frame takes a descriptor along (given). */
 void ipc_send_fd(struct ipc_chan *c, int fd);
-size_t ipc_unsent(const struct ipc_chan *c); /* for back pressure */
+size_t ipc_unsent(const struct ipc_chan *c); /* for back pressure of what is sent unasked; answers have their own, see above */
 
 /* A call: op completes with RC_OK when the answer came (reply holds it), RC_TEMP when the channel
  * went down or the time was over. Embedded in its owner like any op; cancel with op_cancel. */

@@ -17,6 +17,7 @@ struct edge {
 	unsigned index;
 	uint64_t *drafts;            /* open for it */
 	size_t ndrafts, cap_drafts;
+	unsigned nverifying;         /* of its VERIFY calls wait for a probe; at most edge_session_limit */
 };
 
 enum { DRAFTS_MAX = 4096 };      /* of one edge */

@@ -23,6 +23,7 @@ enum {
 	ADDRESS_BYTES = 1024,
 	TRIES_MAX = 2,                 /* relays that may end with it */
 	STORE_BYTES = 32 << 20,        /* without a configuration: unit tests */
+	WAITERS = 1000,                /* the same */
 	BURY_AT_ONCE = 200,
 };
 #define UNSENT_USEC (100 * USEC_PER_SEC)  /* no relay took it */
@@ -87,6 +88,7 @@ answer(struct edge *ed, uint64_t call, enum verify_status status, bool foreign, 
 static void
 waiter_free(struct waiter *w)
 {
+	w->edge->nverifying--;
 	list_remove(&w->link);
 	timer_clear(&w->timer);
 	mem_free(&w);
@@ -550,19 +552,31 @@ is_own_sender(const struct queue *q, struct span addr)
 	return q->conf != NULL && verify_sender_is(conf_params(q->conf), addr, clock_wall());
 }
 
+/* Of one edge: each of its sessions waits for one answer at a time. */
+static uint64_t
+waiters_max(const struct queue *q)
+{
+	return q->conf != NULL ? (uint64_t)conf_params(q->conf)->p_edge_session_limit : WAITERS;
+}
+
 static void
 ask_probe(struct verifier *v, struct edge *ed, uint64_t call, const struct msg_verify *m)
 {
 	struct probe *p = find_probe(v, m->addr);
 	bool is_new = p == NULL;
-	if (is_new)
+	if (ed->nverifying >= waiters_max(v->q)) { /* it hears "not yet", as when its patience is over */
+		metric_add(M_verify_refused, 1);
+		p = NULL;
+	} else if (is_new) {
 		p = probe_new(v, m->addr);
+	}
 	if (p == NULL) {
 		answer(ed, call, VERIFY_TODO, false, SPAN_EMPTY);
 		return;
 	}
 	struct waiter *w = mem_zalloc(sizeof *w);
 	w->edge = ed;
+	ed->nverifying++;
 	w->call = call;
 	list_init(&w->link);
 	list_append(&p->waiters, &w->link);

@@ -2,6 +2,7 @@
 /* Address verification in the queue: an edge asks, relays are asked; who waits, who is told what, what is remembered. */
 #include "queue_world.h"
 
+#include "base/metric.h"
 #include "queue/verify.h"
 #include "queue/verify_cache.h"
 
@@ -345,6 +346,29 @@ bad_questions(void **state)
 	assert_int_equal(w.njobs, 0);
 }
 
+/* One edge has no more calls waiting than it has sessions, however few the probes are. */
+static void
+one_edge_waits_so_often(void **state)
+{
+	(void)state;
+	int64_t refused = metric_values[M_verify_refused];
+	w.decide = by_name;
+	world_relay(0);
+	for (uint64_t i = 0; i < 1000; i++) { /* nobody hears the answers: they are not calls of this edge */
+		msg_verify_put(ipc_begin(w.edge, IPC_VERIFY, (UINT64_C(1) << 40) + i), &(struct msg_verify){ SPAN("keep@hub.test"), MINUTE });
+		ipc_end(w.edge);
+	}
+	assert_int_equal(answer_to("keep@hub.test")->status, VERIFY_TODO);
+	assert_int_equal(answer_to("new@hub.test")->status, VERIFY_TODO);
+	assert_int_equal(metric_values[M_verify_refused], refused + 2);
+	want_jobs = 1;
+	RUN_UNTIL(jobs_came);
+	answer_job(w.relay[0], &w.jobs[0], ACT_SEND);
+	run_turns(3);
+	assert_int_equal(answer_to("keep@hub.test")->status, VERIFY_OK);
+	assert_int_equal(answer_to("new@hub.test")->status, VERIFY_OK);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int
@@ -353,6 +377,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		T(answers_and_cache), T(refreshed_in_the_background), T(same_question_once), T(limits), T(a_transport_keeps_places_for_mail), T(a_dead_hub_is_not_asked),
 		T(relay_dies), T(edge_dies), T(survives_a_restart), T(bad_questions),
+		T(one_edge_waits_so_often),
 	};
 	return cmocka_run_group_tests_name("queue_verify", tests, NULL, NULL);
 }
