@@ -3,7 +3,7 @@
  * check_*_{a,mx,ns}_access: the hosts that the DNS names for a domain, looked up in a table by name and by address. Facts 3.9.
  *
  * Hosts are taken in the order of the answer, HOSTS_AT_ONCE of them asked together; what the table says of the first that
- * it knows decides. No more than ADDRS_MAX addresses are looked up: the domain is the client's.
+ * it knows decides. No more than ADDRS_MAX addresses are looked up, as by Postfix: the domain is the client's. The log says so.
  */
 #include "dns/idn.h"
 #include "policy/ask_dns.h"
@@ -71,6 +71,18 @@ no_address(struct server_access *s, struct span host, const char *why)
 	buf_fini(&b);
 }
 
+static void
+more_than_we_look_at(struct server_access *s)
+{
+	struct buf b;
+	buf_init(&b, 600);
+	buf_printf(&b, "%s of %s ", s->type == DNS_A ? "addresses" : dns_type_name(s->type), reply_class_name(s->about.class));
+	buf_put_safe(&b, s->about.object, 320, true);
+	buf_printf(&b, ": there are more than %u hosts or addresses, the others are not looked up", ADDRS_MAX);
+	note_once(s->r, buf_span(&b));
+	buf_fini(&b);
+}
+
 /* true: decided, or something is still on its way (s->pol says). */
 static bool
 check_host(struct server_access *s, struct span host)
@@ -103,8 +115,9 @@ static enum pol
 check_hosts(struct server_access *s, const struct dns_answer *a)
 {
 	unsigned n = a->n < HOSTS_MAX ? a->n : HOSTS_MAX;
+	unsigned i;
 	const char *why;
-	for (unsigned i = 0; i < n && s->addrs < ADDRS_MAX; i++) {
+	for (i = 0; i < n && s->addrs < ADDRS_MAX; i++) {
 		if (i % HOSTS_AT_ONCE == 0) /* the next ones are asked together */
 			for (unsigned k = i; k < n && k < i + HOSTS_AT_ONCE; k++)
 				if (policy_is_host(a->rr[k].data))
@@ -112,6 +125,8 @@ check_hosts(struct server_access *s, const struct dns_answer *a)
 		if ((a->rr == &s->self || policy_is_host(a->rr[i].data)) && check_host(s, a->rr[i].data))
 			return s->pol;
 	}
+	if (i < a->n || s->addrs > ADDRS_MAX)
+		more_than_we_look_at(s);
 	return POL_DUNNO;
 }
 

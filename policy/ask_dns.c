@@ -115,8 +115,10 @@ policy_ask_dns(struct policy_run *r, enum dns_type type, struct span name)
 		dns_ask(&q->query, type, name, r->policy->p->p_dns_timeout);
 	if (q != NULL)
 		return q->is_done ? &q->said : NULL;
-	if (count >= POLICY_DNS_MAX)
+	if (count >= POLICY_DNS_MAX) {
+		r->asked_too_much = true;
 		return &enough;
+	}
 	q = mem_zalloc(sizeof *q + name.n);
 	q->run = r;
 	q->type = type;

@@ -4,7 +4,8 @@
  *
  * A rule asks for what it needs, all of it, and returns POL_AGAIN while anything is NULL; when it is run again the answers
  * are there. What the resolver knows already comes at once. Each question is asked once a run; more than POLICY_DNS_MAX
- * different ones are RC_TEMP. An answer takes dns_timeout at most, then it is RC_TEMP.
+ * different ones are RC_TEMP, and the evaluation ends in a deferral: domains full of hosts are the client's, and must not
+ * use up what a list that comes later needs. An answer takes dns_timeout at most, then it is RC_TEMP.
  */
 #ifndef POLICY_ASK_DNS_H
 #define POLICY_ASK_DNS_H

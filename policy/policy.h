@@ -94,6 +94,7 @@ struct policy_run {
 	struct op_owner waits;   /* and: ops of needs */
 	struct list needs;       /* struct policy_need */
 	bool is_looked_at;       /* the address in question is one that can be */
+	bool asked_too_much;     /* more questions than POLICY_DNS_MAX: the mail waits, whatever rules made of it */
 	struct policy_trace *trace;
 	unsigned prefetches;         /* of the session; survives a reset */
 };

@@ -278,18 +278,30 @@ is_discarded(const struct policy_run *r)
 	return r->verdict.discard || r->facts->is_discarded;
 }
 
-/* What rules found out no longer fits: what they say from here on is worth nothing, so the mail waits. */
+/* What rules found out no longer fits, or they may not ask any more: what they say from here on is worth nothing, so the
+ * mail waits. */
 static enum pol
 no_room(struct policy_run *r)
 {
 	struct verdict *v = &r->verdict;
-	if (v->nnotes < VERDICT_NOTES)
-		v->notes[v->nnotes++] = (struct verdict_note){ NOTE_TROUBLE, SPAN("the restriction lists need more text than an evaluation may") };
+	const struct verdict_note note = { NOTE_TROUBLE,
+		r->text.over ? SPAN("the restriction lists need more text than an evaluation may") : SPAN("the restriction lists ask the DNS more than an evaluation may") };
+	if (v->nnotes == VERDICT_NOTES)
+		v->nnotes--; /* the last of many of one kind matters less */
+	v->notes[v->nnotes++] = note;
+	timer_clear(&r->timer);
+	ops_cancel_all(&r->waits);
 	v->kind = VERDICT_REFUSE;
 	v->code = 451;
-	v->reply = SPAN("451 4.3.5 Server configuration error");
+	v->reply = r->text.over ? SPAN("451 4.3.5 Server configuration error") : SPAN("451 4.3.0 Temporary lookup failure");
 	v->close = false;
 	return POL_REFUSE;
+}
+
+static bool
+is_over(const struct policy_run *r)
+{
+	return r->text.over || r->asked_too_much;
 }
 
 /* Runs the pushed lists to their end. POL_DUNNO: all said nothing more. */
@@ -311,7 +323,7 @@ run_lists(struct policy_run *r)
 		const struct policy_rule *rule = &list->rules[f->next++];
 		unsigned depth = r->depth;
 		enum pol pol = n < RULES_MAX ? run_rule(r, rule) : policy_server_error(r, rule, "too many rules");
-		if (r->text.over && pol != POL_REFUSE)
+		if (is_over(r) && pol != POL_REFUSE)
 			return no_room(r);
 		if (pol != POL_AGAIN && pol != POL_WAIT)
 			ops_cancel_all(&r->waits); /* it asked for more than it needed in the end */
@@ -440,7 +452,7 @@ advance(struct policy_run *r)
 		if (pol == POL_REFUSE || phases[r->phase].step == PHASE_END)
 			break;
 	}
-	if (r->text.over && r->verdict.kind == VERDICT_NONE)
+	if (is_over(r) && r->verdict.kind == VERDICT_NONE)
 		(void)no_room(r);
 	if (r->verdict.kind == VERDICT_NONE)
 		r->verdict.kind = VERDICT_PERMIT;
@@ -522,12 +534,12 @@ policy_run_reset(struct policy_run *r)
 	}
 	mem_free(&r->rcpt);
 	mem_free(&r->sender);
-	if (r->text.used > 0)
+	if (r->text.used > 0 || r->text.over)
 		arena_fini(&r->text);
 	buf_fini(&r->scratch);
 	r->verdict = (struct verdict){ 0 };
 	r->depth = r->phase = r->warn = 0;
-	r->is_running = r->rcpt_checked = r->sender_checked = r->is_looked_at = false;
+	r->is_running = r->rcpt_checked = r->sender_checked = r->is_looked_at = r->asked_too_much = false;
 	r->if_permit.code = r->if_reject.code = 0;
 	r->policy = NULL;
 	r->facts = NULL;

@@ -87,7 +87,11 @@ fake_put_name(unsigned char *p, const char *name)
 static size_t
 fake_put_rr(unsigned char *p, const char *owner, const struct fake_rr *r)
 {
-	size_t at = fake_put_name(p, owner);
+	size_t at = 2; /* owner NULL: the name of the question */
+	if (owner == NULL)
+		memcpy(p, "\xc0\x0c", 2);
+	else
+		at = fake_put_name(p, owner);
 	unsigned char fixed[8] = { (unsigned char)(r->type >> 8), (unsigned char)r->type, 0, 1, 0, 0, 0, 60 };
 	memcpy(p + at, fixed, 8);
 	at += 8;
@@ -167,7 +171,7 @@ fake_dns_on_query(struct watch *w, short what)
 				end += 2;
 			}
 			if ((r->type == type || r->type == FD_CNAME) && end < sizeof out - 600) {
-				end += fake_put_rr(out + end, want, r);
+				end += fake_put_rr(out + end, want == name ? NULL : want, r);
 				answers++;
 				if (r->type == FD_CNAME)
 					next = r->data;

@@ -413,6 +413,53 @@ test_server_access(void **state)
 	check_all(cases, NELEMS(cases));
 }
 
+/* Domains full of hosts: said when we do not look at all of them, and never a way past what comes later. */
+static void
+test_crowds(void **state)
+{
+	enum { CROWD = 120, FLOODS = 4, HOSTS = 65 }; /* as many as one packet holds */
+	static struct fake_rr crowd[3 + CROWD + FLOODS * 2 * HOSTS + 2];
+	static char text[NELEMS(crowd)][24];
+	static const char *const domains[FLOODS] = { "flood0.test", "flood1.test", "flood2.test", "flood3.test" }, *const hosts[] = { "x.test", "y.test", "z.test" };
+	static const struct said many[] = {
+		{ ACCESS("helo", "helo_mx", "inline:{{10.9.0.99=REJECT no}}"), NULL, "crowd.test", "", NULL, SAYS("crowd.test", "Helo command"), NULL },
+		{ ACCESS("helo", "helo_mx", "inline:{{10.9.0.100=REJECT no}}"), NULL, "crowd.test", "", NULL, "", "warning: MX of Helo command crowd.test: there are more than 100" },
+	};
+	static const struct said flood = {
+		"smtpd_client_restrictions = check_client_mx_access inline:{x=REJECT}, check_client_ns_access inline:{x=REJECT}\n"
+		"smtpd_helo_restrictions = check_helo_mx_access inline:{x=REJECT}, check_helo_ns_access inline:{x=REJECT}\n"
+		"smtpd_sender_restrictions = check_sender_mx_access inline:{x=REJECT}, check_sender_ns_access inline:{x=REJECT}\n"
+		"smtpd_recipient_restrictions = check_recipient_mx_access inline:{x=REJECT}, check_recipient_ns_access inline:{x=REJECT}, reject_rbl_client list.test\n"
+		"relay_domains = flood3.test\n", "flood0.test", "flood1.test", "a@flood2.test", "x@flood3.test", "451 4.3.0 Temporary lookup failure", "warning: Unable to look up MX host",
+	};
+	struct fake_rr *r = crowd;
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		*r++ = (struct fake_rr){ "crowd.test", FD_MX, hosts[i], i };
+	for (int i = 0; i < CROWD; i++, r++) {
+		snprintf(text[r - crowd], sizeof text[0], "10.9.0.%d", i);
+		*r = (struct fake_rr){ hosts[i * 3 / CROWD], FD_A, text[r - crowd], 0 };
+	}
+	for (int i = 0; i < FLOODS * 2 * HOSTS; i++, r++) {
+		snprintf(text[r - crowd], sizeof text[0], "%c%c", 'a' + i / 26, 'a' + i % 26);
+		*r = (struct fake_rr){ domains[i / 2 / HOSTS], i / HOSTS % 2 == 0 ? FD_MX : FD_NS, text[r - crowd], 0 };
+	}
+	*r++ = rows[0];
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		if (rows[i].name != NULL && strcmp(rows[i].name, "77.2.0.192.list.test") == 0 && rows[i].type == FD_A)
+			r[-1] = rows[i];
+	server.rows = crowd;
+	check_all(many, NELEMS(many));
+	struct conf *c = NULL;
+	struct policy *p = compile(flood.conf, &c);
+	dns_cache_clear();
+	check(p, &flood, "");
+	check(p, &flood, "(again) ");
+	policy_free(&p);
+	conf_unref(&c);
+	server.rows = rows;
+}
+
 #define BACKUP "smtpd_relay_restrictions = permit_mx_backup, reject_unauth_destination\n"
 #define DENIED(a) "554 5.7.1 <" a ">: Relay access denied"
 
@@ -525,6 +572,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_client_names), cmocka_unit_test(test_unknown_helo), cmocka_unit_test(test_unknown_domain), cmocka_unit_test(test_server_access),
+		cmocka_unit_test(test_crowds),
 		cmocka_unit_test(test_mx_backup), cmocka_unit_test(test_rounds), cmocka_unit_test(test_prefetch_bounds),
 	};
 	struct err e = { 0 };
