@@ -2,6 +2,7 @@
 #include "queue/greylist.h"
 
 #include "base/clock.h"
+#include "base/ipaddr.h"
 #include "base/log.h"
 #include "base/metric.h"
 
@@ -119,6 +120,7 @@ enum rc
 greylist_open(struct greylist *g, const char *directory, size_t max_bytes, struct err *e)
 {
 	timer_init(&g->timer, on_timer);
+	g->max_bytes = max_bytes;
 	enum rc rc = store_open(directory, "greylist", max_bytes, &g->store, e);
 	if (rc == RC_OK)
 		timer_set(&g->timer, BURY_USEC);
@@ -160,6 +162,91 @@ count_passed(struct client *cl, uint64_t now)
 	}
 }
 
+/* What is no longer waited for: rows that are dead. */
+static void
+forget_dead(struct client *cl, const struct msg_greylist *m, uint64_t now)
+{
+	if (cl->waited_for > 0 && (now < cl->since || now - cl->since > usec(m->window)))
+		cl->waited_for = 0;
+}
+
+static void
+count_waiting(struct client *cl, uint64_t now)
+{
+	if (cl->waited_for++ == 0)
+		cl->since = now;
+}
+
+/* ---- the networks around a client ---- */
+
+static const struct {
+	unsigned bits;
+	size_t max;
+} widths[] = { { 48, GREYLIST_SITE_MAX }, { 32, GREYLIST_PROVIDER_MAX } };
+
+struct around {
+	size_t n;                        /* 0: not an IPv6 client */
+	struct {
+		struct key key;
+		struct client count;
+	} net[NELEMS(widths)];
+};
+
+static void
+around_get(struct greylist *g, const struct msg_greylist *m, uint64_t now, struct around *out)
+{
+	struct ipaddr ip;
+	out->n = 0;
+	if (ipaddr_parse(m->client_addr, &ip) != RC_OK || ip.family != IPADDR_V6)
+		return;
+	for (; out->n < NELEMS(widths); out->n++) {
+		struct ipaddr net = ipaddr_mask(ip, widths[out->n].bits);
+		unsigned char bits = (unsigned char)widths[out->n].bits;
+		uint64_t dies;
+		make_key(&out->net[out->n].key, 'n', span_of(net.b, sizeof net.b), span_of(&bits, 1), SPAN_EMPTY);
+		get_client(g, &out->net[out->n].key, &out->net[out->n].count, &dies);
+		forget_dead(&out->net[out->n].count, m, now);
+	}
+}
+
+static bool
+around_is_crowded(const struct greylist *g, const struct around *a)
+{
+	size_t share = g->max_bytes / GREYLIST_SHARE;
+	for (size_t i = 0; i < a->n; i++)
+		if (a->net[i].count.waited_for >= (widths[i].max < share ? widths[i].max : share))
+			return true;
+	return false;
+}
+
+static void
+around_put(struct greylist *g, const struct msg_greylist *m, uint64_t now, const struct around *a)
+{
+	for (size_t i = 0; i < a->n; i++)
+		put_client(g, &a->net[i].key, &a->net[i].count, now + usec(m->window));
+}
+
+static void
+around_waits(struct greylist *g, const struct msg_greylist *m, uint64_t now, struct around *a)
+{
+	for (size_t i = 0; i < a->n; i++)
+		count_waiting(&a->net[i].count, now);
+	around_put(g, m, now, a);
+}
+
+static void
+around_passed(struct greylist *g, const struct msg_greylist *m, uint64_t now)
+{
+	struct around a;
+	around_get(g, m, now, &a);
+	for (size_t i = 0; i < a.n; i++)
+		if (a.net[i].count.waited_for > 0)
+			a.net[i].count.waited_for--;
+	around_put(g, m, now, &a);
+}
+
+/* ---- new, and again ---- */
+
 static void
 log_pass(const struct msg_greylist *m, uint64_t waited)
 {
@@ -173,16 +260,17 @@ first_time(struct greylist *g, const struct msg_greylist *m, const struct key *t
 {
 	const struct msg_greylist_answer later = { GREYLIST_DEFER, m->delay };
 	metric_add(M_greylist_new, 1);
-	if (cl->waited_for > 0 && (now < cl->since || now - cl->since > usec(m->window)))
-		cl->waited_for = 0; /* those are dead */
-	if (cl->waited_for >= GREYLIST_WAITED_FOR_MAX) {
+	struct around around;
+	forget_dead(cl, m, now);
+	around_get(g, m, now, &around);
+	if (cl->waited_for >= GREYLIST_WAITED_FOR_MAX || around_is_crowded(g, &around)) {
 		metric_add(M_greylist_crowded, 1);
 		return later;
 	}
 	if (put_triplet(g, tk, &(struct triplet){ now, false }, now + usec(m->window)) != RC_OK)
 		return (struct msg_greylist_answer){ GREYLIST_UNAVAILABLE, 0 };
-	if (cl->waited_for++ == 0)
-		cl->since = now;
+	count_waiting(cl, now);
+	around_waits(g, m, now, &around);
 	put_client(g, ck, cl, now + usec(cl->passed > 0 && m->expire > m->window ? m->expire : m->window));
 	return later;
 }
@@ -223,6 +311,7 @@ greylist_ask(struct greylist *g, const struct msg_greylist *m, uint64_t now)
 	(void)!put_triplet(g, &tk, &t, now + usec(m->expire));
 	count_passed(&cl, now);
 	put_client(g, &ck, &cl, now + usec(m->expire));
+	around_passed(g, m, now);
 	metric_add(M_greylist_passed, 1);
 	log_pass(m, waited);
 	return (struct msg_greylist_answer){ GREYLIST_PASS_NOW, (uint32_t)(waited / USEC_PER_SEC) };

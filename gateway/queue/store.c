@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metric.h"
 #include "base/rand.h"
 #include "loop/loop.h"
 
@@ -38,6 +39,7 @@ enum {
 	STATE_MAX = 64,
 };
 #define COMMIT_USEC USEC_PER_SEC
+#define WARN_USEC (600 * USEC_PER_SEC)
 #define MAP_EXTRA ((size_t)4 << 20)
 
 struct store {
@@ -51,6 +53,7 @@ struct store {
 	uint64_t number;
 	unsigned pending;            /* writes since */
 	bool complained;
+	uint64_t evicted, warned;    /* thrown out before their time since the log was told, and when that was (loop time) */
 	struct timer timer;
 };
 
@@ -484,6 +487,26 @@ insert(struct store *s, struct span key, struct span value, uint64_t dies)
 	return RC_OK;
 }
 
+/* Makes room: the dead first. Rows that somebody may still ask for are missed, so that is not done in silence. */
+static enum rc
+evict(struct store *s)
+{
+	enum rc rc = drop_first(s, clock_wall());
+	if (rc != RC_NONE)
+		return rc;
+	rc = drop_first(s, UINT64_MAX);
+	if (rc != RC_OK)
+		return rc;
+	metric_add(M_store_evicted, 1);
+	s->evicted++;
+	if (s->warned != 0 && loop_now() < s->warned + WARN_USEC)
+		return RC_OK;
+	log_warn(NULL, "%s: full (%zu bytes): thrown out before their time: %llu", s->path, s->max, (unsigned long long)s->evicted);
+	s->warned = loop_now();
+	s->evicted = 0;
+	return RC_OK;
+}
+
 enum rc
 store_put(struct store *s, struct span key, struct span value, uint64_t dies)
 {
@@ -497,7 +520,7 @@ store_put(struct store *s, struct span key, struct span value, uint64_t dies)
 	if (rc == RC_OK || rc == RC_NONE)
 		rc = insert(s, key, value, dies);
 	for (unsigned i = 0; rc == RC_OK && s->used > s->max && i < EVICT_AT_ONCE; i++)
-		rc = drop_first(s, UINT64_MAX);
+		rc = evict(s);
 	if (s->txn == NULL || rc == RC_TEMP)
 		return RC_TEMP;
 	wrote(s);

@@ -5,7 +5,8 @@
  *
  * Writes gather in one open transaction and are committed from a timer, at most once a second, without waiting for the
  * disk: a crash loses the last second, a file that is damaged is begun anew with a warning. Bounded: when it is full
- * what dies first goes. Runs in: queue.
+ * what dies first goes; when that is not dead yet it is counted (M_store_evicted), and the log is told now and then.
+ * Runs in: queue.
  */
 #ifndef QUEUE_STORE_H
 #define QUEUE_STORE_H

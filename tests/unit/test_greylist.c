@@ -237,6 +237,55 @@ test_crowded(void **state)
 	expect(&m, 8300, GREYLIST_PASS_NOW, 300);
 }
 
+/* Whoever has a network of IPv6 has more clients than the store has room: who waits elsewhere, and the rest of the world, pass. */
+static void
+flood_networks(const char *prefix, unsigned sites, unsigned clients, unsigned rcpts, unsigned second)
+{
+	char client[64], addr[64], rcpt[32];
+	for (unsigned i = 0; i < sites * clients * rcpts; i++) {
+		unsigned site = i / (clients * rcpts), who = i / rcpts % clients;
+		snprintf(client, sizeof client, "%s:%x:%x::/64", prefix, site + 1, who);
+		snprintf(addr, sizeof addr, "%s:%x:%x::1", prefix, site + 1, who);
+		snprintf(rcpt, sizeof rcpt, "r%u@y", i % rcpts);
+		struct msg_greylist m = question(client, "a@x", rcpt);
+		m.client_addr = span_str(addr);
+		assert_int_equal(greylist_ask(&g, &m, start + second * USEC_PER_SEC).verdict, GREYLIST_DEFER);
+	}
+}
+
+static void
+test_networks(void **state)
+{
+	(void)state;
+	struct msg_greylist good = question("waits.example", "a@x", "b@y"), six = question("2001:db9:1::/64", "a@x", "b@y");
+	struct msg_greylist late = question("2001:db8:1:fff::/64", "a@x", "b@y");
+	six.client_addr = SPAN("2001:db9:1::1");
+	late.client_addr = SPAN("2001:db8:1:fff::1");
+	clock_wall_offset(0);
+	store_empty(g.store); /* what the others left */
+	expect(&good, 0, GREYLIST_DEFER, 300);
+	expect(&six, 0, GREYLIST_DEFER, 300);
+	int64_t crowded = metric_values[M_greylist_crowded], evicted = metric_values[M_store_evicted];
+	flood_networks("2001:db8", 1, 300, 50, 1);   /* one /48 */
+	assert_true(metric_values[M_greylist_crowded] - crowded >= 15000 - (1 << 20) / GREYLIST_SHARE);
+	flood_networks("2001:db8", 300, 10, 5, 2);   /* one /32 */
+	assert_int_equal(metric_values[M_store_evicted], evicted);
+	expect(&good, 300, GREYLIST_PASS_NOW, 300);
+	expect(&six, 300, GREYLIST_PASS_NOW, 300);
+	/* when those are dead the network may again; who came again is no longer waited for */
+	late.allow_after = 0;
+	expect(&late, 8000, GREYLIST_DEFER, 300);
+	expect(&late, 8300, GREYLIST_PASS_NOW, 300);
+	clock_wall_offset((int64_t)(9000 * USEC_PER_SEC));
+	char rcpt[32];
+	for (unsigned i = 0; i < 1100; i++) {
+		snprintf(rcpt, sizeof rcpt, "again%u@y", i);
+		late.rcpt = span_str(rcpt);
+		assert_int_equal(greylist_ask(&g, &late, start + 9000 * USEC_PER_SEC).verdict, GREYLIST_DEFER);
+		assert_int_equal(greylist_ask(&g, &late, start + 9300 * USEC_PER_SEC).verdict, GREYLIST_PASS_NOW);
+	}
+}
+
 /* Very many clients: bounded, and who has come again stays longer than who has not. */
 static void
 test_flood(void **state)
@@ -254,6 +303,7 @@ test_flood(void **state)
 		assert_int_equal(a.verdict, GREYLIST_DEFER);
 	}
 	assert_true(store_count(g.store) < 20000);
+	assert_true(metric_values[M_store_evicted] > 0);
 	expect(&good, 302, GREYLIST_PASS, 0);
 }
 
@@ -277,6 +327,7 @@ main(void)
 		cmocka_unit_test(test_apart),
 		cmocka_unit_test(test_allowed),
 		cmocka_unit_test(test_crowded),
+		cmocka_unit_test(test_networks),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_without),
 	};

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/metric.h"
 #include "loop/loop.h"
 #include "queue/store.h"
 
@@ -223,6 +224,34 @@ test_full(void **state)
 	store_close(&s);
 }
 
+/* The dead make room in silence; when others have to, that is counted, and said once in a while. */
+static void
+test_evicted(void **state)
+{
+	(void)state;
+	char k[32], p[128], said[4096] = "";
+	path_of(p, "said");
+	int fd = open(p, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	log_open(LOG_TO_FD, fd, LOG_POSTFIX, "test", "queue");
+	struct store *s = must_open(64 * 1024);
+	int64_t before = metric_values[M_store_evicted];
+	for (unsigned i = 0; i < 5000; i++)
+		assert_int_equal(store_put(s, key_of(k, i), SPAN("value"), in_seconds(-1)), RC_OK);
+	int64_t dead = metric_values[M_store_evicted] - before;
+	for (unsigned i = 0; i < 5000; i++)
+		assert_int_equal(store_put(s, key_of(k, i), SPAN("value"), in_seconds(500)), RC_OK);
+	size_t left = store_count(s);
+	store_close(&s);
+	log_flush();
+	ssize_t n = pread(fd, said, sizeof said - 1, 0); /* the log closes it */
+	assert_int_equal(unlink(p), 0);
+	assert_int_equal(dead, 0);
+	assert_int_equal(metric_values[M_store_evicted] - before, 5000 - left);
+	assert_true(n > 0 && strstr(said, "/s: full (65536 bytes): thrown out before their time: 1\n") != NULL);
+	assert_null(strstr(strstr(said, "full") + 1, "full"));
+}
+
 static void
 test_reopen(void **state)
 {
@@ -433,6 +462,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bury_in_slices, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_evicted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reopen, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_killed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
