@@ -212,6 +212,8 @@ do_filter(struct result *a)
 		return POL_DUNNO;
 	if (a->text.n == 0)
 		return no_use(a, "has FILTER entry without value");
+	if (a->text.p[0] == ':') /* somebody wants it filtered, and we cannot: it must not go unfiltered */
+		return policy_server_error(a->r, a->rule, "%s: FILTER without a transport", a->rule->shown);
 	if (!policy_is_filter(a->text))
 		return no_use(a, "requires transport:destination");
 	note(a, NOTE_FILTER, "triggers FILTER ", a->text);

@@ -323,12 +323,6 @@ address_find_mail(const struct address_book *b, const struct map_list *l, struct
 	return map_find_address(l, MAPKEY_MAIL, &split, false, own == RC_OK, scratch, value_out, e);
 }
 
-const char *
-address_delimiters(const struct address_book *b)
-{
-	return b->params->p_recipient_delimiter;
-}
-
 struct map_addr
 address_split(const struct address_book *b, struct span addr)
 {

@@ -89,8 +89,6 @@ enum rc address_alias(const struct address_book *b, const struct map_addr *a, st
     bool *without_ext_out, struct err *e) MUST_CHECK;
 bool address_has_aliases(const struct address_book *b);
 
-/* The book's view of two settings that routing needs as well. */
-const char *address_delimiters(const struct address_book *b);
 struct map_addr address_split(const struct address_book *b, struct span addr); /* local, domain, extension */
 /* One of our own addresses (inet_interfaces, proxy_interfaces). */
 bool address_is_own_ip(const struct address_book *b, const struct ipaddr *ip);

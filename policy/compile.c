@@ -674,12 +674,6 @@ policy_delays_reject(const struct policy *p)
 	return p->p->p_smtpd_delay_reject;
 }
 
-enum rc
-policy_is_mynetworks(const struct policy *p, const struct ipaddr *client)
-{
-	return matchlist_addr(p->mynetworks, client, NULL);
-}
-
 const struct address_book *
 policy_addresses(const struct policy *p)
 {

@@ -116,8 +116,6 @@ void policy_prefetch(struct policy_run *r, const struct policy *p, enum policy_p
 
 /* ---- questions the session asks besides ---- */
 bool policy_delays_reject(const struct policy *p);
-/* Client is in mynetworks. */
-enum rc policy_is_mynetworks(const struct policy *p, const struct ipaddr *client);
 const struct address_book *policy_addresses(const struct policy *p);
 
 /* "dogana explain": every rule that would run, what it asks (DNS, tables) and says, and the reply. Waits; a process of its

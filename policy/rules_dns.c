@@ -196,6 +196,8 @@ am_mx(struct backup *b, const struct dns_answer *mx, uint16_t best, bool primary
 		if (own == RC_OK)
 			return true;
 		b->waits |= own == RC_TEMP && map_asked();
+		if (own == RC_TEMP && !map_asked())
+			unsure(b, "Unable to tell whether this is one of our names: ", mx->rr[i].data, "", "");
 	}
 	b->found = false;
 	for (unsigned i = 0; i < mx->n; i++) /* all are asked before one is waited for */

@@ -38,7 +38,7 @@ put_port(struct buf *b, const char *name, uint16_t port)
 static const char *
 state_name(enum policy_stage stage, const struct facts *f)
 {
-	if (f->where.n > 0)
+	if (f->where.n > 0 && stage != POLICY_DATA) /* BDAT is DATA for who judges it */
 		return NULL;
 	switch (stage) {
 	case POLICY_CONNECT:

@@ -61,15 +61,6 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *packet
 static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable);
 
 enum rc
-dns_servers_check(const char *servers, struct err *e)
-{
-	struct dns_server list[DNS_SERVERS_MAX];
-	unsigned n;
-	enum rc rc = dns_servers_parse(span_str(servers), list, &n, e);
-	return rc == RC_NONE ? RC_OK : rc;
-}
-
-enum rc
 dns_open(const struct dns_settings *s, struct err *e)
 {
 	struct channel *c;

@@ -43,8 +43,6 @@ enum rc dns_open_conf(struct conf *c, struct err *e) MUST_CHECK;
 void dns_conf_check(struct conf *c);
 /* Every query still in flight ends with RC_TEMP. */
 void dns_close(void);
-/* Is this a list of servers we could use? For `check`. */
-enum rc dns_servers_check(const char *servers, struct err *e) MUST_CHECK;
 void dns_cache_clear(void);
 
 struct dns_flight;

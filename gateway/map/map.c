@@ -354,12 +354,6 @@ map_list_names(const struct map_list *l, const char *table)
 	return false;
 }
 
-const char *
-map_list_answered_by(const struct map_list *l)
-{
-	return l == NULL || *l->answered >= l->set.count ? "" : l->set.maps[*l->answered]->name;
-}
-
 struct walk {
 	bool (*fn)(void *arg, const char *table, struct span key, struct span value);
 	void *arg;

@@ -47,8 +47,6 @@ bool map_list_empty(const struct map_list *l);   /* true for NULL */
  * is RC_TEMP, as in Postfix. Indexed types look for the lower-cased key. e may be NULL. */
 enum rc map_find(const struct map_list *l, struct span key, unsigned flags, struct buf *scratch, struct span *value_out,
     struct err *e) MUST_CHECK;
-/* The table that answered last on this list ("hash:/etc/x"), for explain; "" if none. */
-const char *map_list_answered_by(const struct map_list *l);
 /* Is it among them ("hash:/etc/x")? */
 bool map_list_names(const struct map_list *l, const char *table);
 /* At least one table has fixed keys: partial keys are worth asking. */

@@ -11,12 +11,6 @@ static const char *const commands[PROGRAMS] = {
 #undef PROGRAM
 };
 
-const char *
-program_service(enum program p)
-{
-	return p == PROGRAM_NONE ? "error" : commands[p];
-}
-
 void
 dest_set_init(struct dest_set *s, struct reason_pool *reasons, const struct queue_settings *settings)
 {
@@ -121,12 +115,6 @@ transport_get(struct dest_set *s, const struct conf *c, struct span name)
 	t->deferred = is_deferred(s->settings, t->name);
 	htab_insert(&s->transports, &t->by_name, hash);
 	return t;
-}
-
-bool
-transport_usable(const struct transport *t)
-{
-	return t->program != PROGRAM_NONE;
 }
 
 /* Which transports there are is decided by mail: a reload reads twice, first to find what is wrong. */

@@ -29,7 +29,6 @@ enum program {
 #undef PROGRAM
 	PROGRAMS
 };
-const char *program_service(enum program p);             /* second half of the log tag */
 
 struct transport {
 	struct hnode by_name;
@@ -88,8 +87,6 @@ void dest_set_fini(struct dest_set *s);
 struct transport *transport_get(struct dest_set *s, const struct conf *c, struct span name);
 /* After a reload: settings of all transports again. RC_PERM: one is bad; nothing was changed. */
 enum rc transports_reload(struct dest_set *s, const struct conf *c, struct err *e) MUST_CHECK;
-/* Can it deliver at all? */
-bool transport_usable(const struct transport *t);
 
 /* Finds or makes; the caller holds it. recipient is looked at only if the transport wants it. */
 struct dest *dest_get(struct dest_set *s, struct transport *t, struct span nexthop, struct span recipient);
