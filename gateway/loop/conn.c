@@ -141,7 +141,7 @@ conn_input_eof(const struct conn *c)
 void
 conn_pause(struct conn *c)
 {
-	c->paused = true; /* the watch stays armed until it fires: mostly it never does */
+	c->paused = true; /* the watch stays armed: what comes is kept, and who leaves is noticed */
 }
 
 static void
@@ -153,14 +153,22 @@ call_again(struct conn *c)
 	}
 }
 
+static void
+read_on(struct conn *c)
+{
+	watch_want(&c->watch, c->eof ? (short)(c->watch.want & EV_WRITE) : (short)(c->watch.want | EV_READ));
+}
+
 void
 conn_resume(struct conn *c)
 {
 	if (!c->paused || c->fd < 0)
 		return;
 	c->paused = false;
+	if (!c->in_callback && buf_len(&c->in) == 0)
+		buf_fini(&c->in); /* what was kept has been taken */
 	if (!c->connecting)
-		watch_want(&c->watch, c->eof ? (short)(c->watch.want & EV_WRITE) : (short)(c->watch.want | EV_READ));
+		read_on(c);
 	if (c->in_callback || buf_len(&c->in) > 0 || c->eof)
 		call_again(c);
 }
@@ -197,15 +205,17 @@ end_conn(struct conn *c, enum conn_end why, int err)
 static void
 on_input(struct conn *c)
 {
-	if (c->paused || c->eof || buf_len(&c->in) >= c->in_max) {
+	size_t have = buf_len(&c->in);
+	if (c->eof || have >= c->in_max) {
 		watch_want(&c->watch, (short)(c->watch.want & EV_WRITE));
 		return;
 	}
 	BUG_ON(scratch_busy);
-	bool direct = buf_len(&c->in) == 0;
+	/* while paused only in_max is taken, and no more memory than it needs */
+	bool direct = have == 0 || c->paused;
 	unsigned char *to = direct ? scratch : buf_reserve(&c->in, SCRATCH);
 	BUG_ON(to == NULL);
-	ssize_t n = recv(c->fd, to, SCRATCH, 0);
+	ssize_t n = recv(c->fd, to, c->paused && c->in_max - have < SCRATCH ? c->in_max - have : SCRATCH, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
 	if (n < 0) {
@@ -216,11 +226,15 @@ on_input(struct conn *c)
 	if (n == 0) {
 		c->eof = true;
 		watch_want(&c->watch, (short)(c->watch.want & EV_WRITE));
-		if (!list_linked(&c->again)) /* else the owner first gets what it has left for later */
+		if (!c->paused && !list_linked(&c->again)) /* else the owner first gets what it has left for later */
 			end_conn(c, CONN_EOF, 0);
 		return;
 	}
 	c->bytes_in += (uint64_t)n;
+	if (c->paused) {
+		buf_put(&c->in, span_of(scratch, (size_t)n));
+		return;
+	}
 	if (!direct)
 		buf_commit(&c->in, (size_t)n);
 	scratch_busy = direct;
@@ -241,7 +255,10 @@ run_again(struct timer *t)
 			continue;
 		if (buf_len(&c->in) > 0)
 			give_input(c, buf_span(&c->in), false);
-		if (c->fd >= 0 && !c->paused && c->eof && !list_linked(&c->again))
+		if (c->fd < 0 || c->paused || c->connecting)
+			continue;
+		read_on(c); /* it may have been full */
+		if (c->eof && !list_linked(&c->again))
 			end_conn(c, CONN_EOF, 0);
 	}
 }

@@ -67,7 +67,9 @@ conn_is_open(const struct conn *c)
 
 struct span conn_input(const struct conn *c);
 void conn_consume(struct conn *c, size_t n);
-void conn_pause(struct conn *c);    /* no input() until resumed */
+/* No input() until resumed. What comes meanwhile is kept, up to in_max; the end of input is told after it, but a
+ * connection that breaks ends at once, ended(CONN_ERROR), as far as its input was read. */
+void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);   /* input() is called from the loop if bytes are waiting */
 bool conn_input_eof(const struct conn *c);
 

@@ -131,10 +131,12 @@ static enum step
 connect_banner(struct sess *s)
 {
 	struct span in = s->is_xclient ? SPAN_EMPTY : conn_input(&s->conn);
+	bool forbidden = s->svc->p->p_smtpd_forbid_unauth_pipelining;
 	int waiting = 0;
-	if (in.n > 0 && sess_early_input(s, in)) /* it came in one piece with the balancer's header */
+	/* it came in one piece with the balancer's header, or while something was waited for */
+	if (in.n > 0 && (forbidden || s->svc->has_upstream_proxy) && sess_early_input(s, in))
 		return STEP_END;
-	if (!s->is_xclient && s->svc->p->p_smtpd_forbid_unauth_pipelining && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
+	if (!s->is_xclient && forbidden && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
 	    sess_early_input(s, SPAN("(before the banner)")))
 		return STEP_END;
 	conn_put(&s->conn, buf_span(&s->svc->banner));

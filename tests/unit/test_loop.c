@@ -264,6 +264,97 @@ conn_pauses_and_resumes(void **state)
 	close(sv[1]);
 }
 
+static struct timer later;
+
+static void
+on_later(struct timer *t)
+{
+	(void)t;
+	t2.step++;
+	conn_resume(&t2.left);
+}
+
+static void
+all_input(struct conn *c)
+{
+	buf_put(&t2.got, conn_input(c));
+	conn_consume(c, conn_input(c).n);
+}
+
+/* A client whose question is in flight, and it leaves. */
+static void
+conn_tells_a_paused_one_that_it_broke(void **state)
+{
+	(void)state;
+	static const struct conn_ops ops = { .input = all_input, .ended = left_ended };
+	int sv[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	memset(&t2, 0, sizeof t2);
+	buf_init(&t2.got, 1000);
+	conn_init(&t2.left, sv[0], &ops, 1000, 1000);
+	conn_pause(&t2.left);
+	assert_int_equal(write(sv[0], "never read", 10), 10);
+	assert_int_equal(write(sv[1], "ahead", 5), 5);
+	timer_init(&later, on_later);
+	timer_set(&later, 2000000);
+	close(sv[1]);
+	loop_run();
+	timer_clear(&later);
+	assert_int_equal(t2.end, CONN_ERROR);
+	assert_int_equal(t2.step, 0);
+	assert_int_equal(buf_len(&t2.got), 0);
+	buf_fini(&t2.got);
+}
+
+/* More than may be kept, and the end: nothing is lost, and the end is told last. */
+static void
+conn_keeps_what_came_while_paused(void **state)
+{
+	(void)state;
+	static const struct conn_ops ops = { .input = all_input, .ended = left_ended };
+	static const char piece[1500];
+	int sv[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	memset(&t2, 0, sizeof t2);
+	buf_init(&t2.got, 10000);
+	conn_init(&t2.left, sv[0], &ops, 1000, 1000);
+	conn_pause(&t2.left);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(write(sv[1], piece, sizeof piece), (int)sizeof piece);
+	close(sv[1]);
+	timer_init(&later, on_later);
+	timer_set(&later, 50000);
+	loop_run();
+	assert_int_equal(t2.step, 1);
+	assert_int_equal(t2.end, CONN_EOF);
+	assert_int_equal(buf_len(&t2.got), 3 * sizeof piece);
+	buf_fini(&t2.got);
+}
+
+/* The end alone is no reason: who said all it wanted may still listen. */
+static void
+conn_waits_with_the_end_while_paused(void **state)
+{
+	(void)state;
+	static const struct conn_ops ops = { .input = all_input, .ended = left_ended };
+	int sv[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	memset(&t2, 0, sizeof t2);
+	buf_init(&t2.got, 1000);
+	conn_init(&t2.left, sv[0], &ops, 1000, 1000);
+	conn_pause(&t2.left);
+	assert_int_equal(write(sv[1], "ahead", 5), 5);
+	assert_int_equal(shutdown(sv[1], SHUT_WR), 0);
+	timer_init(&later, on_later);
+	timer_set(&later, 50000);
+	loop_run();
+	assert_int_equal(t2.step, 1);
+	assert_int_equal(t2.end, CONN_EOF);
+	assert_span(buf_span(&t2.got), "ahead");
+	close(sv[1]);
+	buf_fini(&t2.got);
+}
+
 static void
 conn_breaks_when_its_output_limit_is_passed(void **state)
 {
@@ -418,6 +509,9 @@ main(void)
 		cmocka_unit_test_teardown(conn_tells_when_the_peer_goes, teardown),
 		cmocka_unit_test_teardown(conn_gives_what_is_left_before_the_end, teardown),
 		cmocka_unit_test_teardown(conn_pauses_and_resumes, teardown),
+		cmocka_unit_test_teardown(conn_tells_a_paused_one_that_it_broke, teardown),
+		cmocka_unit_test_teardown(conn_keeps_what_came_while_paused, teardown),
+		cmocka_unit_test_teardown(conn_waits_with_the_end_while_paused, teardown),
 		cmocka_unit_test_teardown(conn_breaks_when_its_output_limit_is_passed, teardown),
 		cmocka_unit_test_teardown(ipc_calls_are_answered_or_end, teardown),
 		cmocka_unit_test_teardown(ipc_rejects_what_a_sibling_may_not_send, teardown),
