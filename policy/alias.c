@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "policy/alias.h"
 
+#include "base/htab.h"
 #include "base/mem.h"
 #include "map/built.h"
 
@@ -14,6 +15,13 @@ struct aliases {
 	/* while loading */
 	unsigned named;              /* problems told about */
 	unsigned depth;
+	struct htab lists;           /* of struct read_list: each is looked at once, however often it is named */
+};
+
+struct read_list {
+	struct hnode by_path;
+	size_t n;
+	unsigned char path[];
 };
 
 /* ---- values ---- */
@@ -126,6 +134,36 @@ complain(struct entry *it, const char *what, struct span text)
 
 static void look_at(struct entry *it, struct span value);
 
+/* Is it the first time? */
+static bool
+first_look(struct aliases *al, struct span path)
+{
+	uint64_t hash = span_hash(path);
+	for (struct hnode *n = htab_first(&al->lists, hash); n != NULL; n = htab_next(n)) {
+		const struct read_list *l = container_of(n, struct read_list, by_path);
+		if (span_eq(span_of(l->path, l->n), path))
+			return false;
+	}
+	struct read_list *l = mem_alloc(sizeof *l + path.n);
+	l->n = path.n;
+	memcpy(l->path, path.p, path.n);
+	htab_insert(&al->lists, &l->by_path, hash);
+	return true;
+}
+
+static void
+forget_lists(struct aliases *al)
+{
+	struct hnode *next = htab_walk(&al->lists, NULL);
+	for (struct hnode *n = next; n != NULL; n = next) {
+		struct read_list *l = container_of(n, struct read_list, by_path);
+		next = htab_walk(&al->lists, n);
+		htab_remove(&al->lists, n);
+		mem_free(&l);
+	}
+	htab_fini(&al->lists);
+}
+
 static void
 look_at_list(struct entry *it, struct span path)
 {
@@ -146,6 +184,8 @@ look_at_list(struct entry *it, struct span path)
 		complain(it, e.why, path);
 		return;
 	}
+	if (!first_look(al, path))
+		return;
 	struct entry inside = { .al = al, .table = it->table, .key = it->key, .list = path, .outer = it };
 	const unsigned char *begin = text.p;
 	al->depth++;
@@ -234,6 +274,7 @@ aliases_open(struct conf *c, const struct service *s, const struct address_book 
 	enum rc rc = maps_open_param(c, s, "alias_maps", &al->maps, e);
 	if (conf_is_loader(c))
 		map_list_each(al->maps, look_at_entry, al);
+	forget_lists(al);
 	return rc;
 }
 

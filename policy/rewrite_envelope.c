@@ -179,7 +179,7 @@ rewrite_envelope(const struct rewriter *w, const struct envelope *in, const stru
     struct err *e)
 {
 	static const struct rewrite_extra none;
-	struct work k = { .w = w, .in = in, .x = x != NULL ? x : &none, .a = a, .e = e };
+	struct work k = { .w = w, .in = in, .x = x != NULL ? x : &none, .a = a, .e = e, .lists = { .exact = true } };
 	*out = *in;
 	enum rc rc = RC_OK;
 	if (rewrite_goes_on(&k, do_sender(&k, out), &rc))
@@ -200,12 +200,11 @@ rewrite_envelope(const struct rewriter *w, const struct envelope *in, const stru
 		rc = do_redirect(&k, out);
 	if (rc == RC_OK && a->over)
 		rc = err_set(e, RC_PERM, "unreasonable alias expansion size");
-	mem_free(&k.out.rcpt);
-	mem_free(&k.out.hash);
-	mem_free(&k.local.rcpt);
-	mem_free(&k.local.hash);
-	mem_free(&k.expanded);
-	mem_free(&k.forwarded);
+	seen_fini(&k.out);
+	seen_fini(&k.local);
+	textset_clear(&k.expanded);
+	textset_clear(&k.forwarded);
+	textset_clear(&k.lists);
 	mem_free(&k.res);
 	return rc;
 }

@@ -6,52 +6,7 @@
 
 enum { RCPTS_MAX = 16384 /* of one message, expanded: more do not go into one SUBMIT */, LISTS_DEEP = 20, WORD_MAX = 4096 };
 
-/* The lists a line stands in: one within itself is not read again. */
-struct lists {
-	const struct lists *up;
-	struct span path;
-	unsigned depth;
-};
-
 /* ---- what comes out ---- */
-
-static uint64_t
-hash_of(const struct work *k, const struct given *g, struct span addr)
-{
-	uint64_t h = span_casehash(addr);
-	if (k->w->p->p_enable_original_recipient)
-		h ^= span_casehash(g->orig) * 3 + span_casehash(g->orcpt) * 5 + g->notify;
-	return h + k->group * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-/* A row of recipients; heap while it grows. */
-static void
-add(struct seen *l, const struct env_rcpt *r, uint64_t hash)
-{
-	if (l->n == l->cap) {
-		l->cap = l->cap > 0 ? 2 * l->cap : 4;
-		l->rcpt = mem_reallocarray(l->rcpt, l->cap, sizeof *l->rcpt);
-		l->hash = mem_reallocarray(l->hash, l->cap, sizeof *l->hash);
-	}
-	l->rcpt[l->n] = *r;
-	l->hash[l->n++] = hash;
-}
-
-/* The same recipient, given the same way with the same options, gets one copy. */
-static bool
-is_duplicate(const struct work *k, const struct seen *l, const struct given *g, struct span addr, uint64_t hash)
-{
-	uint32_t limit = (uint32_t)k->w->p->p_duplicate_filter_limit; /* what came later is not remembered */
-	for (uint32_t i = 0; i < l->n && i < limit; i++) {
-		const struct env_rcpt *r = &l->rcpt[i];
-		if (l->hash[i] != hash || !span_caseeq(r->addr, addr))
-			continue;
-		struct span orig = r->orig.n > 0 ? r->orig : r->addr;
-		if (!k->w->p->p_enable_original_recipient || (span_caseeq(orig, g->orig) && span_caseeq(r->orcpt, g->orcpt) && r->notify == g->notify))
-			return true;
-	}
-	return false;
-}
 
 static bool
 is_clean(struct span s)
@@ -81,42 +36,14 @@ rewrite_emit(struct work *k, const struct given *g, struct span addr)
 		rc = err_set(k->e, RC_TEMP, "the result of a lookup is no address");
 	/* what is only told about is no recipient: nobody else is a duplicate of it */
 	bool told = (g->notify & NOTIFY_EXPANDED) != 0;
-	uint64_t hash = told ? ~hash_of(k, g, addr) : hash_of(k, g, addr);
-	if (rc != RC_OK || addr.n == 0 || (!told && is_duplicate(k, &k->out, g, addr, hash)))
-		goto out;
-	if (k->out.n >= RCPTS_MAX) {
-		rc = err_set(k->e, RC_PERM, "unreasonable alias expansion size: more than %d recipients", RCPTS_MAX);
-		goto out;
-	}
-	struct env_rcpt r = { .addr = arena_span(k->a, addr), .orcpt = g->orcpt, .notify = g->notify };
-	if (!span_eq(g->orig, addr))
-		r.orig = g->orig;
-	add(&k->out, &r, hash);
-	if (k->a->over)
-		rc = err_set(k->e, RC_PERM, "unreasonable alias expansion size");
-out:
+	if (rc == RC_OK && addr.n > 0 && (told || !seen_has(k, &k->out, g, addr)))
+		rc = k->out.n < RCPTS_MAX ? seen_add(k, &k->out, g, addr)
+		                          : err_set(k->e, RC_PERM, "unreasonable alias expansion size: more than %d recipients", RCPTS_MAX);
 	buf_fini(&full);
 	return rc;
 }
 
 /* ---- aliases of the local class ---- */
-
-bool
-rewrite_is_in(const struct span *list, size_t n, struct span addr)
-{
-	for (size_t i = 0; i < n; i++)
-		if (span_caseeq(list[i], addr))
-			return true;
-	return false;
-}
-
-void
-rewrite_remember(struct work *k, struct span **list, size_t *n, struct span addr)
-{
-	if ((*n & (*n - 1)) == 0)
-		*list = mem_reallocarray(*list, *n > 0 ? 2 * *n : 1, sizeof **list);
-	(*list)[(*n)++] = arena_span(k->a, addr);
-}
 
 /* Somebody asking for a success report is told "expanded", and not by the destinations. */
 enum rc
@@ -131,25 +58,32 @@ rewrite_say_expanded(struct work *k, struct given *g, struct span addr)
 
 static enum rc forward(struct work *k, const struct given *g, struct span addr, const struct chain *chain);
 static enum rc expand_value(struct work *k, const struct given *g, struct span value, struct span ext, const struct chain *chain,
-    const struct lists *lists, unsigned *left_over);
+    unsigned depth, unsigned *left_over);
 
+/* One that was read already, or stands within itself, is not read again. depth: of lists within lists. */
 static enum rc
-expand_list(struct work *k, const struct given *g, struct span path, struct span ext, const struct chain *chain, const struct lists *up,
+expand_list(struct work *k, const struct given *g, struct span path, struct span ext, const struct chain *chain, unsigned depth,
     unsigned *left_over)
 {
 	struct span text, line;
-	struct lists link = { .up = up, .path = path, .depth = up != NULL ? up->depth + 1 : 1 };
-	if (link.depth > LISTS_DEEP)
+	struct text *list = textset_find(&k->lists, path);
+	size_t before = k->reached;
+	if (list != NULL) {
+		k->reached += list->gave;
+		return RC_OK;
+	}
+	if (depth > LISTS_DEEP)
 		return err_set(k->e, RC_PERM, "lists within lists are nested too deep");
-	for (const struct lists *l = up; l != NULL; l = l->up)
-		if (span_eq(l->path, path))
-			return RC_OK;
+	list = textset_add(k, &k->lists, path);
+	if (list == NULL)
+		return err_set(k->e, RC_PERM, "unreasonable alias expansion size");
 	enum rc rc = alias_list(k->w->aliases, path, &text, k->e);
 	if (rc == RC_OK && (k->w->propagate & PROPAGATE_INCLUDE) == 0)
 		ext = SPAN_EMPTY;
 	bool on = rc == RC_OK;
 	while (on && alias_list_line(&text, &line))
-		on = rewrite_goes_on(k, expand_value(k, g, line, ext, chain, &link, left_over), &rc);
+		on = rewrite_goes_on(k, expand_value(k, g, line, ext, chain, depth, left_over), &rc);
+	list->gave = k->reached > before;
 	return rc;
 }
 
@@ -181,7 +115,7 @@ expand_address(struct work *k, const struct given *g, struct span text, struct s
 
 static enum rc
 expand_value(struct work *k, const struct given *g, struct span value, struct span ext, const struct chain *chain,
-    const struct lists *lists, unsigned *left_over)
+    unsigned depth, unsigned *left_over)
 {
 	struct addrlist l = ADDRLIST(value);
 	struct buf word;
@@ -196,7 +130,7 @@ expand_value(struct work *k, const struct given *g, struct span value, struct sp
 			on = rewrite_goes_on(k, expand_address(k, g, text, ext, chain, left_over), &rc);
 			break;
 		case ALIAS_INCLUDE:
-			on = rewrite_goes_on(k, expand_list(k, g, text, ext, chain, lists, left_over), &rc);
+			on = rewrite_goes_on(k, expand_list(k, g, text, ext, chain, depth + 1, left_over), &rc);
 			break;
 		case ALIAS_COMMAND:
 		case ALIAS_FILE:
@@ -219,7 +153,7 @@ expand_alias(struct work *k, const struct given *g, struct span addr, const stru
 	for (const struct chain *c = up; c != NULL; c = c->up)
 		if (span_caseeq(c->addr, addr))
 			return rewrite_emit(k, g, addr);
-	if (rewrite_is_in(k->expanded, k->nexpanded, addr)) {
+	if (textset_find(&k->expanded, addr) != NULL) {
 		k->reached++;
 		return RC_OK;
 	}
@@ -233,12 +167,14 @@ expand_alias(struct work *k, const struct given *g, struct span addr, const stru
 		struct given mine = *g;
 		struct span ext = without_ext && (k->w->propagate & PROPAGATE_ALIAS) ? a.ext : SPAN_EMPTY;
 		size_t before = 0;
-		rewrite_remember(k, &k->expanded, &k->nexpanded, addr);
-		link.addr = k->expanded[k->nexpanded - 1];
-		rc = rewrite_say_expanded(k, &mine, addr);
+		link.addr = addr;
+		if (textset_add(k, &k->expanded, addr) == NULL)
+			rc = err_set(k->e, RC_PERM, "unreasonable alias expansion size");
+		else
+			rc = rewrite_say_expanded(k, &mine, addr);
 		before = k->reached;
 		if (rc == RC_OK)
-			rc = expand_value(k, &mine, value, ext, &link, NULL, &left_over);
+			rc = expand_value(k, &mine, value, ext, &link, 0, &left_over);
 		if (rc == RC_OK && (left_over > 0 || k->reached == before))
 			rc = rewrite_emit(k, &mine, addr);
 	}
@@ -280,12 +216,14 @@ rewrite_place(struct work *k, const struct given *g, struct span addr, const str
 	if (rc != RC_OK)
 		return rc;
 	if (chain == NULL) { /* Postfix sends on for each local recipient by itself */
-		uint64_t hash = hash_of(k, g, addr);
-		const struct env_rcpt r = { .addr = arena_span(k->a, addr), .orig = g->orig, .orcpt = g->orcpt, .notify = g->notify };
-		if (is_duplicate(k, &k->local, g, addr, hash))
+		if (seen_has(k, &k->local, g, addr))
 			return RC_OK;
-		add(&k->local, &r, hash);
-		k->nexpanded = k->nforwarded = 0;
+		rc = seen_add(k, &k->local, g, addr);
+		if (rc != RC_OK)
+			return rc;
+		textset_clear(&k->expanded);
+		textset_clear(&k->forwarded);
+		textset_clear(&k->lists);
 		k->group = k->local.n;
 	}
 	/* as it was written, unless there was a route in it; a copy: k->res is used again below */
@@ -304,10 +242,12 @@ forward(struct work *k, const struct given *g, struct span addr, const struct ch
 	if (rc != RC_NONE)
 		return rc;
 	k->reached++;
-	if (rewrite_is_in(k->forwarded, k->nforwarded, addr))
+	if (textset_find(&k->forwarded, addr) != NULL)
 		return RC_OK;
-	rewrite_remember(k, &k->forwarded, &k->nforwarded, addr);
+	struct text *kept = textset_add(k, &k->forwarded, addr);
+	if (kept == NULL)
+		return err_set(k->e, RC_PERM, "unreasonable alias expansion size");
 	if (chain->depth > REWRITE_ALIAS_DEPTH)
 		return err_set(k->e, RC_PERM, "aliases are nested too deep");
-	return rewrite_take(k, g, k->forwarded[k->nforwarded - 1], chain, &local);
+	return rewrite_take(k, g, kept->text, chain, &local);
 }

@@ -6,8 +6,7 @@
 struct expansion {
 	struct span *addr;           /* heap; texts in the arena */
 	size_t n, cap;
-	struct span *self;           /* those that have expanded into themselves: heap */
-	size_t nself;
+	struct textset self;         /* those that have expanded into themselves */
 };
 
 static void
@@ -40,8 +39,8 @@ expand_once(struct work *k, struct expansion *x, size_t at, struct mapping *m, s
 			x->addr[at] = kept;
 		else
 			add_address(x, kept);
-		if (span_caseeq(kept, was))
-			rewrite_remember(k, &x->self, &x->nself, was);
+		if (span_caseeq(kept, was) && textset_find(&x->self, was) == NULL && textset_add(k, &x->self, was) == NULL)
+			break;
 	}
 	return k->a->over ? err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map expansion size") : RC_OK;
 }
@@ -61,7 +60,7 @@ expand_all(struct work *k, struct expansion *x)
 		if (x->n > limit)
 			rc = err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map expansion size");
 		for (size_t turns = 0; rc == RC_OK; turns++) {
-			if (rewrite_is_in(x->self, x->nself, x->addr[i]))
+			if (textset_find(&x->self, x->addr[i]) != NULL)
 				rc = RC_NONE;
 			else if (turns >= deepest)
 				rc = err_set(k->e, RC_PERM, "unreasonable virtual_alias_maps map nesting");
@@ -90,6 +89,6 @@ rewrite_virtual(struct work *k, const struct given *g, struct span addr, const s
 	for (size_t i = 0; i < x.n && on; i++)
 		on = rewrite_goes_on(k, rewrite_place(k, &mine, x.addr[i], chain), &rc);
 	mem_free(&x.addr);
-	mem_free(&x.self);
+	textset_clear(&x.self);
 	return rc;
 }

@@ -3,6 +3,7 @@
 #ifndef POLICY_REWRITER_H
 #define POLICY_REWRITER_H
 
+#include "base/htab.h"
 #include "policy/alias.h"
 #include "policy/mapping.h"
 #include "policy/rewrite.h"
@@ -42,10 +43,23 @@ struct given {
 	uint8_t notify;
 };
 
+/* A row of recipients that finds each; heap, texts and nodes in the arena. */
 struct seen {
 	struct env_rcpt *rcpt;
-	uint64_t *hash;
 	uint32_t n, cap;
+	struct htab by_hash;         /* of those that another may be a duplicate of */
+};
+
+/* Texts that were there already; in the arena. */
+struct text {
+	struct hnode by_hash;
+	struct span text;
+	bool gave;                   /* a list: there was something in it that counts as delivered to */
+};
+
+struct textset {
+	struct htab by_hash;
+	bool exact;                  /* otherwise in any case of letters */
 };
 
 struct work {
@@ -56,10 +70,9 @@ struct work {
 	struct seen out;             /* the recipients */
 	uint32_t group;              /* 0, or which local recipient is being expanded: its mail is sent on by itself */
 	struct seen local;           /* those that are sent to aliases: given twice, they are expanded once */
-	struct span *expanded;       /* of the local recipient at hand, aliases that were, as addresses: heap */
-	size_t nexpanded;
-	struct span *forwarded;      /* addresses that aliases gave: heap */
-	size_t nforwarded;
+	struct textset expanded;     /* of the local recipient at hand: aliases that were, as addresses */
+	struct textset forwarded;    /* ... addresses that aliases gave */
+	struct textset lists;        /* ... files that were read, or are being read */
 	size_t reached;              /* destinations of aliases that were dealt with */
 	struct resolved *res;        /* heap; of the address being looked at */
 	bool waits;                  /* for a table: this try only finds out what is to be asked */
@@ -87,8 +100,17 @@ enum rc rewrite_virtual(struct work *k, const struct given *g, struct span addr,
 /* rewrite_envelope.c: canonical, masquerade, virtual aliases. final_out: after the first two; it is what counts as given when
  * nobody gave it. */
 enum rc rewrite_take(struct work *k, const struct given *g, struct span addr, const struct chain *chain, struct span *final_out) MUST_CHECK;
-/* A list of spans on the heap: is it there (in any case of letters); one more (a copy in the arena). */
-bool rewrite_is_in(const struct span *list, size_t n, struct span addr);
-void rewrite_remember(struct work *k, struct span **list, size_t *n, struct span addr);
+
+/* rewrite_seen.c: the same recipient, given the same way with the same options, gets one copy. */
+bool seen_has(const struct work *k, const struct seen *l, const struct given *g, struct span addr);
+/* One more, a copy of addr in the arena. RC_PERM: that is full. */
+enum rc seen_add(struct work *k, struct seen *l, const struct given *g, struct span addr) MUST_CHECK;
+void seen_fini(struct seen *l);
+/* NULL: it is not there. */
+struct text *textset_find(const struct textset *s, struct span text);
+/* One that is not there yet, a copy. NULL: the arena is full. */
+struct text *textset_add(struct work *k, struct textset *s, struct span text) MUST_CHECK;
+/* Empty, and without memory of its own. */
+void textset_clear(struct textset *s);
 
 #endif

@@ -7,6 +7,8 @@
 #include "policy/addrlist.h"
 #include "policy/rewrite.h"
 
+#include <time.h>
+
 static struct {
 	struct conf *conf;
 	struct address_book *book;
@@ -399,6 +401,77 @@ test_too_long(void **state)
 	close_conf();
 }
 
+/* ---- long lists ---- */
+
+static void
+write_list(const char *name, unsigned n)
+{
+	struct buf text;
+	buf_init(&text, 4 << 20);
+	for (unsigned i = 0; i < n; i++)
+		buf_printf(&text, "some.user.number%06u@remote-domain.example\n", i);
+	confdir_write(name, buf_cstr(&text));
+	buf_fini(&text);
+}
+
+/* CPU time to rewrite mail for a, whose list has n addresses. */
+static double
+seconds_of(const char *conf, unsigned n, const char *name, unsigned want)
+{
+	struct timespec begin, end;
+	unsigned got = 0;
+	write_list(name, n);
+	open_conf(conf);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin);
+	const char *s = rewritten("", "a@here.example", NULL);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end);
+	for (const char *p = s; (p = strchr(p, '<')) != NULL; p++)
+		got++;
+	if (got != want)
+		fail_msg("%u addresses: %.100s", got, s);
+	close_conf();
+	return (double)(end.tv_sec - begin.tv_sec) + 1e-9 * (double)(end.tv_nsec - begin.tv_nsec);
+}
+
+/* Eight times as long a list takes about eight times as long, not sixty-four times. */
+static void
+test_long_lists(void **state)
+{
+	(void)state;
+	static const char *const confs[] = {
+		"alias_maps = inline:{{a= :include:$config_directory/list}}",
+		"alias_maps = inline:{{a= :include:$config_directory/list}}\nduplicate_filter_limit = 1000000",
+	};
+	for (size_t i = 0; i < NELEMS(confs); i++) {
+		double few = seconds_of(confs[i], 2000, "list", 2000), many = seconds_of(confs[i], 16000, "list", 16000);
+		if (many > 20 * few)
+			fail_msg("%s: %g s for 2000 addresses, %g s for 16000", confs[i], few, many);
+	}
+}
+
+/* Each list of a list is read once, however often it is named. */
+static void
+test_lists_of_lists(void **state)
+{
+	(void)state;
+	char name[40], text[400];
+	for (unsigned i = 0; i < 18; i++) {
+		snprintf(name, sizeof name, "deep%u", i);
+		snprintf(text, sizeof text, ":include:%s/deep%u\n:include:%s/deep%u\n:include:%s/deep%u\n:include:%s/Empty\n", confdir, i + 1, confdir,
+		    i + 1, confdir, i + 1, confdir);
+		confdir_write(name, text);
+	}
+	confdir_write("Empty", "");
+	confdir_write("empty", "one@example.org\n");
+	confdir_write("deep18", "two@example.org\n");
+	open_conf("alias_maps = inline:{{a= :include:$config_directory/deep0}, {b= :include:$config_directory/Empty, :include:$config_directory/Empty},"
+	    "{c= d@here.example, e@here.example}, {d= :include:$config_directory/empty}, {e= :include:$config_directory/empty}}");
+	assert_string_equal(rewritten("", "a@here.example", NULL), ": two@example.org<a@here.example");
+	assert_string_equal(rewritten("", "b@here.example", NULL), ": b@here.example");
+	assert_string_equal(rewritten("", "c@here.example", NULL), ": one@example.org<c@here.example");
+	close_conf();
+}
+
 /* ---- lists of addresses ---- */
 
 static void
@@ -457,6 +530,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_generic, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_check, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_long_lists, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lists_of_lists, setup, teardown),
 		cmocka_unit_test(test_lists),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
