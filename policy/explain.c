@@ -9,12 +9,14 @@
 
 #include "base/clock.h"
 
-enum { KNOWN_MAX = 64 * 1024 };
+enum { KNOWN_MAX = 64 * 1024, REPLY_MAX = 64 * 1024 };
 
 struct explain {
 	struct policy_trace trace;
 	struct explain_out out;
 	const struct policy *policy;
+	struct conf *conf;
+	policy_explain_reply_fn *reply;
 	const char *list;            /* heading printed last */
 	uint64_t started;            /* the rule at hand */
 	unsigned notes, edits;       /* printed */
@@ -198,8 +200,13 @@ run_stage(struct explain *x, struct policy_run *r, size_t i, const struct facts 
 	bool accepted = v->kind == VERDICT_PERMIT;
 	for (; x->notes < v->nnotes; x->notes++)
 		explain_note(&x->out, verdict_note_name(v->notes[x->notes].kind), v->notes[x->notes].text);
-	explain_verdict(&x->out, accepted ? SPAN_EMPTY : v->reply, v->rule, v->list,
+	struct buf reply;
+	buf_init(&reply, REPLY_MAX);
+	if (!accepted)
+		x->reply(x->conf, x->policy->service, f, v->reply, &reply);
+	explain_verdict(&x->out, buf_span(&reply), v->rule, v->list,
 	    v->hold && v->discard ? ", held and thrown away" : v->hold ? ", and held" : v->discard ? ", and thrown away" : "");
+	buf_fini(&reply);
 	return accepted;
 }
 
@@ -262,7 +269,7 @@ policy_explain(const struct explain_question *q, FILE *out)
 	struct conf *c = NULL;
 	struct policy *p = NULL;
 	struct err e = { 0 };
-	struct explain x = { .trace = { .rule = on_rule, .asked = on_asked }, .out = { .file = out, .json = q->json } };
+	struct explain x = { .trace = { .rule = on_rule, .asked = on_asked }, .out = { .file = out, .json = q->json }, .reply = q->reply };
 	struct facts f = { .is_esmtp = true, .has_helo = q->helo != NULL, .helo = span_str(q->helo), .qid = SPAN("NOQUEUE") };
 	bool has_name;
 	int status = 2;
@@ -288,6 +295,7 @@ policy_explain(const struct explain_question *q, FILE *out)
 		fprintf(stderr, "explain: %s\n", e.why);
 	} else if (policy_compile(c, s, &p, &e) == RC_OK) {
 		x.policy = p;
+		x.conf = c;
 		status = explain(&x, &f, has_name);
 	}
 	if (status == 2)

@@ -182,6 +182,40 @@ explain_note(const struct explain_out *o, const char *kind, struct span text)
 	print(o, label, text, "");
 }
 
+/* Lines that end in CRLF, one after the other. */
+static bool
+next_line(struct span *text, struct span *line_out)
+{
+	size_t lf = span_chr(*text, '\n');
+	if (text->n == 0)
+		return false;
+	*line_out = span_rtrim(span_head(*text, lf));
+	*text = lf == SIZE_MAX ? SPAN_EMPTY : span_from(*text, lf + 1);
+	return true;
+}
+
+/* One text, its lines parted by "\\n". */
+static void
+put_lines(struct buf *b, struct span reply)
+{
+	struct span line;
+	bool is_first = true;
+	key(b, "reply");
+	buf_putc(b, '"');
+	for (; next_line(&reply, &line); is_first = false) {
+		struct buf quoted;
+		buf_init(&quoted, 8 * TEXT_MAX);
+		buf_put_json(&quoted, line, TEXT_MAX);
+		struct span text = buf_span(&quoted);
+		if (!is_first)
+			buf_puts(b, "\\n");
+		if (text.n >= 2)
+			buf_put(b, span_of(text.p + 1, text.n - 2));
+		buf_fini(&quoted);
+	}
+	buf_putc(b, '"');
+}
+
 void
 explain_verdict(const struct explain_out *o, struct span reply, const char *rule, const char *list, const char *more)
 {
@@ -189,7 +223,7 @@ explain_verdict(const struct explain_out *o, struct span reply, const char *rule
 	if (o->json) {
 		begin(o, &b, reply.n == 0 ? "accepted" : "refused");
 		if (reply.n > 0)
-			put_text(&b, "reply", reply);
+			put_lines(&b, reply);
 		put_str(&b, "rule", rule);
 		put_str(&b, "list", list);
 		if (*more != '\0')
@@ -201,7 +235,9 @@ explain_verdict(const struct explain_out *o, struct span reply, const char *rule
 		fprintf(o->file, "  accepted%s\n", more);
 		return;
 	}
-	print(o, "  refused: ", reply, "");
+	struct span line;
+	for (const char *before = "  refused: "; next_line(&reply, &line); before = "           ")
+		print(o, before, line, "");
 	if (rule != NULL)
 		fprintf(o->file, "  by %s%s%s\n", rule, list != NULL ? " in " : "", list != NULL ? list : "");
 }

@@ -115,7 +115,7 @@ ask(struct policy_run *r)
 }
 
 /* explain shows what would be asked: what is remembered is the daemon's business. */
-static enum pol
+static void
 show(struct policy_run *r)
 {
 	struct triplet_text t;
@@ -129,10 +129,9 @@ show(struct policy_run *r)
 	buf_put_safe(&b, buf_span(&t.rcpt), KEY_MAX, true);
 	buf_putc(&b, '>');
 	if (r->trace->asked != NULL)
-		r->trace->asked(r->trace, "greylist", buf_span(&b), RC_NONE, SPAN("the running gateway is not asked"), 0);
+		r->trace->asked(r->trace, "greylist", buf_span(&b), RC_NONE, SPAN("the running gateway is not asked: as one that was never seen"), 0);
 	buf_fini(&b);
 	triplet_fini(&t);
-	return POL_DUNNO;
 }
 
 /* Text with %s or %t as a number and %d as a date. */
@@ -220,8 +219,10 @@ r_greylist(struct policy_run *r, const struct policy_rule *rule)
 	}
 	if (x == NULL && is_excused(r))
 		return map_asked() ? policy_await_maps(r) : POL_DUNNO;
-	if (x == NULL && r->trace != NULL)
-		return show(r);
+	if (x == NULL && r->trace != NULL) {
+		show(r);
+		return come_again(r, rule, seconds((int64_t)r->policy->p->p_greylist_delay));
+	}
 	if (x == NULL && !ask(r))
 		return unavailable(r, rule);
 	if (x == NULL || !x->is_done)

@@ -120,6 +120,8 @@ const struct address_book *policy_addresses(const struct policy *p);
 
 /* "dogana explain": every rule that would run, what it asks (DNS, tables) and says, and the reply. Waits; a process of its
  * own. Exit status: 0 accepted, 1 refused, 2 usage or configuration. */
+/* The reply to a refusal as it would be sent: lines with CRLF, with what is above policy in it (the footer). */
+typedef void policy_explain_reply_fn(struct conf *c, const struct service *s, const struct facts *f, struct span reply, struct buf *out);
 struct explain_question {
 	const char *dir;
 	const char *client;          /* address, or name[address] */
@@ -127,6 +129,7 @@ struct explain_question {
 	const char *helo;            /* NULL: none */
 	const char *from, *to;
 	bool json;                   /* an object a line */
+	policy_explain_reply_fn *reply;
 };
 int policy_explain(const struct explain_question *q, FILE *out);
 

@@ -11,6 +11,7 @@
 #include "lookup/lookup.h"
 #include "map/map.h"
 #include "policy/policy.h"
+#include "smtp/footer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -270,7 +271,7 @@ cmd_map(const struct command_line *cl)
 static int
 cmd_explain(const struct command_line *cl)
 {
-	struct explain_question x = { .dir = cl->dir, .from = "" };
+	struct explain_question x = { .dir = cl->dir, .from = "", .reply = footer_explain };
 	const struct {
 		const char *option;
 		const char **value;

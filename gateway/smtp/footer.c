@@ -7,6 +7,8 @@
 
 #include <time.h>
 
+enum { FOOTER_MAX = 8192 };
+
 struct names {
 	const struct footer_values *v;
 	char port[8], time[32];
@@ -119,4 +121,64 @@ footer_add(struct buf *b, size_t from, struct span footer)
 		buf_fini(&text);
 	}
 	buf_fini(&old);
+}
+
+/* ---- which one ---- */
+
+static void
+set_5xx(struct buf *b)
+{
+	unsigned char *p = b->p + b->at;
+	if (buf_len(b) < 4 || p[0] != '4')
+		return;
+	p[0] = '5';
+	if (buf_len(b) > 5 && p[4] == '4' && p[5] == '.')
+		p[4] = '5';
+}
+
+enum rc
+footer_finish(struct buf *b, size_t from, const struct map_list *maps, struct span param, const struct footer_values *v, bool is_soft,
+    struct err *e)
+{
+	struct span said = span_from(buf_span(b), from), footer = param;
+	struct buf found, text, key;
+	struct err why = { 0 };
+	enum rc rc = RC_OK, from_map = RC_NONE, done;
+	if ((footer.n == 0 && map_list_empty(maps)) || said.n < 5 || (said.p[0] != '4' && said.p[0] != '5'))
+		return RC_OK;
+	buf_init(&found, FOOTER_MAX);
+	buf_init(&text, FOOTER_MAX);
+	if (!map_list_empty(maps)) {
+		buf_init(&key, FOOTER_MAX);
+		buf_put(&key, span_head(said, said.n - 2));
+		if (is_soft)
+			set_5xx(&key);
+		from_map = map_find(maps, buf_span(&key), 0, &found, &footer, &why);
+		buf_fini(&key);
+		if (from_map != RC_OK)
+			footer = param;
+		if (from_map == RC_TEMP)
+			rc = err_set(e, RC_TEMP, "smtpd_reject_footer_maps: %s", why.why);
+	}
+	done = footer.n > 0 ? footer_expand(footer, v, &text, &why) : RC_NONE;
+	if (done == RC_OK)
+		footer_add(b, from, buf_span(&text));
+	else if (done != RC_NONE)
+		rc = err_set(e, done, "%s: %s", from_map == RC_OK ? "smtpd_reject_footer_maps" : "smtpd_reject_footer", why.why);
+	buf_fini(&found);
+	buf_fini(&text);
+	return rc;
+}
+
+void
+footer_explain(struct conf *c, const struct service *s, const struct facts *f, struct span reply, struct buf *out)
+{
+	const struct footer_values v = { f->client_addr, f->client_port, s->params->p_myhostname, clock_wall() };
+	struct map_list *maps = NULL;
+	struct err e = { 0 };
+	reply_write_lines(out, reply);
+	if (maps_open_param(c, s, "smtpd_reject_footer_maps", &maps, &e) != RC_OK
+	    || footer_finish(out, 0, maps, span_str(s->params->p_smtpd_reject_footer), &v, false, &e) != RC_OK)
+		fprintf(stderr, "explain: %s\n", e.why);
+	map_list_free(&maps);
 }

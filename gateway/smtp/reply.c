@@ -81,3 +81,20 @@ reply_write(struct buf *b, enum reply_id id, unsigned code, const struct reply_a
 	if (buf_len(b) - before > REPLY_LINE_MAX)
 		buf_cut(b, before + REPLY_LINE_MAX);
 }
+
+void
+reply_write_lines(struct buf *out, struct span reply)
+{
+	while (reply.n > 0) {
+		size_t lf = span_chr(reply, '\n');
+		struct span line = span_head(reply, lf);
+		reply = lf == SIZE_MAX ? SPAN_EMPTY : span_from(reply, lf + 1);
+		if (line.n > 4 && reply.n > 0) {
+			buf_put(out, span_head(line, 3));
+			buf_putc(out, '-');
+			line = span_from(line, 4);
+		}
+		buf_put(out, line);
+		buf_put(out, SPAN("\r\n"));
+	}
+}

@@ -6,7 +6,6 @@
 #include "base/metric.h"
 #include "smtp/footer.h"
 
-enum { FOOTER_MAX = 8192 };
 
 static void
 count_reply(struct sess *s, unsigned code)
@@ -29,38 +28,15 @@ set_class(struct buf *b, size_t from, unsigned char was, unsigned char is)
 		p[4] = is;
 }
 
-/* What a refusal gets last. is_soft: soft_bounce made it a 4xx; tables know it as 5xx. */
+/* What a refusal gets last. is_soft: soft_bounce made it a 4xx. */
 static void
 add_footer(struct sess *s, struct buf *out, size_t from, bool is_soft)
 {
 	const struct edge_service *svc = s->svc;
-	struct span said = span_from(buf_span(out), from), footer = span_str(svc->p->p_smtpd_reject_footer);
-	struct buf found, text, key;
-	struct err e = { 0 };
-	if ((footer.n == 0 && map_list_empty(svc->footer_maps)) || said.n < 5 || (said.p[0] != '4' && said.p[0] != '5'))
-		return;
-	buf_init(&found, FOOTER_MAX);
-	buf_init(&text, FOOTER_MAX);
-	enum rc rc = RC_NONE;
-	if (!map_list_empty(svc->footer_maps)) {
-		buf_init(&key, FOOTER_MAX);
-		buf_put(&key, span_head(said, said.n - 2));
-		if (is_soft)
-			set_class(&key, 0, '4', '5');
-		rc = map_find(svc->footer_maps, buf_span(&key), 0, &found, &footer, &e);
-		buf_fini(&key);
-		if (rc == RC_TEMP)
-			log_warn(&s->log, "smtpd_reject_footer_maps: %s", e.why);
-		if (rc != RC_OK)
-			footer = span_str(svc->p->p_smtpd_reject_footer);
-	}
 	const struct footer_values values = { s->facts.client_addr, s->facts.client_port, svc->p->p_myhostname, clock_wall() };
-	if (footer.n > 0 && footer_expand(footer, &values, &text, &e) == RC_OK)
-		footer_add(out, from, buf_span(&text));
-	else if (footer.n > 0)
-		log_warn(&s->log, "%s: %s", rc == RC_OK ? "smtpd_reject_footer_maps" : "smtpd_reject_footer", e.why);
-	buf_fini(&found);
-	buf_fini(&text);
+	struct err e = { 0 };
+	if (footer_finish(out, from, svc->footer_maps, span_str(svc->p->p_smtpd_reject_footer), &values, is_soft, &e) != RC_OK)
+		log_warn(&s->log, "%s", e.why);
 }
 
 /* The line of a reply into the output; the caller adds the footer. Gives the offset of its first octet. */
@@ -251,24 +227,6 @@ log_notes(struct sess *s, const struct verdict *v)
 	}
 }
 
-/* Several lines come separated by LF; all but the last get a hyphen. */
-static void
-put_verdict(struct buf *out, struct span reply)
-{
-	while (reply.n > 0) {
-		size_t lf = span_chr(reply, '\n');
-		struct span line = span_head(reply, lf);
-		reply = lf == SIZE_MAX ? SPAN_EMPTY : span_from(reply, lf + 1);
-		if (line.n > 4 && reply.n > 0) {
-			buf_put(out, span_head(line, 3));
-			buf_putc(out, '-');
-			line = span_from(line, 4);
-		}
-		buf_put(out, line);
-		buf_put(out, SPAN("\r\n"));
-	}
-}
-
 static void
 take_edits(struct sess *s, const struct verdict *v)
 {
@@ -297,7 +255,7 @@ sess_verdict(struct sess *s)
 		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')), v);
 		struct buf *out = conn_out(&s->conn);
 		size_t from = buf_len(out);
-		put_verdict(out, v->reply);
+		reply_write_lines(out, v->reply);
 		add_footer(s, out, from, false);
 		count_reply(s, v->code);
 		next = STEP_END;
