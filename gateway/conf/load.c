@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A directory becomes a snapshot: which files, in which order, and what their lines say. */
 #include "base/mem.h"
+#include "base/rights.h"
 #include "conf/snap.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -24,22 +23,13 @@ open_for_reading(const char *path)
 static int
 open_as(const char *path, const char *user)
 {
-	gid_t groups[64];
+	struct rights theirs, own;
 	if (user == NULL || geteuid() != 0)
 		return open_for_reading(path);
-	const struct passwd *pw = getpwnam(user);
-	int n = getgroups((int)NELEMS(groups), groups);
-	if (pw == NULL || n < 0) {
-		errno = EPERM;
+	if (!rights_find(user, false, &theirs) || !rights_take(&theirs, &own))
 		return -1;
-	}
-	int fd = -1, err = EPERM;
-	if (setgroups(0, NULL) == 0 && setegid(pw->pw_gid) == 0 && seteuid(pw->pw_uid) == 0) {
-		fd = open_for_reading(path);
-		err = errno;
-	}
-	BUG_ON(seteuid(0) != 0 || setegid(0) != 0 || setgroups((size_t)n, groups) != 0);
-	errno = err;
+	int fd = open_for_reading(path);
+	rights_back(&own);
 	return fd;
 }
 

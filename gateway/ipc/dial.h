@@ -3,8 +3,10 @@
  * dial.h - a connection to a server that the configuration names (policy server, milter, Dovecot).
  *
  * An inet endpoint is connected to directly, its addresses in turn. A UNIX-domain socket is out of reach of a role: the
- * master connects and hands over the descriptor, but only to paths its snapshot names (IPC DIAL). Commands, which
- * have no master, connect themselves.
+ * master connects and hands over the descriptor, but only to paths its snapshot names (IPC DIAL), and with the rights of
+ * edge_user and its groups: a path that leads elsewhere by a symbolic link leads no further than that user comes, and the server sees
+ * him as its peer (SO_PEERCRED), not root. How many connections may be on their way to a role that does not take
+ * them, ipc.h bounds. Commands, which have no master, connect themselves.
  *
  *	dial_init(&d, &owner, connected);
  *	dial_start(&d, endpoint, 10 * USEC_PER_SEC);

@@ -9,7 +9,10 @@ directories, to be run as root; otherwise those checks are skipped.
 import os
 import pathlib
 import smtplib
+import socket
+import struct
 import sys
+import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
 import rig  # noqa: E402
@@ -56,6 +59,40 @@ def check_role(role):
         check(f'{name}: no descriptor of the spool directory', not any('/spool' in s and not s.endswith('.seg') and '/journal/' not in s for s in sockets), sockets)
 
 
+class PolicyServer:
+    """Permits, and notes as whom the gateway came."""
+
+    def __init__(self, path):
+        self.path, self.callers = path, []
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        os.chmod(path, 0o666)
+        self.listener.listen(8)
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            conn, _ = self.listener.accept()
+            self.callers.append(struct.unpack('3i', conn.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+            threading.Thread(target=self.serve, args=(conn,), daemon=True).start()
+
+    @staticmethod
+    def serve(conn):
+        for line in conn.makefile('rb'):
+            if line == b'\n':
+                conn.sendall(b'action=DUNNO\n\n')
+
+
+def check_callers(policy):
+    global skipped
+    check('the policy server was asked', policy.callers)
+    if os.geteuid() != 0:
+        skipped += 1
+        return
+    want = ROLE_UID['edge']
+    check('the policy server sees the user of the edge', all(uid == gid == want for _, uid, gid in policy.callers), policy.callers)
+
+
 def main():
     global skipped
     where = rig.workdir('sandbox')
@@ -65,6 +102,7 @@ def main():
         return 0
     hub = rig.Hub(where / 'hub', ['0'])
     port, = rig.free_ports(1)
+    policy = PolicyServer(where / 'policy')
     main_cf = f'''myhostname = gw.test
 maillog_file = /dev/stdout
 queue_directory = {where}/queue
@@ -74,6 +112,7 @@ mydestination =
 relay_transport = smtp:[127.0.0.1]:{hub.ports[0]}
 spool_segment_size = 1048576
 spool_segments_max = 4
+smtpd_client_restrictions = check_policy_service unix:{where}/policy
 '''
     master_cf = f'127.0.0.1:{port} inet n - n - - smtpd\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\n'
     gw = rig.Gateway(where, main_cf, master_cf, {'domains': 'local.test x\n'}, binary=str(binary))
@@ -84,6 +123,7 @@ spool_segments_max = 4
                 s.sendmail('a@b.test', ['v@local.test'], f'Subject: {i}\r\n\r\n' + 'x' * (300000 if i == 2 else 20) + '\r\n')
         rig.wait_for('three messages at the hub', lambda: len(hub.messages()) >= 3)
         check('mail flows, small and large', len(hub.messages()) == 3)
+        check_callers(policy)
         for role in gw.status()['roles']:
             check_role(role)
         gw.write('domains', 'local.test x\nother.test x\n')

@@ -88,6 +88,7 @@ else:
     if os.path.exists(PLACE):
         os.unlink(PLACE)
     server.bind(PLACE)
+    os.chmod(PLACE, 0o666)  # the gateway comes as the user of its edge
     os.chmod(PLACE, 0o666)
 server.listen(64)
 print('ready', flush=True)

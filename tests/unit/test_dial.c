@@ -8,6 +8,7 @@
 #include "confdir.h"
 #include "unit.h"
 
+#include <grp.h>
 #include <netinet/in.h>
 #include <sys/un.h>
 
@@ -284,7 +285,9 @@ test_unix(void **state)
 	int l = socket(AF_UNIX, SOCK_STREAM, 0);
 	assert_int_equal(bind(l, (struct sockaddr *)&a, sizeof a), 0);
 	assert_int_equal(listen(l, 1), 0);
-	struct conf *c = confdir_load(""), *empty = confdir_load("");
+	assert_int_equal(chmod(confdir, 0755), 0);
+	assert_int_equal(chmod(a.sun_path, 0666), 0);
+	struct conf *c = confdir_load("edge_user = 61001\n"), *empty = confdir_load("");
 	char text[200];
 	snprintf(text, sizeof text, "unix:%s/s", confdir);
 	struct endpoint *ep = open_one(c, text);
@@ -338,6 +341,101 @@ test_unix(void **state)
 	conf_unref(&empty);
 }
 
+/* As root: the server sees the edge's user, and where that one may not go nobody goes for it. */
+static void
+test_rights(void **state)
+{
+	static const struct ipc_chan_ops master_ops = { master_frame, down }, edge_ops = { edge_frame, down };
+	static const struct {
+		const char *name;
+		mode_t mode;
+		const char *why;      /* NULL: connected */
+	} rows[] = {
+		{ "open", 0666, NULL }, { "mine", 0600, "Permission denied" }, { "link-to-mine", 0, "Permission denied" }, { "grouped", 0660, NULL },
+		{ "link-to-open", 0, NULL },
+	};
+	enum { USER = 61001, ROOT_GROUP = 4711 };
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	gid_t own[64], groups[] = { ROOT_GROUP, 4712 };
+	int nown = getgroups((int)NELEMS(own), own);
+	assert_true(nown >= 0);
+	assert_int_equal(setgroups(NELEMS(groups), groups), 0);
+	assert_int_equal(chmod(confdir, 0755), 0);
+	int listener[NELEMS(rows)], sv[2];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, sv), 0);
+	struct ipc_chan *m = ipc_chan_new(sv[0], ROLE_MASTER, ROLE_EDGE, 0, &master_ops, NULL), *r = ipc_chan_new(sv[1], ROLE_EDGE, ROLE_MASTER, 0, &edge_ops, NULL);
+	struct conf *c = confdir_load("edge_user = 61001\n");
+	in_force = c;
+	dial_through(r);
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct sockaddr_un a = { .sun_family = AF_UNIX };
+		char target[200];
+		snprintf(a.sun_path, sizeof a.sun_path, "%s/%s", confdir, rows[i].name);
+		listener[i] = -1;
+		if (rows[i].mode != 0) {
+			listener[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+			assert_int_equal(bind(listener[i], (struct sockaddr *)&a, sizeof a), 0);
+			assert_int_equal(chmod(a.sun_path, rows[i].mode), 0);
+			assert_int_equal(listen(listener[i], 5), 0);
+			if (rows[i].mode == 0660)
+				assert_int_equal(chown(a.sun_path, 0, USER), 0);
+		} else {
+			snprintf(target, sizeof target, "%s/%s", confdir, rows[i].name + strlen("link-to-"));
+			assert_int_equal(symlink(target, a.sun_path), 0);
+		}
+	}
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		char text[200];
+		snprintf(text, sizeof text, "unix:%s/%s", confdir, rows[i].name);
+		struct endpoint *ep = open_one(c, text);
+		enum rc rc = dial_now(ep, USEC_PER_SEC);
+		if (rc != (rows[i].why == NULL ? RC_OK : RC_TEMP) || (rows[i].why != NULL && strcmp(dial.why.why, rows[i].why) != 0))
+			fail_msg("%s: %d %s", rows[i].name, rc, dial.why.why);
+		if (rc == RC_OK) {
+			struct ucred who;
+			socklen_t len = sizeof who;
+			int s = accept(listener[listener[i] >= 0 ? i : 0], NULL, NULL);
+			assert_true(s >= 0);
+			assert_int_equal(getsockopt(s, SOL_SOCKET, SO_PEERCRED, &who, &len), 0);
+			assert_int_equal(who.uid, USER);
+			assert_int_equal(who.gid, USER);
+			close(s);
+		}
+		dial_fini(&dial);
+		endpoint_free(&ep);
+		uid_t u[3];
+		gid_t g[3], now[64];
+		assert_int_equal(getresuid(&u[0], &u[1], &u[2]), 0);
+		assert_int_equal(getresgid(&g[0], &g[1], &g[2]), 0);
+		assert_true(u[0] == 0 && u[1] == 0 && u[2] == 0 && g[0] == getgid() && g[1] == getgid() && g[2] == getgid());
+		assert_int_equal(getgroups((int)NELEMS(now), now), NELEMS(groups));
+		assert_memory_equal(now, groups, sizeof groups);
+	}
+	/* a user that is not there, or is root: nobody connects */
+	static const char *const users[] = { "edge_user = no-such-user-here\n", "edge_user = root\n", "edge_user = 0\n" };
+	for (size_t i = 0; i < NELEMS(users); i++) {
+		char text[200];
+		in_force = confdir_load(users[i]);
+		snprintf(text, sizeof text, "unix:%s/open", confdir);
+		struct endpoint *ep = open_one(in_force, text);
+		assert_int_equal(dial_now(ep, USEC_PER_SEC), RC_TEMP);
+		assert_non_null(strstr(dial.why.why, i == 0 ? "user no-such-user-here: " : "must not have root's rights"));
+		dial_fini(&dial);
+		endpoint_free(&ep);
+		conf_unref(&in_force);
+	}
+	dial_through(NULL);
+	ipc_chan_free(&r);
+	ipc_chan_free(&m);
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		if (listener[i] >= 0)
+			close(listener[i]);
+	conf_unref(&c);
+	assert_int_equal(setgroups((size_t)nown, own), 0);
+}
+
 int
 main(void)
 {
@@ -347,6 +445,7 @@ main(void)
 		cmocka_unit_test(test_spawned),
 		cmocka_unit_test(test_inet),
 		cmocka_unit_test(test_unix),
+		cmocka_unit_test(test_rights),
 	};
 	return cmocka_run_group_tests(tests, begin, end);
 }
