@@ -317,6 +317,11 @@ alias_trouble(const struct aliases *al, const struct resolved *r, struct buf *sc
 			*dsn_out = SPAN("5.4.6");
 			*text_out = SPAN("mail forwarding loop");
 		}
+		if (l.too_long || (kind == ALIAS_ADDRESS && text.n > ADDRESS_MAX)) {
+			*dsn_out = SPAN("5.1.1");
+			*text_out = SPAN("an address of the alias is too long");
+			break;
+		}
 		found = kind == ALIAS_COMMAND || kind == ALIAS_FILE || kind == ALIAS_MAILBOX;
 		if (!found)
 			continue;
