@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* smtp_generic_maps, lmtp_generic_maps: one lookup, no second turn. */
 #include "base/mem.h"
+#include "map/remote.h"
 #include "policy/rewriter.h"
 
 struct generic {
@@ -49,6 +50,8 @@ generic_address(const struct generic *g, struct span addr, struct buf *out, stru
 	*out_addr = addr;
 	if (generic_is_idle(g) || addr.n == 0)
 		return RC_OK;
+	if (map_asked() && !map_asks_more()) /* of a header with thousands of addresses */
+		return err_set(e, RC_TEMP, "a table is still being asked");
 	mapping_init(&m, g->book);
 	enum rc rc = mapping_find(&m, g->maps, addr, g->propagate, e);
 	if (rc == RC_OK) {

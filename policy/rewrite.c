@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Opening, and what happens to one address: canonical and masquerade. Facts 5.6. */
 #include "base/mem.h"
+#include "map/remote.h"
 #include "policy/rewriter.h"
 
 enum { CANONICAL_TURNS = 1000, LIST_TEXT_MAX = 1 << 20 };
@@ -233,6 +234,8 @@ rewrite_address(const struct rewriter *w, enum rewrite_class class, struct span 
 	*out_addr = addr;
 	if (addr.n == 0 || rewriter_is_idle(w, class))
 		return RC_OK;
+	if (map_asked() && !map_asks_more()) /* of a header with thousands of addresses */
+		return err_set(e, RC_TEMP, "a table is still being asked");
 	enum rc rc = canonical(w, own_canonical(w, class), out_addr, out, e);
 	if (rc == RC_OK && (w->canonical_classes & bit) != 0)
 		rc = canonical(w, w->canonical, out_addr, out, e);

@@ -56,9 +56,12 @@ role_conf(const char *text)
 	struct address_book *book;
 	struct rewriter *w;
 	struct conf *c = confdir_load(text), *role = NULL;
+	struct generic *g;
 	int fd;
 	if (address_book_open(c, NULL, &book, &e) != RC_OK || rewriter_open(c, NULL, book, &w, &e) != RC_OK)
 		confdir_show_problems(c);
+	assert_int_equal(generic_open(c, NULL, "smtp_generic_maps", &g, &e), RC_OK);
+	generic_free(&g);
 	rewriter_free(&w);
 	address_book_free(&book);
 	assert_int_equal(conf_image_write(c, &fd, &e), RC_OK);
@@ -187,6 +190,55 @@ failures(void **state)
 	}
 }
 
+/* A header may have more addresses than questions can be under way: it is asked for in parts. */
+static void
+headers(void **state)
+{
+	(void)state;
+	enum { ADDRESSES = REMOTE_FLIGHTS_MAX + 500 };
+	struct err e = { .why = "" };
+	struct address_book *book;
+	struct rewriter *w;
+	struct generic *g;
+	struct map_wait wait;
+	struct buf out;
+	char addr[64];
+	struct span now;
+	struct conf *c = role_conf("canonical_maps = " TCP "\nsmtp_generic_maps = " TCP "\n");
+	assert_int_equal(address_book_open(c, NULL, &book, &e), RC_OK);
+	assert_int_equal(rewriter_open(c, NULL, book, &w, &e), RC_OK);
+	assert_int_equal(generic_open(c, NULL, "smtp_generic_maps", &g, &e), RC_OK);
+	op_owner_init(&owner);
+	buf_init(&out, 4096);
+	for (int generic = 0; generic < 2; generic++) {
+		unsigned rounds = 0, mapped = 0;
+		map_wait_init(&wait, &owner, on_answers);
+		for (most_asked = 0;; rounds++) {
+			mapped = 0;
+			map_forget();
+			nasked = 0;
+			for (unsigned i = 0; i < ADDRESSES; i++) {
+				snprintf(addr, sizeof addr, "user%u@example.org", i);
+				enum rc rc = generic ? generic_address(g, span_str(addr), &out, &now, &e)
+				                     : rewrite_address(w, REWRITE_HEADER_RCPT, span_str(addr), &out, &now, &e);
+				mapped += rc == RC_OK && span_starts(now, SPAN("other"));
+			}
+			if (!map_asked())
+				break;
+			map_wait_start(&wait);
+			loop_run();
+		}
+		assert_int_equal(mapped, ADDRESSES);
+		assert_true(most_asked < REMOTE_STEP_MAX + 8 && rounds < 200);
+		map_wait_fini(&wait);
+	}
+	buf_fini(&out);
+	generic_free(&g);
+	rewriter_free(&w);
+	address_book_free(&book);
+	conf_unref(&c);
+}
+
 static int
 setup(void **state)
 {
@@ -212,6 +264,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(questions_leave_together, setup, teardown),
 		cmocka_unit_test_setup_teardown(not_too_many_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(failures, setup, teardown),
+		cmocka_unit_test_setup_teardown(headers, setup, teardown),
 	};
 	loop_init();
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
