@@ -127,6 +127,13 @@ no_use(struct result *a, const char *what)
 	return POL_DUNNO;
 }
 
+/* It may be fine, but is longer than we keep: doing nothing instead would let through what was to go elsewhere. */
+static enum pol
+too_long(struct result *a)
+{
+	return policy_server_error(a->r, a->rule, "%s: the argument of an action is too long", a->rule->shown);
+}
+
 /* Actions about the message where there is none are left out. */
 static bool
 has_message(struct result *a)
@@ -214,6 +221,8 @@ do_filter(struct result *a)
 		return no_use(a, "has FILTER entry without value");
 	if (a->text.p[0] == ':') /* somebody wants it filtered, and we cannot: it must not go unfiltered */
 		return policy_server_error(a->r, a->rule, "%s: FILTER without a transport", a->rule->shown);
+	if (a->text.n > EDIT_WORD_MAX)
+		return too_long(a);
 	if (!policy_is_filter(a->text))
 		return no_use(a, "requires transport:destination");
 	note(a, NOTE_FILTER, "triggers FILTER ", a->text);
@@ -240,6 +249,8 @@ to_address(struct result *a, enum verdict_edit_kind edit, enum verdict_note_kind
 	struct span addr;
 	if (!has_message(a))
 		return POL_DUNNO;
+	if (a->text.n > EDIT_WORD_MAX)
+		return too_long(a);
 	if (!take_address(a, &addr))
 		return no_use(a, "requires user@domain target");
 	note(a, kind, verb, a->text);

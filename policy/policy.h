@@ -95,6 +95,7 @@ struct policy_run {
 	struct list needs;       /* struct policy_need */
 	bool is_looked_at;       /* the address in question is one that can be */
 	bool asked_too_much;     /* more questions than POLICY_DNS_MAX: the mail waits, whatever rules made of it */
+	bool did_too_much;       /* more than VERDICT_EDITS actions, and one was not just a header: likewise */
 	struct policy_trace *trace;
 	unsigned prefetches;         /* of the session; survives a reset */
 };

@@ -131,8 +131,10 @@ policy_edit(struct policy_run *r, enum verdict_edit_kind kind, struct span text)
 	struct span copy = arena_span(&r->text, text);
 	if (v->nedits < VERDICT_EDITS && copy.n > 0)
 		v->edits[v->nedits++] = (struct verdict_edit){ kind, copy };
-	else
+	else if (kind == EDIT_PREPEND)
 		policy_note(r, NOTE_TROUBLE, SPAN("too many actions about one message: some are left out"));
+	else
+		r->did_too_much = true; /* it was to go elsewhere */
 }
 
 enum pol

@@ -285,7 +285,9 @@ no_room(struct policy_run *r)
 {
 	struct verdict *v = &r->verdict;
 	const struct verdict_note note = { NOTE_TROUBLE,
-		r->text.over ? SPAN("the restriction lists need more text than an evaluation may") : SPAN("the restriction lists ask the DNS more than an evaluation may") };
+		r->text.over        ? SPAN("the restriction lists need more text than an evaluation may")
+		    : r->did_too_much ? SPAN("the restriction lists have more actions about a message than an evaluation may")
+		                      : SPAN("the restriction lists ask the DNS more than an evaluation may") };
 	if (v->nnotes == VERDICT_NOTES)
 		v->nnotes--; /* the last of many of one kind matters less */
 	v->notes[v->nnotes++] = note;
@@ -293,7 +295,7 @@ no_room(struct policy_run *r)
 	ops_cancel_all(&r->waits);
 	v->kind = VERDICT_REFUSE;
 	v->code = 451;
-	v->reply = r->text.over ? SPAN("451 4.3.5 Server configuration error") : SPAN("451 4.3.0 Temporary lookup failure");
+	v->reply = r->text.over || r->did_too_much ? SPAN("451 4.3.5 Server configuration error") : SPAN("451 4.3.0 Temporary lookup failure");
 	v->close = false;
 	return POL_REFUSE;
 }
@@ -301,7 +303,7 @@ no_room(struct policy_run *r)
 static bool
 is_over(const struct policy_run *r)
 {
-	return r->text.over || r->asked_too_much;
+	return r->text.over || r->asked_too_much || r->did_too_much;
 }
 
 /* Runs the pushed lists to their end. POL_DUNNO: all said nothing more. */
@@ -539,7 +541,7 @@ policy_run_reset(struct policy_run *r)
 	buf_fini(&r->scratch);
 	r->verdict = (struct verdict){ 0 };
 	r->depth = r->phase = r->warn = 0;
-	r->is_running = r->rcpt_checked = r->sender_checked = r->is_looked_at = r->asked_too_much = false;
+	r->is_running = r->rcpt_checked = r->sender_checked = r->is_looked_at = r->asked_too_much = r->did_too_much = false;
 	r->if_permit.code = r->if_reject.code = 0;
 	r->policy = NULL;
 	r->facts = NULL;

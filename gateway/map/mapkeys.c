@@ -80,7 +80,7 @@ void
 mapkeys_init(struct mapkeys *k, enum mapkey_kind kind, const struct map_addr *a, bool parent_plain, bool own_domain)
 {
 	*k = (struct mapkeys){ .kind = kind, .a = *a, .parent_plain = parent_plain, .own_domain = own_domain };
-	buf_init(&k->text, MAP_KEY_MAX);
+	buf_init(&k->text, 2 * MAP_KEY_MAX); /* an address of nothing but quotes; a key without room would be left out */
 }
 
 void

@@ -95,6 +95,26 @@ test_several(void **state)
 	policy_run_fini(&r);
 	policy_free(&p);
 	conf_unref(&c);
+	/* nothing that was to go elsewhere goes where it was sent to, because we keep no more */
+	static const char *const elsewhere[] = { "REDIRECT", "FILTER", "BCC" };
+	for (unsigned i = 0; i < NELEMS(elsewhere); i++) {
+		char far[600], long_one[1400];
+		snprintf(lines, sizeof lines, "%ssmtpd_recipient_restrictions = %scheck_recipient_access static:{%s x:y@z}\n", POLICY_COMMON, rules, elsewhere[i]);
+		memset(far, 'x', sizeof far - 1);
+		far[sizeof far - 1] = '\0';
+		far[1] = i == 1 ? ':' : '@';
+		snprintf(long_one, sizeof long_one, "%ssmtpd_recipient_restrictions = check_recipient_access static:{%s %s}\n", POLICY_COMMON, elsewhere[i], far);
+		const char *confs[] = { lines, long_one };
+		for (unsigned k = i == 1 ? 0 : 1; k < 2; k++) {
+			p = policy_of(confs[k], &c);
+			policy_run_init(&r, &owner, NULL);
+			assert_true(policy_run_now(&r, p, POLICY_RCPT, &f));
+			assert_span(r.verdict.reply, "451 4.3.5 Server configuration error");
+			policy_run_fini(&r);
+			policy_free(&p);
+			conf_unref(&c);
+		}
+	}
 }
 
 static void
