@@ -23,7 +23,7 @@ test_edits(void **state)
 		{ "filter scan:", "ok | filter: " ABOUT "triggers FILTER scan: | FILTER scan:" },
 		{ "FILTER", "ok | warning: access table static:{FILTER} entry \"b@example.org\" has FILTER entry without value" },
 		{ "FILTER foo", "ok | warning: access table static:{FILTER foo} entry \"b@example.org\" requires transport:destination" },
-		{ "FILTER :foo", "ok | warning: access table static:{FILTER :foo} entry \"b@example.org\" requires transport:destination" },
+		{ "FILTER :foo", "451 4.3.5 Server configuration error | warning: check_recipient_access static:{FILTER :foo}: FILTER without a transport" },
 		{ "FILTER a b:c", "ok | warning: access table static:{FILTER a b:c} entry \"b@example.org\" requires transport:destination" },
 		{ "FILTER smtp:[a]:1, [b]:2", "ok | filter: " ABOUT "triggers FILTER smtp:[a]:1, [b]:2 | FILTER smtp:[a]:1, [b]:2" },
 		{ "REDIRECT x@y.example", "ok | redirect: " ABOUT "triggers REDIRECT x@y.example | REDIRECT x@y.example" },
