@@ -72,11 +72,11 @@ sched_was_away(struct queue *q, uint64_t usec)
 static void
 watch_clock(struct queue *q)
 {
-	int64_t ahead = wall_ahead(), moved = ahead - q->wall_ahead;
+	int64_t ahead = wall_ahead(), moved = ahead - q->wall_ahead, half = (int64_t)USEC_PER_SEC / 2;
 	q->wall_ahead = ahead;
 	if (moved > CLOCK_JUMP || moved < -CLOCK_JUMP)
-		log_warn(NULL, "the clock moved by %lld seconds at once: no mail expires in the next %llu seconds", (long long)((moved + (moved < 0 ? -1 : 1) * (int64_t)USEC_PER_SEC / 2) / (int64_t)USEC_PER_SEC),
-		    give_grace(q, GRACE_AFTER_JUMP));
+		log_warn(NULL, "the clock moved by %lld seconds at once: no mail expires in the next %llu seconds",
+		    (long long)((moved + (moved < 0 ? -half : half)) / (int64_t)USEC_PER_SEC), give_grace(q, GRACE_AFTER_JUMP));
 }
 
 bool
