@@ -114,7 +114,8 @@ def crash():
 def fuzz_one(path):
     corpus = TOP / 'build/tmp/corpus' / path.name
     corpus.mkdir(parents=True, exist_ok=True)
-    args = [path, f'-max_total_time={SECONDS}', '-timeout=10', '-error_exitcode=1', '-timeout_exitcode=1', '-rss_limit_mb=2048', '-verbosity=0', '-print_final_stats=0',
+    # always the same way through: what is new is for `make fuzz' to find
+    args = [path, '-seed=1', f'-max_total_time={SECONDS}', '-timeout=10', '-error_exitcode=1', '-timeout_exitcode=1', '-rss_limit_mb=2048', '-verbosity=0', '-print_final_stats=0',
             f'-artifact_prefix={corpus}/crash-', corpus]
     seeds = TOP / 'tests/fuzz/corpus' / path.name.removeprefix('fuzz_')
     if seeds.is_dir():

@@ -83,6 +83,15 @@ enclosed(struct lex *x, unsigned open, unsigned close, enum tok type)
 }
 
 static bool
+has_blank(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] <= ' ')
+			return true;
+	return false;
+}
+
+static bool
 is_special(unsigned c)
 {
 	return c <= ' ' || c == 0x7f || c == 256 || memchr("()<>[]:;@\\,.\"", (int)c, 13) != NULL;
@@ -216,8 +225,8 @@ read_spec(struct span s, bool in_angle, struct text *t, struct span *spec_out)
 		if (is_word && (after_word || is_literal))
 			return RC_PERM; /* two words: whatever it is, it is not one address */
 		if (type == TOK_LITERAL && has_domain) {
-			if (t->n > domain)
-				return RC_PERM;
+			if (t->n > domain || has_blank(token(&x)))
+				return RC_PERM; /* a folded literal is not the same when it is folded again */
 			is_literal = true;
 		} else if (type == '@') {
 			if (has_domain || !has_word)

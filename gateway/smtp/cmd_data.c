@@ -286,7 +286,7 @@ end_submit(struct sess *s)
 	log_message_id(s);
 	if (tx->discard)
 		return message_accepted(s);
-	if (!edge_queue_is_up(s->edge) || tx_draft_is_lost(tx)) {
+	if (tx->lost_way || !edge_queue_is_up(s->edge) || tx_draft_is_lost(tx)) {
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
 	}

@@ -235,8 +235,11 @@ take_edits(struct sess *s, const struct verdict *v)
 	s->tx->discard |= v->discard;
 	s->facts.is_discarded |= v->discard;
 	s->facts.is_held |= v->hold;
-	for (unsigned i = 0; i < v->nedits; i++)
-		fits &= tx_edit(s->tx, &v->edits[i]);
+	for (unsigned i = 0; i < v->nedits; i++) {
+		bool fit = tx_edit(s->tx, &v->edits[i]);
+		fits &= fit;
+		s->tx->lost_way |= !fit && v->edits[i].kind != EDIT_PREPEND;
+	}
 	if (!fits)
 		sess_warn(s, "too many headers or copies for one message: some are left out");
 }

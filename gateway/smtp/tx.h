@@ -52,6 +52,7 @@ struct tx {
 	struct span qid;             /* empty until the first recipient was accepted */
 	char qid_text[SPOOL_ID_TEXT];
 	bool hold, discard;          /* marks of the policy */
+	bool lost_way;               /* a REDIRECT, FILTER or BCC of the policy did not fit: must not go where it would */
 	/* What it asked for (access(5); sess_verdict() puts it here, everything up to the end of data). Texts are
 	 * clean and live in arena. */
 	struct tx_texts prepend;     /* headers "Name: value" without line end, to stand above our Received, in order */
