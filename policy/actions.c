@@ -329,6 +329,14 @@ static const struct action {
 	{ "REDIRECT", do_redirect },
 };
 
+static enum pol
+r_unknown(struct policy_run *r, const struct policy_rule *rule)
+{
+	return policy_server_error(r, rule, "unknown smtpd restriction: \"%s\"", rule->shown);
+}
+
+static const struct restriction unknown_row = { .name = "unknown restriction", .kind = REJECTS, .fn = r_unknown, .doc = "" };
+
 /* A restriction list as a result: names and classes; tables would have to be open already (facts 3.10). */
 static enum pol
 do_list(struct result *a, struct span value)
@@ -354,8 +362,13 @@ do_list(struct result *a, struct span value)
 		buf_fini(&b);
 		const struct restriction *row = restriction_find(item);
 		const struct policy_list *class = policy_class(r->policy, item, bare);
-		if (class == NULL && row == NULL)
-			return policy_server_error(r, a->rule, "unknown smtpd restriction: \"%s\"", shown);
+		if (class == NULL && row == NULL) { /* an error when it comes to that: what stands before it may decide */
+			char *name = arena_zalloc(&r->text, sizeof shown);
+			if (name != NULL)
+				memcpy(name, shown, sizeof shown);
+			policy_list_add(l, (struct policy_rule){ .row = &unknown_row, .shown = name != NULL ? name : "" });
+			continue;
+		}
 		if (class == NULL && (row->fn == NULL || (row->arg != ARG_NONE && row->arg != ARG_DNSBL && row->arg != ARG_SECONDS)))
 			return policy_server_error(r, a->rule, "%s: restriction %s is not supported in a table result", a->rule->shown, shown);
 		const char *name = class != NULL ? class->name : row->name;

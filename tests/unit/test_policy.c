@@ -360,6 +360,8 @@ test_access(void **state)
 		{ "INFO x", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "info: x" },
 		{ "WARN", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", "warn: " },
 		{ "DEFER_IF_PERMIT", "450 4.3.2 <known@example.org>: Recipient address rejected: Try again later", NULL },
+		{ "REJECT,DUNNO", "554 5.7.1 <known@example.org>: Recipient address rejected: Access denied", NULL },
+		{ "permit_mynetworks, DUNNO", "451 4.3.5 Server configuration error", NULL },
 		{ "permit_mynetworks, reject", "554 5.7.1 <known@example.org>: Recipient address rejected: Access denied", NULL },
 		{ "permit", "", NULL },
 		{ "nice", "", NULL }, /* a class */
