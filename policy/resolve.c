@@ -215,8 +215,7 @@ resolve_address(const struct resolve_rules *rules, struct span addr, struct reso
 	out->domain = at == SIZE_MAX ? SPAN_EMPTY : span_from(out->addr, at + 1);
 	/* More of a route is left. That we do not follow "%" or "!" ourselves does not say that the hub behind us does not
 	 * (facts 3.7). */
-	if (may_look(rules, out->local) && is_routed(out->local))
-		out->is_routed = true;
+	out->is_routed = is_routed(out->local);
 	if (!*is_local_out && is_bad_domain(rules, out->domain))
 		out->is_bad = true;
 	if (!rules->min_user && out->addr.n > 0 && out->addr.p[0] == '-')

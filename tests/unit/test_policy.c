@@ -431,6 +431,7 @@ test_access(void **state)
 		{ NULL, "c", FROM, "any.example%luser!remote.example", RELAY_DENIED("any.example%luser!remote.example"), NULL },
 	};
 	check_all(COMMON "allow_percent_hack = no\nswap_bangpath = no\n", POLICY_RCPT, left, NELEMS(left));
+	check_all(COMMON "resolve_dequoted_address = no\n", POLICY_RCPT, left, 3);
 	/* addresses are looked up in lower case, names as they came */
 	static const struct said folded[] = { { NULL, "C", FROM, "KNOWN@Example.org", "554 5.7.1 <KNOWN@Example.org>: Recipient address rejected: known@example.org", NULL } };
 	static const struct said as_given[] = { { NULL, "Client", FROM, "known@example.org", "554 5.7.1 <Client>: Helo command rejected: Client", NULL } };
