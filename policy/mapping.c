@@ -77,15 +77,6 @@ mapping_find(struct mapping *m, const struct map_list *l, struct span addr, bool
 	return RC_OK;
 }
 
-static bool
-is_clean(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] < ' ' || s.p[i] == 0x7f)
-			return false;
-	return true;
-}
-
 enum rc
 mapping_next(struct mapping *m, struct buf *out)
 {
@@ -93,7 +84,7 @@ mapping_next(struct mapping *m, struct buf *out)
 		return RC_NONE;
 	buf_reset(out);
 	struct span text = m->list.text;
-	if (m->list.too_long || !is_clean(text) || address_standard(m->book, text, out) != RC_OK)
+	if (m->list.too_long || !span_is_printable(text) || address_standard(m->book, text, out) != RC_OK)
 		return RC_PERM;
 	if (m->ext.n == 0)
 		return RC_OK;

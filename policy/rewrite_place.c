@@ -8,15 +8,6 @@ enum { RCPTS_MAX = 16384 /* of one message, expanded: more do not go into one SU
 
 /* ---- what comes out ---- */
 
-static bool
-is_clean(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] < ' ' || s.p[i] == 0x7f)
-			return false;
-	return true;
-}
-
 enum rc
 rewrite_emit(struct work *k, const struct given *g, struct span addr)
 {
@@ -32,7 +23,7 @@ rewrite_emit(struct work *k, const struct given *g, struct span addr)
 		}
 		addr = buf_span(&full);
 	}
-	if (rc == RC_OK && !is_clean(addr))
+	if (rc == RC_OK && !span_is_printable(addr))
 		rc = err_set(k->e, RC_TEMP, "the result of a lookup is no address");
 	/* what is only told about is no recipient: nobody else is a duplicate of it */
 	bool told = (g->notify & NOTIFY_EXPANDED) != 0;
@@ -102,7 +93,7 @@ expand_address(struct work *k, const struct given *g, struct span text, struct s
 		buf_put(&with, span_from(addr, at));
 		addr = buf_span(&with);
 	}
-	if (rc != RC_OK || with.over || addr.n == 0 || !is_clean(addr)) {
+	if (rc != RC_OK || with.over || addr.n == 0 || !span_is_printable(addr)) {
 		++*left_over;
 		rc = RC_OK;
 	} else {

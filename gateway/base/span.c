@@ -215,6 +215,15 @@ span_casehash(struct span s)
 }
 
 bool
+span_is_printable(struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (s.p[i] < ' ' || s.p[i] == 0x7f)
+			return false;
+	return true;
+}
+
+bool
 span_is_ascii(struct span s)
 {
 	for (size_t i = 0; i < s.n; i++)

@@ -68,6 +68,7 @@ uint64_t span_hash(struct span s);
 uint64_t span_casehash(struct span s);
 
 bool span_is_ascii(struct span s);                       /* no byte over 0x7f */
+bool span_is_printable(struct span s);                   /* no control character: nothing under a space, no DEL */
 bool span_is_utf8(struct span s);                        /* well-formed UTF-8 (RFC 3629) */
 
 struct cur {

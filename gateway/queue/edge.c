@@ -91,12 +91,7 @@ edge_admission(struct queue *q, bool accepting, uint64_t free_bytes)
 static bool
 clean(struct span s, size_t max)
 {
-	if (s.n > max)
-		return false;
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] < ' ' || s.p[i] == 0x7f)
-			return false;
-	return true;
+	return s.n <= max && span_is_printable(s);
 }
 
 static bool

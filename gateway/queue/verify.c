@@ -490,15 +490,6 @@ verify_job_done(struct queue *q, struct relay *r, const struct msg_job_done *don
 
 /* ---- questions ---- */
 
-static bool
-clean(struct span s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] < ' ' || s.p[i] == 0x7f)
-			return false;
-	return s.n > 0 && s.n <= ADDRESS_BYTES;
-}
-
 static void
 warn_full(struct verifier *v)
 {
@@ -592,7 +583,7 @@ verify_ask(struct queue *q, struct edge *ed, uint64_t call, struct span payload)
 	struct verifier *v = q->verify;
 	struct msg_verify m;
 	struct verify_entry e;
-	if (msg_verify_get(payload, &m) != RC_OK || !clean(m.addr))
+	if (msg_verify_get(payload, &m) != RC_OK || m.addr.n == 0 || m.addr.n > ADDRESS_BYTES || !span_is_printable(m.addr))
 		return RC_PERM;
 	metric_add(M_verify_asked, 1);
 	if (v == NULL || is_own_sender(q, m.addr)) {
