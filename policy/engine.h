@@ -132,6 +132,13 @@ struct span policy_map_dsn(struct policy_run *r, struct span dsn, enum reply_cla
 /* Takes a status code off the front of text; empty when there is none. */
 struct span policy_take_dsn(struct span *text);
 
+/* A parameter that is a reply code; 0, which policy_refuse() makes a 450 of and says so, when it is none. */
+static inline unsigned
+policy_code(int64_t configured)
+{
+	return configured > 0 && configured < 1000 ? (unsigned)configured : 0;
+}
+
 /* "code dsn <object>: Class rejected: text" as the answer, with everything that may happen to it: bad codes,
  * soft_bounce, warn_if_reject, defer_if_reject. */
 enum pol policy_refuse(struct policy_run *r, const struct policy_rule *rule, unsigned code, struct span dsn, struct about about,

@@ -10,12 +10,6 @@ static const struct restriction implicit_sender_row = { .name = "reject_unlisted
 const struct policy_rule policy_implicit_rcpt = { .row = &implicit_rcpt_row, .shown = "reject_unlisted_recipient" };
 const struct policy_rule policy_implicit_sender = { .row = &implicit_sender_row, .shown = "reject_unlisted_sender" };
 
-static unsigned
-code_of(int64_t configured)
-{
-	return configured > 0 && configured < 1000 ? (unsigned)configured : 0;
-}
-
 /* ---- is it ours? ---- */
 
 /* RC_OK, RC_NONE; RC_TEMP when it could not be found out. */
@@ -57,13 +51,13 @@ relay_denied(struct policy_run *r, const struct policy_rule *rule, unsigned code
 enum pol
 r_unauth_destination(struct policy_run *r, const struct policy_rule *rule)
 {
-	return relay_denied(r, rule, code_of(r->policy->p->p_relay_domains_reject_code), SPAN("5.7.1"));
+	return relay_denied(r, rule, policy_code(r->policy->p->p_relay_domains_reject_code), SPAN("5.7.1"));
 }
 
 enum pol
 r_defer_destination(struct policy_run *r, const struct policy_rule *rule)
 {
-	unsigned code = code_of(r->policy->p->p_relay_domains_reject_code);
+	unsigned code = policy_code(r->policy->p->p_relay_domains_reject_code);
 	return relay_denied(r, rule, code >= 500 ? code - 100 : code, SPAN("4.7.1"));
 }
 
@@ -96,7 +90,7 @@ non_fqdn(struct policy_run *r, const struct policy_rule *rule, struct span addr,
 		domain.n--;
 	if (addr_is_hostname(domain, r->facts->is_smtputf8) && span_chr(domain, '.') != SIZE_MAX)
 		return POL_DUNNO;
-	return policy_refuse(r, rule, code_of(r->policy->p->p_non_fqdn_reject_code), SPAN("5.5.2"), (struct about){ class, addr },
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_non_fqdn_reject_code), SPAN("5.5.2"), (struct about){ class, addr },
 	    SPAN("need fully-qualified address"));
 }
 

@@ -3,12 +3,6 @@
 #include "msg/addr.h"
 #include "policy/engine.h"
 
-static unsigned
-code_of(int64_t configured)
-{
-	return configured > 0 && configured < 1000 ? (unsigned)configured : 0;
-}
-
 /* ---- any list ---- */
 
 enum pol
@@ -22,13 +16,13 @@ r_permit(struct policy_run *r, const struct policy_rule *rule)
 enum pol
 r_reject(struct policy_run *r, const struct policy_rule *rule)
 {
-	return policy_refuse(r, rule, code_of(r->policy->p->p_reject_code), SPAN("5.7.1"), policy_about(r), SPAN("Access denied"));
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_reject_code), SPAN("5.7.1"), policy_about(r), SPAN("Access denied"));
 }
 
 enum pol
 r_defer(struct policy_run *r, const struct policy_rule *rule)
 {
-	return policy_refuse(r, rule, code_of(r->policy->p->p_defer_code), SPAN("4.3.2"), policy_about(r), SPAN("Try again later"));
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_defer_code), SPAN("4.3.2"), policy_about(r), SPAN("Try again later"));
 }
 
 enum pol
@@ -81,7 +75,7 @@ r_plaintext_session(struct policy_run *r, const struct policy_rule *rule)
 {
 	if (r->facts->is_tls)
 		return POL_DUNNO;
-	return policy_refuse_text(r, rule, code_of(r->policy->p->p_plaintext_reject_code), SPAN("4.7.1"), SPAN("Session encryption is required"));
+	return policy_refuse_text(r, rule, policy_code(r->policy->p->p_plaintext_reject_code), SPAN("4.7.1"), SPAN("Session encryption is required"));
 }
 
 enum pol
@@ -90,7 +84,7 @@ r_multi_recipient_bounce(struct policy_run *r, const struct policy_rule *rule)
 	/* at RCPT the one in question is not counted yet */
 	if (r->facts->sender.n > 0 || r->facts->nrcpt <= (r->stage == POLICY_RCPT ? 0 : 1))
 		return POL_DUNNO;
-	return policy_refuse(r, rule, code_of(r->policy->p->p_multi_recipient_bounce_reject_code), SPAN("5.5.3"), policy_about(r),
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_multi_recipient_bounce_reject_code), SPAN("5.5.3"), policy_about(r),
 	    SPAN("Multi-recipient bounce"));
 }
 
@@ -136,7 +130,7 @@ no_hostname(struct policy_run *r, const struct policy_rule *rule, enum rc rc, st
 	buf_printf(&text, "Client host rejected: cannot find your %s, [", what);
 	buf_put(&text, r->facts->client_addr);
 	buf_putc(&text, ']');
-	unsigned code = rc == RC_TEMP ? 450 : code_of(r->policy->p->p_unknown_client_reject_code);
+	unsigned code = rc == RC_TEMP ? 450 : policy_code(r->policy->p->p_unknown_client_reject_code);
 	enum pol pol = policy_refuse_text(r, rule, code, dsn, buf_span(&text));
 	buf_fini(&text);
 	return pol;
@@ -169,7 +163,7 @@ helo_literal(struct policy_run *r, const struct policy_rule *rule)
 {
 	if (addr_is_literal(r->facts->helo))
 		return POL_DUNNO;
-	return policy_refuse(r, rule, code_of(r->policy->p->p_invalid_hostname_reject_code), SPAN("5.5.2"), policy_about_class(r, ABOUT_HELO),
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_invalid_hostname_reject_code), SPAN("5.5.2"), policy_about_class(r, ABOUT_HELO),
 	    SPAN("invalid ip address"));
 }
 
@@ -182,7 +176,7 @@ r_invalid_helo(struct policy_run *r, const struct policy_rule *rule)
 		return helo_literal(r, rule);
 	if (addr_is_hostname(name, false) || ipaddr_parse(name, &ip) == RC_OK)
 		return POL_DUNNO;
-	return policy_refuse(r, rule, code_of(r->policy->p->p_invalid_hostname_reject_code), SPAN("5.5.2"), policy_about_class(r, ABOUT_HELO),
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_invalid_hostname_reject_code), SPAN("5.5.2"), policy_about_class(r, ABOUT_HELO),
 	    SPAN("Invalid name"));
 }
 
@@ -194,6 +188,6 @@ r_non_fqdn_helo(struct policy_run *r, const struct policy_rule *rule)
 		return helo_literal(r, rule);
 	if (addr_is_hostname(name, r->facts->is_smtputf8) && span_chr(name, '.') != SIZE_MAX)
 		return POL_DUNNO;
-	return policy_refuse(r, rule, code_of(r->policy->p->p_non_fqdn_reject_code), SPAN("5.5.2"), policy_about_class(r, ABOUT_HELO),
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_non_fqdn_reject_code), SPAN("5.5.2"), policy_about_class(r, ABOUT_HELO),
 	    SPAN("need fully-qualified hostname"));
 }

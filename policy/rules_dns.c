@@ -3,12 +3,6 @@
 #include "dns/idn.h"
 #include "policy/ask_dns.h"
 
-static unsigned
-code_of(int64_t configured)
-{
-	return configured > 0 && configured < 1000 ? (unsigned)configured : 0;
-}
-
 /* Not now: refused at once, or if nothing refuses for good (..._tempfail_action). */
 static enum pol
 later(struct policy_run *r, const struct policy_rule *rule, bool at_once, struct span dsn, struct about about, struct span text)
@@ -55,7 +49,7 @@ r_unknown_helo(struct policy_run *r, const struct policy_rule *rule)
 	case MAIL_DNS_NONE:
 		break;
 	}
-	return policy_refuse(r, rule, code_of(r->policy->p->p_unknown_hostname_reject_code), SPAN("4.7.1"), about, text);
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_unknown_hostname_reject_code), SPAN("4.7.1"), about, text);
 }
 
 /* ---- the domains of senders and recipients ---- */
@@ -122,7 +116,7 @@ unknown_domain(struct policy_run *r, const struct policy_rule *rule, const struc
 	case MAIL_DNS_NONE:
 		break;
 	}
-	return policy_refuse(r, rule, code_of(r->policy->p->p_unknown_address_reject_code), dsn, about, text);
+	return policy_refuse(r, rule, policy_code(r->policy->p->p_unknown_address_reject_code), dsn, about, text);
 }
 
 enum pol

@@ -94,12 +94,6 @@ struct answers {
 	bool defers;                 /* ..._tempfail_action = defer */
 };
 
-static unsigned
-code_of(int64_t configured)
-{
-	return configured >= 0 && configured < 1000 ? (unsigned)configured : 450;
-}
-
 /* Strangers are not told what hosts behind us said, or which there are, unless somebody wants that. */
 static struct span
 reason_of(const struct policy_run *r, const struct need_verify *v, const struct answers *a)
@@ -136,7 +130,7 @@ unverified(struct policy_run *r, const struct policy_rule *rule, const struct re
 		return later(r, rule, a, 450, dsn, about, SPAN("address verification problem"));
 	if (v->status == VERIFY_OK)
 		return POL_DUNNO;
-	unsigned code = code_of(v->status == VERIFY_BOUNCE ? a->reject_code : a->defer_code);
+	unsigned code = policy_code(v->status == VERIFY_BOUNCE ? a->reject_code : a->defer_code);
 	if (code / 100 == 2 || code == 0)
 		return POL_DUNNO;
 	struct buf text;
