@@ -349,11 +349,11 @@ address_typed(const struct resolved *a, unsigned char space[ADDRESS_MAX + 256])
 
 /* ---- transports ---- */
 
-static void
-split_transport(struct span value, struct span *transport_out, struct span *nexthop_out)
+void
+address_split_transport(struct span value, struct span *transport_out, struct span *nexthop_out)
 {
 	size_t colon = span_chr(value, ':');
-	*transport_out = span_head(value, colon);
+	*transport_out = span_trim(span_head(value, colon));
 	*nexthop_out = colon == SIZE_MAX ? SPAN_EMPTY : span_trim(span_from(value, colon + 1));
 }
 
@@ -370,7 +370,7 @@ transport_row(const struct address_book *b, const struct map_list *l, const stru
 	enum rc rc = a->addr.n == 0 ? map_find(l, span_str(b->params->p_transport_null_address_lookup_key), 0, scratch, &value, e)
 	                            : map_find_address(l, MAPKEY_TRANSPORT, &split, b->transport_parent_plain, false, scratch, &value, e);
 	if (rc == RC_OK)
-		split_transport(value, transport_out, nexthop_out);
+		address_split_transport(value, transport_out, nexthop_out);
 	return rc;
 }
 
@@ -387,7 +387,7 @@ address_transport_in(const struct address_book *b, const struct map_list *l, con
 {
 	enum rc rc = transport_row(b, l, a, scratch, transport_out, nexthop_out, e);
 	if (rc == RC_OK && span_eq_str(*transport_out, "local")) /* who has an alias never comes here */
-		split_transport(span_str(b->no_mailbox), transport_out, nexthop_out);
+		address_split_transport(span_str(b->no_mailbox), transport_out, nexthop_out);
 	return rc;
 }
 
@@ -413,7 +413,7 @@ address_class_transport(const struct address_book *b, enum address_class class, 
 	case CLASS_DEFAULT:
 		break;
 	}
-	split_transport(span_str(value), transport_out, nexthop_out);
+	address_split_transport(span_str(value), transport_out, nexthop_out);
 }
 
 /* ---- aliases ---- */

@@ -65,6 +65,8 @@ enum rc address_transport(const struct address_book *b, const struct resolved *a
 /* The same in another list of tables (address_verify_transport_maps). */
 enum rc address_transport_in(const struct address_book *b, const struct map_list *l, const struct resolved *a, struct buf *scratch,
     struct span *transport_out, struct span *nexthop_out, struct err *e) MUST_CHECK;
+/* "transport:nexthop" apart, blanks round them gone; without a colon it is a transport. Spans into value. */
+void address_split_transport(struct span value, struct span *transport_out, struct span *nexthop_out);
 /* Transport and nexthop of a class by its parameter ("relay_transport"), without transport_maps or relayhost:
  * "smtp:[hub]" split; nexthop empty: the recipient's domain. CLASS_VIRTUAL_ALIAS: "error",
  * "5.1.1 User unknown in virtual alias table". */

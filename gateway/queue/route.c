@@ -174,14 +174,6 @@ find_by_sender(struct router *r, const struct map_list *l, struct span null_key,
 	return rc == RC_OK && span_caseeq_str(*value_out, "DUNNO") ? RC_NONE : rc;
 }
 
-static void
-split_transport(struct span value, struct span *transport_out, struct span *nexthop_out)
-{
-	size_t colon = span_chr(value, ':');
-	*transport_out = span_trim(colon == SIZE_MAX ? value : span_head(value, colon));
-	*nexthop_out = colon == SIZE_MAX ? SPAN_EMPTY : span_trim(span_from(value, colon + 1));
-}
-
 static bool
 uses_relayhost(enum address_class class)
 {
@@ -192,7 +184,7 @@ static void
 class_transport(const struct router *r, const struct ways *w, enum address_class class, struct span *transport_out, struct span *nexthop_out)
 {
 	if (w->class[class].n > 0)
-		split_transport(w->class[class], transport_out, nexthop_out);
+		address_split_transport(w->class[class], transport_out, nexthop_out);
 	else
 		address_class_transport(r->book, class, transport_out, nexthop_out);
 }
@@ -222,7 +214,7 @@ route_resolved(struct router *r, const struct ways *w, struct span sender, struc
 	if (a->class == CLASS_DEFAULT) {
 		rc = find_by_sender(r, w->table[BY_SENDER_TRANSPORT], r->null_transport_key, sender, &value);
 		if (rc == RC_OK) {
-			split_transport(value, &transport, &class_nexthop);
+			address_split_transport(value, &transport, &class_nexthop);
 			buf_reset(&r->text); /* the next lookup uses scratch2 again */
 			buf_put(&r->text, transport);
 			buf_put(&r->text, class_nexthop);
@@ -387,7 +379,7 @@ route_to_filter(struct span filter, const char *default_nexthop, struct span rcp
 {
 	size_t at = span_rchr(rcpt, '@');
 	*out = (struct route){ .kind = ROUTE_DELIVER };
-	split_transport(filter, &out->transport, &out->nexthop);
+	address_split_transport(filter, &out->transport, &out->nexthop);
 	if (out->nexthop.n == 0)
 		out->nexthop = *default_nexthop != '\0' ? span_str(default_nexthop) : at != SIZE_MAX ? span_from(rcpt, at + 1) : rcpt;
 }
