@@ -4,8 +4,9 @@
  *
  * A channel is one end of a socketpair. A frame is u32 payload length, u16 type, u16 1 if a
  * descriptor comes with it, u64 call id, then the payload. Types are rows in msgs.def with who may
- * send them; a frame that breaks a rule means the sibling has been taken over: the channel goes down
- * and the master restarts that process. Output gathers and leaves once per loop turn.
+ * send them; a frame that breaks a rule means the sibling has been taken over: the channel goes down and
+ * its calls end as "not now"; the master restarts a process whose channel to itself goes down. Output
+ * gathers and leaves once per loop turn.
  *
  * A call is an id in a table, never a pointer: an answer whose caller has gone is counted and dropped.
  * When a channel goes down every call on it ends with RC_TEMP.
