@@ -38,7 +38,7 @@ struct hold {
 
 static struct htab questions;
 static struct list noted = { &noted, &noted }, kept = { &kept, &kept }, parked = { &parked, &parked };
-static size_t nnoted, nkept, kept_bytes, in_flight; /* in flight: parked ones, too */
+static size_t nnoted, nkept, kept_bytes, answer_bytes, in_flight; /* in flight: parked ones, too */
 static uint64_t nlookups;
 static struct timer sweeper, patience;
 static map_carrier_fn *carrier;
@@ -143,6 +143,7 @@ question_free(struct map_question *q)
 	htab_remove(&questions, &q->by_key);
 	if (questions.count == 0)
 		htab_fini(&questions);
+	answer_bytes -= q->value.n;
 	free((void *)(uintptr_t)q->value.p);
 	mem_free(&q);
 }
@@ -186,6 +187,12 @@ question_let_go(struct map_question *q)
 static void
 set_answer(struct map_question *q, enum rc rc, struct span text)
 {
+	if (answer_bytes + text.n > REMOTE_ANSWER_BYTES) {
+		metric_add(M_lookup_limit, 1);
+		rc = RC_TEMP;
+		text = SPAN("too much of the answers is still in use");
+	}
+	answer_bytes += text.n;
 	q->state = Q_ANSWERED;
 	q->rc = rc;
 	q->value = span_of(mem_dup(text.p, text.n), text.n);

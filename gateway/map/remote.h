@@ -49,6 +49,7 @@ enum {
 	REMOTE_STEP_MAX = 512,       /* questions of one step: map_asks_more() */
 	REMOTE_FLIGHTS_MAX = 4096,   /* questions of one process that are not answered yet; more: RC_TEMP */
 	REMOTE_KEPT_MAX = 4096,      /* answers that nobody holds any more; they stay for a second */
+	REMOTE_ANSWER_BYTES = 64 * 1024 * 1024, /* of all answers in this process, those that waits hold too; more: RC_TEMP */
 	REMOTE_KEPT_BYTES = 4 * 1024 * 1024, /* and of how many bytes */
 };
 

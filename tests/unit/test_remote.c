@@ -588,6 +588,43 @@ no_process(void **state)
 	end(&w);
 }
 
+/* Answers that somebody holds are bounded together: what is over is "not now", and they go with who held them. */
+static void
+held(void **state)
+{
+	(void)state;
+	enum { EACH = REMOTE_ANSWER_BYTES / 4 };
+	struct world w = { 0 };
+	struct map_wait wait;
+	struct buf large;
+	begin(&w, "tcp:127.0.0.1:1");
+	buf_init(&large, EACH);
+	memset(buf_reserve(&large, EACH), 'x', EACH);
+	buf_commit(&large, EACH);
+	map_wait_init(&wait, &owner, on_done);
+	int64_t before = metric_values[M_lookup_limit];
+	for (unsigned i = 0; i < 5; i++) {
+		char key[16];
+		snprintf(key, sizeof key, "k%u", i);
+		assert_int_equal(find(&w, key), RC_TEMP);
+	}
+	map_wait_start(&wait);
+	assert_int_equal(ncarried, 5);
+	for (unsigned i = 0; i < 5; i++)
+		map_remote_answer(carried[i], RC_OK, buf_span(&large));
+	assert_int_equal(metric_values[M_lookup_limit], before + 1);
+	turn(0);
+	assert_int_equal(find(&w, "k4"), RC_TEMP);
+	assert_false(map_asked());
+	assert_non_null(strstr(w.e.why, "still in use"));
+	map_wait_fini(&wait);
+	buf_fini(&large);
+	turn(1100000);
+	assert_int_equal(find(&w, "k4"), RC_TEMP); /* asked again */
+	assert_true(map_asked());
+	end(&w);
+}
+
 static void
 flights(void **state)
 {
@@ -817,6 +854,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(shared, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failures, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(no_process, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(held, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(flights, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(databases, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(bad_queries, set_up, tear_down),
