@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "confdir.h"
 #include "unit.h"
 
 /* ---- keys ---- */
@@ -109,7 +110,6 @@ test_senders(void **state)
 
 /* ---- what is remembered ---- */
 
-static char dir[] = "/tmp/test_greylist.XXXXXX";
 static struct greylist g;
 static uint64_t start;
 
@@ -120,7 +120,8 @@ world_open(void **state)
 	struct err e;
 	loop_init();
 	start = clock_wall();
-	if (mkdtemp(dir) == NULL || greylist_open(&g, dir, 1 << 20, &e) != RC_OK) {
+	confdir_make();
+	if (greylist_open(&g, confdir, 1 << 20, &e) != RC_OK) {
 		print_error("%s\n", e.why);
 		return 1;
 	}
@@ -133,9 +134,8 @@ world_close(void **state)
 	(void)state;
 	greylist_close(&g);
 	loop_fini();
-	char command[64];
-	snprintf(command, sizeof command, "rm -rf %s", dir);
-	return system(command); /* NOLINT: our own path */
+	confdir_remove();
+	return 0;
 }
 
 static struct msg_greylist
