@@ -14,13 +14,11 @@ Not compared: the order of recipients.
 """
 
 import argparse
-import contextlib
 import os
 import pathlib
 import random
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +26,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from compat import ROLE_USERS, Client, Hub, free_port, program  # noqa: E402
+from rig import free_ports  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PEER = TOP / 'tests/tools/postfix-peer.sh'
@@ -174,14 +173,6 @@ class Maker:
         if r.random() < .15:
             rcpts.append(r.choice(rcpts))
         return sender, [(a, r.choice(NOTIFIES)) for a in rcpts]
-
-
-def free_ports(n):
-    with contextlib.ExitStack() as stack:  # held together, so that each is another one
-        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
-        for s in sockets:
-            s.bind(('127.0.0.1', 0))
-        return [s.getsockname()[1] for s in sockets]
 
 
 def postfix(scratch, main, services, ports, hub):

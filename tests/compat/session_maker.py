@@ -113,7 +113,7 @@ any.example.names.test. A 127.0.0.2
 ACTIONS = [
     'OK', 'RELAY', 'DUNNO', 'DUNNO', 'REJECT', 'REJECT no thanks', 'REJECT 5.1.1 nobody', 'REJECT 5.1.8 dom', 'reject 4.7.9 odd', 'DEFER', 'DEFER wait a bit',
     'DEFER 4.2.2 full', '450 try', '550 5.1.3 x', '451 5.1.7 y', '550 5.7.1 gone', 'DEFER_IF_PERMIT', 'DEFER_IF_PERMIT 4.2.1 dip', 'DEFER_IF_REJECT',
-    'DEFER_IF_REJECT hmm', 'DISCARD', 'INFO x', 'WARN w', '123456', 'cls1', 'cls2', 'cls3', 'permit_mynetworks, reject', 'reject', 'defer', 'permit',
+    'DEFER_IF_REJECT hmm', 'DISCARD', 'HOLD', 'HOLD it', 'INFO x', 'WARN w', '123456', 'cls1', 'cls2', 'cls3', 'permit_mynetworks, reject', 'reject', 'defer', 'permit',
     'warn_if_reject reject, defer', 'reject_non_fqdn_sender reject_unauth_destination', 'nonsense', 'reject_unlisted_recipient', '5.1.1 what', '599 5.1.6 m',
     '450 4.1.2 z', 'REJECT 5.1.4', 'REJECT 5.2.4 z', 'defer_if_permit', '421 4.7.0 go away', '521 5.7.1 never come back',
     'PREPEND X-One: 1', 'PREPEND X-Two: two words', 'PREPEND X-Three: 3', 'PREPEND no header', 'PREPEND', 'BCC extra@any.example', 'BCC second@any.example', 'BCC broken',
@@ -137,6 +137,8 @@ RECIPIENTS = [
     'elsewhere.example!x@here.example', 'example.org!known@gw.example', 'a!b!c@here.example', 'x@elsewhere.example@here.example', 'luser', 'nouser',
     'x@[127.0.0.1]', 'luser@[127.0.0.1]', 'x@[192.0.2.9]', 'mailer-daemon@here.example', 'double-bounce@here.example',
     'bulk@any.example', 'bulk+q@any.example', 'x@spam.example', '-x@example.org', 'n@nullmx.example', 'n@nowhere.example', 'n@broken.example', 'n@nothing.example',
+    'x%any.example', 'any.example!x', 'double-bounce@example.org', 'a%@here.example', '%a@here.example', '!a@here.example', 'a!@here.example',
+    'x%example.org%here.example', 'x@here.example@any.example', 'x%-y@here.example',
     'n@own.example', 'n@badmx.example', '"quoted user"@any.example', 'u@alias1.example', 'n@localmx.example',
 ]
 WORDS = ['luser', 'known', 'v', 'a+b', 'luser+x', '-d', 'here.example', 'gw.example', 'example.org', 'any.example', 'elsewhere.example', 'mx.example.com',

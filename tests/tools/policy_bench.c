@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * policy_bench DIR lookup PARAMETER < keys      ns for one lookup in the tables of a parameter (median and worst tenth)
- * policy_bench DIR rcpt N < sessions            us of processor time for one RCPT, over N of them; sessions as for policy_say
+ * policy_bench DIR rcpt N < sessions            us of processor time for one RCPT, over N of them. A session is a
+ *                                               line: address TAB name ("unknown": none) TAB helo TAB sender TAB recipient
  *
  * As a role does it: from the image of the configuration. Nothing here waits: rules that would are no part of it.
  */
