@@ -3,7 +3,7 @@
 # Objects live under build/<mode>/, so modes never mix. MODE: release, debug, asan, fuzz, cov.
 MODE ?= release
 B    := build/$(MODE)
-PKGS := libevent_core openssl libcares libcdb lmdb libpcre2-8 libseccomp sqlite3
+PKGS := libevent_core openssl libcares libcdb lmdb libpcre2-8 libseccomp sqlite3 libsasl2
 
 CPPFLAGS += -D_GNU_SOURCE -Igateway -I. -Itests/unit
 CPPFLAGS += $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
