@@ -11,6 +11,7 @@ of its steps; afterwards no session, transaction, draft, job or operation may be
 
 import argparse
 import concurrent.futures
+import copy
 import json
 import os
 import pathlib
@@ -198,6 +199,7 @@ class Place:
         for s in scripts:
             for row in s.dns:
                 self.dns.add(row[0], row[1], self.fill(row[2]) if len(row) > 2 else '')
+        self.dns_table = copy.deepcopy(self.dns.table)
         self.tools = {}
         for (name, program, words), port in zip(example.tools, rig.free_ports(len(example.tools)) if example.tools else []):
             self.vars[name] = port
@@ -263,6 +265,7 @@ class Run:
         self.log_from = self.gw.log_size()
         self.hub_from = len(self.hub.messages())
         self.hub_refused_from = len(self.hub.records()) - self.hub_from
+        self.asked_before = place.dns.asked.copy()
         self.before = None
         if any(s.kind == 'metric' for s in scr.steps) or mode.startswith('cut'):
             self.before = self.gw.metrics()
@@ -437,6 +440,30 @@ class Run:
         if verb == 'start':
             self.place.tool(name, program, args)
 
+    def do_asked(self, words):
+        """asked NAME TYPE N: how often, since the script began; TYPE *: any."""
+        name, kind, number = words.split()
+
+        def count():
+            now = self.place.dns.asked
+            return sum(n - self.asked_before[key] for key, n in list(now.items()) if key[0] == name and kind in ('*', key[1]))
+        try:
+            wait_for('', lambda: count() == int(number))
+        except Broken:
+            raise Broken(f'{name} {kind} was asked {count()} times, not {number}')
+
+    def do_answer(self, words):
+        """answer NAME TYPE DATA: from now on, to the end of the script."""
+        name, kind, *data = words.split(None, 2)
+        self.place.dns.add(name, kind, self.place.fill(data[0]) if data else '')
+
+    def do_forget(self, words):
+        self.place.dns.remove(words)
+
+    def do_resolver(self, words):
+        """resolver up, or what it does to every question from now on: DROP, REFUSED, SERVFAIL, ..."""
+        self.place.dns.mode = None if words == 'up' else words
+
     def do_canary(self, words):
         canary(self.place)
 
@@ -539,6 +566,8 @@ def settle(place):
     """Clean for the next script; Broken when something is left over."""
     place.hub.order('clear')
     place.hub.order('drop')
+    place.dns.mode = None
+    place.dns.table = copy.deepcopy(place.dns_table)
     left = {}
 
     def quiet():

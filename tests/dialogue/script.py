@@ -49,7 +49,8 @@ def parse_expect(text, line):
 
 
 HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql')
-CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool')
+CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
+          'asked', 'answer', 'forget', 'resolver')
 
 
 class Script:

@@ -12,11 +12,11 @@ import re
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import tempfile
-import threading
 import time
+
+from dnsserver import Dns  # noqa: F401  (for those who use this module)
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / 'build'
@@ -114,102 +114,6 @@ class Hub:
         if self.proc.poll() is None:
             self.proc.stdin.close()
             self.proc.wait(5)
-
-
-class Dns(threading.Thread):
-    """Answers from a table over UDP: {(name, type): [data]}; a name with other types only is NODATA, else NXDOMAIN.
-
-    The type may be SERVFAIL, REFUSED, DROP or GARBAGE, which then goes for every question about the name. DELAY with a
-    number of milliseconds: answers about the name are late by that, about every name when the name is *.
-    """
-    TYPES = {'A': 1, 'NS': 2, 'CNAME': 5, 'PTR': 12, 'MX': 15, 'TXT': 16, 'AAAA': 28}
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.table = {}
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.bind()
-        self.port = self.sock.getsockname()[1]
-        self.start()
-
-    def bind(self):
-        self.sock.bind(('127.0.0.1', 0))
-
-    def add(self, name, kind, data=''):
-        self.table.setdefault(name.lower().rstrip('.'), []).append((kind, data))
-
-    @staticmethod
-    def pack_name(name):
-        out = b''
-        for label in [x for x in name.rstrip('.').split('.') if x]:
-            out += bytes([len(label)]) + label.encode('latin-1')
-        return out + b'\0'
-
-    def pack(self, kind, data):
-        if kind == 'A':
-            return socket.inet_aton(data)
-        if kind == 'AAAA':
-            return socket.inet_pton(socket.AF_INET6, data)
-        if kind == 'MX':
-            pref, host = data.split(None, 1)
-            return struct.pack('>H', int(pref)) + self.pack_name(host)
-        if kind == 'TXT':
-            return bytes([len(data)]) + data.encode('latin-1')
-        return self.pack_name(data)
-
-    def answer(self, q):
-        at, labels = 12, []
-        while q[at]:
-            labels.append(q[at + 1:at + 1 + q[at]].decode('latin-1'))
-            at += q[at] + 1
-        question = q[12:at + 5]
-        kind = struct.unpack('>H', q[at + 1:at + 3])[0]
-        rows = [row for row in self.table.get('.'.join(labels).lower(), []) if row[0] != 'DELAY']
-        special = rows[0][0] if rows else None
-        if special == 'DROP':
-            return None
-        if special == 'GARBAGE':
-            return q[:2] + struct.pack('>HHHHH', 0x8180, 1, 1, 0, 0) + question + b'\xc0\xff\x00'
-        code = {'SERVFAIL': 2, 'REFUSED': 5}.get(special, 0 if rows else 3)
-        out = b''
-        count = 0
-        for k, data in rows or []:
-            if self.TYPES.get(k) == kind:
-                rd = self.pack(k, data)
-                out += b'\xc0\x0c' + struct.pack('>HHIH', kind, 1, 60, len(rd)) + rd
-                count += 1
-        return q[:2] + struct.pack('>HHHHH', 0x8180 | code, 1, count, 0, 0) + question + out
-
-    def delay(self, q):
-        """Seconds that the answer to a question is late."""
-        at, labels = 12, []
-        while q[at]:
-            labels.append(q[at + 1:at + 1 + q[at]].decode('latin-1'))
-            at += q[at] + 1
-        rows = self.table.get('.'.join(labels).lower(), []) + self.table.get('*', [])
-        return sum(int(data) for kind, data in rows if kind == 'DELAY') / 1000
-
-    def send(self, out, peer):
-        try:
-            self.sock.sendto(out, peer)
-        except OSError:
-            pass  # the test is over
-
-    def run(self):
-        while True:
-            try:
-                q, peer = self.sock.recvfrom(4096)
-                out, late = self.answer(q), self.delay(q)
-                if out and late:
-                    threading.Timer(late, self.send, (out, peer)).start()
-                elif out:
-                    self.sock.sendto(out, peer)
-            except (OSError, IndexError, struct.error, ValueError):
-                if self.sock.fileno() < 0:
-                    return
-
-    def stop(self):
-        self.sock.close()
 
 
 TROUBLE = re.compile(r'panic:|AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer|runtime error:|'
