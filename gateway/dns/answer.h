@@ -35,8 +35,16 @@ struct dns_rr {
 	struct span data;          /* MX, NS, PTR: name as text; TXT: the bytes */
 };
 
+/* Why there is no answer (RC_TEMP). */
+enum dns_trouble {
+	DNS_TROUBLE_SERVER = 0,    /* it could not say: SERVFAIL, REFUSED, endless aliases */
+	DNS_TROUBLE_TIMEOUT,       /* nobody answered in time */
+	DNS_TROUBLE_BUSY,          /* it was never asked: a limit of our own */
+};
+
 struct dns_answer {
 	bool nxdomain;             /* with RC_NONE: the name itself does not exist */
+	enum dns_trouble trouble;  /* with RC_TEMP */
 	uint32_t ttl;              /* seconds; smallest of what was used */
 	unsigned n;
 	struct dns_rr *rr;

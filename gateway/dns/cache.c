@@ -108,6 +108,14 @@ dns_cache_put(struct dns_cache *c, enum dns_type type, struct span name, uint64_
 	c->count++;
 }
 
+void
+dns_cache_drop(struct dns_cache *c, enum dns_type type, struct span name)
+{
+	struct entry *e = find(c, type, name);
+	if (e != NULL)
+		drop(c, e);
+}
+
 struct dns_answer *
 dns_answer_pack(const struct dns_answer *a)
 {

@@ -27,6 +27,8 @@ bool dns_cache_find(struct dns_cache *c, enum dns_type type, struct span name, u
  * ahead of time, or by the rule before, is the answer for this command. */
 void dns_cache_put(struct dns_cache *c, enum dns_type type, struct span name, uint64_t now, enum rc rc, const struct dns_answer *a);
 
+void dns_cache_drop(struct dns_cache *c, enum dns_type type, struct span name);
+
 struct dns_answer *dns_answer_pack(const struct dns_answer *a) MUST_CHECK; /* given; free with mem_free */
 /* Case does not matter in keys, nor does a final dot. */
 struct span dns_key(struct span name);

@@ -51,6 +51,8 @@ static struct {
 } dns;
 
 static const struct dns_answer no_answer = { .why = "Host not found, try again" };
+static const struct dns_answer timed_out = { .why = "Host not found, try again", .trouble = DNS_TROUBLE_TIMEOUT };
+static const struct dns_answer too_many = { .why = "Host not found, try again", .trouble = DNS_TROUBLE_BUSY };
 static const struct dns_answer bad_name = { .why = "Malformed name" };
 static const struct dns_answer bad_answer = { .why = "Malformed or unexpected name server reply" };
 
@@ -288,7 +290,7 @@ on_query_timeout(struct timer *t)
 	struct dns_query *q = container_of(t, struct dns_query, timer);
 	list_remove(&q->by_flight);
 	q->flight = NULL;
-	q->answer = &no_answer;
+	q->answer = &timed_out;
 	metric_add(M_dns_failures, 1);
 	op_finish(&q->op, RC_TEMP);
 }
@@ -385,14 +387,14 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 	bool is_new = f == NULL;
 	if (is_new && dns.flights.count >= DNS_FLIGHTS_MAX) {
 		metric_add(M_dns_failures, 1);
-		give(q, RC_TEMP, &no_answer);
+		give(q, RC_TEMP, &too_many);
 		return;
 	}
 	if (is_new)
 		f = flight_new(type, name);
 	uint64_t age = loop_now() - f->began;
 	if (timeout_usec > 0 && age >= timeout_usec) { /* who waits has waited long enough already, for the same rule before */
-		give(q, RC_TEMP, &no_answer);
+		give(q, RC_TEMP, &timed_out);
 		return;
 	}
 	op_pend(&q->op, &provider);
@@ -404,6 +406,13 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 	}
 	if (is_new)
 		launch(f);
+}
+
+void
+dns_forget(enum dns_type type, struct span name)
+{
+	if (dns.ready)
+		dns_cache_drop(&dns.cache, type, name);
 }
 
 bool
@@ -489,7 +498,7 @@ on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 		if (rc == RC_PERM)
 			give(q, rc, &bad_answer);
 		else if (rc == RC_TEMP)
-			give(q, rc, &no_answer);
+			give(q, rc, status == ARES_ETIMEOUT ? &timed_out : &no_answer);
 		else
 			give(q, rc, &a);
 	}

@@ -44,6 +44,8 @@ void dns_conf_check(struct conf *c);
 /* Every query still in flight ends with RC_TEMP. */
 void dns_close(void);
 void dns_cache_clear(void);
+/* The next who asks this wants to know it anew. */
+void dns_forget(enum dns_type type, struct span name);
 
 struct dns_flight;
 

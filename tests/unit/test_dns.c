@@ -149,6 +149,22 @@ test_coalesced_and_cached(void **state)
 }
 
 static void
+test_forget(void **state)
+{
+	struct dns_query q;
+	enum rc rc;
+	(void)state;
+	dns_query_init(&q, &owner, on_done);
+	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
+	run_until(1);
+	assert_true(dns_known(&q, DNS_A, SPAN("A.test."), &rc));
+	dns_forget(DNS_A, SPAN("a.TEST"));
+	assert_false(dns_known(&q, DNS_A, SPAN("a.test"), &rc));
+	dns_forget(DNS_A, SPAN("a.test"));
+	dns_query_fini(&q);
+}
+
+static void
 test_cancel_and_timeout(void **state)
 {
 	struct dns_query gone, late;
@@ -160,6 +176,13 @@ test_cancel_and_timeout(void **state)
 	dns_query_fini(&gone);
 	run_until(1);
 	assert_int_equal(late.op.rc, RC_TEMP);
+	assert_int_equal(late.answer->trouble, DNS_TROUBLE_TIMEOUT);
+	dns_ask(&late, DNS_A, SPAN("servfail.test"), 0);
+	run_until(1);
+	assert_int_equal(late.answer->trouble, DNS_TROUBLE_SERVER);
+	dns_ask(&late, DNS_A, SPAN("silent.test"), 0); /* until the resolver gives up */
+	run_until(1);
+	assert_int_equal(late.answer->trouble, DNS_TROUBLE_TIMEOUT);
 	dns_query_fini(&late);
 	assert_true(op_owner_idle(&owner));
 }
@@ -333,7 +356,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_servers), cmocka_unit_test(test_resolv_conf), cmocka_unit_test(test_reverse), cmocka_unit_test(test_cache_bound),
 		cmocka_unit_test(test_outcomes), cmocka_unit_test(test_values), cmocka_unit_test(test_coalesced_and_cached),
-		cmocka_unit_test(test_cancel_and_timeout), cmocka_unit_test(test_resolver_gone_and_back),
+		cmocka_unit_test(test_forget), cmocka_unit_test(test_cancel_and_timeout), cmocka_unit_test(test_resolver_gone_and_back),
 		cmocka_unit_test(test_waited_enough), cmocka_unit_test(test_close_with_questions),
 	};
 	loop_init();
