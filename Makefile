@@ -156,7 +156,7 @@ install: program ## program, man pages, /etc/dogana, systemd unit; DESTDIR=, COM
 	    if [ -e $(SBIN)/$$n ] && [ "$$(readlink $(SBIN)/$$n)" != dogana ]; then echo "$(SBIN)/$$n is somebody else's: left alone" >&2; \
 	    else ln -sf dogana $(SBIN)/$$n; fi; done)
 	@test -n "$(DESTDIR)" || systemd-sysusers dogana.conf 2>/dev/null || \
-	    for u in edge queue relay; do getent passwd dogana-$$u >/dev/null || useradd -r -d /nonexistent -s /usr/sbin/nologin dogana-$$u; done
+	    for u in edge queue relay lookup keys auth; do getent passwd dogana-$$u >/dev/null || useradd -r -d /nonexistent -s /usr/sbin/nologin dogana-$$u; done
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile

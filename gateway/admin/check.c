@@ -87,6 +87,8 @@ check_all(struct conf *c, enum conf_severity rows)
 	router_free(&router);
 	if (map_remote_tables(c) != NULL)
 		check_user(c, "lookup_user", conf_params(c)->p_lookup_user);
+	if (conf_has_secrets(c, CONF_FOR_KEYS))
+		check_user(c, "keys_user", conf_params(c)->p_keys_user);
 }
 
 static enum rc

@@ -3,6 +3,7 @@
 
 #include "admin/check.h"
 #include "admin/control.h"
+#include "admin/images.h"
 #include "admin/logfile.h"
 #include "admin/procs.h"
 #include "admin/status.h"
@@ -26,7 +27,8 @@ static const uint64_t QUEUE_WAIT_USEC = 30 * 1000000, QUEUE_RETRY_USEC = 50 * 10
 struct master {
 	const char *dir;
 	struct conf *conf;
-	int image, ready_fd, pid_fd;
+	struct images images;
+	int ready_fd, pid_fd;
 	struct listen_set listeners;
 	struct procs procs;
 	struct control *control;
@@ -34,7 +36,7 @@ struct master {
 	/* a reload under way */
 	struct procs_reload reload;
 	struct conf *next_conf;
-	int next_image;
+	struct images next_images;
 	struct control_client *reload_client;
 	bool reloading, rolling_back;
 	/* one because of changed tables */
@@ -187,7 +189,7 @@ roll_back(const char *why)
 		tables_refused(why);
 	end_reload(false, span_str(text));
 	conf_unref(&ma.next_conf);
-	close(ma.next_image);
+	images_close(&ma.next_images);
 	struct err e = { .why = "" };
 	struct listen_set old;
 	if (listen_open(ma.conf, &ma.listeners, &old, &e) == RC_OK) { /* what was taken away is bound again */
@@ -214,14 +216,16 @@ on_reloaded(struct procs_reload *r)
 	}
 	if (!r->ok) {
 		ma.procs.conf = ma.conf;
-		ma.procs.image = ma.image;
+		ma.procs.images = &ma.images;
 		roll_back(r->why);
 		return;
 	}
 	conf_unref(&ma.conf);
-	close(ma.image);
+	images_close(&ma.images);
 	ma.conf = ma.next_conf;
-	ma.image = ma.next_image;
+	ma.images = ma.next_images;
+	ma.procs.images = &ma.images;
+	images_init(&ma.next_images);
 	ma.next_conf = NULL;
 	procs_trim(&ma.procs);
 	maps_sweep(&ma.conf, 1); /* sessions that began before hold their tables open */
@@ -240,12 +244,13 @@ hand_out(struct conf *next)
 {
 	struct err e = { .why = "" };
 	struct listen_set sockets;
-	int image = -1;
+	struct images images;
+	images_init(&images);
 	enum rc rc = make_dirs(next, &e);
 	if (rc == RC_OK && strcmp(conf_params(next)->p_queue_directory, conf_params(ma.conf)->p_queue_directory) != 0)
 		rc = err_set(&e, RC_PERM, "queue_directory can only be changed by stop and start");
 	if (rc == RC_OK)
-		rc = conf_image_write(next, &image, &e);
+		rc = images_write(&images, next, &e);
 	if (rc == RC_OK)
 		rc = listen_open(next, &ma.listeners, &sockets, &e);
 	if (rc == RC_OK && (rc = open_log(next, &e)) != RC_OK)
@@ -255,16 +260,15 @@ hand_out(struct conf *next)
 			tables_refused(e.why);
 		end_reload(false, span_str(e.why));
 		conf_unref(&next);
-		if (image >= 0)
-			close(image);
+		images_close(&images);
 		return;
 	}
 	listen_close(&ma.listeners);
 	ma.listeners = sockets;
 	ma.next_conf = next;
-	ma.next_image = image;
+	ma.next_images = images;
 	ma.procs.conf = next;
-	ma.procs.image = image;
+	ma.procs.images = &ma.next_images;
 	ma.reload = (struct procs_reload){ .done = on_reloaded };
 	procs_reload_start(&ma.procs, &ma.reload);
 }
@@ -532,7 +536,7 @@ prepare(struct err *e)
 	if (rc == RC_OK)
 		rc = lock_pid_file(ma.conf, e);
 	if (rc == RC_OK)
-		rc = conf_image_write(ma.conf, &ma.image, e);
+		rc = images_write(&ma.images, ma.conf, e);
 	if (rc == RC_OK)
 		rc = listen_open(ma.conf, NULL, &ma.listeners, e);
 	if (rc == RC_OK)
@@ -552,8 +556,8 @@ tear_down(void)
 	listen_close(&ma.listeners);
 	conf_unref(&ma.conf);
 	conf_unref(&ma.next_conf);
-	if (ma.image >= 0)
-		close(ma.image);
+	images_close(&ma.images);
+	images_close(&ma.next_images);
 	if (ma.pid_fd >= 0)
 		close(ma.pid_fd);
 	log_flush();
@@ -574,7 +578,9 @@ int
 master_run(const char *dir, const char *program, int ready_fd)
 {
 	struct err e = { .why = "" };
-	ma = (struct master){ .dir = dir, .image = -1, .next_image = -1, .ready_fd = ready_fd, .pid_fd = -1 };
+	ma = (struct master){ .dir = dir, .ready_fd = ready_fd, .pid_fd = -1 };
+	images_init(&ma.images);
+	images_init(&ma.next_images);
 	ma.procs.log_fd = -1;
 	enum rc rc = check_load(dir, &ma.conf, &e);
 	if (ma.conf != NULL)
@@ -602,7 +608,7 @@ master_run(const char *dir, const char *program, int ready_fd)
 	struct procs *p = &ma.procs;
 	p->program = program;
 	p->conf = ma.conf;
-	p->image = ma.image;
+	p->images = &ma.images;
 	p->listeners = &ma.listeners;
 	p->all_ready = on_all_ready;
 	p->failed = on_failed;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "conf/param.h"
 #include "map/remote.h"
 #include "ipc/dial.h"
 #include "smtp/limits.h"
@@ -23,7 +24,57 @@ static const struct {
 	enum role role;
 	uint64_t usec;
 } stop_stages[] = { { ROLE_EDGE, 8 * USEC_PER_SEC }, { ROLE_RELAY, 10 * USEC_PER_SEC }, { ROLE_QUEUE, 10 * USEC_PER_SEC },
-	{ ROLE_LOOKUP, 3 * USEC_PER_SEC } };
+	{ ROLE_LOOKUP, 3 * USEC_PER_SEC }, { ROLE_KEYS, 3 * USEC_PER_SEC }, { ROLE_AUTH, 3 * USEC_PER_SEC } };
+
+/* Roles that are there only when the configuration needs them. */
+static bool
+wants_lookup(const struct conf *c)
+{
+	return map_remote_tables(c) != NULL;
+}
+
+static bool
+wants_keys(const struct conf *c)
+{
+	return conf_has_secrets(c, CONF_FOR_KEYS);
+}
+
+static bool
+wants_auth(const struct conf *c)
+{
+	for (size_t i = 0; i < conf_service_count(c) && (param_find(SPAN("smtpd_sasl_auth_enable"))->flags & P_LIVE) != 0; i++) {
+		const struct service *s = conf_service(c, i);
+		if (s->kind == SERVICE_LISTENER && s->params->p_smtpd_sasl_auth_enable && strcmp(s->params->p_smtpd_sasl_type, "cyrus") == 0)
+			return true;
+	}
+	return false;
+}
+
+static const struct optional {
+	enum role role;
+	bool (*is_wanted)(const struct conf *c);
+} optional[] = { { ROLE_LOOKUP, wants_lookup }, { ROLE_KEYS, wants_keys }, { ROLE_AUTH, wants_auth } };
+
+static bool
+is_wanted(const struct conf *c, enum role role)
+{
+	for (size_t i = 0; i < NELEMS(optional); i++)
+		if (optional[i].role == role)
+			return optional[i].is_wanted(c);
+	return true;
+}
+
+/* Who has a channel to whom. */
+static const struct {
+	enum role role;
+	unsigned others;             /* roles */
+	int type;                    /* of the socket */
+} pairs[] = {
+	{ ROLE_QUEUE, ROLE_EDGE | ROLE_RELAY | ROLE_LOOKUP, SOCK_STREAM },
+	{ ROLE_LOOKUP, ROLE_EDGE | ROLE_RELAY, SOCK_STREAM },
+	{ ROLE_AUTH, ROLE_EDGE, SOCK_STREAM },
+	{ ROLE_KEYS, ROLE_EDGE | ROLE_RELAY, SOCK_SEQPACKET }, /* not an IPC channel: tls/key.h */
+};
 
 static struct procs *all; /* the child signal has no argument */
 
@@ -90,7 +141,7 @@ send_conf(struct procs *p, struct proc *pr)
 {
 	(void)ipc_call_begin(&pr->conf_call, pr->chan, IPC_CONF);
 	/* the descriptor goes with the frame; ipc_call_send would end it without one */
-	ipc_call_send_fd(&pr->conf_call, fcntl(p->image, F_DUPFD_CLOEXEC, 3), CONF_TIMEOUT);
+	ipc_call_send_fd(&pr->conf_call, fcntl(images_for(p->images, pr->role), F_DUPFD_CLOEXEC, 3), CONF_TIMEOUT);
 }
 
 static void
@@ -104,12 +155,12 @@ send_peer(struct proc *pr, enum role role, unsigned index, int fd)
 
 /* A channel between two of them, if both live. */
 static void
-pair(struct proc *a, struct proc *b)
+pair(struct proc *a, struct proc *b, int type)
 {
 	int sv[2];
-	if (a->chan == NULL || b->chan == NULL)
+	if (a == b || a->chan == NULL || b->chan == NULL)
 		return;
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) != 0) {
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) != 0) {
 		log_error(NULL, "socketpair: %s", strerror(errno));
 		return;
 	}
@@ -120,12 +171,13 @@ pair(struct proc *a, struct proc *b)
 static void
 connect_to_siblings(struct procs *p, struct proc *pr)
 {
-	for (size_t i = 0; i < p->count; i++) {
-		struct proc *other = &p->proc[i];
-		bool is_pair = (pr->role == ROLE_QUEUE) != (other->role == ROLE_QUEUE) || (pr->role == ROLE_LOOKUP) != (other->role == ROLE_LOOKUP);
-		if (other != pr && is_pair)
-			pair(pr, other);
-	}
+	for (size_t i = 0; i < p->count; i++)
+		for (size_t k = 0; k < NELEMS(pairs); k++) {
+			struct proc *other = &p->proc[i];
+			if ((pairs[k].role == pr->role && (pairs[k].others & other->role) != 0) ||
+			    (pairs[k].role == other->role && (pairs[k].others & pr->role) != 0))
+				pair(pr, other, pairs[k].type);
+		}
 }
 
 /* ---- life of a process ---- */
@@ -310,7 +362,7 @@ void
 procs_start(struct procs *p, unsigned edges, unsigned relays)
 {
 	all = p;
-	p->count = edges + relays + 2;
+	p->count = edges + relays + 1 + NELEMS(optional);
 	make_limits(p);
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
@@ -318,9 +370,11 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 		init_proc(&p->proc[1 + i], ROLE_RELAY, i);
 	for (unsigned i = 0; i < edges; i++)
 		init_proc(&p->proc[1 + relays + i], ROLE_EDGE, i);
-	struct proc *lookup = &p->proc[1 + relays + edges];
-	init_proc(lookup, ROLE_LOOKUP, 0);
-	lookup->is_wanted = map_remote_tables(p->conf) != NULL;
+	for (unsigned i = 0; i < NELEMS(optional); i++) {
+		struct proc *pr = &p->proc[1 + relays + edges + i];
+		init_proc(pr, optional[i].role, 0);
+		pr->is_wanted = optional[i].is_wanted(p->conf);
+	}
 	sigwatch_init(&p->child_signal, SIGCHLD, on_sigchld);
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].is_wanted)
@@ -353,6 +407,8 @@ dig_reload_call(struct grave *g)
 	mem_free(&rc);
 }
 
+static void reload_answered(struct procs_reload *r);
+
 static void
 on_reload_answer(struct op *op)
 {
@@ -368,61 +424,91 @@ on_reload_answer(struct op *op)
 	}
 	ipc_call_fini(&rcall->call);
 	loop_bury(&rcall->grave, dig_reload_call);
-	if (--r->pending == 0)
-		r->done(r);
+	reload_answered(r);
 }
 
-/* It has to be there before the others get a configuration that needs it. One that is just ending comes back by itself. */
+/* Those have to be there before the others get a configuration that needs them. One that is just ending comes back by itself. */
 static void
-want_lookup(struct procs *p)
+want_optional(struct procs *p)
 {
-	struct proc *lookup = procs_find(p, ROLE_LOOKUP, 0);
-	if (map_remote_tables(p->conf) == NULL)
-		return;
-	lookup->is_wanted = true;
-	if (lookup->pid == 0 && !lookup->restart.armed)
-		spawn(lookup);
+	for (size_t i = 0; i < NELEMS(optional); i++) {
+		struct proc *pr = procs_find(p, optional[i].role, 0);
+		if (!optional[i].is_wanted(p->conf))
+			continue;
+		pr->is_wanted = true;
+		if (pr->pid == 0 && !pr->restart.armed)
+			spawn(pr);
+	}
 }
 
 void
 procs_trim(struct procs *p)
 {
-	struct proc *lookup = procs_find(p, ROLE_LOOKUP, 0);
-	if (map_remote_tables(p->conf) != NULL)
+	for (size_t i = 0; i < NELEMS(optional); i++) {
+		struct proc *pr = procs_find(p, optional[i].role, 0);
+		if (optional[i].is_wanted(p->conf))
+			continue;
+		pr->is_wanted = false;
+		timer_clear(&pr->restart);
+		if (pr->chan == NULL)
+			continue;
+		pr->state = PROC_DRAINING;
+		ipc_send(pr->chan, IPC_DRAIN, 0, SPAN_EMPTY, -1);
+	}
+}
+
+static void
+reload_one(struct procs_reload *r, struct proc *pr)
+{
+	struct procs *p = r->procs;
+	if (pr->chan == NULL || pr->state == PROC_DRAINING || !is_wanted(p->conf, pr->role))
+		return; /* one that is not needed keeps what it has until all have switched */
+	struct reload_call *rcall = mem_zalloc(sizeof *rcall);
+	rcall->reload = r;
+	rcall->proc = pr;
+	op_owner_init(&rcall->ops);
+	ipc_call_init(&rcall->call, &rcall->ops, on_reload_answer);
+	send_log(p, pr);
+	(void)ipc_call_begin(&rcall->call, pr->chan, IPC_CONF);
+	ipc_call_send_fd(&rcall->call, fcntl(images_for(p->images, pr->role), F_DUPFD_CLOEXEC, 3), CONF_TIMEOUT);
+	send_listeners(p, pr);
+	r->pending++;
+}
+
+/* One that has ended meanwhile starts with the new configuration anyway. */
+static void
+reload_others(struct procs_reload *r)
+{
+	r->is_second = true;
+	for (size_t i = 0; r->ok && i < r->procs->count; i++)
+		if (r->procs->proc[i].role != ROLE_KEYS)
+			reload_one(r, &r->procs->proc[i]);
+}
+
+static void
+reload_answered(struct procs_reload *r)
+{
+	if (--r->pending > 0)
 		return;
-	lookup->is_wanted = false;
-	timer_clear(&lookup->restart);
-	if (lookup->chan == NULL)
-		return;
-	lookup->state = PROC_DRAINING;
-	ipc_send(lookup->chan, IPC_DRAIN, 0, SPAN_EMPTY, -1);
+	if (!r->is_second) {
+		r->pending = 1;
+		reload_others(r);
+		r->pending--;
+	}
+	if (r->pending == 0)
+		r->done(r);
 }
 
 void
 procs_reload_start(struct procs *p, struct procs_reload *r)
 {
-	struct proc *lookup = procs_find(p, ROLE_LOOKUP, 0);
-	want_lookup(p);
+	want_optional(p);
 	r->procs = p;
 	r->pending = 1;
 	r->ok = true;
-	for (size_t i = 0; i < p->count; i++) {
-		struct proc *pr = &p->proc[i];
-		if (pr->chan == NULL || pr->state == PROC_DRAINING || (pr == lookup && map_remote_tables(p->conf) == NULL))
-			continue; /* a lookup process that is not needed keeps what it has until all have switched */
-		struct reload_call *rcall = mem_zalloc(sizeof *rcall);
-		rcall->reload = r;
-		rcall->proc = pr;
-		op_owner_init(&rcall->ops);
-		ipc_call_init(&rcall->call, &rcall->ops, on_reload_answer);
-		send_log(p, pr);
-		(void)ipc_call_begin(&rcall->call, pr->chan, IPC_CONF);
-		ipc_call_send_fd(&rcall->call, fcntl(p->image, F_DUPFD_CLOEXEC, 3), CONF_TIMEOUT);
-		send_listeners(p, pr);
-		r->pending++;
-	}
-	if (--r->pending == 0)
-		r->done(r);
+	r->is_second = false;
+	reload_one(r, procs_find(p, ROLE_KEYS, 0));
+	reload_answered(r);
 }
 
 /* ---- stop ---- */

@@ -8,6 +8,7 @@
 #ifndef ADMIN_PROCS_H
 #define ADMIN_PROCS_H
 
+#include "admin/images.h"
 #include "admin/listen.h"
 #include "conf/conf.h"
 #include "ipc/ipc.h"
@@ -27,7 +28,7 @@ struct proc {
 	struct op_owner ops;
 	struct ipc_call conf_call;
 	char last_error[256];        /* why it refused its configuration */
-	bool is_wanted;              /* by the configuration: the lookup process is there only when a table needs it */
+	bool is_wanted;              /* by the configuration: lookup, keys and auth are there only when it needs them */
 };
 
 struct procs {
@@ -35,7 +36,7 @@ struct procs {
 	size_t count;
 	const char *program;         /* path for execv */
 	struct conf *conf;           /* borrowed: the master's */
-	int image;                   /* descriptor of its image */
+	const struct images *images; /* borrowed: of that */
 	struct listen_set *listeners;
 	int log_fd;
 	uint8_t log_target, log_format;
@@ -49,7 +50,7 @@ struct procs {
 	struct sigwatch child_signal;
 };
 
-/* Makes the table (edges, queue, relays, lookup) and starts all that the configuration wants. conf, image and log_* are set by the caller before. */
+/* Makes the table (edges, queue, relays, lookup, keys, auth) and starts all that the configuration wants. conf, image and log_* are set by the caller before. */
 void procs_start(struct procs *p, unsigned edges, unsigned relays);
 /* Sends the log target, the configuration (p->conf, p->image) and the listeners to all. done(owner, ok, why)
  * when each has answered. */
@@ -57,13 +58,14 @@ struct procs_reload {
 	struct procs *procs;
 	unsigned pending;
 	bool ok;
+	bool is_second;              /* keys have answered: who signs has a key before anybody shows its certificate */
 	char why[256];
 	void (*done)(struct procs_reload *);
 };
 void procs_reload_start(struct procs *p, struct procs_reload *r);
 /* What the configuration in force does not want any more is told to finish; after a reload. */
 void procs_trim(struct procs *p);
-/* Edges drain first, then relays, then the queue, then lookup; each stage has a time limit, then SIGKILL. */
+/* Edges drain first, then relays, then the queue, then lookup, keys and auth; each stage has a time limit, then SIGKILL. */
 void procs_stop(struct procs *p);
 /* SIGKILL to all, at once. */
 void procs_abort(struct procs *p);

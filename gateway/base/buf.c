@@ -14,15 +14,31 @@ buf_init(struct buf *b, size_t max)
 }
 
 void
+buf_init_secret(struct buf *b, size_t max)
+{
+	*b = (struct buf){ .max = max, .is_secret = true };
+}
+
+static void
+give_back(struct buf *b)
+{
+	if (b->is_secret && b->p != NULL)
+		mem_wipe(b->p, b->cap);
+	mem_free(&b->p);
+}
+
+void
 buf_fini(struct buf *b)
 {
-	mem_free(&b->p);
-	*b = (struct buf){ .max = b->max };
+	give_back(b);
+	*b = (struct buf){ .max = b->max, .is_secret = b->is_secret };
 }
 
 void
 buf_reset(struct buf *b)
 {
+	if (b->is_secret && b->p != NULL)
+		mem_wipe(b->p, b->n);
 	b->at = b->n = 0;
 	b->over = false;
 }
@@ -51,7 +67,7 @@ buf_reserve(struct buf *b, size_t n)
 	unsigned char *p = mem_alloc(cap);
 	if (used > 0)
 		memcpy(p, b->p + b->at, used);
-	mem_free(&b->p);
+	give_back(b);
 	b->p = p;
 	b->cap = cap;
 	b->at = 0;

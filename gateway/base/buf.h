@@ -18,9 +18,11 @@ struct buf {
 	size_t n;         /* end of the written bytes; at <= n <= cap <= max */
 	size_t cap, max;
 	bool over;
+	bool is_secret;   /* memory that is given back is wiped */
 };
 
 void buf_init(struct buf *b, size_t max);
+void buf_init_secret(struct buf *b, size_t max); /* for passwords and keys: nothing of it stays in the heap */
 void buf_fini(struct buf *b);                    /* frees; usable again as after buf_init with the same max */
 void buf_reset(struct buf *b);                   /* empties, keeps the memory, clears over */
 

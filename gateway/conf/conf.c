@@ -40,6 +40,8 @@ free_keeps(struct htab *t)
 	for (struct hnode *n = NULL; (n = htab_walk(t, n)) != NULL;) {
 		struct keep *k = container_of(n, struct keep, node);
 		void *p = k->owns_data ? (void *)(uintptr_t)k->data.p : NULL;
+		if (p != NULL && k->audience != 0)
+			mem_wipe(p, k->data.n);
 		mem_free(&p);
 	}
 	htab_fini(t);
@@ -57,6 +59,7 @@ conf_unref(struct conf **cp)
 	if (--c->refs > 0)
 		return;
 	free_keeps(&c->files);
+	free_keeps(&c->secrets);
 	free_keeps(&c->notes);
 	free_keeps(&c->watched);
 	if (c->map != NULL)
@@ -213,44 +216,96 @@ keep_add(struct conf *c, struct htab *t, const char *key)
 	return k;
 }
 
+const char *
+conf_full_path(struct conf *c, const char *path)
+{
+	if (path[0] == '/')
+		return snap_str(c, span_str(path));
+	struct buf full;
+	buf_init(&full, 8192);
+	buf_puts(&full, c->dir);
+	buf_putc(&full, '/');
+	buf_puts(&full, path);
+	const char *p = snap_str(c, buf_span(&full));
+	buf_fini(&full);
+	return p;
+}
+
+static void
+read_keep(struct conf *c, struct keep *k, const char *user, bool is_secret)
+{
+	struct buf data;
+	struct err why;
+	struct conf_version version;
+	if (is_secret)
+		buf_init_secret(&data, CONF_FILE_MAX);
+	else
+		buf_init(&data, CONF_FILE_MAX);
+	k->rc = snap_read_version(k->key, user, CONF_FILE_MAX, &data, &version, &why);
+	k->owns_data = true;
+	conf_watch(c, k->key, &version);
+	if (k->rc == RC_OK)
+		k->data = span_of(mem_dup(buf_span(&data).p, buf_len(&data)), buf_len(&data));
+	else
+		k->data = span_of(mem_strdup(why.why), strlen(why.why));
+	buf_fini(&data);
+}
+
 static enum rc
 file_as(struct conf *c, const char *path, const char *user, struct span *out, struct err *e)
 {
 	*out = SPAN_EMPTY;
-	struct buf full;
-	buf_init(&full, 8192);
-	if (path[0] != '/') {
-		buf_puts(&full, c->dir);
-		buf_putc(&full, '/');
-	}
-	buf_puts(&full, path);
-	const char *key = buf_cstr(&full);
+	const char *key = path[0] == '/' ? path : conf_full_path(c, path);
 	struct keep *k = keep_find(&c->files, key);
-	if (k == NULL && !c->loader) {
-		enum rc rc = err_set(e, RC_TEMP, "%s: not part of the configuration that was loaded", key);
-		buf_fini(&full);
-		return rc;
-	}
+	if (k == NULL && !c->loader)
+		return err_set(e, RC_TEMP, "%s: not part of the configuration that was loaded", key);
 	if (k == NULL) {
-		struct buf data;
-		struct err why;
-		buf_init(&data, CONF_FILE_MAX);
 		k = keep_add(c, &c->files, key);
-		struct conf_version version;
-		k->rc = snap_read_version(key, user, CONF_FILE_MAX, &data, &version, &why);
-		k->owns_data = true;
-		conf_watch(c, k->key, &version);
-		if (k->rc == RC_OK)
-			k->data = span_of(mem_dup(buf_span(&data).p, buf_len(&data)), buf_len(&data));
-		else
-			k->data = span_of(mem_strdup(why.why), strlen(why.why));
-		buf_fini(&data);
+		read_keep(c, k, user, false);
 	}
-	buf_fini(&full);
 	if (k->rc != RC_OK)
 		return err_set(e, RC_TEMP, "%s", snap_str(c, k->data));
 	*out = k->data;
 	return RC_OK;
+}
+
+enum rc
+conf_file_secret(struct conf *c, const char *path, unsigned audience, struct span *out, struct err *e)
+{
+	*out = SPAN_EMPTY;
+	BUG_ON(audience == CONF_FOR_ALL);
+	const char *key = path[0] == '/' ? path : conf_full_path(c, path);
+	struct keep *k = keep_find(&c->secrets, key);
+	if (k == NULL && !c->loader)
+		return err_set(e, RC_NONE, "%s: not for this process", key);
+	if (k == NULL) {
+		k = keep_add(c, &c->secrets, key);
+		read_keep(c, k, NULL, true);
+	}
+	k->audience |= audience;
+	if (k->rc != RC_OK)
+		return err_set(e, RC_TEMP, "%s", snap_str(c, k->data));
+	*out = k->data;
+	return RC_OK;
+}
+
+bool
+conf_has_secrets(const struct conf *c, unsigned audience)
+{
+	for (struct hnode *n = NULL; (n = htab_walk(&c->secrets, n)) != NULL;)
+		if ((container_of(n, struct keep, node)->audience & audience) != 0)
+			return true;
+	return false;
+}
+
+void
+conf_secrets_each(const struct conf *c, unsigned audience, void (*fn)(void *arg, const char *path, struct span data), void *arg)
+{
+	for (struct hnode *n = NULL; (n = htab_walk(&c->secrets, n)) != NULL;) {
+		const struct keep *k = container_of(n, struct keep, node);
+		if ((k->audience & audience) != 0 && k->rc == RC_OK)
+			fn(arg, k->key, k->data);
+	}
 }
 
 enum rc

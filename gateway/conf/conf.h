@@ -81,9 +81,19 @@ enum rc conf_load_with(const char *dir, const char *const *overrides, struct con
 struct conf *conf_ref(struct conf *c);
 void conf_unref(struct conf **cp);
 
+/* Whom a secret file is for, and for whom an image is: bits. */
+enum conf_audience {
+	CONF_FOR_ALL = 0,            /* an image without any secret */
+	CONF_FOR_KEYS = 1,
+	CONF_FOR_RELAY = 2,
+	CONF_FOR_AUTH = 4,
+	CONF_FOR_LOADER = 7,         /* conf_renew() */
+};
+
 /* Image for the other roles: a sealed memfd (close-on-exec, given to the caller), and the way back (fd is
- * borrowed). The image also holds every file read through conf_file() and every name given to conf_attach(). */
-enum rc conf_image_write(const struct conf *c, int *fd_out, struct err *e) MUST_CHECK;
+ * borrowed). The image also holds every file read through conf_file(), every name given to conf_attach(), and the secret
+ * files that are for this audience; the one for CONF_FOR_KEYS holds no other files. */
+enum rc conf_image_write(const struct conf *c, unsigned audience, int *fd_out, struct err *e) MUST_CHECK;
 enum rc conf_image_read(int fd, struct conf **out, struct err *e) MUST_CHECK;
 
 /* ---- reading it ---- */
@@ -118,6 +128,16 @@ enum rc conf_file(struct conf *c, const char *path, struct span *out, struct err
 /* The same for a file that others than the administrator may write (:include: lists): read with the rights of
  * default_privs, so that it cannot be a link to what only root may read. */
 enum rc conf_file_of_user(struct conf *c, const char *path, struct span *out, struct err *e) MUST_CHECK;
+
+/* The same for a file that holds passwords or private keys: its contents are only in the images for its audience (bits; what
+ * several calls say adds up), and are wiped with the snapshot. RC_NONE: not for this role. A file may also be read
+ * through conf_file(), and is no secret then. Copies of the contents are the caller's to wipe: buf_init_secret(). */
+enum rc conf_file_secret(struct conf *c, const char *path, unsigned audience, struct span *out, struct err *e) MUST_CHECK;
+bool conf_has_secrets(const struct conf *c, unsigned audience);
+/* Those that could be read, in no order; path: full. */
+void conf_secrets_each(const struct conf *c, unsigned audience, void (*fn)(void *arg, const char *path, struct span data), void *arg);
+/* A name as conf_file() knows it: relative ones below conf_directory(). Lives as long as the snapshot. */
+const char *conf_full_path(struct conf *c, const char *path);
 
 /* ---- which version of each file a snapshot has ---- */
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IMAGE_MAGIC "dogana-conf-2"
+#define IMAGE_MAGIC "dogana-conf-3"
 
 enum { SEALS = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL };
 
@@ -71,6 +71,49 @@ put_keeps(struct buf *b, const struct htab *t)
 	}
 }
 
+static enum rc
+write_all(int fd, struct span s, struct err *e)
+{
+	while (s.n > 0) {
+		ssize_t n = write(fd, s.p, s.n);
+		if (n < 0 && errno != EINTR)
+			return err_set(e, RC_TEMP, "configuration image: %s", strerror(errno));
+		if (n > 0)
+			s = span_from(s, (size_t)n);
+	}
+	return RC_OK;
+}
+
+/* Written past any buffer: the image is the only copy. */
+static enum rc
+write_secrets(int fd, const struct htab *t, unsigned audience, struct err *e)
+{
+	uint32_t count = 0;
+	for (struct hnode *n = NULL; (n = htab_walk(t, n)) != NULL;)
+		count += (container_of(n, struct keep, node)->audience & audience) != 0;
+	struct buf head;
+	buf_init(&head, 65536);
+	buf_put_u32(&head, count);
+	enum rc rc = RC_OK;
+	for (struct hnode *n = NULL; rc == RC_OK && (n = htab_walk(t, n)) != NULL;) {
+		const struct keep *k = container_of(n, struct keep, node);
+		if ((k->audience & audience) == 0)
+			continue;
+		put_str(&head, k->key);
+		buf_put_u8(&head, (uint8_t)k->audience);
+		buf_put_u8(&head, (uint8_t)k->rc);
+		buf_put_u32(&head, (uint32_t)k->data.n);
+		rc = write_all(fd, buf_span(&head), e);
+		if (rc == RC_OK)
+			rc = write_all(fd, k->data, e);
+		buf_reset(&head);
+	}
+	if (rc == RC_OK)
+		rc = write_all(fd, buf_span(&head), e);
+	buf_fini(&head);
+	return rc;
+}
+
 static void
 put_watched(struct buf *b, const struct htab *t)
 {
@@ -87,21 +130,8 @@ put_watched(struct buf *b, const struct htab *t)
 	}
 }
 
-static enum rc
-write_all(int fd, struct span s, struct err *e)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-		if (n < 0 && errno != EINTR)
-			return err_set(e, RC_TEMP, "configuration image: %s", strerror(errno));
-		if (n > 0)
-			s = span_from(s, (size_t)n);
-	}
-	return RC_OK;
-}
-
 enum rc
-conf_image_write(const struct conf *c, int *fd_out, struct err *e)
+conf_image_write(const struct conf *c, unsigned audience, int *fd_out, struct err *e)
 {
 	CHECK(c, SNAP_MAGIC);
 	struct buf b;
@@ -125,8 +155,10 @@ conf_image_write(const struct conf *c, int *fd_out, struct err *e)
 	for (size_t i = 0; i < c->nsvc; i++)
 		put_service(&b, c->svcs[i]);
 	put_keeps(&b, &c->notes);
-	put_keeps(&b, &c->files);
-	put_watched(&b, &c->watched);
+	static const struct htab nothing;
+	bool is_for_keys = audience == CONF_FOR_KEYS;
+	put_keeps(&b, is_for_keys ? &nothing : &c->files);
+	put_watched(&b, is_for_keys ? &nothing : &c->watched);
 	int fd = -1;
 	enum rc rc = RC_OK;
 	if (b.over)
@@ -135,6 +167,8 @@ conf_image_write(const struct conf *c, int *fd_out, struct err *e)
 		rc = err_set(e, RC_TEMP, "configuration image: memfd_create: %s", strerror(errno));
 	if (rc == RC_OK)
 		rc = write_all(fd, buf_span(&b), e);
+	if (rc == RC_OK)
+		rc = write_secrets(fd, &c->secrets, audience, e);
 	if (rc == RC_OK && fcntl(fd, F_ADD_SEALS, SEALS) != 0)
 		rc = err_set(e, RC_TEMP, "configuration image: cannot seal: %s", strerror(errno));
 	buf_fini(&b);
@@ -220,6 +254,20 @@ get_keeps(struct conf *c, struct cur *in, struct htab *t)
 }
 
 static void
+get_secrets(struct conf *c, struct cur *in)
+{
+	for (size_t n = get_count(in, 10); n > 0; n--) {
+		struct keep *k = arena_zalloc(&c->arena, sizeof *k);
+		BUG_ON(k == NULL);
+		k->key = get_str(c, in);
+		k->audience = cur_u8(in);
+		k->rc = cur_u8(in) == RC_OK ? RC_OK : RC_TEMP;
+		k->data = cur_block(in);
+		htab_insert(&c->secrets, &k->node, span_hash(span_str(k->key)));
+	}
+}
+
+static void
 get_watched(struct conf *c, struct cur *in)
 {
 	for (size_t n = get_count(in, 44); n > 0; n--) {
@@ -264,6 +312,7 @@ get_all(struct conf *c, struct cur *in)
 	}
 	get_keeps(c, in, &c->files);
 	get_watched(c, in);
+	get_secrets(c, in);
 }
 
 enum rc
@@ -297,6 +346,8 @@ conf_image_read(int fd, struct conf **out, struct err *e)
 		conf_unref(&c);
 		return err_set(e, RC_PERM, "configuration image: damaged");
 	}
+	if (c->secrets.count > 0)
+		(void)madvise(map, len, MADV_DONTDUMP);
 	snap_compute_process(c);
 	snap_settle_services(c);
 	snap_fill(c);

@@ -57,12 +57,17 @@ conf_watched_each(const struct conf *c, void (*fn)(void *arg, const char *path, 
 bool
 conf_file_is_same(const struct conf *c, const char *path)
 {
-	const struct keep *k = keep_find(&c->files, path);
+	const struct keep *k = keep_find(&c->files, path), *secret = keep_find(&c->secrets, path);
 	struct buf data;
 	struct err e;
+	if (k == NULL || (secret != NULL && !span_eq(secret->data, k->data)))
+		k = secret; /* the two were read one after the other */
 	if (k == NULL || k->rc != RC_OK)
 		return false;
-	buf_init(&data, CONF_FILE_MAX);
+	if (secret != NULL)
+		buf_init_secret(&data, CONF_FILE_MAX);
+	else
+		buf_init(&data, CONF_FILE_MAX);
 	bool same = snap_read_file(path, CONF_FILE_MAX, &data, &e) == RC_OK && span_eq(buf_span(&data), k->data);
 	buf_fini(&data);
 	return same;
@@ -87,7 +92,7 @@ conf_renew(const struct conf *old, const char *const *changed, size_t n, struct 
 {
 	int image = -1;
 	*out = NULL;
-	enum rc rc = conf_image_write(old, &image, e);
+	enum rc rc = conf_image_write(old, CONF_FOR_LOADER, &image, e);
 	if (rc != RC_OK)
 		return rc;
 	rc = conf_image_read(image, out, e);
@@ -97,6 +102,7 @@ conf_renew(const struct conf *old, const char *const *changed, size_t n, struct 
 	(*out)->loader = true;
 	for (size_t i = 0; i < n; i++) {
 		forget(&(*out)->files, changed[i]);
+		forget(&(*out)->secrets, changed[i]);
 		forget(&(*out)->watched, changed[i]);
 	}
 	return RC_OK;

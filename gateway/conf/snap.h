@@ -48,6 +48,7 @@ struct keep {
 	struct span data;
 	enum rc rc;                 /* RC_TEMP: could not be read, data is the reason */
 	bool owns_data;             /* on the heap, not in the image */
+	unsigned audience;          /* of secrets */
 	struct conf_version version; /* of watched files */
 };
 
@@ -88,7 +89,7 @@ struct conf {
 	const char *own_addresses;
 	const char *tables_dir;
 	struct problem_list problems[3];
-	struct htab files, notes, watched, memos;
+	struct htab files, secrets, notes, watched, memos;
 	void *map;                  /* the image the kept files lie in, NULL in the loader */
 	size_t map_len;
 };

@@ -44,6 +44,8 @@ user_of(const struct params *p)
 	case ROLE_QUEUE: return p->p_queue_user;
 	case ROLE_RELAY: return p->p_relay_user;
 	case ROLE_LOOKUP: return p->p_lookup_user;
+	case ROLE_KEYS: return p->p_keys_user;
+	case ROLE_AUTH: return p->p_auth_user;
 	case ROLE_MASTER: break;
 	}
 	return "";

@@ -46,6 +46,8 @@ role_name(enum role r)
 	case ROLE_QUEUE: return "queue";
 	case ROLE_RELAY: return "relay";
 	case ROLE_LOOKUP: return "lookup";
+	case ROLE_KEYS: return "keys";
+	case ROLE_AUTH: return "auth";
 	}
 	return "unknown";
 }

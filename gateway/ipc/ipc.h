@@ -36,7 +36,7 @@
 #include "loop/loop.h"
 #include "loop/op.h"
 
-enum role { ROLE_MASTER = 1, ROLE_EDGE = 2, ROLE_QUEUE = 4, ROLE_RELAY = 8, ROLE_LOOKUP = 16 };
+enum role { ROLE_MASTER = 1, ROLE_EDGE = 2, ROLE_QUEUE = 4, ROLE_RELAY = 8, ROLE_LOOKUP = 16, ROLE_KEYS = 32, ROLE_AUTH = 64 };
 const char *role_name(enum role r);
 
 enum ipc_type {

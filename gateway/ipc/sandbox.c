@@ -55,6 +55,11 @@ static const int queue_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(pwrite64), 
 static const int lookup_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(readlinkat),
 	SCMP_SYS(getcwd), SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address) };
 
+/* nothing is opened, nobody is reached */
+static const int keys_calls[] = { CALLS_ALL };
+static const int auth_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(getcwd), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
+	SCMP_SYS(pwrite64), SCMP_SYS(getdents64) };
+
 static const struct {
 	enum role role;
 	const int *calls;
@@ -64,6 +69,8 @@ static const struct {
 	{ ROLE_QUEUE, queue_calls, NELEMS(queue_calls) },
 	{ ROLE_RELAY, relay_calls, NELEMS(relay_calls) },
 	{ ROLE_LOOKUP, lookup_calls, NELEMS(lookup_calls) },
+	{ ROLE_KEYS, keys_calls, NELEMS(keys_calls) },
+	{ ROLE_AUTH, auth_calls, NELEMS(auth_calls) },
 };
 
 bool

@@ -69,7 +69,7 @@ same_values(struct conf *c)
 	struct conf *role;
 	struct err e;
 	int fd;
-	BUG_ON(conf_image_write(c, &fd, &e) != RC_OK);
+	BUG_ON(conf_image_write(c, CONF_FOR_ALL, &fd, &e) != RC_OK);
 	BUG_ON(conf_image_read(fd, &role, &e) != RC_OK);
 	close(fd);
 	same_settings(c, role);

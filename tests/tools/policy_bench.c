@@ -143,7 +143,7 @@ main(int argc, char **argv)
 	if (is_lookup && maps_open_param(c, NULL, argv[3], &l, &e) != RC_OK)
 		return fatal(c, e.why);
 	map_list_free(&l);
-	if (conf_image_write(c, &image, &e) != RC_OK || conf_image_read(image, &role, &e) != RC_OK)
+	if (conf_image_write(c, CONF_FOR_ALL, &image, &e) != RC_OK || conf_image_read(image, &role, &e) != RC_OK)
 		return fatal(c, e.why);
 	close(image);
 	conf_unref(&c);

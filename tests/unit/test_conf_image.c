@@ -34,7 +34,7 @@ test_round_trip(void **state)
 	struct conf *a = sample(), *b;
 	struct err e = { 0 };
 	int fd;
-	assert_int_equal(conf_image_write(a, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_write(a, CONF_FOR_ALL, &fd, &e), RC_OK);
 	confdir_remove(); /* a role sees no file */
 	if (conf_image_read(fd, &b, &e) != RC_OK)
 		fail_msg("%s", e.why);
@@ -78,6 +78,66 @@ test_round_trip(void **state)
 	conf_unref(&b);
 }
 
+static void
+expect_secret(const struct conf *a, unsigned audience, enum rc rc, bool has_files)
+{
+	struct conf *b;
+	struct err e = { 0 };
+	struct span text;
+	int fd;
+	assert_int_equal(conf_image_write(a, audience, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_read(fd, &b, &e), RC_OK);
+	assert_int_equal(conf_file_secret(b, "key", CONF_FOR_KEYS, &text, &e), rc);
+	assert_span(text, rc == RC_OK ? "s3cret" : "");
+	assert_int_equal(conf_file(b, "big", &text, &e), has_files ? RC_OK : RC_TEMP);
+	struct stat st;
+	assert_int_equal(fstat(fd, &st), 0);
+	const char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	assert_int_equal(memmem(p, (size_t)st.st_size, "s3cret", 6) != NULL, rc == RC_OK);
+	munmap((void *)(uintptr_t)p, (size_t)st.st_size);
+	conf_unref(&b);
+	close(fd);
+}
+
+static void
+test_secrets(void **state)
+{
+	(void)state;
+	struct conf *a = sample(), *b;
+	struct err e = { 0 };
+	struct span text;
+	confdir_write("key", "s3cret");
+	assert_false(conf_has_secrets(a, CONF_FOR_LOADER));
+	assert_int_equal(conf_file_secret(a, "key", CONF_FOR_KEYS, &text, &e), RC_OK);
+	assert_span(text, "s3cret");
+	assert_int_equal(conf_file_secret(a, "gone", CONF_FOR_RELAY, &text, &e), RC_TEMP);
+	assert_true(conf_has_secrets(a, CONF_FOR_KEYS));
+	assert_false(conf_has_secrets(a, CONF_FOR_AUTH));
+	expect_secret(a, CONF_FOR_ALL, RC_NONE, true);
+	expect_secret(a, CONF_FOR_RELAY, RC_NONE, true);
+	expect_secret(a, CONF_FOR_AUTH, RC_NONE, true);
+	expect_secret(a, CONF_FOR_KEYS, RC_OK, false);
+	/* renewed: only the changed one is read again, and it is watched */
+	struct conf_version v;
+	char path[600];
+	snprintf(path, sizeof path, "%s/key", confdir);
+	assert_true(conf_watched(a, path, &v));
+	assert_true(conf_file_is_same(a, path));
+	confdir_write("key", "changed");
+	assert_false(conf_file_is_same(a, path));
+	assert_int_equal(conf_renew(a, NULL, 0, &b, &e), RC_OK);
+	assert_int_equal(conf_file_secret(b, "key", CONF_FOR_KEYS, &text, &e), RC_OK);
+	assert_span(text, "s3cret");
+	conf_unref(&b);
+	const char *changed[] = { path };
+	assert_int_equal(conf_renew(a, changed, 1, &b, &e), RC_OK);
+	assert_int_equal(conf_file_secret(b, "key", CONF_FOR_KEYS, &text, &e), RC_OK);
+	assert_span(text, "changed");
+	conf_unref(&b);
+	confdir_remove();
+	conf_unref(&a);
+}
+
 static int
 image_of(const void *p, size_t n, bool seal)
 {
@@ -98,7 +158,7 @@ test_damaged(void **state)
 	struct err e;
 	struct stat st;
 	int fd;
-	assert_int_equal(conf_image_write(a, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_write(a, CONF_FOR_ALL, &fd, &e), RC_OK);
 	assert_int_equal(fstat(fd, &st), 0);
 	unsigned char *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	assert_true(p != MAP_FAILED);
@@ -126,6 +186,7 @@ test_damaged(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_round_trip), cmocka_unit_test(test_damaged) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_secrets), cmocka_unit_test(test_damaged) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,7 +148,7 @@ test_open(void **state)
 	int fd;
 	struct conf *image = NULL;
 	struct err e;
-	assert_int_equal(conf_image_write(c, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_write(c, CONF_FOR_ALL, &fd, &e), RC_OK);
 	assert_int_equal(conf_image_read(fd, &image, &e), RC_OK);
 	close(fd);
 	struct endpoint *r = open_one(image, "inet:localhost:10023");

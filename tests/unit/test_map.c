@@ -257,7 +257,7 @@ test_built(void **state)
 	confdir_write("routes", "a.example smtp:[one]\n");
 	struct conf *c = confdir_load("transport_maps = hash:routes\n");
 	assert_int_equal(maps_open_param(c, NULL, "transport_maps", &l, &e), RC_OK);
-	assert_int_equal(conf_image_write(c, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_write(c, CONF_FOR_ALL, &fd, &e), RC_OK);
 	struct conf *role = NULL;
 	assert_int_equal(conf_image_read(fd, &role, &e), RC_OK);
 	close(fd);
@@ -351,7 +351,7 @@ test_role_without_file(void **state)
 	int fd = -1;
 	buf_init(&scratch, 1000);
 	struct conf *c = confdir_load("transport_maps = hash:table\n"), *role = NULL;
-	assert_int_equal(conf_image_write(c, &fd, &e), RC_OK); /* before anything was compiled */
+	assert_int_equal(conf_image_write(c, CONF_FOR_ALL, &fd, &e), RC_OK); /* before anything was compiled */
 	assert_int_equal(conf_image_read(fd, &role, &e), RC_OK);
 	close(fd);
 	assert_int_equal(maps_open_param(role, NULL, "transport_maps", &l, &e), RC_OK);

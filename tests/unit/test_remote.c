@@ -316,7 +316,7 @@ role_conf(const char *tables)
 	if (maps_open(c, NULL, "transport_maps", tables, &l, &e) != RC_OK)
 		fail_msg("%s", e.why);
 	map_list_free(&l);
-	assert_int_equal(conf_image_write(c, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_write(c, CONF_FOR_ALL, &fd, &e), RC_OK);
 	assert_int_equal(conf_image_read(fd, &r, &e), RC_OK);
 	close(fd);
 	conf_unref(&c);

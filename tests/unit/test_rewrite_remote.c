@@ -64,7 +64,7 @@ role_conf(const char *text)
 	generic_free(&g);
 	rewriter_free(&w);
 	address_book_free(&book);
-	assert_int_equal(conf_image_write(c, &fd, &e), RC_OK);
+	assert_int_equal(conf_image_write(c, CONF_FOR_ALL, &fd, &e), RC_OK);
 	assert_int_equal(conf_image_read(fd, &role, &e), RC_OK);
 	close(fd);
 	conf_unref(&c);
