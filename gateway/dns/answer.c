@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "dns/answer.h"
 
-enum { HEADER = 12, CLASS_IN = 1, TYPE_CNAME = 5, TYPE_SOA = 6, RCODE_NXDOMAIN = 3, JUMPS_MAX = 32, TEXT_MAX = DNS_NAME_MAX * 4 };
+enum { HEADER = 12, CLASS_IN = 1, TYPE_CNAME = 5, TYPE_SOA = 6, TYPE_OPT = 41, RCODE_NXDOMAIN = 3, JUMPS_MAX = 32, TEXT_MAX = DNS_NAME_MAX * 4 };
 
 static const char why_temp[] = "Host not found, try again";
 static const char why_none[] = "Host not found";
@@ -25,6 +25,7 @@ static enum rc collect(struct span packet, struct cur body, unsigned count, cons
     struct dns_answer *out);
 static bool follow_aliases(struct span packet, struct cur body, unsigned count, struct name *want, uint32_t *ttl, enum rc *rc_out);
 static bool skip_records(struct span packet, struct cur *rd, unsigned count);
+static unsigned extended_rcode(struct span packet, struct cur rd, unsigned count);
 static void negative_ttl(struct span packet, struct cur *rd, unsigned count, struct dns_answer *out);
 
 const char *
@@ -215,20 +216,19 @@ dns_answer_parse(struct span packet, struct span name, enum dns_type type, struc
 		return failed(out, RC_PERM, why_bad);
 	struct cur rd = cur_of(packet);
 	(void)cur_be16(&rd);
-	uint16_t flags = cur_be16(&rd), nq = cur_be16(&rd), nan = cur_be16(&rd), nns = cur_be16(&rd);
-	(void)cur_be16(&rd);
+	uint16_t flags = cur_be16(&rd), nq = cur_be16(&rd), nan = cur_be16(&rd), nns = cur_be16(&rd), nar = cur_be16(&rd);
 	if (rd.bad || (flags & 0x8000) == 0 || nq != 1)
 		return failed(out, RC_PERM, why_bad);
 	if (!name_read(&rd, packet, &asked) || !name_eq(&asked, &want) || cur_be16(&rd) != type || cur_be16(&rd) != CLASS_IN || rd.bad)
 		return failed(out, RC_PERM, why_bad);
-	unsigned rcode = flags & 15;
+	unsigned rcode = (flags & 15) | extended_rcode(packet, rd, (unsigned)nan + nns + nar);
 	if ((rcode != 0 && rcode != RCODE_NXDOMAIN) || (flags & 0x0200) != 0)
 		return failed(out, RC_TEMP, why_temp);
 	enum rc rc = RC_OK;
 	if (!follow_aliases(packet, rd, nan, &want, &out->ttl, &rc))
 		return failed(out, rc, rc == RC_TEMP ? why_temp : why_bad);
 	rc = collect(packet, rd, nan, &want, type, a, out);
-	if (rc == RC_PERM)
+	if (rc == RC_PERM || (out->n > 0 && rcode == RCODE_NXDOMAIN))
 		return failed(out, RC_PERM, why_bad);
 	if (out->n > 0)
 		return RC_OK;
@@ -367,6 +367,24 @@ skip_records(struct span packet, struct cur *rd, unsigned count)
 		if (!record_read(rd, packet, &r))
 			return false;
 	return true;
+}
+
+/* RFC 6891 6.1.3: the OPT record has the upper eight bits of the code, of BADVERS for one. */
+static unsigned
+extended_rcode(struct span packet, struct cur rd, unsigned count)
+{
+	struct name owner;
+	for (unsigned i = 0; i < count && i < DNS_SCAN_MAX && name_read(&rd, packet, &owner); i++) {
+		uint16_t type = cur_be16(&rd);
+		(void)cur_be16(&rd);
+		uint32_t ttl = cur_be32(&rd);
+		(void)cur_take(&rd, cur_be16(&rd));
+		if (rd.bad)
+			break;
+		if (type == TYPE_OPT)
+			return ttl >> 24 << 4;
+	}
+	return 0;
 }
 
 /* RFC 2308 5: the smaller of the SOA's own TTL and its last field. Without a SOA: 0. */
