@@ -5,11 +5,11 @@ Rows are (name, kind, data). Kinds of records: A NS CNAME PTR MX TXT AAAA TLSA S
 NEGTTL N for how long its "no" may be kept (without it there is no SOA). A name with rows but none of the type asked for is
 NODATA; a name without rows gets the rows of *.PARENT, if there are any, else NXDOMAIN. Aliases of the table are followed in the answer.
 
-Kinds that spoil the answers about a name:
+Kinds that spoil the answers about a name (TYPE/KIND: only for questions of that type):
     SERVFAIL REFUSED FORMERR NOTIMP BADVERS NXDOMAIN   that code (NXDOMAIN: whatever else the table has)
     DROP              nothing; DROP N: only the first N times     DELAY MS   that late (name *: every name)
     GARBAGE           a record that points out of the packet      LOOP       an owner name that points at itself
-    CUT N             the first N octets of the true answer       TWOQ NOQ   two questions, none
+    CUT N             the first N octets of the true answer (-N: without the last N)      TWOQ NOQ   two questions, none
     WRONGQ            a true answer to another question           WRONGID    nothing but answers with other ids
     QUERY             not marked as an answer
     SPOOF DATA        first forgeries that say A DATA (other ids, another port, another address, another question, sent before and after the
@@ -18,7 +18,7 @@ Kinds that spoil the answers about a name:
     TCPSTALL TCPCUT TCPZERO TCPCLOSE TCPREFUSED   cut off over UDP; TCP says nothing, ends within the answer, sends a length of 0,
                       closes; TCPREFUSED: code REFUSED over TCP
     MANY N            N records of the type asked for (A, MX, PTR, TXT), too many for UDP where they are
-    NOEDNS            FORMERR to a question with EDNS, the table's answer without
+    NOEDNS            FORMERR to a question with EDNS, the table's answer without; NOEDNS bare: nothing but a header
     LATE MS           a true answer MS late, but at once a SERVFAIL (late answers are for nobody)
 """
 
@@ -100,7 +100,10 @@ class Dns(threading.Thread):
         for _ in range(50):
             self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             self.bind()
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            try:
+                self.sock.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE: what is lost here is no fault of the one under test
+            except OSError:
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
             self.tcp = socket.socket()
             self.tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -190,6 +193,7 @@ class Dns(threading.Thread):
         if self.mode == 'CLOSED':
             return []
         rows = self.rows(ask.name)
+        rows = [(k.rpartition('/')[2], d) for k, d in rows if '/' not in k or k.startswith(ask.type + '/')]
         if self.mode:
             rows = [(self.mode, '')] + rows
         has = dict(reversed(rows))
@@ -202,7 +206,7 @@ class Dns(threading.Thread):
         if 'LATE' in has:
             return [(0, self.packet(ask, 2), False), (int(has['LATE']) / 1000, self.packet(ask, *self.truth(ask, rows)), False)]
         if 'NOEDNS' in has and ask.edns:
-            return [(late, q[:2] + struct.pack('>HHHHH', QR | 1, 0, 0, 0, 0), False)]
+            return [(late, self.packet(ask, 1, nq=0, question=b'') if has['NOEDNS'] else self.packet(ask, 1), False)]
         if 'BADVERS' in has:  # 16 in the upper bits of an OPT record
             return [(late, self.packet(ask, 0, extra=b'\0' + struct.pack('>HHIH', 41, UDP_MAX, 1 << 24, 0)), False)]
         if 'GARBAGE' in has:

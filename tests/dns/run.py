@@ -1,0 +1,143 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""What the DNS may do to a gateway, and what the gateway must make of it. Last line: N passed, N failed, N skipped.
+
+    run.py [-v] [NAME...]
+
+Parts: matrix (matrix.py: every family of rules with every kind of answer).
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+import traceback
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / 'tests/tools'))
+import rig  # noqa: E402
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import matrix  # noqa: E402
+
+MAIN = '''\
+compatibility_level = 3.6
+myhostname = gw.test
+mydestination =
+local_recipient_maps =
+local_transport = error:local mail delivery is disabled
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.9/32
+relay_recipient_maps =
+relay_domains = {relay}
+default_transport = discard:x
+relay_transport = discard:x
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+smtpd_recipient_restrictions =
+smtpd_error_sleep_time = 0
+smtpd_client_connection_count_limit = 0
+queue_directory = {work}/queue
+data_directory = {work}/data
+maillog_file = /dev/stdout
+dns_servers = 127.0.0.1:{dns}
+dns_timeout = 1s
+edge_workers = 1
+relay_workers = 1
+'''
+CASES = []
+
+
+class Skip(Exception):
+    pass
+
+
+def case(fn):
+    CASES.append(fn)
+    return fn
+
+
+class World:
+    """A gateway with a service for each family of the matrix, its DNS at the given port."""
+
+    def __init__(self, dns_port, extra=''):
+        self.dir = rig.workdir('dns')
+        self.port, *self.ports = rig.free_ports(1 + len(matrix.Family.all))
+        self.gateway = rig.Gateway(self.dir, MAIN.format(relay=matrix.RELAY_DOMAINS, work=self.dir, dns=dns_port) + extra,
+                                   f'127.0.0.1:{self.port} inet n - n - - smtpd\n' + matrix.services(self.ports))
+        try:
+            self.gateway.start(self.port)
+        except rig.Broken:
+            self.gateway.kill()
+            raise
+
+    def end(self):
+        rig.wait_for('sessions, operations and questions to end', lambda: self.left() == {}, 15, 0.1)
+        self.gateway.stop()
+        troubles = self.gateway.troubles()
+        if troubles:
+            raise rig.Broken('\n'.join(troubles))
+        self.gateway.remove()
+
+    def left(self):
+        m = self.gateway.metrics()
+        return {k: m[k] for k in ('smtpd_sessions', 'smtpd_transactions', 'dns_pending') if m.get(k)}
+
+
+@case
+def fake_matrix(say):
+    """Every family of rules with every kind of answer."""
+    dns = rig.Dns()
+    for row in matrix.probes():
+        dns.add(*row)
+    for family in matrix.Family.all:
+        for mode in matrix.MODES:
+            for row in matrix.rows_of(family, mode):
+                dns.add(*row)
+    dns.add('client.sound.test', 'A', '192.0.2.1')
+    dns.add('mx.sound.test', 'A', '192.0.2.1')
+    world = World(dns.port)
+    try:
+        count, wrong = matrix.play(world.gateway, world.ports, list(matrix.MODES))
+        for text in wrong:
+            say(text)
+        world.end()
+        return count - len(wrong), len(wrong)
+    finally:
+        world.gateway.kill()
+        dns.stop()
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument('-v', action='store_true')
+    ap.add_argument('names', nargs='*')
+    args = ap.parse_args()
+    passed = failed = skipped = 0
+    for fn in CASES:
+        if args.names and not any(n in fn.__name__ for n in args.names):
+            continue
+        begin = time.monotonic()
+        lines = []
+        try:
+            got = fn(lines.append) or (1, 0)
+            passed += got[0]
+            failed += got[1]
+            verdict = 'FAIL' if got[1] else 'ok'
+        except Skip as e:
+            skipped += 1
+            verdict = 'skip'
+            lines.append(str(e))
+        except Exception as e:  # the others still run
+            failed += 1
+            verdict = 'FAIL'
+            lines.append(str(e) if isinstance(e, rig.Broken) else traceback.format_exc())
+        if args.v or verdict != 'ok':
+            print(f'{verdict:4} {fn.__name__:24} {time.monotonic() - begin:5.1f} s  {fn.__doc__.splitlines()[0]}', flush=True)
+            for text in lines:
+                print('     ' + text.replace('\n', '\n     '), flush=True)
+    print(f'{passed} passed, {failed} failed, {skipped} skipped')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
