@@ -36,7 +36,7 @@ const struct smtpc_step smtpc_steps[STAGES] = {
 static void on_input(struct conn *conn);
 static void on_ended(struct conn *conn, enum conn_end why, int err);
 static void on_connected(struct conn *conn);
-static const struct conn_ops client_ops = { on_input, on_ended, smtpc_on_drained, on_connected };
+static const struct conn_ops client_ops = { .input = on_input, .ended = on_ended, .drained = smtpc_on_drained, .connected = on_connected };
 
 /* ---- the wait ---- */
 

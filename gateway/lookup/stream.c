@@ -279,7 +279,7 @@ on_drained(struct conn *c)
 	(void)c;
 }
 
-static const struct conn_ops conn_ops = { on_input, on_ended, on_drained, on_connected };
+static const struct conn_ops conn_ops = { .input = on_input, .ended = on_ended, .drained = on_drained, .connected = on_connected };
 
 /* ---- where the server is ---- */
 

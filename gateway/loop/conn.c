@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "loop/conn.h"
+#include "loop/conn_private.h"
 
 #include "base/metric.h"
 
@@ -9,7 +9,7 @@
 #include <netinet/tcp.h>
 #include <unistd.h>
 
-enum { CONN_MAGIC = 0xc0117ec7, SCRATCH = 64 * 1024, KEEP_OUT = 4096 };
+enum { SCRATCH = 64 * 1024, KEEP_OUT = 4096 };
 
 static unsigned char scratch[SCRATCH];
 static bool scratch_busy;
@@ -79,12 +79,11 @@ conn_connect(struct conn *c, const struct sockaddr *to, socklen_t len, const str
 	return RC_OK;
 }
 
-/* One attempt to send; false when the connection broke. */
-static bool
-send_some(struct conn *c)
+bool
+conn_send_clear(struct conn *c, size_t most)
 {
-	while (buf_len(&c->out) > 0) {
-		struct span s = buf_span(&c->out);
+	while (most > 0) {
+		struct span s = span_head(buf_span(&c->out), most);
 		ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -92,8 +91,18 @@ send_some(struct conn *c)
 			return errno == EAGAIN || errno == EWOULDBLOCK;
 		c->bytes_out += (uint64_t)n;
 		buf_consume(&c->out, (size_t)n);
+		most -= (size_t)n;
 	}
 	return true;
+}
+
+/* One attempt to send; false when the connection broke. */
+static bool
+send_some(struct conn *c)
+{
+	if (c->tls != NULL)
+		return conn_tls_send(c);
+	return conn_send_clear(c, buf_len(&c->out));
 }
 
 void
@@ -103,6 +112,7 @@ conn_close(struct conn *c)
 		return;
 	if (!c->connecting && !c->broken)
 		(void)send_some(c);
+	conn_tls_close(c);
 	watch_clear(&c->watch);
 	timer_clear(&c->timer);
 	list_remove(&c->dirty);
@@ -144,8 +154,8 @@ conn_pause(struct conn *c)
 	c->paused = true; /* the watch stays armed: what comes is kept, and who leaves is noticed */
 }
 
-static void
-call_again(struct conn *c)
+void
+conn_call_again(struct conn *c)
 {
 	if (!list_linked(&c->again)) {
 		list_append(&again, &c->again);
@@ -156,6 +166,8 @@ call_again(struct conn *c)
 static void
 read_on(struct conn *c)
 {
+	if (c->tls != NULL && !conn_tls_is_open(c))
+		return; /* the handshake says what it waits for */
 	watch_want(&c->watch, c->eof ? (short)(c->watch.want & EV_WRITE) : (short)(c->watch.want | EV_READ));
 }
 
@@ -169,8 +181,8 @@ conn_resume(struct conn *c)
 		buf_fini(&c->in); /* what was kept has been taken */
 	if (!c->connecting)
 		read_on(c);
-	if (c->in_callback || buf_len(&c->in) > 0 || c->eof)
-		call_again(c);
+	if (c->in_callback || buf_len(&c->in) > 0 || c->eof || conn_tls_has_more(c))
+		conn_call_again(c);
 }
 
 /* Gives the owner what there is. fresh is in the scratch buffer, or is c->in itself. */
@@ -194,8 +206,8 @@ give_input(struct conn *c, struct span fresh, bool in_scratch)
 		buf_fini(&c->in);
 }
 
-static void
-end_conn(struct conn *c, enum conn_end why, int err)
+void
+conn_end(struct conn *c, enum conn_end why, int err)
 {
 	if (why == CONN_ERROR)
 		c->broken = true;
@@ -215,22 +227,25 @@ on_input(struct conn *c)
 	bool direct = have == 0 || c->paused;
 	unsigned char *to = direct ? scratch : buf_reserve(&c->in, SCRATCH);
 	BUG_ON(to == NULL);
-	ssize_t n = recv(c->fd, to, c->paused && c->in_max - have < SCRATCH ? c->in_max - have : SCRATCH, 0);
+	size_t most = c->paused && c->in_max - have < SCRATCH ? c->in_max - have : SCRATCH;
+	ssize_t n = c->tls != NULL ? conn_tls_recv(c, to, most) : recv(c->fd, to, most, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;
 	if (n < 0) {
 		watch_want(&c->watch, 0);
-		end_conn(c, CONN_ERROR, errno);
+		conn_end(c, CONN_ERROR, errno);
 		return;
 	}
 	if (n == 0) {
 		c->eof = true;
 		watch_want(&c->watch, (short)(c->watch.want & EV_WRITE));
 		if (!c->paused && !list_linked(&c->again)) /* else the owner first gets what it has left for later */
-			end_conn(c, CONN_EOF, 0);
+			conn_end(c, CONN_EOF, 0);
 		return;
 	}
 	c->bytes_in += (uint64_t)n;
+	if (conn_tls_has_more(c))
+		conn_call_again(c); /* the descriptor would not tell */
 	if (c->paused) {
 		buf_put(&c->in, span_of(scratch, (size_t)n));
 		return;
@@ -251,15 +266,20 @@ run_again(struct timer *t)
 	list_splice(&batch, &again);
 	for (struct list *l; (l = list_pop(&batch)) != NULL;) {
 		struct conn *c = list_entry(l, struct conn, again);
-		if (c->paused)
+		if (c->paused) {
+			if (!c->eof && !c->broken && conn_tls_has_more(c))
+				on_input(c);
 			continue;
+		}
 		if (buf_len(&c->in) > 0)
 			give_input(c, buf_span(&c->in), false);
 		if (c->fd < 0 || c->paused || c->connecting)
 			continue;
 		read_on(c); /* it may have been full */
 		if (c->eof && !list_linked(&c->again))
-			end_conn(c, CONN_EOF, 0);
+			conn_end(c, CONN_EOF, 0);
+		else if (!c->eof && !c->broken && conn_tls_has_more(c))
+			on_input(c);
 	}
 }
 
@@ -273,7 +293,7 @@ on_output(struct conn *c)
 			err = errno;
 		if (err != 0) {
 			watch_want(&c->watch, 0);
-			end_conn(c, CONN_ERROR, err);
+			conn_end(c, CONN_ERROR, err);
 			return;
 		}
 		c->connecting = false;
@@ -287,7 +307,7 @@ on_output(struct conn *c)
 	if (!send_some(c)) {
 		int err = errno;
 		watch_want(&c->watch, 0);
-		end_conn(c, CONN_ERROR, err);
+		conn_end(c, CONN_ERROR, err);
 		return;
 	}
 	if (buf_len(&c->out) > 0)
@@ -306,9 +326,11 @@ on_ready(struct watch *w, short what)
 {
 	struct conn *c = container_of(w, struct conn, watch);
 	CHECK(c, CONN_MAGIC);
+	if (c->tls != NULL && conn_tls_ready(c, &what))
+		return;
 	if (what & EV_WRITE)
 		on_output(c);
-	if (c->fd >= 0 && (what & EV_READ) && !c->connecting && !c->broken)
+	if (c->fd >= 0 && (what & EV_READ) && !c->connecting && !c->broken && (c->tls == NULL || conn_tls_is_open(c)))
 		on_input(c);
 }
 
@@ -344,10 +366,15 @@ flush_all(struct loop_hook *h)
 		struct conn *c = list_entry(l, struct conn, dirty);
 		if (c->fd < 0 || c->connecting || c->broken)
 			continue;
+		if (c->tls != NULL && conn_tls_holds_output(c)) {
+			if (c->out.over)
+				conn_end(c, CONN_ERROR, ENOBUFS);
+			continue;
+		}
 		if (c->out.over) {
-			end_conn(c, CONN_ERROR, ENOBUFS);
+			conn_end(c, CONN_ERROR, ENOBUFS);
 		} else if (!send_some(c)) {
-			end_conn(c, CONN_ERROR, errno);
+			conn_end(c, CONN_ERROR, errno);
 		} else if (buf_len(&c->out) > 0) {
 			watch_want(&c->watch, (short)(c->watch.want | EV_WRITE));
 		} else {
@@ -369,7 +396,7 @@ on_deadline(struct timer *t)
 	if (now < c->deadline)
 		timer_set(&c->timer, c->deadline - now);
 	else
-		end_conn(c, CONN_TIMEOUT, 0);
+		conn_end(c, CONN_TIMEOUT, 0);
 }
 
 void

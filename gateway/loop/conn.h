@@ -5,7 +5,7 @@
  * Input arrives in a scratch buffer shared by the process and only what the owner leaves unconsumed
  * is kept, so an idle connection holds no buffer. Output gathers and leaves once per loop turn.
  * Callbacks come from the loop only, never from inside a conn_ call. After conn_close none comes.
- * Embedded in its owner; owns the descriptor.
+ * Embedded in its owner; owns the descriptor. Either begins in the clear; conn_start_tls puts TLS under it.
  */
 #ifndef LOOP_CONN_H
 #define LOOP_CONN_H
@@ -16,6 +16,8 @@
 #include <sys/socket.h>
 
 struct conn;
+struct conn_tls;
+typedef struct ssl_st SSL;
 
 enum conn_end { CONN_EOF = 1, CONN_ERROR, CONN_TIMEOUT };
 
@@ -30,6 +32,8 @@ struct conn_ops {
 	void (*drained)(struct conn *);
 	/* Optional, for conn_connect: the connection stands. */
 	void (*connected)(struct conn *);
+	/* Optional, for conn_start_tls: the handshake is done; what is read from here on came through it. */
+	void (*secured)(struct conn *);
 };
 
 struct conn {
@@ -45,9 +49,10 @@ struct conn {
 	struct buf out;
 	struct list dirty;          /* on the flush list, or waiting for the delayed input call */
 	struct list again;
+	struct conn_tls *tls;       /* conn_tls.c; NULL: in the clear */
 	size_t in_max;              /* reading stops while this much is unconsumed */
 	bool paused, eof, connecting, broken, want_drained;
-	uint64_t bytes_in, bytes_out;
+	uint64_t bytes_in, bytes_out; /* as the owner sees them, inside TLS */
 };
 
 /* fd is given (non-blocking is set here). in_max and out_max limit the two buffers in bytes; a write
@@ -86,5 +91,20 @@ conn_unsent(const struct conn *c)
 /* ended(CONN_TIMEOUT) when usec pass without this being called again; 0 = no deadline. Cheap: the
  * timer itself moves only when it fires early. */
 void conn_deadline(struct conn *c, uint64_t usec);
+
+/* ---- TLS (conn_tls.c) ---- */
+
+/* ssl is given, set to accept or connect. What was written before leaves in the clear first; input that was not consumed is
+ * thrown away, and nothing is read until the handshake begins. Once per connection, also from inside callbacks.
+ * secured() follows, or ended(): CONN_ERROR with EPROTO when the handshake failed, else as on any connection (CONN_EOF: the
+ * peer left in it). Set a deadline. What is written meanwhile leaves when the handshake is done.
+ * The end of input without close_notify is an ordinary end: who needs to know that all came has to see it in the bytes. A
+ * record that is wrong is CONN_ERROR with EPROTO. There is no renegotiation and no compression. */
+void conn_start_tls(struct conn *c, SSL *ssl);
+/* NULL: in the clear. Also while the handshake is under way, and in ended(). */
+SSL *conn_ssl(const struct conn *c);
+bool conn_is_secured(const struct conn *c);
+/* The first reason OpenSSL gave, "error:0A00009C:SSL routines::http request:FILE:LINE:"; "" when there is none. */
+const char *conn_tls_error(const struct conn *c);
 
 #endif
