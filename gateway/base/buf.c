@@ -20,10 +20,16 @@ buf_init_secret(struct buf *b, size_t max)
 }
 
 static void
+wipe(struct buf *b, size_t from, size_t n)
+{
+	if (b->is_secret && b->p != NULL && n > 0)
+		mem_wipe(b->p + from, n);
+}
+
+static void
 give_back(struct buf *b)
 {
-	if (b->is_secret && b->p != NULL)
-		mem_wipe(b->p, b->cap);
+	wipe(b, 0, b->cap);
 	mem_free(&b->p);
 }
 
@@ -37,8 +43,7 @@ buf_fini(struct buf *b)
 void
 buf_reset(struct buf *b)
 {
-	if (b->is_secret && b->p != NULL)
-		mem_wipe(b->p, b->n);
+	wipe(b, 0, b->n);
 	b->at = b->n = 0;
 	b->over = false;
 }
@@ -55,6 +60,7 @@ buf_reserve(struct buf *b, size_t n)
 		return b->p + b->n;
 	if (used + n <= b->cap && b->at >= used) { /* sliding is cheaper than growing */
 		memcpy(b->p, b->p + b->at, used);
+		wipe(b, used, b->n - used);
 		b->at = 0;
 		b->n = used;
 		return b->p + used;
@@ -86,6 +92,7 @@ void
 buf_consume(struct buf *b, size_t n)
 {
 	BUG_ON(n > b->n - b->at);
+	wipe(b, b->at, n);
 	b->at += n;
 	if (b->at == b->n)
 		b->at = b->n = 0;
@@ -95,6 +102,7 @@ void
 buf_cut(struct buf *b, size_t len)
 {
 	BUG_ON(len > b->n - b->at);
+	wipe(b, b->at + len, b->n - b->at - len);
 	b->n = b->at + len;
 }
 

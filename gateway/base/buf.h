@@ -18,7 +18,7 @@ struct buf {
 	size_t n;         /* end of the written bytes; at <= n <= cap <= max */
 	size_t cap, max;
 	bool over;
-	bool is_secret;   /* memory that is given back is wiped */
+	bool is_secret;   /* what is consumed, cut or given back is wiped */
 };
 
 void buf_init(struct buf *b, size_t max);
