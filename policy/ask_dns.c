@@ -48,6 +48,8 @@ put_record(struct buf *b, enum dns_type type, const struct dns_rr *rr)
 	case DNS_NS:
 	case DNS_PTR:
 	case DNS_TXT:
+	case DNS_SRV:
+	case DNS_TLSA:
 		break;
 	}
 	buf_put_safe(b, rr->data.n > 0 ? rr->data : SPAN("."), 200, true);

@@ -23,10 +23,10 @@ struct record {
 
 static enum rc collect(struct span packet, struct cur body, unsigned count, const struct name *want, enum dns_type type, struct arena *a,
     struct dns_answer *out);
-static bool follow_aliases(struct span packet, struct cur body, unsigned count, struct name *want, uint32_t *ttl, enum rc *rc_out);
+static bool follow_aliases(struct span packet, struct cur body, unsigned count, struct name *want, struct dns_answer *out, enum rc *rc_out);
 static bool skip_records(struct span packet, struct cur *rd, unsigned count);
 static unsigned extended_rcode(struct span packet, struct cur rd, unsigned count);
-static void negative_ttl(struct span packet, struct cur *rd, unsigned count, struct dns_answer *out);
+static bool negative_ttl(struct span packet, struct cur *rd, unsigned count, struct dns_answer *out);
 
 const char *
 dns_type_name(enum dns_type t)
@@ -38,6 +38,8 @@ dns_type_name(enum dns_type t)
 	case DNS_MX: return "MX";
 	case DNS_TXT: return "TXT";
 	case DNS_AAAA: return "AAAA";
+	case DNS_SRV: return "SRV";
+	case DNS_TLSA: return "TLSA";
 	}
 	return "?";
 }
@@ -225,7 +227,8 @@ dns_answer_parse(struct span packet, struct span name, enum dns_type type, struc
 	if ((rcode != 0 && rcode != RCODE_NXDOMAIN) || (flags & 0x0200) != 0)
 		return failed(out, RC_TEMP, why_temp);
 	enum rc rc = RC_OK;
-	if (!follow_aliases(packet, rd, nan, &want, &out->ttl, &rc))
+	out->is_secure = (flags & 0x0020) != 0;
+	if (!follow_aliases(packet, rd, nan, &want, out, &rc))
 		return failed(out, rc, rc == RC_TEMP ? why_temp : why_bad);
 	rc = collect(packet, rd, nan, &want, type, a, out);
 	if (rc == RC_PERM || (out->n > 0 && rcode == RCODE_NXDOMAIN))
@@ -235,13 +238,18 @@ dns_answer_parse(struct span packet, struct span name, enum dns_type type, struc
 	out->nxdomain = rcode == RCODE_NXDOMAIN;
 	if (!skip_records(packet, &rd, nan))
 		return failed(out, RC_PERM, why_bad);
-	negative_ttl(packet, &rd, nns, out);
+	uint32_t ttl = out->ttl;
+	if (!negative_ttl(packet, &rd, nns, out) && !out->nxdomain && out->aliases > 0) {
+		out->ttl = ttl;
+		if (!name_text(&want, a, &out->alias))
+			return failed(out, RC_PERM, why_bad);
+	}
 	return failed(out, RC_NONE, out->nxdomain ? why_none : why_nodata);
 }
 
 /* Replaces *want by the end of its chain of aliases. Their order in the packet does not matter. */
 static bool
-follow_aliases(struct span packet, struct cur body, unsigned count, struct name *want, uint32_t *ttl, enum rc *rc_out)
+follow_aliases(struct span packet, struct cur body, unsigned count, struct name *want, struct dns_answer *out, enum rc *rc_out)
 {
 	for (unsigned hops = 0; hops <= DNS_CNAME_MAX; hops++) {
 		struct cur rd = body;
@@ -259,8 +267,9 @@ follow_aliases(struct span packet, struct cur body, unsigned count, struct name 
 				return false;
 			}
 			*want = to;
-			if (r.ttl < *ttl)
-				*ttl = r.ttl;
+			out->aliases++;
+			if (r.ttl < out->ttl)
+				out->ttl = r.ttl;
 			found = true;
 		}
 		if (!found)
@@ -321,6 +330,21 @@ read_data(struct span packet, struct record *r, enum dns_type type, struct arena
 		break;
 	case DNS_TXT:
 		return read_text(&data, a, &out->data);
+	case DNS_SRV:
+		out->pref = cur_be16(&data);
+		out->addr.srv.weight = cur_be16(&data);
+		out->addr.srv.port = cur_be16(&data);
+		if (data.bad)
+			return false;
+		break;
+	case DNS_TLSA:
+		out->addr.tlsa.usage = cur_u8(&data);
+		out->addr.tlsa.selector = cur_u8(&data);
+		out->addr.tlsa.matching = cur_u8(&data);
+		if (data.bad || cur_left(&data) == 0)
+			return false;
+		out->data = arena_span(a, cur_take(&data, cur_left(&data)));
+		return !a->over;
 	}
 	return name_read(&data, packet, &name) && data.p == r->data.end && name_text(&name, a, &out->data);
 }
@@ -387,15 +411,17 @@ extended_rcode(struct span packet, struct cur rd, unsigned count)
 	return 0;
 }
 
-/* RFC 2308 5: the smaller of the SOA's own TTL and its last field. Without a SOA: 0. */
-static void
+/* RFC 2308 5: the smaller of the SOA's own TTL and its last field. Without a SOA: 0, and false. */
+static bool
 negative_ttl(struct span packet, struct cur *rd, unsigned count, struct dns_answer *out)
 {
 	uint32_t ttl = 0;
+	bool found = false;
 	struct record r;
 	for (unsigned i = 0; i < count && i < DNS_SCAN_MAX && record_read(rd, packet, &r); i++) {
 		if (r.type != TYPE_SOA)
 			continue;
+		found = true;
 		struct name skip;
 		struct cur data = r.data;
 		if (!name_read(&data, packet, &skip) || !name_read(&data, packet, &skip))
@@ -413,4 +439,5 @@ negative_ttl(struct span packet, struct cur *rd, unsigned count, struct dns_answ
 		ttl = DNS_NEGATIVE_TTL_MAX;
 	if (ttl < out->ttl)
 		out->ttl = ttl;
+	return found;
 }

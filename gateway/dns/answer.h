@@ -13,7 +13,7 @@
 
 #include <netinet/in.h>
 
-enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
+enum dns_type { DNS_A = 1, DNS_NS = 2, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28, DNS_SRV = 33, DNS_TLSA = 52 };
 const char *dns_type_name(enum dns_type t);
 
 enum {
@@ -27,12 +27,18 @@ enum {
 };
 
 struct dns_rr {
-	uint16_t pref;             /* MX */
+	uint16_t pref;             /* MX; SRV: priority */
 	union {
 		struct in_addr a;
 		struct in6_addr aaaa;
+		struct {
+			uint16_t weight, port;
+		} srv;
+		struct {           /* RFC 6698 2.1 */
+			uint8_t usage, selector, matching;
+		} tlsa;
 	} addr;
-	struct span data;          /* MX, NS, PTR: name as text; TXT: the bytes */
+	struct span data;          /* MX, NS, PTR, SRV: name as text; TXT: the bytes; TLSA: certificate or digest, not empty */
 };
 
 /* Why there is no answer (RC_TEMP). */
@@ -45,9 +51,12 @@ enum dns_trouble {
 struct dns_answer {
 	bool nxdomain;             /* with RC_NONE: the name itself does not exist */
 	enum dns_trouble trouble;  /* with RC_TEMP */
+	bool is_secure;            /* the AD bit (RFC 4035 3.2.3); out of dns.h: only of a server that is believed */
+	unsigned aliases;          /* followed */
 	uint32_t ttl;              /* seconds; smallest of what was used */
 	unsigned n;
 	struct dns_rr *rr;
+	struct span alias;         /* with RC_NONE: the packet ends at this alias without a word about it, which has to be asked next */
 	const char *why;           /* unless RC_OK: a literal, as in Postfix's texts */
 };
 

@@ -291,6 +291,7 @@ on_query_timeout(struct timer *t)
 	list_remove(&q->by_flight);
 	q->flight = NULL;
 	q->answer = &timed_out;
+	q->took_usec = loop_now() - q->asked;
 	metric_add(M_dns_failures, 1);
 	op_finish(&q->op, RC_TEMP);
 }
@@ -315,6 +316,7 @@ static void
 give(struct dns_query *q, enum rc rc, const struct dns_answer *a)
 {
 	q->answer = a;
+	q->took_usec = q->asked > 0 ? loop_now() - q->asked : 0;
 	if (rc == RC_OK || rc == RC_NONE)
 		q->answer = q->owned = dns_answer_pack(a);
 	op_finish(&q->op, rc);
@@ -377,6 +379,7 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 	const struct dns_answer *known;
 	mem_free(&q->owned);
 	q->answer = &no_answer;
+	q->asked = q->took_usec = 0;
 	name = dns_key(name);
 	rc = askable(name, &known);
 	if (rc != RC_OK || dns_cache_find(&dns.cache, type, name, loop_now(), &rc, &known)) {
@@ -398,6 +401,7 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		return;
 	}
 	op_pend(&q->op, &provider);
+	q->asked = loop_now();
 	q->flight = f;
 	list_append(&f->waiters, &q->by_flight);
 	if (timeout_usec > 0) {
@@ -421,6 +425,7 @@ dns_known(struct dns_query *q, enum dns_type type, struct span name, enum rc *rc
 	const struct dns_answer *known;
 	mem_free(&q->owned);
 	q->answer = &no_answer;
+	q->asked = q->took_usec = 0;
 	name = dns_key(name);
 	*rc_out = askable(name, &known);
 	if (*rc_out != RC_OK) {

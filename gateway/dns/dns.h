@@ -52,9 +52,11 @@ struct dns_flight;
 struct dns_query {
 	struct op op;
 	const struct dns_answer *answer; /* in done(): never NULL; answer->why tells what is wrong */
+	uint64_t took_usec;              /* in done(): from asking to the answer; 0: it was known */
 	/* private */
 	struct dns_flight *flight;
 	struct dns_answer *owned;
+	uint64_t asked;
 	struct list by_flight;
 	struct timer timer;
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* First byte: the type asked for. Property: records only with RC_OK, names that come out go in again
- * or are no host names, and parsing twice says the same. */
+ * or are no host names, an alias to be asked only with "none", AD as in the packet, parsing twice says the same. */
 #include "dns/answer.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -8,7 +8,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
-	static const enum dns_type types[] = { DNS_A, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA, DNS_NS };
+	static const enum dns_type types[] = { DNS_A, DNS_PTR, DNS_MX, DNS_TXT, DNS_AAAA, DNS_NS, DNS_SRV, DNS_TLSA };
 	if (n < 1)
 		return 0;
 	enum dns_type type = types[p[0] % NELEMS(types)];
@@ -20,15 +20,20 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	BUG_ON((rc == RC_OK) != (x.n > 0));
 	BUG_ON(rc != RC_OK && x.why == NULL);
 	BUG_ON(x.n > DNS_RR_MAX || x.ttl > DNS_TTL_MAX);
+	BUG_ON(x.alias.n > 0 && (rc != RC_NONE || x.nxdomain || x.aliases == 0));
+	BUG_ON(x.aliases > DNS_CNAME_MAX + 1);
+	BUG_ON(x.is_secure && (packet.p[3] & 0x20) == 0);
 	for (unsigned i = 0; i < x.n; i++) {
 		unsigned char wire[DNS_NAME_MAX];
 		size_t len;
 		struct span s = x.rr[i].data;
 		BUG_ON(type == DNS_TXT && s.n > DNS_TXT_MAX);
-		if (type == DNS_MX || type == DNS_PTR || type == DNS_NS)
+		BUG_ON(type == DNS_TLSA && s.n == 0);
+		if (type == DNS_MX || type == DNS_PTR || type == DNS_NS || type == DNS_SRV)
 			BUG_ON(dns_is_hostname(s) && !dns_name_encode(s, wire, &len));
 	}
 	BUG_ON(dns_answer_parse(packet, SPAN("a.test"), type, &a, &y) != rc || y.n != x.n);
+	BUG_ON(y.is_secure != x.is_secure || !span_eq(x.alias, y.alias));
 	arena_fini(&a);
 	return 0;
 }

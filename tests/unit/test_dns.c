@@ -138,6 +138,7 @@ test_coalesced_and_cached(void **state)
 	assert_int_equal(server.asked - before, 1);
 	for (size_t i = 0; i < NELEMS(q); i++) {
 		assert_int_equal(q[i].answer->n, 2);
+		assert_true(q[i].took_usec > 0);
 		dns_query_fini(&q[i]);
 	}
 	dns_query_init(&q[0], &owner, on_done);
@@ -145,6 +146,7 @@ test_coalesced_and_cached(void **state)
 	assert_int_equal(q[0].op.state, OP_READY); /* queued, not called back from inside */
 	run_until(1);
 	assert_int_equal(server.asked - before, 1);
+	assert_int_equal(q[0].took_usec, 0);
 	dns_query_fini(&q[0]);
 }
 

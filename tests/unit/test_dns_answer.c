@@ -16,6 +16,9 @@
 #define Q_MX "\1a\4test\0\0\17\0\1"
 #define Q_PTR "\1a\4test\0\0\14\0\1"
 #define Q_TXT "\1a\4test\0\0\20\0\1"
+#define Q_SRV "\1a\4test\0\0\41\0\1"
+#define Q_TLSA "\1a\4test\0\0\64\0\1"
+#define SOA "\xc0\x0e\0\6\0\1\0\0\0\x3c\0\x18" "\xc0\x0e\xc0\x0e" "\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\x1e"
 #define RR(type, len) "\xc0\x0c" type "\0\1\0\0\0\x3c" len
 #define ONE "\0\1"
 #define NIL "\0\0"
@@ -62,6 +65,16 @@ static const struct {
 	{ "odd bytes in a ptr", DNS_PTR, SPAN(HEAD(OK, ONE, NIL) Q_PTR RR("\0\14", "\0\10") "\5a.b\n\xff\xc0\x0e"), RC_OK, 1, "a\\.b\\010\\255.test" },
 	{ "txt of two strings", DNS_TXT, SPAN(HEAD(OK, ONE, NIL) Q_TXT RR("\0\20", "\0\7") "\2ab\3cde"), RC_OK, 1, "abcde" },
 	{ "txt string past the record", DNS_TXT, SPAN(HEAD(OK, ONE, NIL) Q_TXT RR("\0\20", "\0\3") "\5ab"), RC_PERM, 0, NULL },
+	{ "srv", DNS_SRV, SPAN(HEAD(OK, ONE, NIL) Q_SRV RR("\0\41", "\0\12") "\0\12\0\5\0\x19\1m\xc0\x0e"), RC_OK, 1, "m.test" },
+	{ "srv, not offered", DNS_SRV, SPAN(HEAD(OK, ONE, NIL) Q_SRV RR("\0\41", "\0\7") "\0\12\0\5\0\x19\0"), RC_OK, 1, "" },
+	{ "srv without a name", DNS_SRV, SPAN(HEAD(OK, ONE, NIL) Q_SRV RR("\0\41", "\0\6") "\0\12\0\5\0\x19"), RC_PERM, 0, NULL },
+	{ "srv of five bytes", DNS_SRV, SPAN(HEAD(OK, ONE, NIL) Q_SRV RR("\0\41", "\0\5") "\0\12\0\5\0"), RC_PERM, 0, NULL },
+	{ "srv with a byte too many", DNS_SRV, SPAN(HEAD(OK, ONE, NIL) Q_SRV RR("\0\41", "\0\10") "\0\12\0\5\0\x19\0\0"), RC_PERM, 0, NULL },
+	{ "tlsa", DNS_TLSA, SPAN(HEAD(OK, ONE, NIL) Q_TLSA RR("\0\64", "\0\7") "\3\1\1abcd"), RC_OK, 1, "abcd" },
+	{ "tlsa without data", DNS_TLSA, SPAN(HEAD(OK, ONE, NIL) Q_TLSA RR("\0\64", "\0\3") "\3\1\1"), RC_PERM, 0, NULL },
+	{ "tlsa of two bytes", DNS_TLSA, SPAN(HEAD(OK, ONE, NIL) Q_TLSA RR("\0\64", "\0\2") "\3\1"), RC_PERM, 0, NULL },
+	{ "a signature beside the record", DNS_A,
+	    SPAN(HEAD(OK, "\0\2", NIL) Q_A RR("\0\1", "\0\4") "\1\2\3\4" RR("\0\56", "\0\5") "\0\1\5\1\0"), RC_OK, 1, NULL },
 	{ "more answers claimed than sent", DNS_A, SPAN(HEAD(OK, "\0\2", NIL) Q_A RR("\0\1", "\0\4") "\1\2\3\4"), RC_PERM, 0, NULL },
 	{ "nothing", DNS_A, SPAN(""), RC_PERM, 0, NULL },
 };
@@ -111,6 +124,48 @@ test_negative_ttl(void **state)
 	arena_fini(&a);
 }
 
+/* Weight, port, the three numbers of TLSA; AD. */
+static void
+test_fields(void **state)
+{
+	struct arena a;
+	struct dns_answer out;
+	(void)state;
+	arena_init(&a, 65536);
+	assert_int_equal(dns_answer_parse(SPAN(HEAD("\x81\xa0", ONE, NIL) Q_SRV RR("\0\41", "\0\12") "\0\12\0\5\0\x19\1m\xc0\x0e"), SPAN("a.test"), DNS_SRV, &a, &out), RC_OK);
+	assert_true(out.is_secure && out.rr[0].pref == 10 && out.rr[0].addr.srv.weight == 5 && out.rr[0].addr.srv.port == 25);
+	assert_int_equal(dns_answer_parse(SPAN(HEAD(OK, ONE, NIL) Q_TLSA RR("\0\64", "\0\7") "\3\1\2abcd"), SPAN("a.test"), DNS_TLSA, &a, &out), RC_OK);
+	assert_true(!out.is_secure && out.rr[0].addr.tlsa.usage == 3 && out.rr[0].addr.tlsa.selector == 1 && out.rr[0].addr.tlsa.matching == 2);
+	arena_fini(&a);
+}
+
+/* A packet that ends with an alias: to be asked again, unless it says that there is nothing. */
+static void
+test_alias_alone(void **state)
+{
+	static const struct {
+		struct span packet;
+		enum rc rc;
+		const char *alias;
+		uint32_t ttl;
+	} rows[] = {
+		{ SPAN(HEAD(OK, ONE, NIL) Q_A RR("\0\5", "\0\4") "\1b\xc0\x0e"), RC_NONE, "b.test", 60 },
+		{ SPAN(HEAD(OK, ONE, ONE) Q_A RR("\0\5", "\0\4") "\1b\xc0\x0e" SOA), RC_NONE, "", 30 },
+		{ SPAN(HEAD("\x81\x83", ONE, NIL) Q_A RR("\0\5", "\0\4") "\1b\xc0\x0e"), RC_NONE, "", 0 },
+		{ SPAN(HEAD(OK, NIL, NIL) Q_A), RC_NONE, "", 0 },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct arena a;
+		struct dns_answer out;
+		arena_init(&a, 65536);
+		assert_int_equal(dns_answer_parse(rows[i].packet, SPAN("a.test"), DNS_A, &a, &out), rows[i].rc);
+		assert_true(span_eq_str(out.alias, rows[i].alias));
+		assert_int_equal(out.ttl, rows[i].ttl);
+		arena_fini(&a);
+	}
+}
+
 static void
 test_hostnames(void **state)
 {
@@ -130,7 +185,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_packets), cmocka_unit_test(test_negative_ttl), cmocka_unit_test(test_hostnames),
+		cmocka_unit_test(test_packets), cmocka_unit_test(test_negative_ttl), cmocka_unit_test(test_fields), cmocka_unit_test(test_alias_alone), cmocka_unit_test(test_hostnames),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
