@@ -14,7 +14,10 @@ enum { TICK_USEC = 50 * 1000, EDNS_SIZE = 1232, CLASS_IN = 1, ANSWER_BYTES_MAX =
 
 /* A c-ares channel with the settings of one dns_open. */
 struct channel {
-	ares_channel ares;
+	struct carrier {
+		struct channel *channel;
+		ares_channel ares;
+	} udp, tcp; /* apart: a connection that ends counts as a failed try for everything asked in the same c-ares channel */
 	unsigned pending;
 	bool retired;                /* no new questions; goes when the last answer is in */
 	struct list socks;
@@ -23,7 +26,7 @@ struct channel {
 };
 
 struct sock {
-	struct channel *channel;
+	struct carrier *carrier;
 	struct list link;
 	struct watch watch;
 	struct grave grave;
@@ -36,6 +39,7 @@ struct dns_flight {
 	struct channel *channel;
 	enum dns_type type;
 	uint64_t began;
+	bool by_tcp, again;
 	bool and_hosts;              /* prefetch: ask for the addresses of the hosts it names */
 	size_t name_len;
 	char name[];
@@ -85,7 +89,9 @@ static void
 channel_free(struct channel *c)
 {
 	timer_clear(&c->tick);
-	ares_destroy(c->ares); /* ends what is in flight and closes the sockets through on_sock_state */
+	if (c->tcp.ares != NULL)
+		ares_destroy(c->tcp.ares);
+	ares_destroy(c->udp.ares); /* ends what is in flight and closes the sockets through on_sock_state */
 	mem_free(&c);
 }
 
@@ -139,14 +145,15 @@ on_tick(struct timer *t)
 	if (c->pending == 0)
 		return;
 	timer_set(&c->tick, TICK_USEC);
-	ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	ares_process_fd(c->udp.ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	ares_process_fd(c->tcp.ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
 static void
 keep_fallback(struct channel *c)
 {
 	struct ares_addr_port_node *list = NULL;
-	if (ares_get_servers_ports(c->ares, &list) != ARES_SUCCESS)
+	if (ares_get_servers_ports(c->udp.ares, &list) != ARES_SUCCESS)
 		return;
 	dns.n_fallback = 0;
 	for (struct ares_addr_port_node *n = list; n != NULL && dns.n_fallback < DNS_SERVERS_MAX; n = n->next) {
@@ -174,7 +181,7 @@ use_servers(struct channel *c, const struct dns_server *list, unsigned n)
 		else
 			memcpy(&nodes[i].addr.addr6, &list[i].addr.aaaa, sizeof list[i].addr.aaaa);
 	}
-	return ares_set_servers_ports(c->ares, nodes) == ARES_SUCCESS;
+	return ares_set_servers_ports(c->udp.ares, nodes) == ARES_SUCCESS && ares_set_servers_ports(c->tcp.ares, nodes) == ARES_SUCCESS;
 }
 
 static enum rc
@@ -191,15 +198,16 @@ channel_new(const struct dns_settings *s, struct channel **out, struct err *e)
 		return err_set(e, RC_TEMP, "cannot initialise the resolver library");
 	library_ready = true;
 	struct channel *c = mem_zalloc(sizeof *c);
+	c->udp.channel = c->tcp.channel = c;
 	list_init(&c->socks);
 	timer_init(&c->tick, on_tick);
 	struct ares_options o = {
-		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS,
+		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS | ARES_FLAG_IGNTC,
 		.timeout = s->timeout_usec > 0 ? (int)(s->timeout_usec / 1000) : DNS_TIMEOUT_MSEC,
 		.tries = s->tries > 0 ? (int)s->tries : DNS_TRIES,
 		.ednspsz = EDNS_SIZE,
 		.sock_state_cb = on_sock_state,
-		.sock_state_cb_data = c,
+		.sock_state_cb_data = &c->udp,
 	};
 	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB | ARES_OPT_DOMAINS;
 	struct in_addr nobody = { .s_addr = htonl(INADDR_LOOPBACK) };
@@ -212,7 +220,14 @@ channel_new(const struct dns_settings *s, struct channel **out, struct err *e)
 		o.lookups = lookups;
 		mask |= ARES_OPT_SERVERS | ARES_OPT_NDOTS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST;
 	}
-	int status = ares_init_options(&c->ares, &o, mask);
+	int status = ares_init_options(&c->udp.ares, &o, mask);
+	if (status == ARES_SUCCESS) {
+		o.flags |= ARES_FLAG_USEVC;
+		o.sock_state_cb_data = &c->tcp;
+		status = ares_init_options(&c->tcp.ares, &o, mask);
+		if (status != ARES_SUCCESS)
+			ares_destroy(c->udp.ares);
+	}
 	if (status != ARES_SUCCESS) {
 		mem_free(&c);
 		return err_set(e, RC_TEMP, "cannot start the resolver: %s", ares_strerror(status));
@@ -233,7 +248,7 @@ static void
 on_sock_ready(struct watch *w, short what)
 {
 	struct sock *s = container_of(w, struct sock, watch);
-	ares_process_fd(s->channel->ares, what & EV_READ ? w->fd : ARES_SOCKET_BAD, what & EV_WRITE ? w->fd : ARES_SOCKET_BAD);
+	ares_process_fd(s->carrier->ares, what & EV_READ ? w->fd : ARES_SOCKET_BAD, what & EV_WRITE ? w->fd : ARES_SOCKET_BAD);
 }
 
 static void
@@ -246,9 +261,9 @@ dig_sock(struct grave *g)
 static void
 on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
 {
-	struct channel *c = arg;
+	struct carrier *by = arg;
 	struct sock *s = NULL;
-	list_each(l, &c->socks) {
+	list_each(l, &by->channel->socks) {
 		struct sock *at = list_entry(l, struct sock, link);
 		if (at->watch.fd == fd)
 			s = at;
@@ -257,9 +272,9 @@ on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
 		if (!readable && !writable)
 			return;
 		s = mem_zalloc(sizeof *s);
-		s->channel = c;
+		s->carrier = by;
 		list_init(&s->link);
-		list_append(&c->socks, &s->link);
+		list_append(&by->channel->socks, &s->link);
 		watch_init(&s->watch, fd, on_sock_ready);
 	}
 	if (readable || writable) {
@@ -369,7 +384,7 @@ launch(struct dns_flight *f)
 	metric_add(M_dns_queries, 1);
 	if (c->pending++ == 0)
 		timer_set(&c->tick, TICK_USEC);
-	ares_query(c->ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
+	ares_query(c->udp.ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
 }
 
 void
@@ -476,6 +491,13 @@ prefetch_hosts(const struct dns_answer *a)
 	mem_free(&copy);
 }
 
+/* It did not fit into a datagram. */
+static bool
+is_cut(const unsigned char *packet, int len)
+{
+	return packet != NULL && len >= 12 && (packet[2] & 0x02) != 0;
+}
+
 static void
 on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 {
@@ -486,6 +508,16 @@ on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 	struct dns_answer a = no_answer;
 	enum rc rc = RC_TEMP;
 	(void)timeouts;
+	if (is_cut(packet, len) && !f->by_tcp) {
+		f->by_tcp = true;
+		ares_query(c->tcp.ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
+		return;
+	}
+	if (status == ARES_EFORMERR && !f->again) { /* c-ares leaves EDNS out when the first of them fails, not for those on their way */
+		f->again = true;
+		ares_query(f->by_tcp ? c->tcp.ares : c->udp.ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
+		return;
+	}
 	arena_init(&arena, ANSWER_BYTES_MAX);
 	if ((status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND) && packet != NULL && len > 0)
 		rc = dns_answer_parse(span_of(packet, (size_t)len), name, f->type, &arena, &a);
