@@ -31,7 +31,7 @@ MODES = {
     'formerr': ('later', [('FORMERR', '')], 'RCodeAction(DNSRCode.FORMERR)'),
     'notimp': ('later', [('NOTIMP', '')], 'RCodeAction(DNSRCode.NOTIMP)'),
     'drop': ('later', [('DROP', '')], 'DropAction()'),
-    'verylate': ('later', [('DELAY', '2500')], 'DelayAction(2500)'),
+    'verylate': ('later', [('DELAY', '4500')], 'DelayAction(4500)'),
     'late': ('later', [('LATE', '400')], None),
     'badvers': ('later', [('BADVERS', '')], None),
     'tcalways': ('later', [('TCALWAYS', '')], 'TCAction()'),
@@ -247,7 +247,7 @@ def cell(gateway, port, family, mode, log_from, at_most):
     return None
 
 
-def play(gateway, ports, modes, at_most=8, workers=40):
+def play(gateway, ports, modes, at_most=9, workers=40):
     """(number of cells, [what is wrong])"""
     log_from = gateway.log_size()
     cells = [(port, family, mode) for port, family in zip(ports, Family.all) for mode in modes if not not_so(mode, family)]

@@ -40,7 +40,7 @@ queue_directory = {work}/queue
 data_directory = {work}/data
 maillog_file = /dev/stdout
 dns_servers = 127.0.0.1:{dns}
-dns_timeout = 1s
+dns_timeout = 2s
 edge_workers = 1
 relay_workers = 1
 '''
