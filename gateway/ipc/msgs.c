@@ -146,6 +146,78 @@ msg_greylist_answer_get(struct span payload, struct msg_greylist_answer *out)
 	return cur_done(&rd) && v >= GREYLIST_PASS && v <= GREYLIST_UNAVAILABLE ? RC_OK : RC_PERM;
 }
 
+static void
+put_addr(struct buf *b, const struct ipaddr *a)
+{
+	buf_put_u8(b, a->family);
+	buf_put(b, span_of(a->b, sizeof a->b));
+}
+
+static bool
+get_addr(struct cur *rd, struct ipaddr *out)
+{
+	*out = (struct ipaddr){ .family = cur_u8(rd) };
+	struct span bytes = cur_take(rd, sizeof out->b);
+	if (bytes.n == sizeof out->b)
+		memcpy(out->b, bytes.p, sizeof out->b);
+	return out->family == IPADDR_V4 || out->family == IPADDR_V6;
+}
+
+void
+msg_triage_find_put(struct buf *b, const struct ipaddr *addr)
+{
+	put_addr(b, addr);
+}
+
+enum rc
+msg_triage_find_get(struct span payload, struct ipaddr *out)
+{
+	struct cur rd = cur_of(payload);
+	bool good = get_addr(&rd, out);
+	return cur_done(&rd) && good ? RC_OK : RC_PERM;
+}
+
+void
+msg_triage_keep_put(struct buf *b, const struct msg_triage *m)
+{
+	put_addr(b, &m->addr);
+	for (int i = 0; i < TRIAGE_TESTS; i++)
+		buf_put_u64(b, m->until[i]);
+	buf_put_u64(b, m->keep);
+}
+
+enum rc
+msg_triage_keep_get(struct span payload, struct msg_triage *out)
+{
+	struct cur rd = cur_of(payload);
+	bool good = get_addr(&rd, &out->addr);
+	for (int i = 0; i < TRIAGE_TESTS; i++) {
+		out->until[i] = cur_u64(&rd);
+		good &= out->until[i] <= UINT32_MAX;
+	}
+	out->keep = cur_u64(&rd);
+	return cur_done(&rd) && good && out->keep <= UINT32_MAX ? RC_OK : RC_PERM;
+}
+
+void
+msg_triage_found_put(struct buf *b, const struct msg_triage_found *m)
+{
+	buf_put_u8(b, m->known);
+	for (int i = 0; i < TRIAGE_TESTS; i++)
+		buf_put_u64(b, m->until[i]);
+}
+
+enum rc
+msg_triage_found_get(struct span payload, struct msg_triage_found *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t known = cur_u8(&rd);
+	out->known = known == 1;
+	for (int i = 0; i < TRIAGE_TESTS; i++)
+		out->until[i] = cur_u64(&rd);
+	return cur_done(&rd) && known <= 1 ? RC_OK : RC_PERM;
+}
+
 void
 msg_admission_put(struct buf *b, const struct msg_admission *m)
 {

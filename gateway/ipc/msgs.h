@@ -10,6 +10,7 @@
 #define IPC_MSGS_H
 
 #include "base/buf.h"
+#include "base/ipaddr.h"
 
 /* ---- SUBMIT: edge -> queue (call). The envelope is msg/envelope.h's encoding, opaque here. ---- */
 struct msg_submit {
@@ -159,6 +160,25 @@ struct msg_greylist_answer {
 };
 void msg_greylist_answer_put(struct buf *b, const struct msg_greylist_answer *m);
 enum rc msg_greylist_answer_get(struct span payload, struct msg_greylist_answer *out) MUST_CHECK;
+
+/* ---- TRIAGE_FIND: edge -> queue (call): an address. TRIAGE_KEEP: edge -> queue: what is known of it now. ---- */
+enum { TRIAGE_TESTS = 5 };
+struct msg_triage {
+	struct ipaddr addr;
+	uint64_t until[TRIAGE_TESTS]; /* wall clock, seconds: passed until then. 0: never passed; 1: nor asked for */
+	uint64_t keep;           /* TRIAGE_KEEP: seconds it is worth keeping behind the last of them */
+};
+void msg_triage_find_put(struct buf *b, const struct ipaddr *addr);
+enum rc msg_triage_find_get(struct span payload, struct ipaddr *out) MUST_CHECK;
+void msg_triage_keep_put(struct buf *b, const struct msg_triage *m);
+enum rc msg_triage_keep_get(struct span payload, struct msg_triage *out) MUST_CHECK;
+/* Its answer: known or not. */
+struct msg_triage_found {
+	bool known;
+	uint64_t until[TRIAGE_TESTS];
+};
+void msg_triage_found_put(struct buf *b, const struct msg_triage_found *m);
+enum rc msg_triage_found_get(struct span payload, struct msg_triage_found *out) MUST_CHECK;
 
 /* ---- VERIFY: edge -> queue (call). ---- */
 enum { VERIFY_WAIT_MAX = 600 };  /* seconds */

@@ -346,6 +346,28 @@ on_greylist(struct edge *ed, uint64_t call, struct span payload)
 }
 
 static enum rc
+on_triage_find(struct edge *ed, uint64_t call, struct span payload)
+{
+	struct ipaddr addr;
+	if (msg_triage_find_get(payload, &addr) != RC_OK)
+		return RC_PERM;
+	struct msg_triage_found a = passes_find(&ed->q->passes, &addr);
+	msg_triage_found_put(ipc_answer_begin(ed->chan, call), &a);
+	ipc_end(ed->chan);
+	return RC_OK;
+}
+
+static enum rc
+on_triage_keep(struct edge *ed, struct span payload)
+{
+	struct msg_triage m;
+	if (msg_triage_keep_get(payload, &m) != RC_OK)
+		return RC_PERM;
+	passes_keep(&ed->q->passes, &m);
+	return RC_OK;
+}
+
+static enum rc
 on_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
 	struct edge *ed = c->owner;
@@ -357,6 +379,10 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return on_draft_drop(ed, f->payload);
 	if (f->type == IPC_GREYLIST)
 		return on_greylist(ed, f->id, f->payload);
+	if (f->type == IPC_TRIAGE_FIND)
+		return on_triage_find(ed, f->id, f->payload);
+	if (f->type == IPC_TRIAGE_KEEP)
+		return on_triage_keep(ed, f->payload);
 	if (f->type == IPC_VERIFY)
 		return verify_ask(ed->q, ed, f->id, f->payload);
 	if (f->type == IPC_ETRN)

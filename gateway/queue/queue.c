@@ -178,6 +178,7 @@ queue_fini(struct queue *q)
 	verify_fini(q);
 	sites_fini(q);
 	greylist_close(&q->greylist);
+	passes_close(&q->passes);
 	edge_fini(q);
 	relay_fini(q);
 	spool_close(&q->spool); /* commits what is pending; the table is still there for describe() */
@@ -233,6 +234,9 @@ role_start(struct child *ch, struct err *e)
 	struct err why;
 	if (greylist_open(&q->greylist, dir, (size_t)conf_params(q->conf)->p_greylist_size_limit, &why) != RC_OK)
 		log_warn(NULL, "greylisting is not available: %s", why.why);
+	const struct params *p = conf_params(q->conf);
+	if (passes_open(&q->passes, dir, (size_t)p->p_postscreen_cache_size_limit, p->p_postscreen_cache_cleanup_interval, &why) != RC_OK)
+		log_warn(NULL, "triage: nothing is remembered of clients that passed: %s", why.why);
 	verify_open(q, dir);
 	return queue_open_spool(q, &s, e);
 }

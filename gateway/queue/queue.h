@@ -13,6 +13,7 @@
 #include "ipc/child.h"
 #include "queue/dest.h"
 #include "queue/greylist.h"
+#include "queue/passes.h"
 #include "queue/message.h"
 #include "queue/route.h"
 #include "queue/settings.h"
@@ -70,6 +71,9 @@ struct queue {
 
 	/* greylist.c */
 	struct greylist greylist;
+
+	/* passes.c */
+	struct passes passes;
 
 	/* sites.c */
 	struct list sites;

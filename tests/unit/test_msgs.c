@@ -79,6 +79,27 @@ read_greylist_answer(struct span in)
 }
 
 static enum rc
+read_triage_find(struct span in)
+{
+	struct ipaddr a;
+	return msg_triage_find_get(in, &a);
+}
+
+static enum rc
+read_triage_keep(struct span in)
+{
+	struct msg_triage m;
+	return msg_triage_keep_get(in, &m);
+}
+
+static enum rc
+read_triage_found(struct span in)
+{
+	struct msg_triage_found m;
+	return msg_triage_found_get(in, &m);
+}
+
+static enum rc
 read_job(struct span in)
 {
 	struct msg_job m;
@@ -242,6 +263,31 @@ submit(void **state)
 	msg_greylist_answer_put(&b, &(struct msg_greylist_answer){ (enum greylist_verdict)9, 7 });
 	assert_int_equal(read_greylist_answer(buf_span(&b)), RC_PERM);
 	buf_fini(&b);
+	const struct ipaddr addr = { .family = IPADDR_V4, .b = { 192, 0, 2, 1 } };
+	struct ipaddr addr_out;
+	msg_triage_find_put(&b, &addr);
+	assert_int_equal(msg_triage_find_get(buf_span(&b), &addr_out), RC_OK);
+	assert_true(ipaddr_eq(&addr, &addr_out));
+	only_whole(&b, read_triage_find);
+	msg_triage_find_put(&b, &(struct ipaddr){ .family = 5 });
+	assert_int_equal(read_triage_find(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	struct msg_triage pass = { .addr = addr, .until = { 1, 2, 0, 4, UINT32_MAX }, .keep = 7 }, pass_out;
+	msg_triage_keep_put(&b, &pass);
+	assert_int_equal(msg_triage_keep_get(buf_span(&b), &pass_out), RC_OK);
+	assert_int_equal(pass_out.until[4], UINT32_MAX);
+	assert_int_equal(pass_out.keep, 7);
+	only_whole(&b, read_triage_keep);
+	pass.until[3] = UINT64_MAX; /* seconds that would not fit microseconds */
+	msg_triage_keep_put(&b, &pass);
+	assert_int_equal(read_triage_keep(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	struct msg_triage_found found = { .known = true, .until = { 1, 2, 3, 4, 5 } }, found_out;
+	msg_triage_found_put(&b, &found);
+	assert_int_equal(msg_triage_found_get(buf_span(&b), &found_out), RC_OK);
+	assert_true(found_out.known);
+	assert_int_equal(found_out.until[4], 5);
+	only_whole(&b, read_triage_found);
 	msg_etrn_answer_put(&b, true);
 	only_whole(&b, read_etrn_answer);
 	buf_put_u8(&b, 2);
