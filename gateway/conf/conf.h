@@ -31,7 +31,7 @@ struct params {
 /* What a program named in master.cf becomes here; rows in services.def. */
 enum service_kind {
 	SERVICE_UNKNOWN,     /* no row: an error unless nothing uses it           */
-	SERVICE_LISTENER,    /* smtpd                                             */
+	SERVICE_LISTENER,    /* smtpd, postscreen                                 */
 	SERVICE_TRANSPORT,   /* smtp, lmtp, error, discard: command says which    */
 	SERVICE_BUILTIN,     /* part of the program: the line has no effect       */
 	SERVICE_UNSUPPORTED, /* Postfix has it, we do not                         */
@@ -108,6 +108,9 @@ const struct service *conf_service_find(const struct conf *c, const char *name, 
 /* Any parameter by name, also user-defined ones and per-transport ones: its expanded value in the
  * view of a service (NULL: main.cf), or NULL when the name is unknown and not set. */
 const char *conf_value(const struct conf *c, const struct service *s, const char *name);
+/* The same for a TIME or INT parameter of params.def when the stress parameter says "yes" (Postfix's ${stress?{10}:{300}}):
+ * microseconds, or the number. */
+int64_t conf_stressed(const struct conf *c, const struct service *s, const char *name);
 /* Where the value in force stands. false: nowhere, it is the default. */
 bool conf_position(const struct conf *c, const struct service *s, const char *name, const char **file_out, int *line_out);
 

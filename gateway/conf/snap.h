@@ -99,6 +99,7 @@ struct view {
 	const struct conf *c;
 	const struct svc *svc;      /* NULL: main.cf */
 	bool hides_settings;        /* defaults only (postconf -d) */
+	bool is_stressed;           /* stress = yes, whatever is set */
 	bool used_service;          /* set by a lookup of something that differs by service */
 };
 

@@ -132,6 +132,10 @@ snap_lookup(void *arg, struct span name, struct span *raw_out)
 	const struct setting *s = v->hides_settings ? NULL : snap_setting(v->c, v->svc, name);
 	if (is_service_name(name))
 		v->used_service = true;
+	if (v->is_stressed && span_eq(name, SPAN("stress"))) {
+		*raw_out = SPAN("yes");
+		return true;
+	}
 	if (s != NULL) {
 		*raw_out = span_str(s->value);
 		return true;
@@ -259,6 +263,22 @@ conf_value(const struct conf *c, const struct service *s, const char *name)
 	*m = (struct memo){ .svc = svc, .name = snap_str(w, span_str(name)), .value = value };
 	htab_insert(&w->memos, &m->node, hash);
 	return value;
+}
+
+int64_t
+conf_stressed(const struct conf *c, const struct service *s, const char *name)
+{
+	const struct param *row = param_find(span_str(name));
+	struct view v = { .c = c, .svc = svc_of(s), .is_stressed = true };
+	struct params p = s != NULL ? *s->params : c->params; /* as it is when what is set cannot be read */
+	struct span raw;
+	const char *text;
+	BUG_ON(row == NULL || (row->type != PT_TIME && row->type != PT_INT));
+	if (snap_lookup(&v, span_str(name), &raw) && snap_expand(&v, raw, &text, NULL) == RC_OK)
+		(void)!param_store(row, text, &p, NULL);
+	int64_t out;
+	memcpy(&out, (const unsigned char *)&p + row->offset, sizeof out);
+	return out;
 }
 
 /* ---- per-transport parameters ---- */
