@@ -326,12 +326,19 @@ r_rhsbl_recipient(struct policy_run *r, const struct policy_rule *rule)
 	return reject_name(r, rule, ABOUT_RECIPIENT, r->facts->rcpt);
 }
 
+/* unasked: what it means that there is nothing to ask about. */
+static enum listed
+is_allowed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, enum listed unasked)
+{
+	return buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : unasked;
+}
+
 /* An allow list never opens a relay: for a recipient that is not ours it is not even asked. */
 static enum pol
-permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, struct span what)
+permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, struct span what, enum listed unasked)
 {
 	enum pol pol = r->facts->has_rcpt ? r_auth_destination(r, rule) : POL_PERMIT;
-	switch (pol != POL_PERMIT ? LISTED_NO : buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
+	switch (pol != POL_PERMIT ? LISTED_NO : is_allowed(r, rule, query, unasked)) {
 	case LISTED_WAIT:
 		pol = POL_AGAIN;
 		break;
@@ -355,7 +362,7 @@ r_dnswl_client(struct policy_run *r, const struct policy_rule *rule)
 	struct buf query;
 	buf_init(&query, 300);
 	address_query(&r->facts->client, &rule->dnsbl->list, &query);
-	return permit_listed(r, rule, &query, r->facts->client_addr);
+	return permit_listed(r, rule, &query, r->facts->client_addr, LISTED_NO);
 }
 
 enum pol
@@ -364,5 +371,5 @@ r_rhswl_client(struct policy_run *r, const struct policy_rule *rule)
 	struct buf query;
 	buf_init(&query, 300);
 	name_query(rule, r->facts->client_name, &query);
-	return permit_listed(r, rule, &query, r->facts->client_name);
+	return permit_listed(r, rule, &query, r->facts->client_name, r->facts->client_name_rc == RC_TEMP ? LISTED_LATER : LISTED_NO);
 }

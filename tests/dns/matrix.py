@@ -94,12 +94,6 @@ def of_list(rule, place, what, name=None, session=None, given=None):
     return f
 
 
-def client_names(mode):
-    """Rows that give the client of a family its verified name."""
-    f = next(f for f in Family.all if f.name in ('rhsblclient', 'rhsblreverseclient', 'rhswlclient') and f.named == mode[1])
-    return [(f.reverse(mode[0]) + '.in-addr.arpa', 'PTR', f'{mode[0]}.{f.name}.test'), (f'{mode[0]}.{f.name}.test', 'A', f.addr(mode[0]))]
-
-
 def named(f):
     f.given = lambda mode: [(f.reverse(mode) + '.in-addr.arpa', 'PTR', f'{mode}.{f.name}.test'), (f'{mode}.{f.name}.test', 'A', f.addr(mode))]
     return f
@@ -134,6 +128,9 @@ FORWARD = Family('forward', PTR.settings, lambda mode: [(f'{mode}.forward.test',
 REVERSE = Family('reverse', 'smtpd_client_restrictions = reject_unknown_reverse_client_hostname\nunknown_client_reject_code = 550',
                  lambda mode: [(f'{REVERSE.reverse(mode)}.in-addr.arpa', 'PTR', f'{mode}.reverse.test')],
                  {'yes': '250 ', 'no': '550 5.7.1 ', 'later': '450 4.7.1 '})
+UNNAMED = Family('unnamed', 'smtpd_recipient_restrictions = permit_rhswl_client allow.lists.test, reject',
+                 lambda mode: [(f'{UNNAMED.reverse(mode)}.in-addr.arpa', 'PTR', f'{mode}.unnamed.test')], ALLOWED,
+                 given=lambda mode: [(f'{mode}.unnamed.test', 'A', UNNAMED.addr(mode)), (f'{mode}.unnamed.test.allow.lists.test', 'A', '127.0.0.2')])
 HELO = 'smtpd_helo_restrictions = reject_unknown_helo_hostname\nunknown_hostname_reject_code = 550'
 UNKNOWN_HELO = {'yes': '250 ', 'no': '550 5.7.1 <{mode}.{family}.test>: Helo', 'later': '450 4.7.1 <{mode}.{family}.test>: Helo'}
 Family('helo', HELO, lambda mode: [(f'{mode}.helo.test', 'A', '192.0.2.1')], UNKNOWN_HELO, lambda mode: {'helo': f'{mode}.helo.test'})
@@ -152,7 +149,7 @@ RELAY_DOMAINS = 'local.test, here.test, rcptdomain.test'
 
 def not_so(mode, family):
     """Cells that make no sense."""
-    return mode == 'spoof' and family.name in ('ptr', 'reverse', 'helomx', 'sendermx', 'rcptdomain', 'txt')  # forgeries are of addresses
+    return mode == 'spoof' and family.name in ('ptr', 'reverse', 'unnamed', 'helomx', 'sendermx', 'rcptdomain', 'txt')  # forgeries are of addresses
 
 
 def rows_of(family, mode, with_faults=True):
@@ -186,8 +183,7 @@ def probes():
     """Rows that RFC 5782 5 wants of every list: 127.0.0.2 and "test" are on it."""
     for family in Family.all:
         if 'lists.test' in family.options():
-            for mode in MODES:
-                domain = f'{mode}.{family.name}.lists.test'
+            for domain in ['allow.lists.test'] if family is UNNAMED else [f'{mode}.{family.name}.lists.test' for mode in MODES]:
                 yield f'2.0.0.127.{domain}', 'A', '127.0.0.2'
                 yield f'test.{domain}', 'A', '127.0.0.2'
 
