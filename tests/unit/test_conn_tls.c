@@ -140,14 +140,14 @@ client_ssl(int version)
 }
 
 static void
-drain(struct tls_peer *p)
+drain(struct tls_far *p)
 {
 	for (int i = 0; i < 200 && !p->closed; i++) {
 		unsigned char b[16384];
 		ssize_t n = recv(p->fd, b, sizeof b, 0);
 		if (n > 0)
 			BIO_write(SSL_get_rbio(p->ssl), b, (int)n);
-		tls_peer_run(p);
+		tls_far_run(p);
 		if (n == 0 || (n < 0 && errno != EAGAIN))
 			break;
 	}
@@ -160,19 +160,19 @@ speaks_whole_and_octet_by_octet(void **state)
 	static const size_t steps[] = { SIZE_MAX, 1000, 7, 1 };
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
 		for (size_t i = 0; i < NELEMS(steps); i++) {
-			struct tls_peer p;
+			struct tls_far p;
 			int fd = us_begin(true);
 			us.answer = 100;
-			tls_peer_begin(&p, fd, client_ssl(version), steps[i]);
+			tls_far_begin(&p, fd, client_ssl(version), steps[i]);
 			buf_puts(&p.say, "hello\nbye\n"); /* leaves with the client's last message of the handshake */
-			tls_peer_run(&p);
+			tls_far_run(&p);
 			loop_run();
 			drain(&p);
 			assert_int_equal(us.end, 0);
 			assert_span(buf_span(&us.got), "hello\nbye\n");
 			assert_int_equal(buf_len(&p.got), 100 + 8);
 			assert_true(p.shut); /* close_notify came */
-			tls_peer_end(&p);
+			tls_far_end(&p);
 			buf_fini(&us.got);
 		}
 }
@@ -183,12 +183,12 @@ ends_wherever_the_peer_is_cut(void **state)
 	(void)state;
 	for (int version = TLS1_2_VERSION; version <= TLS1_3_VERSION; version++)
 		for (size_t cut = 0;; cut++) {
-			struct tls_peer p;
+			struct tls_far p;
 			int fd = us_begin(true);
-			tls_peer_begin(&p, fd, client_ssl(version), cut == 0 ? 1 : SIZE_MAX);
+			tls_far_begin(&p, fd, client_ssl(version), cut == 0 ? 1 : SIZE_MAX);
 			p.cut = cut;
 			buf_puts(&p.say, "hello\nbye\n");
-			tls_peer_run(&p);
+			tls_far_run(&p);
 			loop_run();
 			bool all = span_eq_str(buf_span(&us.got), "hello\nbye\n");
 			if (!all) {
@@ -196,7 +196,7 @@ ends_wherever_the_peer_is_cut(void **state)
 				assert_true(us.end == CONN_EOF || (us.end == CONN_ERROR && (us.err == ECONNRESET || us.err == EPIPE)));
 				assert_int_equal(buf_len(&us.got), 0);
 			}
-			tls_peer_end(&p);
+			tls_far_end(&p);
 			buf_fini(&us.got);
 			if (all) {
 				assert_true(cut > 200);
@@ -209,13 +209,13 @@ static void
 throws_away_what_came_in_the_clear(void **state)
 {
 	(void)state;
-	struct tls_peer p;
+	struct tls_far p;
 	char line[9];
 	int fd = us_begin(false);
 	static const char ahead[] = "STARTTLS\r\nMAIL FROM:<x>\r\nbye\n";
 	assert_int_equal(send(fd, ahead, sizeof ahead - 1, 0), sizeof ahead - 1);
 	/* the reply is in the clear, and nothing behind it is */
-	tls_peer_begin(&p, dup(fd), client_ssl(TLS1_3_VERSION), SIZE_MAX);
+	tls_far_begin(&p, dup(fd), client_ssl(TLS1_3_VERSION), SIZE_MAX);
 	close(fd);
 	watch_want(&p.watch, 0);
 	timer_clear(&p.timer);
@@ -227,10 +227,10 @@ throws_away_what_came_in_the_clear(void **state)
 	assert_false(us.secured);
 	watch_want(&p.watch, EV_READ);
 	buf_puts(&p.say, "within\nbye\n");
-	tls_peer_run(&p);
+	tls_far_run(&p);
 	loop_run();
 	assert_span(buf_span(&us.got), "within\nbye\n");
-	tls_peer_end(&p);
+	tls_far_end(&p);
 	buf_fini(&us.got);
 }
 
@@ -274,20 +274,20 @@ carries_much_both_ways(void **state)
 {
 	(void)state;
 	enum { MUCH = 3000000 };
-	struct tls_peer p;
+	struct tls_far p;
 	int fd = us_begin(true);
 	us.answer = MUCH;
-	tls_peer_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
+	tls_far_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
 	for (int i = 0; i < MUCH / 10; i++)
 		buf_puts(&p.say, "abcdefghi\n");
 	buf_puts(&p.say, "bye\n");
 	/* it ends when the peer has all: count there */
-	tls_peer_run(&p);
+	tls_far_run(&p);
 	loop_run();
 	assert_int_equal(us.end, 0);
 	assert_int_equal(buf_len(&us.got), MUCH + 4);
 	assert_span(span_from(buf_span(&us.got), MUCH - 10), "abcdefghi\nbye\n");
-	tls_peer_end(&p);
+	tls_far_end(&p);
 	buf_fini(&us.got);
 }
 
@@ -303,12 +303,12 @@ static void
 waits_for_a_peer_that_stalls(void **state)
 {
 	(void)state;
-	struct tls_peer p;
+	struct tls_far p;
 	int fd = us_begin(true), small = 4096;
 	setsockopt(us.conn.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
 	us.answer = 1000000;
-	tls_peer_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
-	tls_peer_run(&p);
+	tls_far_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
+	tls_far_run(&p);
 	conn_deadline(&us.conn, 200000);
 	timer_init(&us.later, stop_later);
 	while (!us.secured) {
@@ -318,21 +318,21 @@ waits_for_a_peer_that_stalls(void **state)
 	watch_want(&p.watch, 0); /* reads no more */
 	loop_run();              /* until the deadline */
 	assert_int_equal(us.end, CONN_TIMEOUT);
-	tls_peer_end(&p);
+	tls_far_end(&p);
 	buf_fini(&us.got);
 
 	fd = us_begin(true);
-	tls_peer_begin(&p, fd, client_ssl(TLS1_2_VERSION), SIZE_MAX);
+	tls_far_begin(&p, fd, client_ssl(TLS1_2_VERSION), SIZE_MAX);
 	for (int i = 0; i < 30000; i++)
 		buf_puts(&p.say, "abcdefghi\n");
 	buf_puts(&p.say, "bye\n");
 	conn_pause(&us.conn);
-	tls_peer_run(&p);
+	tls_far_run(&p);
 	timer_init(&us.later, bye_later);
 	timer_set(&us.later, 50000);
 	loop_run();
 	assert_int_equal(buf_len(&us.got), 300004);
-	tls_peer_end(&p);
+	tls_far_end(&p);
 	buf_fini(&us.got);
 }
 
@@ -341,20 +341,20 @@ keeps_little_when_idle(void **state)
 {
 	(void)state;
 	enum { PAUSED_MAX = 64 * 1024 + 16 * 1024 };
-	struct tls_peer p;
+	struct tls_far p;
 	int fd = us_begin(true);
-	tls_peer_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
+	tls_far_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
 	for (int i = 0; i < 100000; i++)
 		buf_puts(&p.say, "abcdefghi\n");
 	conn_pause(&us.conn);
-	tls_peer_run(&p);
+	tls_far_run(&p);
 	timer_init(&us.later, stop_later);
 	timer_set(&us.later, 100000);
 	loop_run();
 	assert_true(us.secured);
 	assert_in_range(buf_len(&us.conn.in), 1, PAUSED_MAX); /* a pause is back pressure, inside TLS too */
 	conn_close(&us.conn);
-	tls_peer_end(&p);
+	tls_far_end(&p);
 	buf_fini(&us.got);
 }
 
@@ -362,11 +362,11 @@ static void
 refuses_a_record_that_was_changed(void **state)
 {
 	(void)state;
-	struct tls_peer p;
+	struct tls_far p;
 	int fd = us_begin(true);
-	tls_peer_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
+	tls_far_begin(&p, fd, client_ssl(TLS1_3_VERSION), SIZE_MAX);
 	buf_puts(&p.say, "first\n");
-	tls_peer_run(&p);
+	tls_far_run(&p);
 	timer_init(&us.later, stop_later);
 	while (buf_len(&us.got) == 0) {
 		timer_set(&us.later, 1000);
@@ -378,7 +378,7 @@ refuses_a_record_that_was_changed(void **state)
 	assert_int_equal(us.err, EPROTO);
 	assert_non_null(strstr(us.error, "bad record mac"));
 	assert_span(buf_span(&us.got), "first\n");
-	tls_peer_end(&p);
+	tls_far_end(&p);
 	buf_fini(&us.got);
 }
 

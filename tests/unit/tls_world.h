@@ -50,7 +50,7 @@ tls_world_server(void)
 }
 
 /* The far end: SSL between two memory BIOs, its wire a raw descriptor, at most step octets at a time. */
-struct tls_peer {
+struct tls_far {
 	SSL *ssl;
 	int fd;
 	struct watch watch;
@@ -65,7 +65,7 @@ struct tls_peer {
 };
 
 static inline void
-tls_peer_close(struct tls_peer *p)
+tls_far_close(struct tls_far *p)
 {
 	if (p->closed)
 		return;
@@ -76,7 +76,7 @@ tls_peer_close(struct tls_peer *p)
 }
 
 static inline void
-tls_peer_run(struct tls_peer *p)
+tls_far_run(struct tls_far *p)
 {
 	unsigned char b[16384];
 	size_t n;
@@ -97,9 +97,9 @@ tls_peer_run(struct tls_peer *p)
 }
 
 static inline void
-tls_peer_write(struct timer *t)
+tls_far_write(struct timer *t)
 {
-	struct tls_peer *p = container_of(t, struct tls_peer, timer);
+	struct tls_far *p = container_of(t, struct tls_far, timer);
 	struct span s = span_head(buf_span(&p->wire), p->step);
 	if (p->sent + s.n > p->cut)
 		s = span_head(s, p->cut - p->sent);
@@ -109,7 +109,7 @@ tls_peer_write(struct timer *t)
 		buf_consume(&p->wire, (size_t)n);
 	}
 	if (p->sent >= p->cut || (n < 0 && errno != EAGAIN)) {
-		tls_peer_close(p);
+		tls_far_close(p);
 		return;
 	}
 	if (buf_len(&p->wire) > 0)
@@ -117,42 +117,42 @@ tls_peer_write(struct timer *t)
 }
 
 static inline void
-tls_peer_ready(struct watch *w, short what)
+tls_far_ready(struct watch *w, short what)
 {
 	(void)what;
-	struct tls_peer *p = container_of(w, struct tls_peer, watch);
+	struct tls_far *p = container_of(w, struct tls_far, watch);
 	unsigned char b[16384];
 	ssize_t n = recv(p->fd, b, sizeof b, 0);
 	if (n <= 0) {
 		if (n == 0)
-			tls_peer_run(p);
+			tls_far_run(p);
 		if (n == 0 || errno != EAGAIN)
-			tls_peer_close(p);
+			tls_far_close(p);
 		return;
 	}
 	BIO_write(SSL_get_rbio(p->ssl), b, (int)n);
-	tls_peer_run(p);
+	tls_far_run(p);
 }
 
 /* fd is given; ssl too, set to connect or accept. Begins when the loop runs. */
 static inline void
-tls_peer_begin(struct tls_peer *p, int fd, SSL *ssl, size_t step)
+tls_far_begin(struct tls_far *p, int fd, SSL *ssl, size_t step)
 {
-	*p = (struct tls_peer){ .ssl = ssl, .fd = fd, .step = step, .cut = SIZE_MAX };
+	*p = (struct tls_far){ .ssl = ssl, .fd = fd, .step = step, .cut = SIZE_MAX };
 	buf_init(&p->wire, SIZE_MAX / 2);
 	buf_init(&p->got, SIZE_MAX / 2);
 	buf_init(&p->say, SIZE_MAX / 2);
 	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-	timer_init(&p->timer, tls_peer_write);
-	watch_init(&p->watch, fd, tls_peer_ready);
+	timer_init(&p->timer, tls_far_write);
+	watch_init(&p->watch, fd, tls_far_ready);
 	watch_want(&p->watch, EV_READ);
 	timer_set(&p->timer, 0);
 }
 
 static inline void
-tls_peer_end(struct tls_peer *p)
+tls_far_end(struct tls_far *p)
 {
-	tls_peer_close(p);
+	tls_far_close(p);
 	SSL_free(p->ssl);
 	buf_fini(&p->wire);
 	buf_fini(&p->got);
