@@ -123,6 +123,8 @@ struct about {
 const char *reply_class_name(enum reply_class class);  /* "Client host" */
 /* What the list being run is about. */
 struct about policy_about(struct policy_run *r);
+/* "name[address]", with smtpd_client_port_logging ":port" behind it, as in the log. */
+void policy_put_client(const struct policy_run *r, struct buf *b);
 struct about policy_about_class(struct policy_run *r, enum reply_class class);
 
 /* An access code "5.1.1" adapted to what is refused (facts 3.2). */

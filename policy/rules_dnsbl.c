@@ -128,10 +128,7 @@ reply_value(void *arg, struct span name, struct buf *out)
 		{ "sender_domain", domain_part(f->sender) }, { "sender_name", local_part(f->sender) },
 	};
 	if (span_eq_str(name, "client")) {
-		buf_put(out, f->client_name);
-		buf_putc(out, '[');
-		buf_put(out, f->client_addr);
-		buf_putc(out, ']');
+		policy_put_client(v->r, out);
 		return true;
 	}
 	if (span_eq_str(name, "rbl_code")) {

@@ -86,6 +86,23 @@ known(const struct facts *f)
 
 /* ---- what rules ask for ---- */
 
+void
+policy_put_client(const struct policy_run *r, struct buf *b)
+{
+	const struct facts *f = r->facts;
+	buf_put(b, f->client_name);
+	buf_putc(b, '[');
+	buf_put(b, f->client_addr);
+	buf_putc(b, ']');
+	if (!r->policy->p->p_smtpd_client_port_logging)
+		return;
+	buf_putc(b, ':');
+	if (f->client_port != 0)
+		buf_put_dec(b, f->client_port);
+	else
+		buf_puts(b, "unknown");
+}
+
 struct about
 policy_about_class(struct policy_run *r, enum reply_class class)
 {
@@ -96,10 +113,7 @@ policy_about_class(struct policy_run *r, enum reply_class class)
 	case ABOUT_CLIENT:
 	case ABOUT_CERT:
 		buf_init(&b, 512);
-		buf_put(&b, f->client_name);
-		buf_putc(&b, '[');
-		buf_put(&b, f->client_addr);
-		buf_putc(&b, ']');
+		policy_put_client(r, &b);
 		a.object = arena_span(&r->text, buf_span(&b));
 		buf_fini(&b);
 		break;

@@ -99,6 +99,7 @@ xn--mller-kva.test MX 10 10.mx.test
 2.0.0.127.in-addr.arpa PTR mail.good.test
 mail.good.test A 127.0.0.2
 3.0.0.127.in-addr.arpa PTR forged.test
+2.0.0.127.lists.test A 127.0.0.2
 forged.test A 192.0.2.1
 5.0.0.127.in-addr.arpa SERVFAIL
 6.0.0.127.in-addr.arpa PTR bad\r\nname.test
@@ -173,6 +174,15 @@ case('smtpd_client_restrictions = check_client_access inline:{{test=REJECT name}
 case('smtpd_client_restrictions = check_reverse_client_hostname_access inline:{{test=REJECT name}, {unknown=REJECT unknown}}', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES])
 case('smtpd_client_restrictions = reject_unknown_client_hostname\nunknown_client_reject_code = 550\nsmtpd_delay_reject = no', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:6]])
 case('smtpd_peername_lookup = no\nsmtpd_client_restrictions = reject_unknown_client_hostname', ('127.0.0.2', 'h', '', 'x@mx.test'))
+PORTS = 'smtpd_client_port_logging = yes\nsmtpd_client_restrictions = '
+case(PORTS + 'check_client_access inline:{{test=REJECT name}, {unknown=REJECT unknown}}', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:4]],
+     ('NAME=a.test ADDR=192.0.2.7 PORT=4711', 'h', '', 'x@mx.test'), ('NAME=a.test ADDR=192.0.2.7 PORT=[UNAVAILABLE]', 'h', '', 'x@mx.test'))
+case(PORTS + 'reject_rbl_client lists.test\ndefault_rbl_reply = $rbl_code by $rbl_domain: $client $client_address $client_name $rbl_what', ('127.0.0.2', 'h', '', 'x@mx.test'))
+case(PORTS + 'reject_unknown_client_hostname', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:4]])
+case('smtpd_peername_lookup = no\nsmtpd_client_restrictions = check_client_access inline:{{test=REJECT name}, {unknown=REJECT unknown}}', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:3]])
+case('smtpd_peername_lookup = no\nsmtpd_client_restrictions = reject_unknown_reverse_client_hostname', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:3]])
+case('smtpd_peername_lookup = no\nsmtpd_client_restrictions = check_reverse_client_hostname_access inline:{{test=REJECT name}, {unknown=REJECT unknown}}', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:3]])
+case('smtpd_peername_lookup = no\nmynetworks = 127.0.0.2, mail.good.test\nsmtpd_client_restrictions = permit_mynetworks, reject', *[(a, 'h', '', 'x@mx.test') for a in ADDRESSES[:3]])
 
 # (part of the settings, HELO name): why
 DIFFERENCES = {
@@ -191,12 +201,13 @@ def session(port, client, helo, sender, rcpt):
     source = client if client[:1].isdigit() else '127.0.0.1'
     s = socket.create_connection(('127.0.0.1', port), 60, (source, 0))
     said = []
+    mine = f']:{s.getsockname()[1]}'
     with s, s.makefile('rb') as f:
         def reply():
             while True:
                 line = f.readline().decode('latin-1').rstrip('\r\n')
                 if line[3:4] != '-':
-                    said.append(line)
+                    said.append(line.replace(mine, ']:PORT'))
                     return line.startswith(('2', '3'))
         def ask(text):
             s.sendall(text.encode() + b'\r\n')
