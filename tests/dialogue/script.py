@@ -100,7 +100,7 @@ class Script:
             name, _, text = rest.partition(' ')
             self.files.setdefault(name, []).append(REPEAT.sub(lambda m: m.group(1) * int(m.group(2)), text))
         elif word == 'dns':
-            self.dns.append(rest.split(None, 2))
+            self.dns.append(REPEAT.sub(lambda m: m.group(1) * int(m.group(2)), rest).split(None, 2))
         elif word == 'tool':              # tool NAME PROGRAM ARGS: tests/tools/PROGRAM beside the gateway, $NAME is a free port
             self.tools.append(rest.split(None, 2))
         elif word == 'sql':               # sql FILE STATEMENT: an SQLite database $WORK/FILE

@@ -3,7 +3,7 @@
 
 Rows are (name, kind, data). Kinds of records: A NS CNAME PTR MX TXT AAAA TLSA SRV; TTL N for all records of a name (60),
 NEGTTL N for how long its "no" may be kept (without it there is no SOA). A name with rows but none of the type asked for is
-NODATA; a name without rows gets the rows of *.PARENT, if there are any, else NXDOMAIN. Aliases of the table are followed in the answer.
+NODATA; \\DDD in names and texts is an octet; a name without rows gets the rows of *.PARENT, if there are any, else NXDOMAIN. Aliases of the table are followed in the answer.
 
 Kinds that spoil the answers about a name (TYPE/KIND: only for questions of that type):
     SERVFAIL REFUSED FORMERR NOTIMP BADVERS NXDOMAIN   that code (NXDOMAIN: whatever else the table has)
@@ -36,10 +36,15 @@ UDP_MAX = 1232
 QR, TC = 0x8180, 0x0200
 
 
+def octets(text):
+    """\\DDD as in zone files."""
+    return re.sub(r'\\(\d{3})', lambda m: chr(int(m.group(1))), text).encode('latin-1')
+
+
 def pack_name(name):
     out = b''
     for label in [x for x in re.split(r'(?<!\\)\.', name.rstrip('.')) if x]:
-        raw = label.replace('\\.', '.').encode('latin-1')
+        raw = octets(label.replace('\\.', '.'))
         out += bytes([len(raw)]) + raw
     return out + b'\0'
 
@@ -59,7 +64,7 @@ def pack_data(kind, data):
         usage, selector, match, digest = data.split(None, 3)
         return bytes([int(usage), int(selector), int(match)]) + bytes.fromhex(digest.replace(' ', ''))
     if kind == 'TXT':
-        raw = data.encode('latin-1')
+        raw = octets(data)
         return b''.join(bytes([len(raw[i:i + 255])]) + raw[i:i + 255] for i in range(0, max(len(raw), 1), 255))
     return pack_name(data)
 
