@@ -154,6 +154,16 @@ target_find(struct target *t, const struct settings *set, const struct own *own,
 	ask_hosts(t);
 }
 
+/* RFC 7505: one record without a name is enough, as in Postfix and for senders (policy/ask_dns.c). */
+static bool
+is_null_mx(const struct dns_answer *a)
+{
+	for (unsigned i = 0; i < a->n; i++)
+		if (a->rr[i].data.n == 0)
+			return true;
+	return false;
+}
+
 static void
 on_mx(struct op *op)
 {
@@ -163,7 +173,7 @@ on_mx(struct op *op)
 	const struct dns_answer implicit = { .n = 1, .rr = &self };
 	switch (op->rc) {
 	case RC_OK:
-		if (a->n == 1 && a->rr[0].data.n == 0) {
+		if (is_null_mx(a)) {
 			fail(t, RC_PERM, "5.1.0", "Domain %s does not accept mail (nullMX)", shown(t, t->hop.host));
 			return;
 		}
@@ -219,7 +229,7 @@ ask_hosts(struct target *t)
 	for (unsigned i = 0; i < mx->n && t->n_hosts < TARGET_HOSTS_MAX; i++) {
 		struct ipaddr literal;
 		struct span name = sorted[i].data;
-		/* an address in the place of a name is no MX (RFC 5321 5.1); ".": RFC 7505 among others */
+		/* an address in the place of a name is no MX (RFC 5321 5.1) */
 		if (!addr_is_hostname(name, false) || ipaddr_parse(name, &literal) == RC_OK)
 			continue;
 		struct target_host *h = &t->hosts[t->n_hosts++];

@@ -94,7 +94,7 @@ test_outcomes(void **state)
 		{ "[192.0.2.5]:27", RC_OK, "", "192.0.2.5[192.0.2.5]:27" },
 		{ "[::1]:27", RC_OK, "", "::1[::1]:27" },
 		{ "mxcname.test", RC_OK, "", "alias.test[192.0.2.1]:25" },
-		{ "nullplus.test", RC_OK, "", "mx1.test[192.0.2.1]:25" },
+		{ "nullplus.test", RC_PERM, "5.1.0", "Domain nullplus.test does not accept mail (nullMX)" },
 		{ "backupself.test", RC_OK, "", "mx1.test[192.0.2.1]:25" },
 		{ "self.test:26", RC_OK, "", "me.test[127.0.0.1]:26" }, /* another port is not us */
 		{ "null.test", RC_PERM, "5.1.0", "Domain null.test does not accept mail (nullMX)" },
