@@ -5,6 +5,7 @@
 #include "admin/commands.h"
 #include "deliver/relay.h"
 #include "ipc/child.h"
+#include "keys/keys.h"
 #include "lookup/lookup.h"
 #include "queue/queue.h"
 #include "smtp/edge.h"
@@ -17,6 +18,7 @@ static const struct {
 	{ "queue", &queue_role },
 	{ "relay", &relay_role },
 	{ "lookup", &lookup_role },
+	{ "keys", &keys_role },
 };
 
 int

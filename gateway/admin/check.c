@@ -11,6 +11,7 @@
 #include "policy/policy.h"
 #include "queue/route.h"
 #include "smtp/service.h"
+#include "tls/key.h"
 
 #include <netdb.h>
 #include <unistd.h>
@@ -78,6 +79,7 @@ check_all(struct conf *c, enum conf_severity rows)
 	check_start(c);
 	dns_conf_check(c);
 	policy_check(c);
+	tls_keys_check(c);
 	edge_conf_check(c);
 	outmaps_check(c);
 	struct router *router = NULL;

@@ -139,6 +139,8 @@ enum rc conf_file_secret(struct conf *c, const char *path, unsigned audience, st
 bool conf_has_secrets(const struct conf *c, unsigned audience);
 /* Those that could be read, in no order; path: full. */
 void conf_secrets_each(const struct conf *c, unsigned audience, void (*fn)(void *arg, const char *path, struct span data), void *arg);
+/* Loader: a warning when others than its owner may read a file, by these bits of its mode (0077, 0007); name: the parameter, or NULL. */
+void conf_warn_readable(struct conf *c, const char *name, const char *path, unsigned bits);
 /* A name as conf_file() knows it: relative ones below conf_directory(). Lives as long as the snapshot. */
 const char *conf_full_path(struct conf *c, const char *path);
 

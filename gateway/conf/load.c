@@ -70,6 +70,17 @@ snap_read_version(const char *path, const char *user, size_t max, struct buf *ou
 	return rc;
 }
 
+void
+conf_warn_readable(struct conf *c, const char *name, const char *path, unsigned bits)
+{
+	struct stat st;
+	path = conf_full_path(c, path);
+	if (!c->loader || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (st.st_mode & bits & 0444) == 0)
+		return;
+	conf_problem(c, CONF_WARNING, NULL, name, "%s can be read by %s (mode %04o): it holds secrets, chmod it to 0600", path,
+	    (st.st_mode & bits & 0004) != 0 ? "everybody" : "its group", (unsigned)st.st_mode & 07777);
+}
+
 enum rc
 snap_read_file(const char *path, size_t max, struct buf *out, struct err *e)
 {

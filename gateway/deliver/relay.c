@@ -3,6 +3,7 @@
 
 #include "deliver/delivery.h"
 #include "lookup/lookup.h"
+#include "tls/key.h"
 
 #include <unistd.h>
 
@@ -103,6 +104,10 @@ relay_peer(struct child *c, enum role peer, unsigned index, int fd)
 {
 	if (peer == ROLE_LOOKUP) {
 		lookup_peer(c, index, fd);
+		return;
+	}
+	if (peer == ROLE_KEYS) {
+		tls_keys_peer(fd);
 		return;
 	}
 	if (peer != ROLE_QUEUE) {

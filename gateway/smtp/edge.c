@@ -7,6 +7,7 @@
 #include "base/rand.h"
 #include "ipc/msgs.h"
 #include "lookup/lookup.h"
+#include "tls/key.h"
 #include "policy/ask_queue.h"
 #include "smtp/session.h"
 
@@ -385,6 +386,8 @@ edge_peer(struct child *child, enum role peer, unsigned index, int fd)
 		edge_set_queue(&me.edge, index, fd);
 	else if (peer == ROLE_LOOKUP)
 		lookup_peer(child, index, fd);
+	else if (peer == ROLE_KEYS)
+		tls_keys_peer(fd);
 	else
 		close(fd);
 }
