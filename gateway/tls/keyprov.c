@@ -417,7 +417,7 @@ load(void)
 	static OSSL_PROVIDER *first, *ours;
 	if (ours == NULL && (first = OSSL_PROVIDER_load(NULL, "default")) != NULL && OSSL_PROVIDER_add_builtin(NULL, PROVIDER, provider_init) == 1)
 		ours = OSSL_PROVIDER_load(NULL, PROVIDER);
-	return ours != NULL;
+	return first != NULL && ours != NULL;
 }
 
 enum rc
