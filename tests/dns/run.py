@@ -4,7 +4,7 @@
 
     run.py [-v] [NAME...]
 
-Parts: matrix (matrix.py: every family of rules with every kind of answer).
+Parts: matrix (matrix.py: every family of rules with every kind of answer), waits (waits.py: sessions that end while they ask).
 """
 
 import argparse
@@ -18,6 +18,7 @@ sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import matrix  # noqa: E402
+import waits  # noqa: E402
 
 MAIN = '''\
 compatibility_level = 3.6
@@ -57,13 +58,13 @@ def case(fn):
 
 
 class World:
-    """A gateway with a service for each family of the matrix, its DNS at the given port."""
+    """A gateway with some services (count, lines of master.cf for as many ports), its DNS at the given port."""
 
-    def __init__(self, dns_port, extra=''):
+    def __init__(self, dns_port, count, services, extra='', relay=matrix.RELAY_DOMAINS):
         self.dir = rig.workdir('dns')
-        self.port, *self.ports = rig.free_ports(1 + len(matrix.Family.all))
-        self.gateway = rig.Gateway(self.dir, MAIN.format(relay=matrix.RELAY_DOMAINS, work=self.dir, dns=dns_port) + extra,
-                                   f'127.0.0.1:{self.port} inet n - n - - smtpd\n' + matrix.services(self.ports))
+        self.port, *self.ports = rig.free_ports(1 + count)
+        self.gateway = rig.Gateway(self.dir, MAIN.format(relay=relay, work=self.dir, dns=dns_port) + extra,
+                                   f'127.0.0.1:{self.port} inet n - n - - smtpd\n' + services(self.ports))
         try:
             self.gateway.start(self.port)
         except rig.Broken:
@@ -71,16 +72,12 @@ class World:
             raise
 
     def end(self):
-        rig.wait_for('sessions, operations and questions to end', lambda: self.left() == {}, 15, 0.1)
+        waits.settle(self.gateway)
         self.gateway.stop()
         troubles = self.gateway.troubles()
         if troubles:
             raise rig.Broken('\n'.join(troubles))
         self.gateway.remove()
-
-    def left(self):
-        m = self.gateway.metrics()
-        return {k: m[k] for k in ('smtpd_sessions', 'smtpd_transactions', 'dns_pending') if m.get(k)}
 
 
 @case
@@ -95,13 +92,48 @@ def fake_matrix(say):
                 dns.add(*row)
     dns.add('client.sound.test', 'A', '192.0.2.1')
     dns.add('mx.sound.test', 'A', '192.0.2.1')
-    world = World(dns.port)
+    world = World(dns.port, len(matrix.Family.all), matrix.services)
     try:
         count, wrong = matrix.play(world.gateway, world.ports, list(matrix.MODES))
         for text in wrong:
             say(text)
         world.end()
         return count - len(wrong), len(wrong)
+    finally:
+        world.gateway.kill()
+        dns.stop()
+
+
+@case
+def gone_while_asking(say):
+    """Sessions that end at every wait for the DNS, in every way: nothing is left; also over a reload, and when the gateway stops."""
+    dns = rig.Dns()
+    waits.fill(dns)
+    world = World(dns.port, len(waits.SERVICES), waits.services, relay='test')
+    try:
+        waits.settle(world.gateway)
+        before = waits.descriptors(world.gateway)
+        count = waits.play(world.ports)
+        if waits.reached(dns):
+            raise rig.Broken('\n'.join(waits.reached(dns)))
+        waits.settle(world.gateway)
+        waits.play(world.ports, 1000, moments=(0.2,), hows=('close',))
+        world.gateway.run('reload')
+        waits.settle(world.gateway)
+        rig.wait_for('descriptors to be closed', lambda: waits.descriptors(world.gateway) <= before + 3, 10, 0.2)
+        say(f'{count} sessions')
+        # questions of living sessions when everything ends
+        held = [rig.socket.create_connection(('127.0.0.1', world.ports[0])) for _ in range(8)]
+        for i, s in enumerate(held):
+            s.recv(512)
+            s.sendall(f'EHLO e{i}.l.helo.test\r\nMAIL FROM:<a@e{i}.l.from.test>\r\nRCPT TO:<b@e{i}.l.to.test>\r\n'.encode())
+        world.gateway.stop()
+        for s in held:
+            s.close()
+        troubles = world.gateway.troubles()
+        if troubles:
+            raise rig.Broken('\n'.join(troubles))
+        world.gateway.remove()
     finally:
         world.gateway.kill()
         dns.stop()
