@@ -222,10 +222,32 @@ load(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg,
 	return rc;
 }
 
+/* Passwords are in no file of ours: the text becomes a table in memory, in the loader as in the role. */
+static enum rc
+open_secret(struct map *m, struct built *b, const struct map_ctx *ctx, struct span arg, struct err *e)
+{
+	char path[1024];
+	struct span text;
+	if (!source_path(ctx->conf, arg, path, sizeof path))
+		return err_set(e, RC_PERM, "%s: bad file name", m->name);
+	enum rc rc = map_file(ctx, path, &text, e);
+	if (rc != RC_OK) {
+		if (conf_is_loader(ctx->conf))
+			explain_missing(path, e);
+		err_prefix(e, "%s", m->name);
+		return RC_PERM;
+	}
+	b->words = words_new();
+	words_read(b->words, text, SOURCE_MAP, ctx, path);
+	return RC_OK;
+}
+
 enum rc
 built_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e)
 {
 	struct built *b = m->state = mem_zalloc(sizeof *b);
+	if (ctx->audience != CONF_FOR_ALL)
+		return open_secret(m, b, ctx, span_trim(arg), e);
 	char key[1100];
 	snprintf(key, sizeof key, "%s%.*s", note_prefix, (int)sizeof key - 16, m->name);
 	if (conf_is_loader(ctx->conf))

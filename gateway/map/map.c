@@ -83,6 +83,17 @@ map_problem(const struct map_ctx *ctx, enum conf_severity sev, const char *fmt, 
 	conf_problem(ctx->conf, sev, ctx->service, ctx->parameter, "%s%s%s", name, *name != '\0' ? ": " : "", text);
 }
 
+enum rc
+map_file(const struct map_ctx *ctx, const char *path, struct span *out, struct err *e)
+{
+	if (ctx->audience == CONF_FOR_ALL)
+		return conf_file(ctx->conf, path, out, e);
+	enum rc rc = conf_file_secret(ctx->conf, path, ctx->audience, out, e);
+	if (rc == RC_OK)
+		conf_warn_readable(ctx->conf, ctx->parameter, path, 0077);
+	return rc;
+}
+
 bool
 map_unbrace(struct span arg, struct span *inside_out)
 {
@@ -111,7 +122,7 @@ registered(const struct map_ctx *ctx, struct span name)
 {
 	for (struct hnode *n = htab_first(&open_maps, span_hash(name)); n != NULL; n = htab_next(n)) {
 		struct map *m = container_of(n, struct map, by_name);
-		if (m->conf == ctx->conf && m->refuses_groups == refuses_groups(ctx) && span_eq_str(name, m->name))
+		if (m->conf == ctx->conf && m->audience == ctx->audience && m->refuses_groups == refuses_groups(ctx) && span_eq_str(name, m->name))
 			return m;
 	}
 	return NULL;
@@ -172,6 +183,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	m = mem_zalloc(sizeof *m);
 	m->conf = ctx->conf;
 	m->refuses_groups = refuses_groups(ctx);
+	m->audience = ctx->audience;
 	m->refs = 1;
 	m->name = mem_alloc(name.n + 1);
 	memcpy(m->name, name.p, name.n);
@@ -299,19 +311,32 @@ map_set_close(struct map_set *s)
 	s->count = 0;
 }
 
+static enum rc
+open_list(struct map_ctx *ctx, const char *value, struct map_list **out, struct err *e)
+{
+	struct map_list *l = mem_zalloc(sizeof *l);
+	l->conf = conf_ref(ctx->conf);
+	l->answered = mem_alloc(sizeof *l->answered);
+	*l->answered = SIZE_MAX;
+	*out = l;
+	enum rc rc = map_set_open(ctx, span_str(value), &l->set, e);
+	for (size_t i = 0; i < l->set.count; i++)
+		l->has_fixed |= l->set.maps[i]->broken || (l->set.maps[i]->flags & MAPF_FIXED) != 0;
+	return rc;
+}
+
 enum rc
 maps_open(struct conf *c, const struct service *s, const char *parameter, const char *value, struct map_list **out, struct err *e)
 {
 	struct map_ctx ctx = { .conf = c, .service = s, .parameter = parameter };
-	struct map_list *l = mem_zalloc(sizeof *l);
-	l->conf = conf_ref(c);
-	l->answered = mem_alloc(sizeof *l->answered);
-	*l->answered = SIZE_MAX;
-	*out = l;
-	enum rc rc = map_set_open(&ctx, span_str(value), &l->set, e);
-	for (size_t i = 0; i < l->set.count; i++)
-		l->has_fixed |= l->set.maps[i]->broken || (l->set.maps[i]->flags & MAPF_FIXED) != 0;
-	return rc;
+	return open_list(&ctx, value, out, e);
+}
+
+enum rc
+maps_open_secret(struct conf *c, const struct service *s, const char *parameter, const char *value, unsigned audience, struct map_list **out, struct err *e)
+{
+	struct map_ctx ctx = { .conf = c, .service = s, .parameter = parameter, .audience = audience };
+	return open_list(&ctx, value, out, e);
 }
 
 enum rc

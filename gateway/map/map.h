@@ -31,6 +31,11 @@ enum rc maps_open(struct conf *c, const struct service *s, const char *parameter
     struct err *e) MUST_CHECK;
 /* The same with the value the parameter has. */
 enum rc maps_open_param(struct conf *c, const struct service *s, const char *parameter, struct map_list **out, struct err *e) MUST_CHECK;
+/* A table of passwords or tokens, given by value, for the roles of an audience (CONF_FOR_RELAY ...): its text is in their image alone, it is never
+ * compiled to a file, and what memory held of it is wiped with the list. Others get lookups that are RC_TEMP. The loader warns about files that
+ * others may read. */
+enum rc maps_open_secret(struct conf *c, const struct service *s, const char *parameter, const char *value, unsigned audience,
+    struct map_list **out, struct err *e) MUST_CHECK;
 void map_list_free(struct map_list **lp);        /* NULL inside is fine */
 
 /* ---- asking ---- */

@@ -150,7 +150,7 @@ cidr_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err 
 	const char *path = arena_cstr(&t->arena, span_trim(arg));
 	if (path == NULL || *path == '\0')
 		return err_set(e, RC_PERM, "%s: no file name", m->name);
-	if (conf_file(ctx->conf, path, &text, e) != RC_OK) {
+	if (map_file(ctx, path, &text, e) != RC_OK) {
 		err_prefix(e, "%s", m->name);
 		return RC_PERM;
 	}
@@ -158,6 +158,7 @@ cidr_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct err 
 	struct buf line;
 	int lineno = 0;
 	buf_init(&line, 1 << 20);
+	line.is_secret = ctx->audience != CONF_FOR_ALL;
 	while (conf_lines_next(&lines, &line, &lineno) == RC_OK)
 		read_rule(t, buf_span(&line), ctx, path, lineno);
 	buf_fini(&line);

@@ -143,6 +143,7 @@ read_lines(struct pattern_table *t, struct span text, const struct map_ctx *ctx)
 	struct buf line;
 	int lineno = 0, stray = 0, nul = 0;
 	buf_init(&line, 1 << 20);
+	line.is_secret = ctx->audience != CONF_FOR_ALL;
 	while (conf_lines_next(&lines, &line, &lineno) == RC_OK) {
 		if (lines.stray_line != stray)
 			complain(ctx, t, CONF_WARNING, stray = lines.stray_line, "continuation of nothing: ignored");
@@ -197,7 +198,7 @@ table_open(struct map *m, const struct map_ctx *ctx, struct span arg, enum patte
 		t->where = arena_cstr(&t->arena, span_trim(arg));
 		if (t->where == NULL || *t->where == '\0')
 			return err_set(e, RC_PERM, "%s: no file name", m->name);
-		if (conf_file(ctx->conf, t->where, &text, e) != RC_OK) {
+		if (map_file(ctx, t->where, &text, e) != RC_OK) {
 			err_prefix(e, "%s", m->name);
 			return RC_PERM;
 		}

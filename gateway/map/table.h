@@ -25,6 +25,7 @@ struct map_ctx {
 	const char *parameter;       /* NULL: for a command */
 	unsigned depth;
 	bool aliases;                /* postalias: sources are in aliases form */
+	unsigned audience;           /* of a table of passwords (CONF_FOR_RELAY ...); 0: no secret */
 };
 
 struct map;
@@ -55,6 +56,7 @@ struct map {
 	bool broken;                 /* every lookup is RC_TEMP */
 	bool may_return;             /* broken, but no reason to refuse the configuration */
 	bool refuses_groups;         /* no "$1" in results of pattern tables: opened for a parameter that must not have it */
+	unsigned audience;           /* as it was opened */
 	char why[160];
 	void *state;                 /* the type's own */
 };
@@ -69,6 +71,9 @@ void map_release(struct map **mp);
 /* Folds, asks, checks. key is the whole key. */
 enum rc map_ask(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e) MUST_CHECK;
 enum rc map_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e) MUST_CHECK;
+
+/* The file a table is made of, kept by the snapshot; of a secret table only for its audience. */
+enum rc map_file(const struct map_ctx *ctx, const char *path, struct span *out, struct err *e) MUST_CHECK;
 
 void map_problem(const struct map_ctx *ctx, enum conf_severity sev, const char *fmt, ...) PRINTF(3, 4);
 

@@ -67,6 +67,7 @@ words_read(struct words *w, struct span text, enum source_form form, const struc
 	struct source_entry en;
 	unsigned complaints = 0;
 	source_init(&src, text, form);
+	src.line.is_secret = ctx->audience != CONF_FOR_ALL;
 	while (source_next(&src, &en) == RC_OK) {
 		const char *what = en.complaint;
 		if (en.usable && !words_add(w, en.key, en.value, true))
@@ -132,7 +133,7 @@ texthash_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct 
 	const char *path = path_of(w, arg);
 	if (path == NULL)
 		return err_set(e, RC_PERM, "%s: no file name", m->name);
-	if (conf_file(ctx->conf, path, &text, e) != RC_OK) {
+	if (map_file(ctx, path, &text, e) != RC_OK) {
 		err_prefix(e, "%s", m->name);
 		return RC_PERM;
 	}

@@ -243,6 +243,60 @@ test_problems(void **state)
 	}
 }
 
+/* Passwords: in memory of the role they are for, in no file of ours, and of no use to others. */
+static void
+test_secret(void **state)
+{
+	(void)state;
+	static const char *const lists[] = { "hash:passwd", "texthash:passwd", "proxy:lmdb:passwd", "pcre:passwd.pcre", "unionmap:{hash:passwd}" };
+	struct buf scratch;
+	struct span v;
+	struct err e = { .why = "" };
+	buf_init_secret(&scratch, 1000);
+	confdir_write("passwd", "[hub.example]:587 user:s3cret\n");
+	confdir_write("passwd.pcre", "/hub.example/ user:s3cret\n");
+	for (size_t i = 0; i < NELEMS(lists); i++) {
+		char main_cf[200];
+		snprintf(main_cf, sizeof main_cf, "smtp_sasl_password_maps = %s\nproxy_read_maps = $smtp_sasl_password_maps lmdb:passwd\n", lists[i]);
+		struct conf *c = confdir_load(main_cf);
+		struct map_list *l = NULL;
+		const char *parameter = "smtp_sasl_password_maps", *value = conf_value(c, NULL, parameter);
+		if (maps_open_secret(c, NULL, parameter, value, CONF_FOR_RELAY, &l, &e) != RC_OK)
+			fail_msg("%s: %s", lists[i], e.why);
+		assert_true(confdir_has_problem(c, CONF_WARNING, "can be read by everybody"));
+		assert_int_equal(map_find(l, SPAN("[hub.example]:587"), 0, &scratch, &v, &e), RC_OK);
+		assert_span(v, "user:s3cret");
+		map_list_free(&l);
+		for (unsigned audience = CONF_FOR_ALL; audience <= CONF_FOR_AUTH; audience = audience > 0 ? 2 * audience : 1) {
+			struct conf *role;
+			int fd;
+			assert_int_equal(conf_image_write(c, audience, &fd, &e), RC_OK);
+			assert_int_equal(conf_image_read(fd, &role, &e), RC_OK);
+			close(fd);
+			assert_int_equal(maps_open_secret(role, NULL, parameter, value, CONF_FOR_RELAY, &l, &e), RC_OK);
+			assert_int_equal(map_find(l, SPAN("[hub.example]:587"), 0, &scratch, &v, &e), audience == CONF_FOR_RELAY ? RC_OK : RC_TEMP);
+			map_list_free(&l);
+			conf_unref(&role);
+		}
+		conf_unref(&c);
+	}
+	char path[200], command[300];
+	snprintf(path, sizeof path, "%s/data", confdir);
+	snprintf(command, sizeof command, "grep -rqs s3cret %s", path);
+	assert_int_not_equal(system(command), 0);
+	snprintf(path, sizeof path, "%s/passwd", confdir);
+	assert_int_equal(chmod(path, 0600), 0);
+	struct conf *c = confdir_load("");
+	struct map_list *l = NULL;
+	assert_int_equal(maps_open_secret(c, NULL, "smtp_sasl_password_maps", "hash:passwd", CONF_FOR_RELAY, &l, &e), RC_OK);
+	assert_false(confdir_has_problem(c, CONF_WARNING, "can be read by"));
+	map_list_free(&l);
+	assert_int_equal(maps_open_secret(c, NULL, "smtp_sasl_password_maps", "hash:missing", CONF_FOR_RELAY, &l, &e), RC_PERM);
+	map_list_free(&l);
+	conf_unref(&c);
+	buf_fini(&scratch);
+}
+
 /* The loader compiles, the image carries the name, the role reads the file; a new source is a new file. */
 static void
 test_built(void **state)
@@ -541,6 +595,7 @@ main(void)
 		cmocka_unit_test(test_questions),
 		cmocka_unit_test(test_problems),
 		cmocka_unit_test(test_built),
+		cmocka_unit_test(test_secret),
 		cmocka_unit_test(test_role_without_file),
 		cmocka_unit_test(test_odd_keys),
 		cmocka_unit_test(test_orders),
