@@ -4,7 +4,7 @@
 #include "admin/check_routes.h"
 #include "admin/logfile.h"
 #include "deliver/nexthop.h"
-#include "deliver/outmaps.h"
+#include "deliver/outset.h"
 #include "dns/dns.h"
 #include "ipc/sandbox.h"
 #include "map/remote.h"
@@ -81,7 +81,7 @@ check_all(struct conf *c, enum conf_severity rows)
 	policy_check(c);
 	tls_keys_check(c);
 	edge_conf_check(c);
-	outmaps_check(c);
+	outset_check(c);
 	struct router *router = NULL;
 	struct err trouble = { .why = "" };
 	if (router_open(c, &router, &trouble) == RC_OK) /* else its problems are in the snapshot */

@@ -24,6 +24,8 @@ const struct smtpc_step smtpc_steps[STAGES] = {
 	[ST_BANNER] = { "receiving the initial server greeting", "", T(t_helo), on_banner },
 	[ST_EHLO] = { "performing the EHLO handshake", "EHLO command", T(t_helo), on_ehlo },
 	[ST_HELO] = { "performing the HELO handshake", "HELO command", T(t_helo), on_helo },
+	[ST_LOGIN] = { "performing the EHLO handshake", "", T(t_helo), smtpc_on_login },
+	[ST_AUTH] = { "performing the SASL authentication", "AUTH command", T(t_helo), smtpc_on_auth },
 	[ST_RSET] = { "sending RSET", "RSET command", T(t_rset), smtpc_on_rset },
 	[ST_XFORWARD] = { "sending XFORWARD", "XFORWARD command", T(t_xforward), smtpc_on_xforward },
 	[ST_MAIL] = { "sending MAIL FROM", "MAIL FROM command", T(t_mail), smtpc_on_mail },
@@ -144,6 +146,7 @@ dig_session(struct grave *g)
 	mem_free(&c->who);
 	mem_free(&c->relay);
 	mem_free(&c->host);
+	mem_free(&c->nexthop);
 	mem_poison(c, sizeof *c);
 	mem_free(&c);
 }
@@ -157,6 +160,7 @@ bury(struct smtpc *c)
 	if (c->holder != NULL)
 		*c->holder = NULL;
 	conn_close(&c->conn);
+	smtpc_forget_login(c);
 	metric_add(M_relay_sessions, -1);
 	loop_bury(&c->grave, dig_session);
 }
@@ -233,15 +237,29 @@ connect_failed(struct smtpc *c, const char *why)
 	smtpc_fail(c, RC_TEMP, SPAN("4.4.1"), job_text(c->job, "connect to %s: %s", c->relay, why));
 }
 
-struct smtpc *
-smtpc_open(const struct settings *set, const struct taddr *to, struct job *j, struct smtpc_call *call, void *home, void (*gone)(struct smtpc *))
+static char *
+copy_of(struct span s)
 {
+	char *c = mem_alloc(s.n + 1);
+	if (s.n > 0)
+		memcpy(c, s.p, s.n);
+	c[s.n] = '\0';
+	return c;
+}
+
+struct smtpc *
+smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j, struct smtpc_call *call)
+{
+	const struct settings *set = home->set;
 	struct smtpc *c = mem_zalloc(sizeof *c);
 	c->magic = CLIENT_MAGIC;
 	c->conn.fd = -1;
 	c->set = set;
-	c->home = home;
-	c->gone = gone;
+	c->home = home->home;
+	c->gone = home->gone;
+	c->logins = home->logins;
+	c->nexthop = copy_of(home->nexthop);
+	op_owner_init(&c->ops);
 	c->addr = to->addr;
 	c->port = to->port;
 	c->opened = loop_now();
@@ -249,8 +267,7 @@ smtpc_open(const struct settings *set, const struct taddr *to, struct job *j, st
 	hubreply_init(&c->reply);
 	c->who = join(to->host, to->ip, 0);
 	c->relay = join(to->host, to->ip, to->port);
-	c->host = (char *)mem_dup(c->who, to->host.n + 1);
-	c->host[to->host.n] = '\0';
+	c->host = copy_of(to->host);
 	metric_add(M_relay_sessions, 1);
 	metric_add(M_relay_sessions_total, 1);
 	smtpc_begin_call(c, j, call);
@@ -362,6 +379,7 @@ smtpc_said(struct smtpc *c, const char *before, const char *command)
 		buf_puts(&b, command);
 		buf_putc(&b, ')');
 	}
+	login_mask(&c->login, &b);
 	struct span kept = job_keep(c->job, buf_span(&b));
 	buf_fini(&b);
 	return kept;
@@ -370,11 +388,12 @@ smtpc_said(struct smtpc *c, const char *before, const char *command)
 struct span
 smtpc_reply_text(struct smtpc *c)
 {
-	if (c->reply.lines == 1)
+	if (c->reply.lines == 1 && c->login.secret == NULL)
 		return job_keep(c->job, buf_span(&c->reply.text));
 	struct buf b;
 	buf_init(&b, SAID_MAX);
 	hubreply_write(&c->reply, &b);
+	login_mask(&c->login, &b);
 	struct span kept = job_keep(c->job, buf_span(&b));
 	buf_fini(&b);
 	return kept;
@@ -382,16 +401,23 @@ smtpc_reply_text(struct smtpc *c)
 
 /* ---- handshake ---- */
 
+struct span
+smtpc_softened(struct smtpc *c, struct span dsn)
+{
+	unsigned char text[16] = { '4' };
+	if (dsn.n == 0 || dsn.n > sizeof text || dsn.p[0] == '4')
+		return dsn;
+	memcpy(text + 1, dsn.p + 1, dsn.n - 1);
+	return job_keep(c->job, span_of(text, dsn.n));
+}
+
 static void
 refused_to_talk(struct smtpc *c, bool is_soft)
 {
 	c->base.diag = smtpc_reply_text(c);
 	struct span dsn = job_keep(c->job, hubreply_dsn(&c->reply));
-	if (is_soft && dsn.p[0] != '4') {
-		unsigned char text[16] = { '4' };
-		memcpy(text + 1, dsn.p + 1, dsn.n - 1);
-		dsn = job_keep(c->job, span_of(text, dsn.n));
-	}
+	if (is_soft)
+		dsn = smtpc_softened(c, dsn);
 	smtpc_fail(c, is_soft ? RC_TEMP : RC_PERM, dsn, smtpc_said(c, " refused to talk to me: ", ""));
 }
 
@@ -447,7 +473,7 @@ on_ehlo(struct smtpc *c)
 	} else {
 		c->features = ehlo_parse(&c->reply, c->set->discard, &c->size_max, &name);
 		if (!is_loop(c, name))
-			smtpc_ready(c);
+			smtpc_log_in(c);
 	}
 }
 

@@ -13,13 +13,17 @@
 #define DELIVER_CLIENT_H
 
 #include "deliver/outbody.h"
+#include "deliver/badlogins.h"
 #include "deliver/job.h"
 #include "deliver/hubreply.h"
+#include "deliver/login.h"
+#include "deliver/sasl.h"
 #include "deliver/target.h"
 #include "loop/conn.h"
+#include "map/remote.h"
 
 enum stage {
-	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_RSET, ST_XFORWARD, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
+	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_LOGIN, ST_AUTH, ST_RSET, ST_XFORWARD, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
 	STAGES
 };
 
@@ -56,6 +60,15 @@ struct smtpc {
 	uint64_t opened;         /* loop_now() */
 	struct ipaddr addr;      /* of the hub; family 0: a socket of the file system */
 	uint16_t port;
+	/* logging in */
+	const struct logins *logins; /* NULL: it does not; lives as long as set */
+	char *nexthop;           /* as written: the key for login and policy */
+	char *mechs;             /* what the hub offers, filtered; NULL: it has no AUTH */
+	struct login login;      /* as which we are here; user NULL: nobody */
+	struct sasl *sasl;       /* while AUTH is under way */
+	struct op_owner ops;
+	struct map_wait maps;    /* tables that are elsewhere */
+	bool is_cancelled;       /* "*" was sent */
 	bool is_preferred;       /* to a host its next hop names first: set by who opened it */
 	bool is_dirty;           /* RSET before the next transaction */
 	bool is_closing;         /* not to be used again */
@@ -74,9 +87,18 @@ struct smtpc {
 	struct grave grave;
 };
 
-/* Begins to connect to one address (copied). home and set outlive the session. */
-struct smtpc *smtpc_open(const struct settings *set, const struct taddr *to, struct job *j, struct smtpc_call *call, void *home,
-    void (*gone)(struct smtpc *));
+/* What a session is opened with; all but nexthop outlives it. */
+struct smtpc_home {
+	const struct settings *set;
+	const struct logins *logins; /* NULL: none */
+	struct span nexthop;         /* as written, of the address */
+	void *home;
+	void (*gone)(struct smtpc *);
+};
+/* Begins to connect to one address (copied). */
+struct smtpc *smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j, struct smtpc_call *call);
+/* Would a session opened for this job be the same somebody at the hub? */
+bool smtpc_suits(const struct smtpc *c, const struct job *j);
 /* fd: content's descriptor, at offset. The session must be idle. */
 void smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call);
 /* May it take another transaction? */

@@ -38,6 +38,15 @@ const char *smtpc_doing(const struct smtpc *c);
 struct span smtpc_said(struct smtpc *c, const char *before, const char *command);
 struct span smtpc_reply_text(struct smtpc *c);
 
+/* A code with its first digit made 4; kept by the job. */
+struct span smtpc_softened(struct smtpc *c, struct span dsn);
+
+/* auth.c: from the reply to EHLO to a session that is ready. */
+void smtpc_log_in(struct smtpc *c);
+void smtpc_on_login(struct smtpc *c);
+void smtpc_on_auth(struct smtpc *c);
+void smtpc_forget_login(struct smtpc *c);        /* wipes; idempotent */
+
 /* transaction.c: the replies of its steps, and room for more content. */
 void smtpc_on_rset(struct smtpc *c);
 void smtpc_on_xforward(struct smtpc *c);

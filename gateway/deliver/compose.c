@@ -49,6 +49,8 @@ compose_mail(struct buf *out, const struct job *j, unsigned features)
 			buf_put(out, j->m.envid);
 		}
 	}
+	if (features & EHLO_AUTH) /* we are known here, the sender is not (RFC 4954 5) */
+		buf_put(out, SPAN(" AUTH=<>"));
 	buf_put(out, SPAN("\r\n"));
 }
 

@@ -120,7 +120,7 @@ content_fd(const struct delivery *d)
 static void
 first_attempt(struct delivery *d)
 {
-	struct smtpc *c = outdest_take(d->dest, NULL);
+	struct smtpc *c = outdest_take(d->dest, NULL, d->job);
 	if (c != NULL)
 		transact(d, c);
 	else
@@ -299,7 +299,7 @@ open_session(struct delivery *d)
 {
 	struct smtpc *c;
 	smtpc_call_init(&d->call, &d->ops, on_open);
-	c = outdest_open(d->dest, d->address, d->job, &d->call);
+	c = outdest_open(d->dest, d->address, d->target.hop.text, d->job, &d->call);
 	d->session = c->is_over ? NULL : c;
 	c->holder = c->is_over ? NULL : &d->session;
 }
@@ -316,7 +316,7 @@ next_address(struct delivery *d)
 		return;
 	}
 	d->address = &d->target.addr[d->at++];
-	struct smtpc *c = outdest_take(d->dest, d->address);
+	struct smtpc *c = outdest_take(d->dest, d->address, d->job);
 	if (c == NULL) {
 		open_session(d);
 		return;

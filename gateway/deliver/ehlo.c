@@ -56,7 +56,7 @@ ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, s
 	for (unsigned i = 1; i < r->lines; i++) {
 		struct span word, arg;
 		rest = hubreply_line(r, i);
-		if (!span_word(&rest, " \t", &word))
+		if (!span_word(&rest, " \t=", &word)) /* '=': "AUTH=LOGIN" of old servers */
 			continue;
 		unsigned bit = keyword(word) & ~discard;
 		bits |= bit;
@@ -67,4 +67,33 @@ ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, s
 			bits |= ehlo_xforward_attribute(arg);
 	}
 	return bits;
+}
+
+static bool
+has_word(struct span list, struct span word)
+{
+	for (struct span one; span_word(&list, " ", &one);)
+		if (span_caseeq(one, word))
+			return true;
+	return false;
+}
+
+bool
+ehlo_mechanisms(const struct hubreply *r, struct buf *out)
+{
+	bool is_offered = false;
+	for (unsigned i = 1; i < r->lines; i++) {
+		struct span word, rest = hubreply_line(r, i);
+		if (!span_word(&rest, " \t=", &word) || keyword(word) != EHLO_AUTH)
+			continue;
+		is_offered = true;
+		while (span_word(&rest, " \t=", &word)) {
+			if (has_word(buf_span(out), word) || !span_is_printable(word) || !span_is_ascii(word))
+				continue;
+			if (buf_len(out) > 0)
+				buf_putc(out, ' ');
+			buf_put(out, word);
+		}
+	}
+	return is_offered;
 }

@@ -16,6 +16,8 @@ enum {
 /* Features of a 250 reply to EHLO or LHLO without those in discard. *size_max_out: limit of SIZE, 0: none.
  * *name_out: the name the hub calls itself by; borrowed from the reply. */
 unsigned ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, struct span *name_out);
+/* The mechanisms of all AUTH lines ("AUTH X Y" and "AUTH=X Y"), each once, separated by spaces. False: there is no such line. */
+bool ehlo_mechanisms(const struct hubreply *r, struct buf *out);
 /* smtp_discard_ehlo_keywords: the bits it names; unknown words count for nothing. */
 unsigned ehlo_keywords(struct span list);
 /* The bit of an XFORWARD attribute's name; 0: none we know. */

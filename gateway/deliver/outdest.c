@@ -54,8 +54,10 @@ outdest_get(struct outdests *ds, struct conf *conf, struct span transport, struc
 	d->conf = conf_ref(conf);
 	d->service = s;
 	settings_from(&d->set, s);
-	d->maps = outmaps_ref(ds->maps);
-	d->generic = outmaps_of(ds->maps, s);
+	d->opened = outset_ref(ds->set);
+	const struct outservice *o = outset_of(ds->set, s);
+	d->generic = o != NULL ? o->generic : NULL;
+	d->logins = o != NULL ? o->logins : NULL;
 	d->nexthop_len = nexthop.n;
 	if (nexthop.n > 0)
 		memcpy(d->nexthop, nexthop.p, nexthop.n);
@@ -88,7 +90,7 @@ outdest_release(struct outdest *d)
 	list_remove(&d->link);
 	if (--d->home->count == 0)
 		htab_fini(&d->home->by_key); /* a quiet relay holds nothing */
-	outmaps_unref(&d->maps);
+	outset_unref(&d->opened);
 	conf_unref(&d->conf);
 	mem_free(&d);
 }
@@ -100,11 +102,13 @@ session_gone(struct smtpc *c)
 }
 
 struct smtpc *
-outdest_take(struct outdest *d, const struct taddr *to)
+outdest_take(struct outdest *d, const struct taddr *to, const struct job *j)
 {
 	list_each(l, &d->resting) {
 		struct smtpc *c = list_entry(l, struct smtpc, link);
 		if (to == NULL ? !c->is_preferred : c->port != to->port || !ipaddr_eq(&c->addr, &to->addr))
+			continue;
+		if (!smtpc_suits(c, j))
 			continue;
 		list_remove(&c->link);
 		list_append(&d->working, &c->link);
@@ -116,9 +120,12 @@ outdest_take(struct outdest *d, const struct taddr *to)
 }
 
 struct smtpc *
-outdest_open(struct outdest *d, const struct taddr *to, struct job *j, struct smtpc_call *call)
+outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, struct job *j, struct smtpc_call *call)
 {
-	struct smtpc *c = smtpc_open(&d->set, to, j, call, d, session_gone);
+	if (d->set.lmtp && span_casestarts(nexthop, SPAN("inet:"))) /* as Postfix knows it */
+		nexthop = span_from(nexthop, 5);
+	struct smtpc_home home = { .set = &d->set, .logins = d->logins, .nexthop = nexthop, .home = d, .gone = session_gone };
+	struct smtpc *c = smtpc_open(&home, to, j, call);
 	d->users++;
 	list_append(&d->working, &c->link);
 	return c;

@@ -11,11 +11,12 @@
 
 #include "deliver/client.h"
 #include "deliver/outmaps.h"
+#include "deliver/outset.h"
 
 struct outdests {
 	struct htab by_key;
 	struct list all;             /* also outdated ones */
-	struct outmaps *maps;        /* for new ones; NULL: none */
+	struct outset *set;          /* for new ones; NULL: none */
 	size_t count;
 };
 
@@ -26,8 +27,9 @@ struct outdest {
 	struct conf *conf;           /* reference */
 	const struct service *service;
 	struct settings set;
-	struct outmaps *maps;        /* reference */
+	struct outset *opened;       /* reference */
 	const struct generic *generic; /* NULL: addresses stay as they are */
+	const struct logins *logins; /* NULL: it logs in nowhere */
 	struct list resting, working; /* sessions */
 	unsigned users;              /* jobs and sessions */
 	bool is_outdated;            /* not in the table any more */
@@ -40,11 +42,12 @@ void outdests_init(struct outdests *ds);
 /* The destination of a job, made when there is none; adds a user. NULL: no such smtp or lmtp service. */
 struct outdest *outdest_get(struct outdests *ds, struct conf *conf, struct span transport, struct span nexthop);
 void outdest_release(struct outdest *d);        /* takes a user away; frees it with the last one */
-/* A session that can be used at once, or NULL; it moves to working. to: one with this address; NULL: one
- * with a preferred host (a backup host is for jobs that found the others not working). */
-struct smtpc *outdest_take(struct outdest *d, const struct taddr *to);
-/* Opens a session for a job. */
-struct smtpc *outdest_open(struct outdest *d, const struct taddr *to, struct job *j, struct smtpc_call *call);
+/* A session that can be used at once for this job, or NULL; it moves to working. to: one with this address; NULL: one
+ * with a preferred host (a backup host is for jobs that found the others not working). One that is logged in
+ * as somebody else is not taken. */
+struct smtpc *outdest_take(struct outdest *d, const struct taddr *to, const struct job *j);
+/* Opens a session for a job. nexthop: as written, what the address was found for. */
+struct smtpc *outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, struct job *j, struct smtpc_call *call);
 /* The session has nothing to do: keeps or ends it. */
 void outdest_give_back(struct outdest *d, struct smtpc *c);
 /* Ends resting sessions; with outdate, new jobs get new destinations. */

@@ -26,7 +26,7 @@ static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
 static void
 leave(void)
 {
-	outmaps_unref(&role.relay.dests.maps);
+	outset_unref(&role.relay.dests.set);
 	child_exit(role.child);
 }
 
@@ -47,6 +47,16 @@ all_delivered(struct relay *r)
 	leave();
 }
 
+/* Also when nothing logs in yet: a reload may change that, and by then there is no file system to load plugins from. */
+static void
+load_plugins(void)
+{
+	static const struct log_ctx log = { .service = "smtp" };
+	struct err e;
+	if (sasl_setup(&log, &e) != RC_OK)
+		log_warn(NULL, "%s: nothing can log in", e.why);
+}
+
 static enum rc
 relay_start(struct child *c, struct err *e)
 {
@@ -58,7 +68,8 @@ relay_start(struct child *c, struct err *e)
 	timer_init(&role.drain_timer, on_drain_over);
 	const struct params *p = conf_params(c->conf);
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
-	enum rc rc = outmaps_open(c->conf, &role.relay.dests.maps, e);
+	load_plugins();
+	enum rc rc = outset_open(c->conf, &role.relay.dests.set, e);
 	return rc != RC_OK ? rc : dns_open_conf(c->conf, e);
 }
 
@@ -73,16 +84,16 @@ static enum rc
 relay_reload(struct child *c, struct conf *new_conf, struct err *e)
 {
 	(void)c;
-	struct outmaps *maps = NULL;
-	enum rc rc = outmaps_open(new_conf, &maps, e);
+	struct outset *set = NULL;
+	enum rc rc = outset_open(new_conf, &set, e);
 	if (rc == RC_OK)
 		rc = dns_open_conf(new_conf, e);
 	if (rc != RC_OK) {
-		outmaps_unref(&maps);
+		outset_unref(&set);
 		return rc;
 	}
-	outmaps_unref(&role.relay.dests.maps);
-	role.relay.dests.maps = maps;
+	outset_unref(&role.relay.dests.set);
+	role.relay.dests.set = set;
 	const struct params *p = conf_params(new_conf);
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
 	outdests_rest_over(&role.relay.dests, true);
