@@ -40,6 +40,7 @@ struct dns_flight {
 	enum dns_type type;
 	uint64_t began;
 	bool by_tcp, again;
+	bool is_forgotten;           /* nobody joins it any more */
 	bool and_hosts;              /* prefetch: ask for the addresses of the hosts it names */
 	size_t name_len;
 	char name[];
@@ -50,6 +51,7 @@ static struct {
 	struct channel *channel;
 	struct dns_cache cache;
 	struct htab flights;
+	uint64_t heard;              /* the last answer that was one */
 	struct dns_server fallback[DNS_SERVERS_MAX]; /* what resolv.conf said at start */
 	unsigned n_fallback;
 } dns;
@@ -342,7 +344,7 @@ find_flight(enum dns_type type, struct span name)
 {
 	for (struct hnode *n = htab_first(&dns.flights, dns_key_hash(type, name)); n != NULL; n = htab_next(n)) {
 		struct dns_flight *f = container_of(n, struct dns_flight, by_key);
-		if (f->type == type && f->channel == dns.channel && span_caseeq(span_of(f->name, f->name_len), name))
+		if (f->type == type && f->channel == dns.channel && !f->is_forgotten && span_caseeq(span_of(f->name, f->name_len), name))
 			return f;
 	}
 	return NULL;
@@ -427,11 +429,22 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		launch(f);
 }
 
+uint64_t
+dns_heard(void)
+{
+	return dns.heard;
+}
+
 void
 dns_forget(enum dns_type type, struct span name)
 {
-	if (dns.ready)
-		dns_cache_drop(&dns.cache, type, name);
+	if (!dns.ready)
+		return;
+	name = dns_key(name);
+	dns_cache_drop(&dns.cache, type, name);
+	struct dns_flight *f = find_flight(type, name);
+	if (f != NULL)
+		f->is_forgotten = true;
 }
 
 bool
@@ -525,6 +538,8 @@ on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 		rc = RC_PERM, a = bad_answer;
 	if (rc == RC_TEMP || rc == RC_PERM)
 		metric_add(M_dns_failures, 1);
+	else
+		dns.heard = loop_now();
 	if (dns.ready)
 		dns_cache_put(&dns.cache, f->type, name, loop_now(), rc, &a);
 	htab_remove(&dns.flights, &f->by_key);

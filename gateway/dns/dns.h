@@ -44,8 +44,11 @@ void dns_conf_check(struct conf *c);
 /* Every query still in flight ends with RC_TEMP. */
 void dns_close(void);
 void dns_cache_clear(void);
-/* The next who asks this wants to know it anew. */
+/* The next who asks this wants to know it anew: not what is known, nor what is on its way. */
 void dns_forget(enum dns_type type, struct span name);
+
+/* When the last answer came that said yes or no, from any server; loop_now(). 0: never. */
+uint64_t dns_heard(void);
 
 struct dns_flight;
 

@@ -163,7 +163,19 @@ test_forget(void **state)
 	dns_forget(DNS_A, SPAN("a.TEST"));
 	assert_false(dns_known(&q, DNS_A, SPAN("a.test"), &rc));
 	dns_forget(DNS_A, SPAN("a.test"));
+	/* one on its way keeps those who wait for it */
+	struct dns_query second;
+	dns_query_init(&second, &owner, on_done);
+	unsigned before = server.asked;
+	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
+	dns_forget(DNS_A, SPAN("a.test"));
+	dns_ask(&second, DNS_A, SPAN("a.test"), 0);
+	run_until(2);
+	assert_int_equal(server.asked - before, 2);
+	assert_int_equal(q.op.rc, RC_OK);
+	assert_int_equal(second.op.rc, RC_OK);
 	dns_query_fini(&q);
+	dns_query_fini(&second);
 }
 
 static void
