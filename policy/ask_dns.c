@@ -55,28 +55,34 @@ put_record(struct buf *b, enum dns_type type, const struct dns_rr *rr)
 	buf_put_safe(b, rr->data.n > 0 ? rr->data : SPAN("."), 200, true);
 }
 
-static void
-tell(struct question *q)
+void
+policy_tell_dns(struct policy_run *r, enum dns_type type, struct span name, enum rc rc, const struct dns_answer *a, uint64_t usec)
 {
-	struct policy_trace *t = q->run->trace;
+	struct policy_trace *t = r->trace;
 	struct buf question, answer;
 	if (t == NULL || t->asked == NULL)
 		return;
 	buf_init(&question, 600);
 	buf_init(&answer, 1000);
-	buf_put_safe(&question, span_of(q->name, q->name_len), 255, true);
+	buf_put_safe(&question, name, 255, true);
 	buf_putc(&question, ' ');
-	buf_puts(&question, dns_type_name(q->type));
-	for (unsigned i = 0; i < q->said.answer->n && !answer.over; i++) {
+	buf_puts(&question, dns_type_name(type));
+	for (unsigned i = 0; i < a->n && !answer.over; i++) {
 		if (i > 0)
 			buf_puts(&answer, ", ");
-		put_record(&answer, q->type, &q->said.answer->rr[i]);
+		put_record(&answer, type, &a->rr[i]);
 	}
-	if (q->said.rc != RC_OK)
-		buf_puts(&answer, q->said.answer->why);
-	t->asked(t, "dns", buf_span(&question), q->said.rc, buf_span(&answer), clock_mono() - q->began);
+	if (rc != RC_OK && a->why != NULL)
+		buf_puts(&answer, a->why);
+	t->asked(t, "dns", buf_span(&question), rc, buf_span(&answer), usec);
 	buf_fini(&question);
 	buf_fini(&answer);
+}
+
+static void
+tell(const struct question *q)
+{
+	policy_tell_dns(q->run, q->type, span_of(q->name, q->name_len), q->said.rc, q->said.answer, clock_mono() - q->began);
 }
 
 /* ---- asking ---- */

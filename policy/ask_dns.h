@@ -22,6 +22,9 @@ struct policy_said {
 /* NULL: it is on its way, return POL_AGAIN. */
 const struct policy_said *policy_ask_dns(struct policy_run *r, enum dns_type type, struct span name);
 
+/* For explain: what was asked and came. */
+void policy_tell_dns(struct policy_run *r, enum dns_type type, struct span name, enum rc rc, const struct dns_answer *a, uint64_t usec);
+
 /* The same in Postfix's terms. */
 enum mail_dns {
 	MAIL_DNS_WAIT = 0,           /* return POL_AGAIN */

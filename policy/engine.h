@@ -216,6 +216,7 @@ enum rc policy_dnsbl_open(struct arena *a, struct span arg, const struct policy_
 
 /* What this rule will ask a DNS list about a subject, into query; false: nothing. */
 bool policy_dnsbl_early(const struct policy_rule *rule, enum early_subject subject, const struct facts *f, struct buf *query);
+void policy_dnsbl_prefetch(const struct policy_rule *rule, struct span query);
 
 /* Rules that the engine itself ends lists with. */
 extern const struct policy_rule policy_implicit_rcpt, policy_implicit_sender;

@@ -111,7 +111,7 @@ ask_lists(const struct policy_early *early, enum early_subject subject, const st
 		struct buf query;
 		buf_init(&query, 300);
 		if (policy_dnsbl_early(early->dnsbl[i], subject, f, &query))
-			dns_prefetch(DNS_A, buf_span(&query), false);
+			policy_dnsbl_prefetch(early->dnsbl[i], buf_span(&query));
 		buf_fini(&query);
 	}
 }

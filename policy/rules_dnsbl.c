@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* DNS block and allow lists. Facts 4.1. */
-#include "policy/ask_dns.h"
-
+#include "policy/ask_list.h"
+#include "policy/list_use.h"
 #include "policy/template.h"
-#include "rbl/list.h"
-
-#include <arpa/inet.h>
-#include <netinet/in.h>
 
 enum { REASON_MAX = 500 };
 
@@ -28,14 +24,7 @@ policy_dnsbl_open(struct arena *a, struct span arg, const struct policy_dnsbl **
 
 /* ---- is it listed? ---- */
 
-enum listed { LISTED_NO = 0, LISTED_YES, LISTED_LATER, LISTED_WAIT };
-
-/* Lists say "you ask too much", "you use an open resolver" with these: never a listing, whatever filter there is. */
-static bool
-is_complaint(struct in_addr a)
-{
-	return (ntohl(a.s_addr) & 0xffffff00u) == 0x7fffff00u;
-}
+enum listed { LISTED_NO = 0, LISTED_YES, LISTED_LATER, LISTED_BUSY, LISTED_WAIT };
 
 static void
 note_error(struct policy_run *r, struct span query, const char *what)
@@ -50,44 +39,50 @@ note_error(struct policy_run *r, struct span query, const char *what)
 }
 
 static enum listed
-is_listed(struct policy_run *r, const struct rbl_list *l, struct span query)
+judge(struct policy_run *r, enum rbl_kind kind, const struct rbl_list *l, struct span query, const struct dns_answer *a)
 {
-	const struct policy_said *said = policy_ask_dns(r, DNS_A, query);
-	if (said == NULL)
-		return LISTED_WAIT;
-	if (said->rc == RC_NONE)
-		return LISTED_NO;
-	if (said->rc != RC_OK) {
-		note_error(r, query, said->answer->why != NULL ? said->answer->why : "no answer");
+	struct in_addr odd = { 0 };
+	switch (rbl_list_judge(l, a, &odd)) {
+	case RBL_LISTED:
+		return LISTED_YES;
+	case RBL_REFUSES:
+		note_error(r, query, "the list refuses to answer (127.255.255.0/24)");
 		return LISTED_LATER;
+	case RBL_FOREIGN:
+		rbl_note_foreign(kind, l->domain, query, odd);
+		break;
+	case RBL_NOT_LISTED:
+		break;
 	}
-	bool complains = false;
-	for (unsigned i = 0; i < said->answer->n; i++) {
-		struct in_addr a = said->answer->rr[i].addr.a;
-		if (is_complaint(a))
-			complains = true;
-		else if (rbl_list_matches(l, a))
-			return LISTED_YES;
-	}
-	if (!complains)
-		return LISTED_NO;
-	note_error(r, query, "the list refuses to answer (127.255.255.0/24)");
-	return LISTED_LATER;
+	return LISTED_NO;
 }
 
-/* What the list is asked about an address; into b. */
-static void
-address_query(const struct ipaddr *ip, const struct rbl_list *l, struct buf *b)
+/* A list that cannot say is one thing; another is that we could not ask: then load must not decide. */
+static enum listed
+is_listed(struct policy_run *r, enum rbl_kind kind, const struct rbl_list *l, struct span query)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
-	if (ip->family == IPADDR_V4) {
-		memcpy(&in.sin_addr, ip->b, 4);
-		dns_reverse_name((const struct sockaddr *)&in, l->domain, b);
-	} else {
-		memcpy(&in6.sin6_addr, ip->b, 16);
-		dns_reverse_name((const struct sockaddr *)&in6, l->domain, b);
+	const struct rbl_ask *ask = policy_ask_list(r, kind, l->domain, query);
+	if (ask == NULL)
+		return LISTED_WAIT;
+	switch (ask->said) {
+	case RBL_SAID_YES:
+		return judge(r, kind, l, query, ask->answer);
+	case RBL_SAID_NO:
+	case RBL_SAID_OUT:
+		return LISTED_NO;
+	case RBL_SAID_PAUSED: /* its alarm is in the log */
+		return LISTED_LATER;
+	case RBL_SAID_BUSY:
+		note_error(r, query, "too many questions under way");
+		return LISTED_BUSY;
+	case RBL_SAID_ERROR:
+	case RBL_SAID_TIMEOUT:
+	case RBL_SAID_NOTHING:
+	case RBL_SAIDS:
+		break;
 	}
+	note_error(r, query, ask->answer->why != NULL ? ask->answer->why : "no answer");
+	return LISTED_LATER;
 }
 
 /* ---- the reply ---- */
@@ -231,24 +226,62 @@ name_query(const struct policy_rule *rule, struct span what, struct buf *b)
 		buf_reset(b);
 }
 
+/* Which restrictions ask lists, about what. */
+static const struct {
+	policy_rule_fn *fn;
+	enum early_subject subject;
+	bool is_allow;
+} kinds[] = {
+	{ r_rbl_client, EARLY_ADDRESS, false }, { r_dnswl_client, EARLY_ADDRESS, true }, { r_rhsbl_client, EARLY_CLIENT, false },
+	{ r_rhswl_client, EARLY_CLIENT, true }, { r_rhsbl_reverse_client, EARLY_REVERSE, false }, { r_rhsbl_helo, EARLY_HELO, false },
+	{ r_rhsbl_sender, EARLY_SENDER, false }, { r_rhsbl_recipient, EARLY_RCPT, false },
+};
+
+void
+policy_each_list(const struct policy *p, policy_list_use_fn *fn, void *arg)
+{
+	for (const struct policy_list *l = p->all; l != NULL; l = l->next)
+		for (unsigned i = 0; i < l->count; i++) {
+			const struct policy_rule *rule = &l->rules[i];
+			for (size_t k = 0; rule->dnsbl != NULL && k < NELEMS(kinds); k++)
+				if (kinds[k].fn == rule->row->fn)
+					fn(arg, &(struct policy_list_use){ .parameter = l->name, .restriction = rule->shown, .list = &rule->dnsbl->list,
+					    .kind = kinds[k].subject == EARLY_ADDRESS ? RBL_ADDRESSES : RBL_NAMES, .is_allow = kinds[k].is_allow });
+		}
+}
+
+static void
+use_list(void *arg, const struct policy_list_use *u)
+{
+	(void)arg;
+	rbl_health_use(u->kind, u->list->domain);
+}
+
+void
+policy_use_lists(const struct policy *p)
+{
+	policy_each_list(p, use_list, NULL);
+}
+
+void
+policy_dnsbl_prefetch(const struct policy_rule *rule, struct span query)
+{
+	for (size_t k = 0; k < NELEMS(kinds); k++)
+		if (kinds[k].fn == rule->row->fn)
+			rbl_prefetch(kinds[k].subject == EARLY_ADDRESS ? RBL_ADDRESSES : RBL_NAMES, rule->dnsbl->list.domain, query);
+}
+
 bool
 policy_dnsbl_early(const struct policy_rule *rule, enum early_subject subject, const struct facts *f, struct buf *query)
 {
-	static const struct {
-		policy_rule_fn *fn;
-		enum early_subject subject;
-	} rows[] = {
-		{ r_rbl_client, EARLY_ADDRESS }, { r_dnswl_client, EARLY_ADDRESS }, { r_rhsbl_client, EARLY_CLIENT }, { r_rhswl_client, EARLY_CLIENT },
-		{ r_rhsbl_reverse_client, EARLY_REVERSE }, { r_rhsbl_helo, EARLY_HELO }, { r_rhsbl_sender, EARLY_SENDER }, { r_rhsbl_recipient, EARLY_RCPT },
-	};
 	const struct span about[EARLY_SUBJECTS] = {
 		[EARLY_CLIENT] = f->client_name, [EARLY_REVERSE] = f->reverse_name, [EARLY_HELO] = f->helo, [EARLY_SENDER] = f->sender, [EARLY_RCPT] = f->rcpt,
 	};
-	for (size_t i = 0; i < NELEMS(rows); i++) {
-		if (rows[i].fn != rule->row->fn || rows[i].subject != subject)
+	for (size_t i = 0; i < NELEMS(kinds); i++) {
+		if (kinds[i].fn != rule->row->fn || kinds[i].subject != subject)
 			continue;
 		if (subject == EARLY_ADDRESS)
-			address_query(&f->client, &rule->dnsbl->list, query);
+			rbl_addr_query(rule->dnsbl->list.domain, &f->client, query);
 		else
 			name_query(rule, about[subject], query);
 		return buf_len(query) > 0;
@@ -257,15 +290,19 @@ policy_dnsbl_early(const struct policy_rule *rule, enum early_subject subject, c
 }
 
 static enum pol
-reject_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, enum reply_class class, struct span what)
+reject_listed(struct policy_run *r, const struct policy_rule *rule, enum rbl_kind kind, struct buf *query, enum reply_class class, struct span what)
 {
 	enum pol pol = POL_DUNNO;
-	switch (buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
+	switch (buf_len(query) > 0 ? is_listed(r, kind, &rule->dnsbl->list, buf_span(query)) : LISTED_NO) {
 	case LISTED_WAIT:
 		pol = POL_AGAIN;
 		break;
 	case LISTED_YES:
 		pol = refuse_listed(r, rule, buf_span(query), policy_about_class(r, class), what);
+		break;
+	case LISTED_BUSY:
+		pol = policy_defer_if(r, rule, &r->if_permit, 451, SPAN("4.3.0"), (struct about){ policy_about_class(r, class).class, what },
+		    SPAN("Temporary lookup failure"));
 		break;
 	case LISTED_NO:
 	case LISTED_LATER: /* a list that cannot say decides nothing */
@@ -281,7 +318,7 @@ reject_name(struct policy_run *r, const struct policy_rule *rule, enum reply_cla
 	struct buf query;
 	buf_init(&query, 300);
 	name_query(rule, what, &query);
-	return reject_listed(r, rule, &query, class, what);
+	return reject_listed(r, rule, RBL_NAMES, &query, class, what);
 }
 
 enum pol
@@ -289,8 +326,8 @@ r_rbl_client(struct policy_run *r, const struct policy_rule *rule)
 {
 	struct buf query;
 	buf_init(&query, 300);
-	address_query(&r->facts->client, &rule->dnsbl->list, &query);
-	return reject_listed(r, rule, &query, ABOUT_CLIENT, r->facts->client_addr);
+	rbl_addr_query(rule->dnsbl->list.domain, &r->facts->client, &query);
+	return reject_listed(r, rule, RBL_ADDRESSES, &query, ABOUT_CLIENT, r->facts->client_addr);
 }
 
 enum pol
@@ -325,22 +362,23 @@ r_rhsbl_recipient(struct policy_run *r, const struct policy_rule *rule)
 
 /* unasked: what it means that there is nothing to ask about. */
 static enum listed
-is_allowed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, enum listed unasked)
+is_allowed(struct policy_run *r, const struct policy_rule *rule, enum rbl_kind kind, struct buf *query, enum listed unasked)
 {
-	return buf_len(query) > 0 ? is_listed(r, &rule->dnsbl->list, buf_span(query)) : unasked;
+	return buf_len(query) > 0 ? is_listed(r, kind, &rule->dnsbl->list, buf_span(query)) : unasked;
 }
 
 /* An allow list never opens a relay: for a recipient that is not ours it is not even asked. */
 static enum pol
-permit_listed(struct policy_run *r, const struct policy_rule *rule, struct buf *query, struct span what, enum listed unasked)
+permit_listed(struct policy_run *r, const struct policy_rule *rule, enum rbl_kind kind, struct buf *query, struct span what, enum listed unasked)
 {
 	enum pol pol = r->facts->has_rcpt ? r_auth_destination(r, rule) : POL_PERMIT;
-	switch (pol != POL_PERMIT ? LISTED_NO : is_allowed(r, rule, query, unasked)) {
+	switch (pol != POL_PERMIT ? LISTED_NO : is_allowed(r, rule, kind, query, unasked)) {
 	case LISTED_WAIT:
 		pol = POL_AGAIN;
 		break;
 	case LISTED_YES:
 		break;
+	case LISTED_BUSY:
 	case LISTED_LATER:
 		pol = policy_defer_if(r, rule, &r->if_reject, 450, SPAN("4.7.1"), (struct about){ ABOUT_CLIENT, what }, SPAN("Service unavailable"));
 		break;
@@ -358,8 +396,8 @@ r_dnswl_client(struct policy_run *r, const struct policy_rule *rule)
 {
 	struct buf query;
 	buf_init(&query, 300);
-	address_query(&r->facts->client, &rule->dnsbl->list, &query);
-	return permit_listed(r, rule, &query, r->facts->client_addr, LISTED_NO);
+	rbl_addr_query(rule->dnsbl->list.domain, &r->facts->client, &query);
+	return permit_listed(r, rule, RBL_ADDRESSES, &query, r->facts->client_addr, LISTED_NO);
 }
 
 enum pol
@@ -368,5 +406,5 @@ r_rhswl_client(struct policy_run *r, const struct policy_rule *rule)
 	struct buf query;
 	buf_init(&query, 300);
 	name_query(rule, r->facts->client_name, &query);
-	return permit_listed(r, rule, &query, r->facts->client_name, r->facts->client_name_rc == RC_TEMP ? LISTED_LATER : LISTED_NO);
+	return permit_listed(r, rule, RBL_NAMES, &query, r->facts->client_name, r->facts->client_name_rc == RC_TEMP ? LISTED_LATER : LISTED_NO);
 }

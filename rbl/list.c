@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "rbl/list.h"
 
-#include "dns/answer.h"
+#include "dns/dns.h"
 
 #include <arpa/inet.h>
 
@@ -82,15 +82,55 @@ rbl_list_parse(struct span arg, struct rbl_list *out, struct err *e)
 bool
 rbl_list_matches(const struct rbl_list *l, struct in_addr answer)
 {
-	if (!l->has_filter)
-		return true;
 	uint32_t a = ntohl(answer.s_addr);
+	if (rbl_is_refusal(answer))
+		return false;
+	if (!l->has_filter)
+		return a >> 24 == 127;
 	for (int i = 0; i < 4; i++) {
 		unsigned n = (a >> (24 - 8 * i)) & 255;
 		if ((l->octets[i][n / 64] >> n % 64 & 1) == 0)
 			return false;
 	}
 	return true;
+}
+
+bool
+rbl_is_refusal(struct in_addr answer)
+{
+	return (ntohl(answer.s_addr) & 0xffffff00u) == 0x7fffff00u;
+}
+
+enum rbl_meaning
+rbl_list_judge(const struct rbl_list *l, const struct dns_answer *a, struct in_addr *odd_out)
+{
+	enum rbl_meaning says = RBL_NOT_LISTED;
+	for (unsigned i = 0; i < a->n; i++) {
+		struct in_addr at = a->rr[i].addr.a;
+		if (rbl_list_matches(l, at))
+			return RBL_LISTED;
+		enum rbl_meaning odd = rbl_is_refusal(at) ? RBL_REFUSES : ntohl(at.s_addr) >> 24 != 127 ? RBL_FOREIGN : RBL_NOT_LISTED;
+		if (odd == RBL_NOT_LISTED || says == RBL_REFUSES)
+			continue;
+		says = odd;
+		if (odd_out != NULL)
+			*odd_out = at;
+	}
+	return says;
+}
+
+void
+rbl_addr_query(struct span domain, const struct ipaddr *addr, struct buf *out)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	if (addr->family == IPADDR_V4) {
+		memcpy(&in.sin_addr, addr->b, 4);
+		dns_reverse_name((const struct sockaddr *)&in, domain, out);
+	} else {
+		memcpy(&in6.sin6_addr, addr->b, 16);
+		dns_reverse_name((const struct sockaddr *)&in6, domain, out);
+	}
 }
 
 enum rc

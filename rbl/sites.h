@@ -30,10 +30,11 @@ void rbl_sites_free(struct rbl_sites **sp);      /* NULL inside is fine */
 
 struct rbl_score {
 	struct op op;                /* RC_OK: all have answered. RC_TEMP: some could not say; the score is what the others said */
-	int score;                   /* sum of the weights so far; fits int64 cut to int */
+	int score;                   /* sum of the weights so far, within int */
 	const char *shown;           /* list with the largest weight so far, as the client may see it; NULL: listed nowhere */
 	uint64_t ttl_usec;           /* how long this result may be believed: the smallest TTL, within min and max */
 	unsigned pending, failed;    /* lists: not answered yet; could not say */
+	unsigned not_asked;          /* of those that failed: at a limit of our own. Who lets the client pass now lets load decide */
 	/* private */
 	const struct rbl_sites *sites;
 	const struct log_ctx *log;
@@ -42,9 +43,14 @@ struct rbl_score {
 	struct timer timer;
 	struct ipaddr addr;
 	int shown_weight;
-	uint32_t ttl;
-	bool is_quiet;
+	uint32_t ttl;                /* seconds; UINT32_MAX: none yet */
 };
+
+/* For checks and commands: each "domain=filter*weight" as it was understood; shown: the name for replies. */
+typedef void rbl_site_fn(void *arg, const char *item, struct span domain, int weight, const char *shown);
+void rbl_sites_each(const struct rbl_sites *s, rbl_site_fn *fn, void *arg);
+/* Each domain once, for rbl_health_use(). */
+void rbl_sites_use(const struct rbl_sites *s);
 
 /* A zeroed score may be given to rbl_score_fini() without this. */
 void rbl_score_init(struct rbl_score *sc, struct op_owner *owner, op_fn *done);

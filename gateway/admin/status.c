@@ -129,6 +129,25 @@ put_json(const struct status *s, struct buf *out)
 	buf_puts(out, "}\n");
 }
 
+/* What roles say needs looking at, a line each. A role that has been taken over writes no
+ * control characters to a terminal. */
+static void
+put_remarks(const struct status *s, struct buf *out)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		const struct status_call *c = &s->calls[i];
+		struct msg_status m;
+		if (!c->answered || msg_status_get(buf_span(&c->call.reply), &m) != RC_OK)
+			continue;
+		struct span line;
+		while (span_word(&m.remarks, "\n", &line)) {
+			buf_printf(out, "%-6s %u  ", role_name(c->proc->role), c->proc->index);
+			buf_put_safe(out, line, 1000, true);
+			buf_puts(out, "\n");
+		}
+	}
+}
+
 static void
 put_text(const struct status *s, struct buf *out)
 {
@@ -152,6 +171,7 @@ put_text(const struct status *s, struct buf *out)
 		buf_puts(out, "\n");
 	}
 	filewatch_text(s->tables, out);
+	put_remarks(s, out);
 	for (int k = 0; k < M_COUNT; k++)
 		if (sum[k] != 0)
 			buf_printf(out, "  %-24s %12lld  %s\n", metric_name((enum metric_id)k), (long long)sum[k], metric_doc((enum metric_id)k));

@@ -12,7 +12,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-enum { MASTER_FD = 3, ORPHAN_GRACE_USEC = 5000000 };
+enum { MASTER_FD = 3, ORPHAN_GRACE_USEC = 5000000, REMARKS_MAX = 64 * 1024 };
 
 static struct child me;
 static struct buf steps = { .max = 256 };
@@ -180,8 +180,9 @@ count_fds(void)
 static enum rc
 on_status(struct ipc_chan *c, struct ipc_frame *f)
 {
-	struct buf json;
+	struct buf json, remarks;
 	buf_init(&json, IPC_FRAME_MAX / 2);
+	buf_init(&remarks, REMARKS_MAX);
 	buf_printf(&json, "\"pid\":%d,\"sandbox\":\"", (int)getpid());
 	buf_put(&json, buf_span(&steps));
 	buf_puts(&json, "\"");
@@ -192,11 +193,14 @@ on_status(struct ipc_chan *c, struct ipc_frame *f)
 		if (buf_len(&json) == before + 1)
 			buf_cut(&json, before);
 	}
+	if (me.ops->remarks != NULL)
+		me.ops->remarks(&me, &remarks);
 	metric_set(M_fds, count_fds());
 	struct buf *b = ipc_answer_begin(c, f->id);
-	msg_status_put(b, buf_span(&json));
+	msg_status_put(b, buf_span(&json), buf_span(&remarks));
 	ipc_end(c);
 	buf_fini(&json);
+	buf_fini(&remarks);
 	return RC_OK;
 }
 

@@ -40,6 +40,8 @@ struct role_ops {
 	void (*admin)(struct child *, struct span line, int fd);
 	/* JSON members for `dogana status`; metrics are added by the runtime. */
 	void (*status)(struct child *, struct buf *json_out);
+	/* Lines for `dogana status` about what needs looking at; usually none. */
+	void (*remarks)(struct child *, struct buf *lines_out);
 	/* Take nothing new; call child_exit() when nothing is under way any more. */
 	void (*drain)(struct child *);
 };

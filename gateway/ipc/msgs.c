@@ -461,12 +461,13 @@ msg_verified_get(struct span payload, struct msg_verified *out)
 }
 
 void
-msg_status_put(struct buf *b, struct span json_members)
+msg_status_put(struct buf *b, struct span json_members, struct span remarks)
 {
 	buf_put_u32(b, M_COUNT);
 	for (int i = 0; i < M_COUNT; i++)
 		buf_put_u64(b, (uint64_t)metric_values[i]);
 	buf_put_block(b, json_members);
+	buf_put_block(b, remarks);
 }
 
 enum rc
@@ -478,5 +479,6 @@ msg_status_get(struct span payload, struct msg_status *out)
 		return RC_PERM;
 	out->values = cur_of(cur_take(&rd, (size_t)out->n * 8));
 	out->json_members = cur_block(&rd);
+	out->remarks = cur_block(&rd);
 	return cur_done(&rd) ? RC_OK : RC_PERM;
 }

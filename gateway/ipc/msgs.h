@@ -226,12 +226,14 @@ void msg_dialed_put(struct buf *b, const struct msg_dialed *m);
 enum rc msg_dialed_get(struct span payload, struct msg_dialed *out) MUST_CHECK;
 
 /* ---- STATUS answer: u32 number of metrics, then s64 each in the order of metrics.def; then a
- * block of JSON members for the role (may be empty): "\"segments\":4,\"listening\":[...]" ---- */
-void msg_status_put(struct buf *b, struct span json_members);
+ * block of JSON members for the role (may be empty): "\"segments\":4,\"listening\":[...]"; then a block of lines for people
+ * about what needs looking at ---- */
+void msg_status_put(struct buf *b, struct span json_members, struct span remarks);
 struct msg_status {
 	struct cur values;       /* u64 each */
 	uint32_t n;
 	struct span json_members;
+	struct span remarks;     /* lines */
 };
 enum rc msg_status_get(struct span payload, struct msg_status *out) MUST_CHECK;
 

@@ -9,6 +9,7 @@
 #include "lookup/lookup.h"
 #include "tls/key.h"
 #include "policy/ask_queue.h"
+#include "rbl/health.h"
 #include "smtp/session.h"
 
 #include <errno.h>
@@ -350,6 +351,7 @@ edge_ready(struct child *child, struct err *e)
 {
 	(void)child, (void)e;
 	me.edge.told = on_told;
+	edge_conf_use_lists(me.edge.conf);
 	timer_init(&me.patience, on_patience);
 	timer_set(&me.patience, PATIENCE_USEC);
 	timer_init(&me.statistics, on_statistics);
@@ -376,6 +378,7 @@ edge_reload(struct child *child, struct conf *new_conf, struct err *e)
 		l->svc = find_service(ec, l->name);
 	}
 	edge_conf_unref(&old);
+	edge_conf_use_lists(ec);
 	return RC_OK;
 }
 
@@ -412,7 +415,15 @@ edge_status(struct child *child, struct buf *out)
 		buf_printf(out, "%s\"%s\"", first ? "" : ",", l->name);
 		first = false;
 	}
-	buf_puts(out, "]");
+	buf_puts(out, "],");
+	rbl_health_json(out);
+}
+
+static void
+edge_remarks(struct child *child, struct buf *out)
+{
+	(void)child;
+	rbl_health_text(out);
 }
 
 static void
@@ -465,5 +476,6 @@ const struct role_ops edge_role = {
 	.listener = edge_listener,
 	.limits = edge_limits,
 	.status = edge_status,
+	.remarks = edge_remarks,
 	.drain = edge_drain,
 };

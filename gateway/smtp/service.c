@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "ipc/ipc.h"
+#include "policy/list_use.h"
 #include "smtp/footer.h"
 #include "smtp/tx.h"
 
@@ -271,6 +272,17 @@ edge_conf_unref(struct edge_conf **ecp)
 		service_free(&ec->services[i]);
 	conf_unref(&ec->conf);
 	mem_free(&ec);
+}
+
+void
+edge_conf_use_lists(const struct edge_conf *ec)
+{
+	struct rbl_settings settings = rbl_settings_of(conf_params(ec->conf));
+	rbl_health_begin(&settings);
+	for (size_t i = 0; i < ec->n; i++)
+		if (ec->services[i] != NULL)
+			policy_use_lists(ec->services[i]->policy);
+	rbl_health_end();
 }
 
 static void

@@ -59,6 +59,8 @@ struct edge_conf {
 enum rc edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e) MUST_CHECK;
 struct edge_conf *edge_conf_ref(struct edge_conf *ec);
 void edge_conf_unref(struct edge_conf **ecp);
+/* The DNS lists of all services are in use, others not any more (rbl/health.h). After start and reload; the loop runs. */
+void edge_conf_use_lists(const struct edge_conf *ec);
 /* Appends the reply to EHLO with these keywords. */
 void service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b);
 /* Problems only, into the snapshot: for check, start and reload. */

@@ -63,6 +63,7 @@ queue_directory = $WORK/queue
 data_directory = $WORK/data
 maillog_file = /dev/stdout
 dns_servers = 127.0.0.1:$DNS
+dnsbl_probe_interval = 0
 default_privs = root
 edge_workers = 1
 relay_workers = 1

@@ -42,6 +42,9 @@ data_directory = {work}/data
 maillog_file = /dev/stdout
 dns_servers = 127.0.0.1:{dns}
 dns_timeout = 2s
+dnsbl_timeout = 2s
+dnsbl_probe_interval = 0
+dnsbl_pause_after = 1000
 edge_workers = 1
 relay_workers = 1
 '''

@@ -351,7 +351,7 @@ status(void **state)
 	struct buf b;
 	buf_init(&b, 10000);
 	metric_set(M_queue_messages, -3);
-	msg_status_put(&b, SPAN("\"x\":1"));
+	msg_status_put(&b, SPAN("\"x\":1"), SPAN("look\n"));
 	struct msg_status out;
 	assert_int_equal(msg_status_get(buf_span(&b), &out), RC_OK);
 	assert_int_equal(out.n, M_COUNT);
