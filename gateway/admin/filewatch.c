@@ -40,10 +40,12 @@ look(struct watched *f)
 	struct conf_version now = conf_version_now(f->path);
 	bool settled = conf_version_same(&now, &f->seen);
 	f->seen = now;
-	f->is_ready = false;
+	f->is_ready = f->is_again = false;
 	if (conf_version_same(&now, &f->loaded))
 		forgive(f);
-	else if (settled && !(f->is_tried && conf_version_same(&now, &f->tried)))
+	else if (settled && f->is_tried && conf_version_same(&now, &f->tried))
+		f->is_again = true;
+	else if (settled)
 		f->is_ready = !is_being_written(f->path);
 	return f->is_ready;
 }
@@ -55,8 +57,8 @@ on_timer(struct timer *t)
 	size_t ready = 0;
 	for (size_t i = 0; i < w->count; i++)
 		ready += look(&w->file[i]);
-	if (ready <= 1)
-		w->one_by_one = false;
+	if (ready == 0)
+		w->one_by_one = w->fresh_only = false;
 	if (ready > 0)
 		w->changed(w);
 	timer_set(&w->timer, LOOK_USEC);
@@ -140,7 +142,7 @@ filewatch_ready(const struct filewatch *w, const char ***paths_out)
 	size_t n = 0;
 	const char **paths = *paths_out = mem_calloc(w->count + 1, sizeof *paths);
 	for (size_t i = 0; i < w->count && !(w->one_by_one && n == 1); i++)
-		if (w->file[i].is_ready)
+		if (w->file[i].is_ready || (w->file[i].is_again && !w->fresh_only))
 			paths[n++] = w->file[i].path;
 	return n;
 }
@@ -160,7 +162,13 @@ bool
 filewatch_refused(struct filewatch *w, const char *const *paths, size_t n, const char *why)
 {
 	if (n > 1) {
-		w->one_by_one = true;
+		bool had_again = false;
+		for (size_t i = 0; i < n; i++) {
+			const struct watched *with = find(w->file, w->count, paths[i]);
+			had_again |= with != NULL && with->is_again;
+		}
+		w->fresh_only = true;
+		w->one_by_one = !had_again;
 		return false;
 	}
 	struct watched *f = n == 1 ? find(w->file, w->count, paths[0]) : NULL;

@@ -3,7 +3,7 @@
  * filewatch.h - notices that a file of the configuration in force has changed: tables, files of lists.
  *
  * Looks at every file a few times a second; a change counts when two looks agree and nobody has the file open for writing,
- * so that what is being made is let be. A version that could not be used is not offered again until the file changes once more. main.cf, conf.d and
+ * so that what is being made is let be. A version that could not be used is offered again when it or another file changes. main.cf, conf.d and
  * master.cf are not among the files: they are for the administrator to reload. Runs in: master.
  */
 #ifndef ADMIN_FILEWATCH_H
@@ -17,6 +17,7 @@ struct watched {
 	struct conf_version loaded, seen, tried;
 	bool is_tried;               /* tried is what could not be used */
 	bool is_ready;               /* changed, and two looks agree */
+	bool is_again;               /* could not be used, but perhaps with what has changed now: a key beside its certificate */
 	uint64_t refused_at;         /* wall time; 0: not refused */
 	char why[256];
 };
@@ -25,6 +26,7 @@ struct filewatch {
 	struct timer timer;
 	struct watched *file;
 	size_t count;
+	bool fresh_only;             /* what changed, together with what could not be used before, could not either: without that */
 	bool one_by_one;             /* several changes together could not be used: find out which */
 	/* Some files are ready: filewatch_ready() names them. What became of them is told by filewatch_set() (in force),
 	 * filewatch_same() or filewatch_refused(); if nothing is told they are offered again at the next look. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/master.h"
 
+#include "admin/certs.h"
 #include "admin/check.h"
 #include "admin/control.h"
 #include "admin/images.h"
@@ -41,6 +42,7 @@ struct master {
 	bool reloading, rolling_back;
 	/* one because of changed tables */
 	struct filewatch tables;
+	struct certs_watch certs;
 	const char **changed;        /* NULL: one that was asked for */
 	size_t nchanged;
 	bool reload_waits;           /* asked for meanwhile */
@@ -551,6 +553,7 @@ tear_down(void)
 {
 	control_close(&ma.control);
 	filewatch_stop(&ma.tables);
+	certs_watch_stop(&ma.certs);
 	mem_free(&ma.changed);
 	procs_fini(&ma.procs);
 	listen_close(&ma.listeners);
@@ -615,6 +618,7 @@ master_run(const char *dir, const char *program, int ready_fd)
 	p->all_gone = on_all_gone;
 	filewatch_set(&ma.tables, ma.conf);
 	filewatch_start(&ma.tables, on_tables_changed);
+	certs_watch_start(&ma.certs, &ma.conf);
 	procs_start(p, worker_count(conf_params(ma.conf)->p_edge_workers), worker_count(conf_params(ma.conf)->p_relay_workers));
 	loop_run();
 	tear_down();

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/status.h"
 
+#include "admin/certs.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -124,7 +125,9 @@ put_json(const struct status *s, struct buf *out)
 	}
 	buf_puts(out, "],\"tables\":{");
 	filewatch_json(s->tables, out);
-	buf_puts(out, "},\"metrics\":");
+	buf_puts(out, "},\"certificates\":[");
+	certs_json(s->procs->conf, out);
+	buf_puts(out, "],\"metrics\":");
 	put_metrics(out, sum);
 	buf_puts(out, "}\n");
 }
@@ -172,6 +175,7 @@ put_text(const struct status *s, struct buf *out)
 	}
 	filewatch_text(s->tables, out);
 	put_remarks(s, out);
+	certs_text(s->procs->conf, out);
 	for (int k = 0; k < M_COUNT; k++)
 		if (sum[k] != 0)
 			buf_printf(out, "  %-24s %12lld  %s\n", metric_name((enum metric_id)k), (long long)sum[k], metric_doc((enum metric_id)k));

@@ -5,6 +5,7 @@
 #include "map/table.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct command {
@@ -71,6 +72,59 @@ full_name(struct command *k, const char *arg)
 	char *name = mem_alloc(n);
 	snprintf(name, n, "%.*s:%s%s%s", type_len, type, here, relative ? "/" : "", file);
 	return name;
+}
+
+/* Is this file among the tables of a parameter, under whatever type? */
+static bool
+is_named_by(struct conf *c, const char *parameter, const char *path)
+{
+	const char *value = conf_value(c, NULL, parameter);
+	struct span rest = span_str(value != NULL ? value : ""), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK) {
+		size_t colon = span_rchr(item, ':');
+		if (colon == SIZE_MAX)
+			continue;
+		struct buf file;
+		buf_init(&file, 4096);
+		buf_put(&file, span_from(item, colon + 1));
+		bool same = strcmp(conf_full_path(c, buf_cstr(&file)), path) == 0;
+		buf_fini(&file);
+		if (same)
+			return true;
+	}
+	return false;
+}
+
+/* Passwords, or what looks like it: not everybody may read the text. Such a table is not compiled to a file; the gateway makes it from the text. */
+static unsigned
+audience_of(struct command *k, const char *name)
+{
+	static const char *const parameters[] = { "smtp_sasl_password_maps", "lmtp_sasl_password_maps", "smtp_sasl_oauth2_token_maps",
+		"lmtp_sasl_oauth2_token_maps" };
+	const struct map_type *type = type_of(name);
+	const char *path = strchr(name, ':');
+	struct stat st;
+	if (k->ctx.aliases || type == NULL || !is_file(type) || path == NULL || strcmp(type->name, "cdb") == 0)
+		return CONF_FOR_ALL;
+	if (stat(++path, &st) == 0 && (st.st_mode & 0004) == 0)
+		return CONF_FOR_RELAY;
+	for (size_t i = 0; i < NELEMS(parameters); i++)
+		if (is_named_by(k->ctx.conf, parameters[i], path))
+			return CONF_FOR_RELAY;
+	return CONF_FOR_ALL;
+}
+
+/* To be told what is wrong with it. */
+static enum rc
+read_secret(struct command *k, const char *name, struct err *e)
+{
+	struct map *m = NULL;
+	enum rc rc = map_get(&k->ctx, span_str(name), &m, e);
+	if (rc == RC_OK && m->broken)
+		rc = err_set(e, RC_TEMP, "%s", m->why);
+	map_release(&m);
+	return rc;
 }
 
 static bool
@@ -145,6 +199,15 @@ dump(struct command *k, struct map *const *maps, size_t n)
 	return 0;
 }
 
+static enum rc
+build_one(struct command *k, const char *name, struct err *e)
+{
+	k->ctx.audience = audience_of(k, name);
+	if (k->ctx.audience != CONF_FOR_ALL)
+		return read_secret(k, name, e);
+	return built_refresh(&k->ctx, span_str(name), &k->cdb, k->quiet_about_twice, e);
+}
+
 static int
 build(struct command *k, int count, char *const *args)
 {
@@ -161,7 +224,7 @@ build(struct command *k, int count, char *const *args)
 			status = fatal(k, "option -f: lookups are in lower case, keys that are not would never be found", name);
 		else if (k->cdb.last_wins && strcmp(type->name, "cdb") != 0)
 			status = fatal(k, "option -r: the table is its text, where the first of two equal keys counts: take the first out", name);
-		else if (built_refresh(&k->ctx, span_str(name), &k->cdb, k->quiet_about_twice, &e) != RC_OK)
+		else if (build_one(k, name, &e) != RC_OK)
 			status = fatal(k, name, e.why);
 		show_warnings(k);
 		mem_free(&name);
@@ -177,6 +240,7 @@ look(struct command *k, int count, char *const *args)
 	for (int i = 0; i < count && status == 0; i++) {
 		struct err e = { 0 };
 		char *name = full_name(k, args[i]);
+		k->ctx.audience = audience_of(k, name);
 		if (map_get(&k->ctx, span_str(name), &maps[i], &e) != RC_OK || maps[i]->broken)
 			status = fatal(k, name, maps[i] != NULL && e.why[0] == '\0' ? maps[i]->why : e.why);
 		if (k->no_fold && maps[i] != NULL)

@@ -148,9 +148,63 @@ test_changes(void **state)
 	confdir_remove();
 }
 
+/* A certificate, then its key: the first cannot be used alone, and comes again with the second. What is wrong for good does not keep
+ * others from being taken. */
+static void
+test_pair(void **state)
+{
+	(void)state;
+	char cert[300], key[300];
+	const char *one[] = { cert }, *both[] = { cert, key };
+	confdir_make();
+	path_of("cert", cert);
+	path_of("key", key);
+	confdir_write("cert", "a");
+	confdir_write("key", "a");
+	struct conf *c = confdir_load("");
+	loop_init();
+	timer_init(&deadline, on_deadline);
+	watch = (struct filewatch){ 0 };
+	watch_files(c, (const char *const[]){ "cert", "key", NULL });
+	filewatch_start(&watch, on_changed);
+	confdir_write("cert", "bb");
+	wait_msec(3000);
+	assert_int_equal(ready_count, 1);
+	assert_true(filewatch_refused(&watch, one, 1, "not its key"));
+	wait_msec(700);
+	assert_int_equal(calls, 0);
+	confdir_write("key", "bb");
+	wait_msec(3000);
+	assert_int_equal(ready_count, 2);
+	/* still wrong: the fresh one alone, then nothing more */
+	assert_false(filewatch_refused(&watch, both, 2, "wrong"));
+	wait_msec(3000);
+	assert_int_equal(ready_count, 1);
+	assert_string_equal(ready_name, "key");
+	one[0] = key;
+	assert_true(filewatch_refused(&watch, one, 1, "not its certificate"));
+	wait_msec(900);
+	assert_int_equal(calls, 0);
+	assert_int_equal(filewatch_refused_count(&watch), 2);
+	/* the certificate once more: both */
+	confdir_write("cert", "ccc");
+	wait_msec(3000);
+	assert_int_equal(ready_count, 2);
+	conf_unref(&c);
+	c = confdir_load("");
+	watch_files(c, (const char *const[]){ "cert", "key", NULL });
+	assert_int_equal(filewatch_refused_count(&watch), 0);
+	wait_msec(700);
+	assert_int_equal(calls, 0);
+	filewatch_stop(&watch);
+	conf_unref(&c);
+	loop_fini();
+	confdir_remove();
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_changes) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_changes), cmocka_unit_test(test_pair) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
