@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The benchmarks: Dogana and Debian's Postfix in one run, alternating, as ratios.
 
-    make bench [ONLY="relay latency idle recovery policy"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
+    make bench [ONLY="relay latency idle recovery policy dns"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
 
 relay     durable relay of 10 kB messages, 20 clients, until the sink has them all; CPU of all gateway processes
 latency   one idle client: reply to the final dot, beside a bare fdatasync of 4 kB on the same disk
 idle      memory (PSS) of a session that does nothing
+dns       eight DNS lists of 50 ms, one of them dead, a client that is known: time to the reply to RCPT, questions
 policy    lookups in large tables, processor time of a RCPT, memory of a table, changed tables (no Postfix beside it)
 recovery  queued messages, kill -9 of everything, restart: until listening, until the queue is known, delivered
 
@@ -36,12 +37,13 @@ sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import policy as policy_bench  # noqa: E402
+import dns as dns_bench  # noqa: E402
 BUILD = TOP / 'build'
 N = int(os.environ.get('N') or 20000)
 RUNS = int(os.environ.get('RUNS') or 3)
 SESSIONS = int(os.environ.get('SESSIONS') or 10000)
 QUEUED = int(os.environ.get('QUEUED') or 100000)
-WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy').replace(',', ' ').split()
+WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns').replace(',', ' ').split()
 
 PRIORITY = os.environ.get('PRIORITY')
 
@@ -554,9 +556,14 @@ def policy(opponents):
         policy_bench.run(Dogana, greets, tool('policy_bench'), scratch, row, say)
 
 
+def dns(opponents):
+    if Dogana in opponents:
+        dns_bench.run([kind.__name__ for kind in opponents], Dogana.program, row, say, RUNS)
+
+
 def main():
     global scratch
-    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy}
+    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns}
     for name in WHICH:
         if name not in known:
             sys.exit(f'bench: unknown benchmark {name}: {" ".join(known)}')

@@ -2,7 +2,7 @@
 """A DNS server with a table, which can fail in every way there is. UDP and TCP on one port of loopback.
 
 Rows are (name, kind, data). Kinds of records: A NS CNAME PTR MX TXT AAAA TLSA SRV; TTL N for all records of a name (60),
-NEGTTL N for how long its "no" may be kept (without it there is no SOA). A name with rows but none of the type asked for is
+NEGTTL N for how long its "no" may be kept (without it there is no SOA; name *: every name). A name with rows but none of the type asked for is
 NODATA; \\DDD in names and texts is an octet; a name without rows gets the rows of *.PARENT, if there are any, else NXDOMAIN. Aliases of the table are followed in the answer.
 
 Kinds that spoil the answers about a name (TYPE/KIND: only for questions of that type):
@@ -177,7 +177,7 @@ class Dns(threading.Thread):
             name, owner = alias.lower().rstrip('.'), pack_name(alias)
         else:
             found = True
-        soa = next((d for k, d in rows if k == 'NEGTTL'), None)
+        soa = next((d for k, d in rows + self.table.get('*', []) if k == 'NEGTTL'), None)
         found = found and any(k != 'NEGTTL' for k, _ in (rows if name == ask.name else self.rows(name)))
         authority = b''
         if soa is not None:
