@@ -34,7 +34,7 @@ COMMAND("", cmd_run, "", "") COMMAND("", cmd_start, "", "") COMMAND("", cmd_stop
 COMMAND("", cmd_reload, "", "") COMMAND("", cmd_check, "", "") COMMAND("", cmd_flush, "", "") COMMAND("", cmd_status, "", "")
 COMMAND("", cmd_conf, "", "") COMMAND("", cmd_map, "", "") COMMAND("", cmd_queue_list, "", "") COMMAND("", cmd_queue_show, "", "")
 COMMAND("", cmd_queue_ids, "", "") COMMAND("", cmd_queue_shape, "", "") COMMAND("", cmd_explain, "", "") COMMAND("", cmd_help, "", "")
-COMMAND("", cmd_version, "", "")
+COMMAND("", cmd_version, "", "") COMMAND("", cmd_tls_self_signed, "", "")
 #undef COMMAND
 
 static const struct command_row {
@@ -266,6 +266,12 @@ cmd_map(const struct command_line *cl)
 {
 	lookup_direct();
 	return map_command(cl->dir, cl->argc + 1, cl->argv - 1);
+}
+
+static int
+cmd_tls_self_signed(const struct command_line *cl)
+{
+	return tls_self_signed_command(cl->dir, cl->argc, cl->argv);
 }
 
 static int

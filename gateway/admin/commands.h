@@ -16,6 +16,10 @@ char *command_queue_directory(const char *dir);
 /* Sends one request and prints the answer to out_fd; complains on stderr as name. Exit status. */
 int command_request(const char *dir, const char *name, const char *line, int out_fd);
 
+/* ---- tls_command.c ---- */
+
+int tls_self_signed_command(const char *config_dir, int argc, char *const *argv);
+
 /* ---- compat.c ---- */
 
 /* RC_NONE: argv[0] is not one of the known names. Otherwise *status_out is the exit status. */
