@@ -223,7 +223,7 @@ dns_answer_parse(struct span packet, struct span name, enum dns_type type, struc
 		return failed(out, RC_PERM, why_bad);
 	if (!name_read(&rd, packet, &asked) || !name_eq(&asked, &want) || cur_be16(&rd) != type || cur_be16(&rd) != CLASS_IN || rd.bad)
 		return failed(out, RC_PERM, why_bad);
-	unsigned rcode = (flags & 15) | extended_rcode(packet, rd, (unsigned)nan + nns + nar);
+	unsigned rcode = out->rcode = (flags & 15) | extended_rcode(packet, rd, (unsigned)nan + nns + nar);
 	if ((rcode != 0 && rcode != RCODE_NXDOMAIN) || (flags & 0x0200) != 0)
 		return failed(out, RC_TEMP, why_temp);
 	enum rc rc = RC_OK;

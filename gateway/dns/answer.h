@@ -53,6 +53,7 @@ struct dns_answer {
 	enum dns_trouble trouble;  /* with RC_TEMP */
 	bool is_secure;            /* the AD bit (RFC 4035 3.2.3); out of dns.h: only of a server that is believed */
 	unsigned aliases;          /* followed */
+	unsigned rcode;            /* of the packet, with its upper bits */
 	uint32_t ttl;              /* seconds; smallest of what was used */
 	unsigned n;
 	struct dns_rr *rr;

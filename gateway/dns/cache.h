@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cache.h - answers kept until their TTL is over, the least recently used leave first.
+ * cache.h - answers kept until their TTL is over, in a limit of bytes.
+ *
+ * Two lists, each with the most recently used first. An answer begins in the fresh one and gets into the proven one when it
+ * is asked for again DNS_CACHE_PROVE_USEC later; what has to leave leaves from the end of the fresh one, and the proven ones have
+ * three quarters at most. So a client that has thousands of names of its own looked up pushes out what
+ * was asked once, as his, and not the answers that everybody's mail needs.
  *
  * An answer is one block of memory with its records and bytes behind it (dns_answer_pack), so that a
  * copy is one allocation and mem_free() frees all of it.
@@ -12,13 +17,17 @@
 #include "base/list.h"
 #include "dns/answer.h"
 
+enum { DNS_CACHE_PROVE_USEC = 10 * 1000000, DNS_CACHE_SHARE = 256 /* an answer larger than this part of all is not kept */ };
+
 struct dns_cache {
 	struct htab by_key;
-	struct list by_use;          /* most recently used first */
-	size_t count, max;
+	struct list fresh, proven;
+	size_t count, bytes, proven_bytes, max;
 };
 
-void dns_cache_init(struct dns_cache *c, size_t max);
+void dns_cache_init(struct dns_cache *c, size_t max_bytes);
+/* What is too much leaves. */
+void dns_cache_limit(struct dns_cache *c, size_t max_bytes);
 void dns_cache_fini(struct dns_cache *c);
 /* rc and answer of a question asked before; false: not known, or too old. now: monotonic usec. The
  * answer is borrowed until the next call. */

@@ -5,55 +5,40 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "dns/cache.h"
-#include "dns/servers.h"
+#include "dns/pool.h"
 
-#include <ares.h>
-#include <arpa/inet.h>
+enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16, LAUNCHES_A_TURN = 512 };
 
-enum { TICK_USEC = 50 * 1000, EDNS_SIZE = 1232, CLASS_IN = 1, ANSWER_BYTES_MAX = 512 * 1024 };
-
-/* A c-ares channel with the settings of one dns_open. */
-struct channel {
-	struct carrier {
-		struct channel *channel;
-		ares_channel ares;
-	} udp, tcp; /* apart: a connection that ends counts as a failed try for everything asked in the same c-ares channel */
-	unsigned pending;
-	bool retired;                /* no new questions; goes when the last answer is in */
-	struct list socks;
-	struct timer tick;
-	struct grave grave;
-};
-
-struct sock {
-	struct carrier *carrier;
-	struct list link;
-	struct watch watch;
-	struct grave grave;
-};
-
-/* One question on its way, with everyone who asked it. */
+/* One question with everyone who asked it: in the line, or on its way (then it has a pool). */
 struct dns_flight {
 	struct hnode by_key;
 	struct list waiters;
-	struct channel *channel;
-	enum dns_type type;
+	struct list line;            /* in the line, or among those to be asked over TCP, too */
+	struct dns_pool *pool;
+	struct dns_try *by_udp, *by_tcp;
 	uint64_t began;
-	bool by_tcp, again;
-	bool is_forgotten;           /* nobody joins it any more */
-	bool and_hosts;              /* prefetch: ask for the addresses of the hosts it names */
-	size_t name_len;
+	char *alias;                 /* what is asked in the name's place: an answer ended with it */
+	uint32_t ttl;                /* smallest of the answers before */
+	uint16_t type;
+	uint8_t name_len, aliases;
+	bool is_late : 1;            /* had to be repeated */
+	bool and_hosts : 1;          /* prefetch: ask for the addresses of the hosts it names */
+	bool is_plain : 1;           /* without EDNS, which was not understood */
+	bool is_insecure : 1;        /* some answer was not proven */
+	bool is_forgotten : 1;       /* nobody joins it any more */
 	char name[];
 };
 
 static struct {
 	bool ready;                  /* dns_open succeeded */
-	struct channel *channel;
+	struct dns_pool *pool;
+	struct dns_settings set;     /* servers: a copy */
 	struct dns_cache cache;
-	struct htab flights;
+	struct htab flights;         /* all, by type and name */
+	struct list line, odd;
+	unsigned waiting, flying, late;
 	uint64_t heard;              /* the last answer that was one */
-	struct dns_server fallback[DNS_SERVERS_MAX]; /* what resolv.conf said at start */
-	unsigned n_fallback;
+	struct timer more;
 } dns;
 
 static const struct dns_answer no_answer = { .why = "Host not found, try again" };
@@ -62,54 +47,68 @@ static const struct dns_answer too_many = { .why = "Host not found, try again", 
 static const struct dns_answer bad_name = { .why = "Malformed name" };
 static const struct dns_answer bad_answer = { .why = "Malformed or unexpected name server reply" };
 
-static enum rc channel_new(const struct dns_settings *s, struct channel **out, struct err *e);
-static void channel_retire(struct channel *c);
+static const struct dns_pool_ops pool_ops;
+
 static void prefetch_hosts(const struct dns_answer *a);
-static void on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len);
-static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable);
+static void finish(struct dns_flight *f, enum rc rc, struct dns_answer *a);
+static void go_on(void);
+
+/* ---- opening and closing ---- */
+
+static bool
+same_servers(const struct dns_settings *a, const struct dns_settings *b)
+{
+	return strcmp(a->servers, b->servers) == 0 && a->timeout_usec == b->timeout_usec && a->tries == b->tries && a->rotate == b->rotate &&
+	    a->as_typed == b->as_typed && a->trust == b->trust;
+}
+
+static void
+on_more(struct timer *t)
+{
+	(void)t;
+	go_on();
+}
 
 enum rc
-dns_open(const struct dns_settings *s, struct err *e)
+dns_open(const struct dns_settings *settings, struct err *e)
 {
-	struct channel *c;
-	enum rc rc = channel_new(s, &c, e);
+	struct dns_server servers[DNS_SERVERS_MAX];
+	struct dns_settings s = *settings;
+	struct dns_pool *p;
+	unsigned n;
+	enum rc rc = dns_servers_parse(span_str(s.servers), servers, &n, e);
+	if (rc == RC_NONE)
+		(void)err_set(e, RC_PERM, "none given");
 	if (rc != RC_OK)
-		return rc;
-	if (!dns.ready)
-		dns_cache_init(&dns.cache, 0);
-	dns.cache.max = s->cache_max > 0 ? s->cache_max : DNS_CACHE_MAX;
-	if (dns.channel != NULL) {
-		channel_retire(dns.channel);
-		dns_cache_clear(); /* other servers may say other things */
+		return err_prefix(e, "dns_servers");
+	s.timeout_usec = s.timeout_usec > 0 ? s.timeout_usec : DNS_TIMEOUT_MSEC * 1000;
+	s.tries = s.tries > 0 ? s.tries : DNS_TRIES;
+	s.cache_bytes = s.cache_bytes > 0 ? s.cache_bytes : DNS_CACHE_BYTES;
+	s.query_limit = s.query_limit > 0 ? s.query_limit : DNS_QUERY_LIMIT;
+	s.queue_limit = s.queue_limit > 0 ? s.queue_limit : DNS_QUEUE_LIMIT;
+	if (!dns.ready || !same_servers(&s, &dns.set)) {
+		p = dns_pool_new(&(struct dns_pool_settings){ .servers = servers, .n = n, .tries = s.tries,
+			.timeout_msec = (unsigned)((s.timeout_usec + 999) / 1000), .rotate = s.rotate, .as_typed = s.as_typed, .trust = s.trust }, &pool_ops);
+		if (p == NULL)
+			return err_set(e, RC_TEMP, "cannot start the resolver");
+		if (dns.ready) {
+			dns_pool_retire(dns.pool);
+			dns_cache_clear(); /* other servers may say other things */
+		} else {
+			dns_cache_init(&dns.cache, s.cache_bytes);
+			list_init(&dns.line);
+			list_init(&dns.odd);
+			timer_init(&dns.more, on_more);
+		}
+		dns.pool = p;
 	}
-	dns.channel = c;
+	s.servers = mem_strdup(s.servers);
+	mem_free(&dns.set.servers);
+	dns.set = s;
+	dns_cache_limit(&dns.cache, s.cache_bytes);
 	dns.ready = true;
+	go_on();
 	return RC_OK;
-}
-
-static void
-channel_free(struct channel *c)
-{
-	timer_clear(&c->tick);
-	if (c->tcp.ares != NULL)
-		ares_destroy(c->tcp.ares);
-	ares_destroy(c->udp.ares); /* ends what is in flight and closes the sockets through on_sock_state */
-	mem_free(&c);
-}
-
-static void
-dig_channel(struct grave *g)
-{
-	channel_free(container_of(g, struct channel, grave));
-}
-
-/* Never from inside c-ares: the grave is emptied at the end of the turn. */
-static void
-channel_retire(struct channel *c)
-{
-	c->retired = true;
-	if (c->pending == 0)
-		loop_bury(&c->grave, dig_channel);
 }
 
 void
@@ -117,15 +116,16 @@ dns_close(void)
 {
 	if (!dns.ready)
 		return;
-	struct channel *c = dns.channel;
-	dns.channel = NULL;
 	dns.ready = false;
-	c->retired = true;
-	c->pending++; /* on_answer must not bury what is freed here */
-	channel_free(c);
+	dns_pools_close_retired();
+	dns_pool_close(dns.pool);
+	dns.pool = NULL;
+	while (!list_empty(&dns.line))
+		finish(list_entry(dns.line.next, struct dns_flight, line), RC_TEMP, NULL);
+	timer_clear(&dns.more);
 	dns_cache_fini(&dns.cache);
-	if (dns.flights.count == 0)
-		htab_fini(&dns.flights);
+	mem_free(&dns.set.servers);
+	htab_fini(&dns.flights);
 }
 
 void
@@ -133,170 +133,153 @@ dns_cache_clear(void)
 {
 	if (!dns.ready)
 		return;
-	size_t max = dns.cache.max;
 	dns_cache_fini(&dns.cache);
-	dns_cache_init(&dns.cache, max);
+	dns_cache_init(&dns.cache, dns.set.cache_bytes);
 }
 
-/* ---- channels ---- */
+/* ---- flights ---- */
 
-static void
-on_tick(struct timer *t)
+static struct dns_flight *
+find_flight(enum dns_type type, struct span name)
 {
-	struct channel *c = container_of(t, struct channel, tick);
-	if (c->pending == 0)
-		return;
-	timer_set(&c->tick, TICK_USEC);
-	ares_process_fd(c->udp.ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	ares_process_fd(c->tcp.ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-}
-
-static void
-keep_fallback(struct channel *c)
-{
-	struct ares_addr_port_node *list = NULL;
-	if (ares_get_servers_ports(c->udp.ares, &list) != ARES_SUCCESS)
-		return;
-	dns.n_fallback = 0;
-	for (struct ares_addr_port_node *n = list; n != NULL && dns.n_fallback < DNS_SERVERS_MAX; n = n->next) {
-		struct dns_server *s = &dns.fallback[dns.n_fallback++];
-		*s = (struct dns_server){ .family = n->family, .port = (uint16_t)(n->udp_port > 0 ? n->udp_port : 53) };
-		if (n->family == AF_INET)
-			s->addr.a = n->addr.addr4;
-		else
-			memcpy(&s->addr.aaaa, &n->addr.addr6, sizeof s->addr.aaaa);
+	for (struct hnode *n = htab_first(&dns.flights, dns_key_hash(type, name)); n != NULL; n = htab_next(n)) {
+		struct dns_flight *f = container_of(n, struct dns_flight, by_key);
+		bool is_current = f->pool == NULL || f->pool == dns.pool;
+		if (f->type == type && is_current && !f->is_forgotten && span_caseeq(span_of(f->name, f->name_len), name))
+			return f;
 	}
-	ares_free_data(list);
+	return NULL;
+}
+
+static struct dns_flight *
+flight_new(enum dns_type type, struct span name)
+{
+	struct dns_flight *f = mem_zalloc(sizeof *f + name.n);
+	f->type = (uint16_t)type;
+	f->began = loop_now();
+	f->ttl = DNS_TTL_MAX;
+	f->name_len = (uint8_t)name.n; /* askable(): it fits into 255 */
+	memcpy(f->name, name.p, name.n);
+	list_init(&f->waiters);
+	list_init(&f->line);
+	htab_insert(&dns.flights, &f->by_key, dns_key_hash(type, name));
+	return f;
 }
 
 static bool
-use_servers(struct channel *c, const struct dns_server *list, unsigned n)
+in_line(const struct dns_flight *f)
 {
-	struct ares_addr_port_node nodes[DNS_SERVERS_MAX];
-	memset(nodes, 0, sizeof nodes);
-	for (unsigned i = 0; i < n; i++) {
-		nodes[i].next = i + 1 < n ? &nodes[i + 1] : NULL;
-		nodes[i].family = list[i].family;
-		nodes[i].udp_port = nodes[i].tcp_port = list[i].port;
-		if (list[i].family == AF_INET)
-			nodes[i].addr.addr4 = list[i].addr.a;
-		else
-			memcpy(&nodes[i].addr.addr6, &list[i].addr.aaaa, sizeof list[i].addr.aaaa);
-	}
-	return ares_set_servers_ports(c->udp.ares, nodes) == ARES_SUCCESS && ares_set_servers_ports(c->tcp.ares, nodes) == ARES_SUCCESS;
+	return f->pool == NULL;
 }
 
-static enum rc
-channel_new(const struct dns_settings *s, struct channel **out, struct err *e)
+static struct span
+asked_name(const struct dns_flight *f)
 {
-	static bool library_ready;
-	static char lookups[] = "b";
-	struct dns_server servers[DNS_SERVERS_MAX];
-	unsigned n;
-	enum rc rc = dns_servers_parse(span_str(s->servers), servers, &n, e);
-	if (rc == RC_PERM)
-		return err_prefix(e, "dns_servers");
-	if (!library_ready && ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
-		return err_set(e, RC_TEMP, "cannot initialise the resolver library");
-	library_ready = true;
-	struct channel *c = mem_zalloc(sizeof *c);
-	c->udp.channel = c->tcp.channel = c;
-	list_init(&c->socks);
-	timer_init(&c->tick, on_tick);
-	struct ares_options o = {
-		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | ARES_FLAG_EDNS | ARES_FLAG_IGNTC,
-		.timeout = s->timeout_usec > 0 ? (int)(s->timeout_usec / 1000) : DNS_TIMEOUT_MSEC,
-		.tries = s->tries > 0 ? (int)s->tries : DNS_TRIES,
-		.ednspsz = EDNS_SIZE,
-		.sock_state_cb = on_sock_state,
-		.sock_state_cb_data = &c->udp,
-	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB | ARES_OPT_DOMAINS;
-	struct in_addr nobody = { .s_addr = htonl(INADDR_LOOPBACK) };
-	if (dns.n_fallback > 0) {
-		/* with all of these given it reads no file, which after a chroot could not be read; the servers
-		 * are replaced below */
-		o.servers = &nobody;
-		o.nservers = 1;
-		o.ndots = 1;
-		o.lookups = lookups;
-		mask |= ARES_OPT_SERVERS | ARES_OPT_NDOTS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST;
-	}
-	int status = ares_init_options(&c->udp.ares, &o, mask);
-	if (status == ARES_SUCCESS) {
-		o.flags |= ARES_FLAG_USEVC;
-		o.sock_state_cb_data = &c->tcp;
-		status = ares_init_options(&c->tcp.ares, &o, mask);
-		if (status != ARES_SUCCESS)
-			ares_destroy(c->udp.ares);
-	}
-	if (status != ARES_SUCCESS) {
-		mem_free(&c);
-		return err_set(e, RC_TEMP, "cannot start the resolver: %s", ares_strerror(status));
-	}
-	/* resolv.conf can be read at the first start only: later the process may live in a chroot */
-	if (!dns.ready && dns.n_fallback == 0)
-		keep_fallback(c);
-	bool ok = rc == RC_OK ? use_servers(c, servers, n) : dns.n_fallback == 0 || use_servers(c, dns.fallback, dns.n_fallback);
-	if (!ok) {
-		channel_free(c);
-		return err_set(e, RC_PERM, "dns_servers: the resolver does not take them");
-	}
-	*out = c;
-	return RC_OK;
+	return f->alias != NULL ? span_str(f->alias) : span_of(f->name, f->name_len);
 }
 
 static void
-on_sock_ready(struct watch *w, short what)
+leave_line(struct dns_flight *f)
 {
-	struct sock *s = container_of(w, struct sock, watch);
-	ares_process_fd(s->carrier->ares, what & EV_READ ? w->fd : ARES_SOCKET_BAD, what & EV_WRITE ? w->fd : ARES_SOCKET_BAD);
+	list_remove(&f->line);
+	dns.waiting--;
+	metric_set(M_dns_waiting, dns.waiting);
 }
 
 static void
-dig_sock(struct grave *g)
+orphan(struct dns_try **t)
 {
-	struct sock *s = container_of(g, struct sock, grave);
-	mem_free(&s);
+	if (*t != NULL)
+		(*t)->owner = NULL;
+	*t = NULL;
 }
 
+/* The end of a question: it is in nobody's list any more, and f is gone. */
 static void
-on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
+flight_free(struct dns_flight *f)
 {
-	struct carrier *by = arg;
-	struct sock *s = NULL;
-	list_each(l, &by->channel->socks) {
-		struct sock *at = list_entry(l, struct sock, link);
-		if (at->watch.fd == fd)
-			s = at;
+	if (in_line(f)) {
+		leave_line(f);
+	} else {
+		list_remove(&f->line);
+		dns.flying--;
+		dns.late -= f->is_late;
+		metric_set(M_dns_flying, dns.flying);
 	}
-	if (s == NULL) {
-		if (!readable && !writable)
-			return;
-		s = mem_zalloc(sizeof *s);
-		s->carrier = by;
-		list_init(&s->link);
-		list_append(&by->channel->socks, &s->link);
-		watch_init(&s->watch, fd, on_sock_ready);
-	}
-	if (readable || writable) {
-		watch_want(&s->watch, (short)((readable ? EV_READ : 0) | (writable ? EV_WRITE : 0)));
+	orphan(&f->by_udp);
+	orphan(&f->by_tcp);
+	htab_remove(&dns.flights, &f->by_key);
+	mem_free(&f->alias);
+	mem_free(&f);
+}
+
+/* May answer, and free f, at once. */
+static void
+send_by(struct dns_flight *f, bool tcp)
+{
+	struct dns_try *t = mem_zalloc(sizeof *t);
+	t->owner = f;
+	t->by_tcp = tcp;
+	t->q.type = f->type;
+	t->q.plain = t->was_refused = f->is_plain;
+	*(tcp ? &f->by_tcp : &f->by_udp) = t;
+	metric_add(M_dns_queries, 1);
+	dns_pool_ask(f->pool, t, asked_name(f));
+}
+
+/* The same. */
+static void
+launch(struct dns_flight *f)
+{
+	f->pool = dns.pool;
+	dns.flying++;
+	metric_set(M_dns_flying, dns.flying);
+	send_by(f, false);
+}
+
+/* A question that had to be repeated probably waits for somebody far away: many of them do not hold up the others. */
+static bool
+has_room(void)
+{
+	return dns.flying - dns.late + dns.late / 4 < dns.set.query_limit;
+}
+
+/* Those in the line whose turn has come; and those who have to be asked over TCP. Nothing of c-ares is on the stack. */
+static void
+go_on(void)
+{
+	unsigned n = 0;
+	if (!dns.ready)
 		return;
+	for (struct list *l; (l = list_pop(&dns.odd)) != NULL;)
+		send_by(list_entry(l, struct dns_flight, line), true);
+	for (; !list_empty(&dns.line) && has_room() && n < LAUNCHES_A_TURN; n++) {
+		struct dns_flight *f = list_entry(dns.line.next, struct dns_flight, line);
+		leave_line(f);
+		launch(f);
 	}
-	watch_clear(&s->watch);
-	list_remove(&s->link);
-	loop_bury(&s->grave, dig_sock); /* we may be inside its callback */
+	if (n == LAUNCHES_A_TURN)
+		timer_set(&dns.more, 0);
 }
 
 /* ---- questions ---- */
 
+/* The waiter has gone. On its way, the question goes on: its answer will be in the cache. */
+static void
+leave_flight(struct dns_query *q)
+{
+	struct dns_flight *f = q->flight;
+	list_remove(&q->by_flight);
+	timer_clear(&q->timer);
+	q->flight = NULL;
+	if (in_line(f) && list_empty(&f->waiters))
+		flight_free(f);
+}
+
 static void
 detach_query(struct op *op)
 {
-	struct dns_query *q = container_of(op, struct dns_query, op);
-	list_remove(&q->by_flight);
-	q->flight = NULL; /* the question goes on: its answer will be in the cache */
-	timer_clear(&q->timer);
+	leave_flight(container_of(op, struct dns_query, op));
 }
 
 static const struct op_provider provider = { "dns", detach_query };
@@ -305,9 +288,8 @@ static void
 on_query_timeout(struct timer *t)
 {
 	struct dns_query *q = container_of(t, struct dns_query, timer);
-	list_remove(&q->by_flight);
-	q->flight = NULL;
-	q->answer = &timed_out;
+	q->answer = in_line(q->flight) ? &too_many : &timed_out;
+	leave_flight(q);
 	q->took_usec = loop_now() - q->asked;
 	metric_add(M_dns_failures, 1);
 	op_finish(&q->op, RC_TEMP);
@@ -339,17 +321,6 @@ give(struct dns_query *q, enum rc rc, const struct dns_answer *a)
 	op_finish(&q->op, rc);
 }
 
-static struct dns_flight *
-find_flight(enum dns_type type, struct span name)
-{
-	for (struct hnode *n = htab_first(&dns.flights, dns_key_hash(type, name)); n != NULL; n = htab_next(n)) {
-		struct dns_flight *f = container_of(n, struct dns_flight, by_key);
-		if (f->type == type && f->channel == dns.channel && !f->is_forgotten && span_caseeq(span_of(f->name, f->name_len), name))
-			return f;
-	}
-	return NULL;
-}
-
 /* RC_OK: may be asked; otherwise the answer that there is without asking. */
 static enum rc
 askable(struct span name, const struct dns_answer **why_not)
@@ -362,31 +333,6 @@ askable(struct span name, const struct dns_answer **why_not)
 	}
 	*why_not = &no_answer;
 	return dns.ready ? RC_OK : RC_TEMP;
-}
-
-static struct dns_flight *
-flight_new(enum dns_type type, struct span name)
-{
-	struct dns_flight *f = mem_zalloc(sizeof *f + name.n + 1);
-	f->type = type;
-	f->channel = dns.channel;
-	f->began = loop_now();
-	f->name_len = name.n;
-	memcpy(f->name, name.p, name.n);
-	list_init(&f->waiters);
-	htab_insert(&dns.flights, &f->by_key, dns_key_hash(type, name));
-	return f;
-}
-
-/* May answer, and free f, at once. */
-static void
-launch(struct dns_flight *f)
-{
-	struct channel *c = f->channel;
-	metric_add(M_dns_queries, 1);
-	if (c->pending++ == 0)
-		timer_set(&c->tick, TICK_USEC);
-	ares_query(c->udp.ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
 }
 
 void
@@ -404,17 +350,18 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		return;
 	}
 	struct dns_flight *f = find_flight(type, name);
-	bool is_new = f == NULL;
-	if (is_new && dns.flights.count >= DNS_FLIGHTS_MAX) {
+	bool goes = f == NULL && list_empty(&dns.line) && has_room(), waits = f == NULL && !goes;
+	if (waits && dns.waiting >= dns.set.queue_limit) {
 		metric_add(M_dns_failures, 1);
+		metric_add(M_dns_busy, 1);
 		give(q, RC_TEMP, &too_many);
 		return;
 	}
-	if (is_new)
+	if (f == NULL)
 		f = flight_new(type, name);
 	uint64_t age = loop_now() - f->began;
 	if (timeout_usec > 0 && age >= timeout_usec) { /* who waits has waited long enough already, for the same rule before */
-		give(q, RC_TEMP, &timed_out);
+		give(q, RC_TEMP, in_line(f) ? &too_many : &timed_out);
 		return;
 	}
 	op_pend(&q->op, &provider);
@@ -425,26 +372,12 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		timer_init(&q->timer, on_query_timeout);
 		timer_set(&q->timer, timeout_usec - age);
 	}
-	if (is_new)
+	if (waits) {
+		list_append(&dns.line, &f->line);
+		metric_set(M_dns_waiting, ++dns.waiting);
+	} else if (goes) {
 		launch(f);
-}
-
-uint64_t
-dns_heard(void)
-{
-	return dns.heard;
-}
-
-void
-dns_forget(enum dns_type type, struct span name)
-{
-	if (!dns.ready)
-		return;
-	name = dns_key(name);
-	dns_cache_drop(&dns.cache, type, name);
-	struct dns_flight *f = find_flight(type, name);
-	if (f != NULL)
-		f->is_forgotten = true;
+	}
 }
 
 bool
@@ -466,6 +399,24 @@ dns_known(struct dns_query *q, enum dns_type type, struct span name, enum rc *rc
 	return true;
 }
 
+uint64_t
+dns_heard(void)
+{
+	return dns.heard;
+}
+
+void
+dns_forget(enum dns_type type, struct span name)
+{
+	if (!dns.ready)
+		return;
+	name = dns_key(name);
+	dns_cache_drop(&dns.cache, type, name);
+	struct dns_flight *f = find_flight(type, name);
+	if (f != NULL)
+		f->is_forgotten = true;
+}
+
 void
 dns_prefetch(enum dns_type type, struct span name, bool hosts)
 {
@@ -484,7 +435,7 @@ dns_prefetch(enum dns_type type, struct span name, bool hosts)
 		f->and_hosts |= hosts;
 		return;
 	}
-	if (dns.flights.count >= DNS_PREFETCHES_MAX)
+	if (!list_empty(&dns.line) || dns.flying >= dns.set.query_limit / 4)
 		return;
 	f = flight_new(type, name);
 	f->and_hosts = hosts;
@@ -504,45 +455,27 @@ prefetch_hosts(const struct dns_answer *a)
 	mem_free(&copy);
 }
 
-/* It did not fit into a datagram. */
-static bool
-is_cut(const unsigned char *packet, int len)
-{
-	return packet != NULL && len >= 12 && (packet[2] & 0x02) != 0;
-}
+/* ---- answers ---- */
 
+/* Everybody gets it, and f is gone. a: NULL for RC_TEMP of a question that never left. */
 static void
-on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
+finish(struct dns_flight *f, enum rc rc, struct dns_answer *a)
 {
-	struct dns_flight *f = arg;
-	struct channel *c = f->channel;
 	struct span name = span_of(f->name, f->name_len);
-	struct arena arena;
-	struct dns_answer a = no_answer;
-	enum rc rc = RC_TEMP;
-	(void)timeouts;
-	if (is_cut(packet, len) && !f->by_tcp) {
-		f->by_tcp = true;
-		ares_query(c->tcp.ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
-		return;
-	}
-	if (status == ARES_EFORMERR && !f->again) { /* c-ares leaves EDNS out when the first of them fails, not for those on their way */
-		f->again = true;
-		ares_query(f->by_tcp ? c->tcp.ares : c->udp.ares, f->name, CLASS_IN, (int)f->type, on_answer, f);
-		return;
-	}
-	arena_init(&arena, ANSWER_BYTES_MAX);
-	if ((status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND) && packet != NULL && len > 0)
-		rc = dns_answer_parse(span_of(packet, (size_t)len), name, f->type, &arena, &a);
-	else if (status == ARES_EBADRESP || status == ARES_EBADNAME)
-		rc = RC_PERM, a = bad_answer;
+	const struct dns_answer *said = a != NULL ? a : &no_answer;
+	bool keeps = dns.ready && f->pool == dns.pool && !f->is_forgotten;
 	if (rc == RC_TEMP || rc == RC_PERM)
 		metric_add(M_dns_failures, 1);
-	else
+	if (rc == RC_OK || rc == RC_NONE) {
 		dns.heard = loop_now();
-	if (dns.ready)
-		dns_cache_put(&dns.cache, f->type, name, loop_now(), rc, &a);
-	htab_remove(&dns.flights, &f->by_key);
+		a->ttl = a->ttl < f->ttl ? a->ttl : f->ttl;
+		a->aliases += f->aliases;
+		a->is_secure = !f->is_insecure;
+		if (keeps)
+			dns_cache_put(&dns.cache, f->type, name, loop_now(), rc, a);
+	} else if (keeps) {
+		dns_cache_drop(&dns.cache, f->type, name);
+	}
 	for (struct list *l; (l = list_pop(&f->waiters)) != NULL;) {
 		struct dns_query *q = list_entry(l, struct dns_query, by_flight);
 		q->flight = NULL;
@@ -550,17 +483,110 @@ on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 		if (rc == RC_PERM)
 			give(q, rc, &bad_answer);
 		else if (rc == RC_TEMP)
-			give(q, rc, status == ARES_ETIMEOUT ? &timed_out : &no_answer);
+			give(q, rc, said->trouble == DNS_TROUBLE_TIMEOUT ? &timed_out : &no_answer);
 		else
-			give(q, rc, &a);
+			give(q, rc, said);
 	}
-	if (f->and_hosts && rc == RC_OK && dns.ready && !c->retired)
-		prefetch_hosts(&a); /* before pending falls: the channel stays */
-	arena_fini(&arena);
-	mem_free(&f);
-	if (--c->pending == 0) {
-		timer_clear(&c->tick);
-		if (c->retired)
-			loop_bury(&c->grave, dig_channel);
-	}
+	bool and_hosts = f->and_hosts && rc == RC_OK && keeps;
+	flight_free(f);
+	if (and_hosts)
+		prefetch_hosts(a);
 }
+
+/* The packet ended with an alias: its target is asked in a question of its own. */
+static void
+follow(struct dns_flight *f, const struct dns_answer *a)
+{
+	unsigned char wire[DNS_NAME_MAX];
+	size_t len;
+	struct dns_answer none = bad_answer;
+	unsigned aliases = f->aliases + a->aliases;
+	if (a->alias.n == 0 || !dns_name_encode(a->alias, wire, &len)) {
+		finish(f, RC_PERM, &none);
+		return;
+	}
+	if (aliases > DNS_CNAME_MAX) {
+		none = no_answer;
+		finish(f, RC_TEMP, &none);
+		return;
+	}
+	orphan(&f->by_udp);
+	orphan(&f->by_tcp);
+	list_remove(&f->line);
+	mem_free(&f->alias);
+	f->alias = mem_zalloc(a->alias.n + 1);
+	memcpy(f->alias, a->alias.p, a->alias.n);
+	f->aliases = (uint8_t)aliases;
+	f->ttl = a->ttl < f->ttl ? a->ttl : f->ttl;
+	send_by(f, false);
+}
+
+static bool
+is_cut(struct span packet)
+{
+	return packet.n >= DNS_HEADER && (packet.p[2] & 0x02) != 0;
+}
+
+static void
+on_done(struct dns_try *t, enum dns_end end, struct span packet, bool trusted)
+{
+	struct dns_flight *f = t->owner;
+	struct dns_try was = *t;
+	struct dns_answer a = end == DNS_END_SILENCE ? timed_out : no_answer;
+	struct arena arena;
+	enum rc rc = RC_TEMP;
+	mem_free(&t);
+	if (f == NULL)
+		return;
+	*(was.by_tcp ? &f->by_tcp : &f->by_udp) = NULL;
+	if (end == DNS_END_ANSWER && is_cut(packet) && !was.by_tcp) {
+		if (f->by_tcp == NULL)
+			send_by(f, true);
+		return;
+	}
+	arena_init(&arena, ANSWER_BYTES_MAX);
+	if (end == DNS_END_ANSWER)
+		rc = dns_answer_parse(packet, asked_name(f), f->type, &arena, &a);
+	was.is_refused |= end == DNS_END_ANSWER && (a.rcode == RCODE_FORMERR || a.rcode == RCODE_NOTIMP || a.rcode == RCODE_BADVERS);
+	f->is_insecure |= !trusted || !a.is_secure;
+	if (was.is_refused && !was.q.plain && !f->is_plain && dns.ready) {
+		f->is_plain = true;
+		send_by(f, was.by_tcp);
+	} else if ((rc == RC_OK || rc == RC_NONE) && a.alias.p != NULL && dns.ready) {
+		follow(f, &a);
+	} else if (rc == RC_OK || rc == RC_NONE || (f->by_udp == NULL && f->by_tcp == NULL && !list_linked(&f->line))) {
+		finish(f, rc, &a);
+	} /* else: the other way may still bring it */
+	arena_fini(&arena);
+}
+
+static struct span
+on_name(const struct dns_try *t)
+{
+	return asked_name(t->owner);
+}
+
+static bool
+on_is_wanted(const struct dns_try *t)
+{
+	const struct dns_flight *f = t->owner;
+	return !list_empty(&f->waiters);
+}
+
+static void
+on_late(struct dns_try *t)
+{
+	struct dns_flight *f = t->owner;
+	dns.late += !f->is_late;
+	f->is_late = true;
+}
+
+static void
+on_odd(struct dns_try *t)
+{
+	struct dns_flight *f = t->owner;
+	if (f->by_tcp == NULL && !list_linked(&f->line))
+		list_append(&dns.odd, &f->line);
+}
+
+static const struct dns_pool_ops pool_ops = { on_done, on_name, on_is_wanted, on_late, on_odd, go_on };

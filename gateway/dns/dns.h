@@ -4,8 +4,9 @@
  *
  * One resolver per process (dns_open), driven by the loop: no threads, never blocks. Identical
  * questions in flight are asked once; answers, also negative ones, are kept for their TTL in a bounded
- * cache. What comes back is parsed by answer.c from the raw packet. dns_open reads /etc/resolv.conf and
- * nothing is read afterwards, so it works after a chroot. Runs in: edge, relay.
+ * cache. What is more than query_limit waits in a line, in the order of asking; a question whose last waiter has gone
+ * leaves the line, and what is more than queue_limit ends at once (DNS_TROUBLE_BUSY). What comes back is parsed by
+ * answer.c from the raw packet. No file is read, so it works after a chroot. Runs in: edge, relay, lookup.
  *
  * Outcomes of a query's op, never merged:
  *	RC_OK    answer->n records
@@ -19,21 +20,27 @@
 
 #include "base/buf.h"
 #include "dns/answer.h"
+#include "dns/servers.h"
 #include "loop/loop.h"
 #include "loop/op.h"
 
 #include <sys/socket.h>
 
 struct dns_settings {
-	const char *servers;         /* "127.0.0.1:5353, [::1]:53"; empty: as /etc/resolv.conf says */
-	uint64_t timeout_usec;       /* of the first try at one server; doubles with each round; 0: default */
+	const char *servers;         /* "127.0.0.1:5353, [::1]:53" */
+	uint64_t timeout_usec;       /* of one try at one server; doubles with each round; 0: default */
 	unsigned tries;              /* rounds over the servers; 0: default */
-	unsigned cache_max;          /* answers kept; 0: default */
+	size_t cache_bytes;          /* memory for answers; 0: default */
+	unsigned query_limit;        /* questions on their way at once, one that had to be repeated counts a quarter; 0: default */
+	unsigned queue_limit;        /* questions that wait for their turn; 0: default */
+	bool rotate;                 /* another server first each time */
+	bool as_typed;               /* no capital and small letters at random in what is asked */
+	enum dns_trust trust;        /* whose AD bit is believed */
 };
-enum { DNS_TIMEOUT_MSEC = 3000, DNS_TRIES = 3, DNS_CACHE_MAX = 32768, DNS_FLIGHTS_MAX = 16384, DNS_PREFETCHES_MAX = 4096, DNS_PREFETCH_HOSTS = 8 };
+enum { DNS_TIMEOUT_MSEC = 2000, DNS_TRIES = 3, DNS_CACHE_BYTES = 16 * 1024 * 1024, DNS_QUERY_LIMIT = 8192, DNS_QUEUE_LIMIT = 131072, DNS_PREFETCH_HOSTS = 8 };
 
-/* Before the process gives up its rights. Again on reload: new questions then go to the new servers.
- * RC_PERM: servers cannot be parsed. */
+/* Again on reload: new questions, also those that wait for their turn, then go to the new servers, and the cache is
+ * emptied if anything but limits has changed. RC_PERM: servers cannot be parsed, or there are none. */
 enum rc dns_open(const struct dns_settings *s, struct err *e) MUST_CHECK;
 /* The same with the settings of a snapshot. Without dns_servers: the servers of /etc/resolv.conf as it was when the
  * snapshot was loaded. */
@@ -65,13 +72,14 @@ struct dns_query {
 };
 
 void dns_query_init(struct dns_query *q, struct op_owner *owner, op_fn *done);
-/* Starts; the op must be idle. name is borrowed. timeout_usec: RC_TEMP when it has passed since the question left, whoever
- * asked first; 0: the resolver's own limits only. */
+/* Starts; the op must be idle. name is borrowed. timeout_usec: RC_TEMP when it has passed since the question was asked, by whom it
+ * was asked first; 0: the resolver's own limits only. */
 void dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t timeout_usec);
 /* The answer when it is known already: true, with its outcome and q->answer; the op stays idle. false: ask. */
 bool dns_known(struct dns_query *q, enum dns_type type, struct span name, enum rc *rc_out) MUST_CHECK;
 /* Somebody will probably ask this: the answer goes into the cache and nobody waits for it. hosts: and the addresses of
- * the hosts that an MX or NS answer names, DNS_PREFETCH_HOSTS at most. When many questions are in flight: nothing. */
+ * the hosts that an MX or NS answer names, DNS_PREFETCH_HOSTS at most. When a question waits for its turn, or a quarter of
+ * query_limit is on its way: nothing. */
 void dns_prefetch(enum dns_type type, struct span name, bool hosts);
 /* PTR of an address. */
 void dns_ask_ptr(struct dns_query *q, const struct sockaddr *addr, uint64_t timeout_usec);

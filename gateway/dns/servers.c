@@ -70,3 +70,37 @@ dns_servers_of_resolv_conf(struct span text, struct buf *out)
 		n++;
 	}
 }
+
+void
+dns_options_of_resolv_conf(struct span text, struct dns_resolv_options *out)
+{
+	uint64_t n;
+	*out = (struct dns_resolv_options){ 0 };
+	while (text.n > 0) {
+		size_t lf = span_chr(text, '\n');
+		struct span line = span_head(text, lf), word;
+		text = lf == SIZE_MAX ? SPAN_EMPTY : span_from(text, lf + 1);
+		if (!span_word(&line, " \t\r", &word) || !span_eq_str(word, "options"))
+			continue;
+		while (span_word(&line, " \t\r", &word)) {
+			size_t colon = span_chr(word, ':');
+			struct span value = colon == SIZE_MAX ? SPAN_EMPTY : span_from(word, colon + 1);
+			if (span_eq_str(word, "rotate"))
+				out->rotate = true;
+			else if (span_eq_str(word, "trust-ad"))
+				out->trust_ad = true;
+			else if (span_starts(word, SPAN("timeout:")) && span_u64(value, UINT32_MAX, &n) && n > 0)
+				out->timeout_sec = n < 30 ? (unsigned)n : 30;
+			else if (span_starts(word, SPAN("attempts:")) && span_u64(value, UINT32_MAX, &n) && n > 0)
+				out->attempts = n < 5 ? (unsigned)n : 5;
+		}
+	}
+}
+
+void
+dns_server_text(const struct dns_server *s, char out[DNS_SERVER_TEXT])
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+	(void)inet_ntop(s->family, &s->addr, host, sizeof host);
+	snprintf(out, DNS_SERVER_TEXT, s->family == AF_INET ? "%s:%u" : "[%s]:%u", host, s->port);
+}

@@ -9,6 +9,9 @@
 
 enum { DNS_SERVERS_MAX = 16 };
 
+/* Whose AD bit is believed. */
+enum dns_trust { DNS_TRUST_LOOPBACK = 0, DNS_TRUST_ALL, DNS_TRUST_NOBODY };
+
 struct dns_server {
 	int family;                  /* AF_INET or AF_INET6 */
 	union {
@@ -24,5 +27,15 @@ enum rc dns_servers_parse(struct span list, struct dns_server out[DNS_SERVERS_MA
 
 /* The nameserver lines of resolv.conf(5) as a list of the above; what cannot be used (zones of link-local addresses) is left out. */
 void dns_servers_of_resolv_conf(struct span text, struct buf *out);
+
+/* Its options lines; the last word wins, as in the C library. */
+struct dns_resolv_options {
+	unsigned timeout_sec, attempts; /* 0: not said; 30 and 5 at most */
+	bool rotate, trust_ad;
+};
+void dns_options_of_resolv_conf(struct span text, struct dns_resolv_options *out);
+/* "127.0.0.1:53", "[::1]:53" */
+enum { DNS_SERVER_TEXT = 64 };
+void dns_server_text(const struct dns_server *s, char out[DNS_SERVER_TEXT]);
 
 #endif

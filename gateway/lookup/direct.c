@@ -203,8 +203,7 @@ lookup_direct_main(const char *dir)
 		return 1;
 	signal(SIGPIPE, SIG_IGN);
 	loop_init();
-	struct dns_settings dns = { .servers = conf_params(helper.conf)->p_dns_servers };
-	(void)!dns_open(&dns, &e);
+	(void)!dns_open_conf(helper.conf, &e);
 	buf_init(&helper.frame, FRAME_MAX);
 	watch_init(&helper.watch, HELPER_FD, on_question);
 	watch_want(&helper.watch, EV_READ);

@@ -169,20 +169,13 @@ static const struct ipc_chan_ops chan_ops = { on_frame, on_down };
 /* ---- the role ---- */
 
 static enum rc
-open_resolver(const struct conf *conf, struct err *e)
-{
-	struct dns_settings s = { .servers = conf_params(conf)->p_dns_servers };
-	return dns_open(&s, e);
-}
-
-static enum rc
 lookup_start(struct child *c, struct err *e)
 {
 	me.child = c;
 	list_init(&me.peers);
 	list_init(&me.early);
 	tables_load(&me.tables, c->conf);
-	return open_resolver(c->conf, e);
+	return dns_open_conf(c->conf, e);
 }
 
 static enum rc
@@ -196,7 +189,7 @@ static enum rc
 lookup_reload(struct child *c, struct conf *new_conf, struct err *e)
 {
 	(void)c;
-	enum rc rc = open_resolver(new_conf, e);
+	enum rc rc = dns_open_conf(new_conf, e);
 	if (rc != RC_OK)
 		return rc;
 	tables_load(&me.tables, new_conf);

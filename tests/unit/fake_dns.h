@@ -143,6 +143,8 @@ fake_dns_on_query(struct watch *w, short what)
 		at += q[at] + 1u;
 	}
 	name[name_len] = '\0';
+	for (size_t i = 0; i < name_len; i++) /* letters are at random */
+		name[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
 	snprintf(f->last, sizeof f->last, "%s", name);
 	int type = q[at + 1] << 8 | q[at + 2];
 	size_t question = at + 5;

@@ -315,26 +315,81 @@ test_resolv_conf(void **state)
 }
 
 static void
+put_name(struct dns_cache *c, char kind, int i, uint64_t now)
+{
+	struct dns_answer a = { .ttl = 1000, .nxdomain = true };
+	char name[32];
+	snprintf(name, sizeof name, "%c%05d.test", kind, i);
+	dns_cache_put(c, DNS_A, span_str(name), now, RC_NONE, &a);
+}
+
+static bool
+has_name(struct dns_cache *c, char kind, int i, uint64_t now)
+{
+	enum rc rc;
+	const struct dns_answer *found;
+	char name[32];
+	snprintf(name, sizeof name, "%c%05d.test", kind, i);
+	return dns_cache_find(c, DNS_A, span_str(name), now, &rc, &found);
+}
+
+static void
 test_cache_bound(void **state)
 {
 	struct dns_cache c;
 	struct dns_answer a = { .ttl = 10, .nxdomain = true };
 	enum rc rc;
 	const struct dns_answer *found;
+	uint64_t now = 1000;
 	(void)state;
-	dns_cache_init(&c, 3);
-	for (int i = 0; i < 10; i++) {
-		char name[] = "x0.test";
-		name[1] = (char)('0' + i);
-		dns_cache_put(&c, DNS_A, span_str(name), 1000, RC_NONE, &a);
-	}
-	assert_int_equal(c.count, 3);
-	assert_false(dns_cache_find(&c, DNS_A, SPAN("x0.test"), 1000, &rc, &found));
-	assert_true(dns_cache_find(&c, DNS_A, SPAN("X9.test."), 1000, &rc, &found));
+	dns_cache_init(&c, 64 * 1024);
+	for (int i = 0; i < 1000; i++)
+		put_name(&c, 'x', i, now);
+	assert_true(c.bytes <= c.max && c.count > 100 && c.count < 1000);
+	assert_false(has_name(&c, 'x', 0, now));
+	assert_true(has_name(&c, 'x', 999, now));
+	dns_cache_put(&c, DNS_A, SPAN("ten.test"), now, RC_NONE, &a);
+	assert_true(dns_cache_find(&c, DNS_A, SPAN("TEN.test."), now, &rc, &found));
 	assert_true(rc == RC_NONE && found->nxdomain);
-	assert_false(dns_cache_find(&c, DNS_AAAA, SPAN("x9.test"), 1000, &rc, &found));
-	assert_false(dns_cache_find(&c, DNS_A, SPAN("x9.test"), 1000 + 10 * 1000000, &rc, &found));
-	assert_int_equal(c.count, 2);
+	assert_false(dns_cache_find(&c, DNS_AAAA, SPAN("ten.test"), now, &rc, &found));
+	assert_false(dns_cache_find(&c, DNS_A, SPAN("ten.test"), now + 10 * 1000000, &rc, &found));
+	/* what does not fit is not kept, and what was said before neither */
+	char large[4096] = "";
+	struct dns_rr rr = { .data = span_of(large, sizeof large) };
+	dns_cache_put(&c, DNS_A, SPAN("ten.test"), now, RC_OK, &(struct dns_answer){ .ttl = 10, .n = 1, .rr = &rr });
+	assert_false(dns_cache_find(&c, DNS_A, SPAN("ten.test"), now, &rc, &found));
+	dns_cache_limit(&c, 0);
+	assert_int_equal(c.count, 0);
+	assert_int_equal(c.bytes, 0);
+	dns_cache_fini(&c);
+}
+
+/* Names of one client, each asked about once, do not push out what is asked for again and again. */
+static void
+test_cache_flood(void **state)
+{
+	struct dns_cache c;
+	uint64_t now = 1000;
+	(void)state;
+	dns_cache_init(&c, 256 * 1024);
+	for (int i = 0; i < 500; i++)
+		put_name(&c, 'g', i, now);
+	now += DNS_CACHE_PROVE_USEC;
+	for (int i = 0; i < 500; i++)
+		assert_true(has_name(&c, 'g', i, now));
+	for (int i = 0; i < 20000; i++) {
+		put_name(&c, 'r', i, now);
+		assert_true(has_name(&c, 'r', i, now)); /* the rule after the prefetch */
+		assert_true(c.bytes <= c.max);
+	}
+	for (int i = 0; i < 500; i++)
+		assert_true(has_name(&c, 'g', i, now));
+	/* and what is proven does not fill everything */
+	for (int i = 0; i < 5000; i++) {
+		put_name(&c, 's', i, now);
+		(void)has_name(&c, 's', i, now + DNS_CACHE_PROVE_USEC);
+	}
+	assert_true(c.proven_bytes <= c.max / 4 * 3 && c.bytes <= c.max);
 	dns_cache_fini(&c);
 }
 
@@ -368,7 +423,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_servers), cmocka_unit_test(test_resolv_conf), cmocka_unit_test(test_reverse), cmocka_unit_test(test_cache_bound),
+		cmocka_unit_test(test_servers), cmocka_unit_test(test_resolv_conf), cmocka_unit_test(test_reverse), cmocka_unit_test(test_cache_bound), cmocka_unit_test(test_cache_flood),
 		cmocka_unit_test(test_outcomes), cmocka_unit_test(test_values), cmocka_unit_test(test_coalesced_and_cached),
 		cmocka_unit_test(test_forget), cmocka_unit_test(test_cancel_and_timeout), cmocka_unit_test(test_resolver_gone_and_back),
 		cmocka_unit_test(test_waited_enough), cmocka_unit_test(test_close_with_questions),

@@ -1,0 +1,637 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "dns/pool.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/metric.h"
+#include "base/rand.h"
+#include "loop/loop.h"
+
+#include <ares.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { TICK_USEC = 50 * 1000, PACKETS_A_TURN = 32, ID_ROWS = 64, RCODE_FORMERR = 1, RCODE_SERVFAIL = 2, RCODE_NOTIMP = 4, RCODE_REFUSED = 5 };
+enum kind { BY_UDP, BY_TCP, BY_PROBE, KINDS };
+
+struct dns_channel {
+	struct dns_pool *pool;
+	ares_channel ares;
+	enum kind kind;
+	unsigned char order[DNS_SERVERS_MAX];   /* the servers, as c-ares asks them */
+	unsigned n, used, pending, version;
+	uint64_t born;
+	bool is_current, is_buried, is_dying;
+	unsigned char heard;                    /* who sent what c-ares is reading */
+	struct dns_try *by_id[ID_ROWS];
+	struct list link, socks;
+	struct grave grave;
+};
+
+struct sock {
+	struct dns_channel *channel;
+	struct list link;
+	struct watch watch;
+	int fd;
+	unsigned char server;                   /* index into the pool's; DNS_SERVERS_MAX: not connected */
+	bool is_udp, is_closed, got;
+	struct grave grave;
+};
+
+struct dns_pool {
+	const struct dns_pool_ops *ops;
+	struct dns_upstreams up;
+	unsigned tries, timeout_msec;
+	bool as_typed, is_retired;
+	struct list channels;
+	struct dns_channel *current[KINDS];
+	unsigned pending;
+	struct list link;                       /* retired, waiting for answers */
+	struct timer tick;
+	struct grave grave;
+};
+
+static struct list retired = { &retired, &retired };
+static const struct ares_socket_functions sock_functions;
+
+/* ---- life ---- */
+
+static void on_tick(struct timer *t);
+static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable);
+
+struct dns_pool *
+dns_pool_new(const struct dns_pool_settings *s, const struct dns_pool_ops *ops)
+{
+	static bool library_ready;
+	if (!library_ready && ares_library_init(ARES_LIB_INIT_ALL) != ARES_SUCCESS)
+		return NULL;
+	library_ready = true;
+	struct dns_pool *p = mem_zalloc(sizeof *p);
+	p->ops = ops;
+	p->tries = s->tries;
+	p->timeout_msec = s->timeout_msec;
+	p->as_typed = s->as_typed;
+	dns_upstreams_init(&p->up, s->servers, s->n, s->rotate, s->trust);
+	list_init(&p->channels);
+	list_init(&p->link);
+	timer_init(&p->tick, on_tick);
+	return p;
+}
+
+static void
+channel_free(struct dns_channel *c)
+{
+	c->is_dying = true;
+	ares_destroy(c->ares); /* ends what is in flight, and closes the sockets */
+	list_remove(&c->link);
+	mem_free(&c);
+}
+
+static void
+dig_channel(struct grave *g)
+{
+	channel_free(container_of(g, struct dns_channel, grave));
+}
+
+static void
+dig_pool(struct grave *g)
+{
+	struct dns_pool *p = container_of(g, struct dns_pool, grave);
+	dns_pool_close(p);
+}
+
+/* Its last answer is in, and no question comes any more. */
+static void
+channel_bury(struct dns_channel *c)
+{
+	c->is_buried = true;
+	loop_bury(&c->grave, dig_channel);
+}
+
+/* Takes no more questions. */
+static void
+channel_retire(struct dns_channel *c)
+{
+	c->is_current = false;
+	c->pool->current[c->kind] = NULL;
+	if (c->pending == 0)
+		channel_bury(c);
+}
+
+void
+dns_pool_retire(struct dns_pool *p)
+{
+	p->is_retired = true;
+	if (p->pending == 0)
+		loop_bury(&p->grave, dig_pool);
+	else
+		list_append(&retired, &p->link);
+}
+
+void
+dns_pool_close(struct dns_pool *p)
+{
+	p->is_retired = true;
+	p->pending++; /* the last answer must not bury it */
+	list_remove(&p->link);
+	for (struct list *l; (l = list_pop(&p->channels)) != NULL;)
+		if (!list_entry(l, struct dns_channel, link)->is_buried)
+			channel_free(list_entry(l, struct dns_channel, link));
+	timer_clear(&p->tick);
+	mem_free(&p);
+}
+
+void
+dns_pools_close_retired(void)
+{
+	while (!list_empty(&retired))
+		dns_pool_close(list_entry(retired.next, struct dns_pool, link));
+}
+
+static bool
+set_servers(struct dns_channel *c)
+{
+	struct ares_addr_port_node nodes[DNS_SERVERS_MAX];
+	memset(nodes, 0, sizeof nodes);
+	for (unsigned i = 0; i < c->n; i++) {
+		const struct dns_server *s = &c->pool->up.s[c->order[i]].addr;
+		nodes[i].next = i + 1 < c->n ? &nodes[i + 1] : NULL;
+		nodes[i].family = s->family;
+		nodes[i].udp_port = nodes[i].tcp_port = s->port;
+		if (s->family == AF_INET)
+			nodes[i].addr.addr4 = s->addr.a;
+		else
+			memcpy(&nodes[i].addr.addr6, &s->addr.aaaa, sizeof s->addr.aaaa);
+	}
+	return ares_set_servers_ports(c->ares, nodes) == ARES_SUCCESS;
+}
+
+/* only: the one server, or DNS_SERVERS_MAX. */
+static struct dns_channel *
+channel_new(struct dns_pool *p, enum kind kind, unsigned only)
+{
+	static char lookups[] = "b";
+	struct dns_channel *c = mem_zalloc(sizeof *c);
+	struct in_addr nobody = { .s_addr = htonl(INADDR_LOOPBACK) };
+	struct ares_options o = {
+		/* EDNS: packets over 512 octets are not cut by c-ares; it does nothing else with what ares_send() sends */
+		.flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES | (kind == BY_TCP ? ARES_FLAG_USEVC : ARES_FLAG_IGNTC | ARES_FLAG_EDNS),
+		.ednspsz = DNS_EDNS_SIZE,
+		.timeout = (int)p->timeout_msec,
+		.tries = kind == BY_PROBE ? 1 : (int)p->tries,
+		.sock_state_cb = on_sock_state,
+		.sock_state_cb_data = c,
+		/* with all of these given no file is read; the servers are replaced below */
+		.servers = &nobody,
+		.nservers = 1,
+		.ndots = 1,
+		.lookups = lookups,
+	};
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_DOMAINS | ARES_OPT_SERVERS | ARES_OPT_NDOTS |
+	    ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST | ARES_OPT_NOROTATE | ARES_OPT_EDNSPSZ;
+	c->pool = p;
+	c->kind = kind;
+	c->born = loop_now();
+	c->version = p->up.version;
+	c->n = p->up.n;
+	if (only < DNS_SERVERS_MAX) {
+		c->n = 1;
+		c->order[0] = (unsigned char)only;
+	} else {
+		dns_upstreams_order(&p->up, c->order);
+	}
+	list_init(&c->link);
+	list_init(&c->socks);
+	if (ares_init_options(&c->ares, &o, mask) != ARES_SUCCESS) {
+		mem_free(&c);
+		return NULL;
+	}
+	ares_set_socket_functions(c->ares, &sock_functions, c);
+	list_append(&p->channels, &c->link);
+	if (set_servers(c))
+		return c;
+	channel_free(c);
+	return NULL;
+}
+
+static struct dns_channel *
+channel_for(struct dns_pool *p, enum kind kind)
+{
+	struct dns_channel *c = p->current[kind];
+	unsigned most = kind == BY_TCP ? DNS_CHANNEL_CONNECTIONS : DNS_CHANNEL_QUESTIONS;
+	if (c != NULL && (c->used >= most || c->version != p->up.version || loop_now() - c->born > DNS_CHANNEL_USEC)) {
+		channel_retire(c);
+		c = NULL;
+	}
+	if (c == NULL && (c = channel_new(p, kind, DNS_SERVERS_MAX)) != NULL) {
+		c->is_current = true;
+		p->current[kind] = c;
+	}
+	return c;
+}
+
+/* ---- what we hear of servers ---- */
+
+static void
+heard(struct dns_pool *p, unsigned server)
+{
+	struct dns_upstream *u = &p->up.s[server];
+	char text[DNS_SERVER_TEXT];
+	dns_upstream_answered(&p->up, server, loop_now());
+	if (!u->is_told)
+		return;
+	u->is_told = false;
+	dns_server_text(&u->addr, text);
+	LOG(dns_server_up, NULL, F_STR(name, text));
+}
+
+static void
+missed(struct dns_channel *c, struct dns_try *t)
+{
+	dns_upstream_missed(&c->pool->up, t->server, t->sent, loop_now());
+	if (t->is_late || t->owner == NULL)
+		return;
+	t->is_late = true;
+	c->pool->ops->late(t);
+}
+
+static void
+probe_failed(struct dns_pool *p, unsigned server)
+{
+	struct dns_upstream *u = &p->up.s[server];
+	char text[DNS_SERVER_TEXT];
+	if (u->is_told || !u->is_down)
+		return;
+	u->is_told = true;
+	dns_server_text(&u->addr, text);
+	LOG(dns_server_down, NULL, F_STR(name, text));
+}
+
+/* ---- sockets ---- */
+
+static struct sock *
+sock_of(struct dns_channel *c, int fd)
+{
+	list_each(l, &c->socks) {
+		struct sock *s = list_entry(l, struct sock, link);
+		if (s->fd == fd)
+			return s;
+	}
+	return NULL;
+}
+
+static void
+on_sock_ready(struct watch *w, short what)
+{
+	struct sock *s = container_of(w, struct sock, watch);
+	const struct dns_pool_ops *ops = s->channel->pool->ops;
+	for (unsigned i = 0; i < PACKETS_A_TURN && !s->is_closed; i++) {
+		s->got = false;
+		ares_process_fd(s->channel->ares, what & EV_READ ? s->fd : ARES_SOCKET_BAD, what & EV_WRITE ? s->fd : ARES_SOCKET_BAD);
+		if (!s->got || !s->is_udp)
+			break;
+	}
+	ops->idle();
+}
+
+static void
+on_tick(struct timer *t)
+{
+	struct dns_pool *p = container_of(t, struct dns_pool, tick);
+	const struct dns_pool_ops *ops = p->ops;
+	if (p->pending == 0)
+		return;
+	timer_set(&p->tick, TICK_USEC);
+	list_each(l, &p->channels) /* those that end here are buried, not freed */
+		if (list_entry(l, struct dns_channel, link)->pending > 0)
+			ares_process_fd(list_entry(l, struct dns_channel, link)->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+	ops->idle();
+}
+
+static void
+on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
+{
+	struct sock *s = sock_of(arg, fd);
+	if (s != NULL)
+		watch_want(&s->watch, (short)((readable ? EV_READ : 0) | (writable ? EV_WRITE : 0)));
+}
+
+static ares_socket_t
+sock_open(int family, int type, int protocol, void *arg)
+{
+	struct dns_channel *c = arg;
+	int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+	if (fd < 0)
+		return ARES_SOCKET_BAD;
+	struct sock *s = mem_zalloc(sizeof *s);
+	s->channel = c;
+	s->fd = fd;
+	s->is_udp = type == SOCK_DGRAM;
+	s->server = DNS_SERVERS_MAX;
+	list_init(&s->link);
+	list_append(&c->socks, &s->link);
+	watch_init(&s->watch, fd, on_sock_ready);
+	return fd;
+}
+
+static void
+dig_sock(struct grave *g)
+{
+	struct sock *s = container_of(g, struct sock, grave);
+	mem_free(&s);
+}
+
+static int
+sock_close(ares_socket_t fd, void *arg)
+{
+	struct sock *s = sock_of(arg, fd);
+	if (s != NULL) {
+		watch_clear(&s->watch);
+		list_remove(&s->link);
+		s->is_closed = true;
+		loop_bury(&s->grave, dig_sock); /* we may be inside its callback */
+	}
+	return close(fd);
+}
+
+static bool
+same_address(const struct dns_server *s, const struct sockaddr *to)
+{
+	if (s->family != to->sa_family)
+		return false;
+	if (s->family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)to;
+		return in->sin_addr.s_addr == s->addr.a.s_addr && ntohs(in->sin_port) == s->port;
+	}
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)to;
+	return memcmp(&in6->sin6_addr, &s->addr.aaaa, sizeof s->addr.aaaa) == 0 && ntohs(in6->sin6_port) == s->port;
+}
+
+static int
+sock_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *arg)
+{
+	struct dns_channel *c = arg;
+	struct sock *s = sock_of(c, fd);
+	for (unsigned i = 0; i < c->n; i++)
+		if (same_address(&c->pool->up.s[c->order[i]].addr, to))
+			s->server = c->order[i];
+	return connect(fd, to, len);
+}
+
+static struct dns_try *
+try_of(const struct dns_channel *c, uint16_t id)
+{
+	struct dns_try *t = c->by_id[id % ID_ROWS];
+	while (t != NULL && t->q.id != id)
+		t = t->next;
+	return t;
+}
+
+/* A question leaves, for the first time or again. -1: not to this server. */
+static ares_ssize_t
+sock_send(ares_socket_t fd, const struct iovec *iov, int n, void *arg)
+{
+	struct dns_channel *c = arg;
+	struct sock *s = sock_of(c, fd);
+	if (s == NULL || !s->is_udp || n != 1 || iov->iov_len < DNS_HEADER)
+		return writev(fd, iov, n);
+	const unsigned char *packet = iov->iov_base;
+	struct dns_try *t = try_of(c, (uint16_t)(packet[0] << 8 | packet[1]));
+	if (t == NULL || s->server == DNS_SERVERS_MAX) {
+		errno = ECONNREFUSED;
+		return -1;
+	}
+	if (t->asked != 0) {
+		if ((t->failed >> t->server & 1) == 0)
+			missed(c, t);
+		/* who could not say will not say more when he is asked at once again */
+		if ((t->failed >> s->server & 1) != 0 || t->owner == NULL || !c->pool->ops->is_wanted(t)) {
+			errno = ECONNREFUSED;
+			return -1;
+		}
+		metric_add(M_dns_repeats, 1);
+	}
+	t->server = s->server;
+	t->asked |= (uint16_t)(1u << s->server);
+	t->sent = loop_now();
+	ssize_t sent = send(fd, packet, iov->iov_len, MSG_NOSIGNAL);
+	if (sent < 0 && errno == ECONNREFUSED) /* what became of a packet before */
+		sent = send(fd, packet, iov->iov_len, MSG_NOSIGNAL);
+	if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS))
+		return (ares_ssize_t)iov->iov_len; /* as if lost: it is sent again when its time is over */
+	if (sent < 0)
+		t->failed |= (uint16_t)(1u << s->server);
+	return sent;
+}
+
+/* ---- answers ---- */
+
+/* The question of t as it was sent; 0: nobody knows any more. */
+static size_t
+asked_of(const struct dns_channel *c, const struct dns_try *t, unsigned char out[DNS_ASKED_MAX])
+{
+	if (t->is_probe)
+		return dns_asked_write(&t->q, SPAN_EMPTY, out);
+	return t->owner != NULL ? dns_asked_write(&t->q, c->pool->ops->name(t), out) : 0;
+}
+
+/* Whether c-ares may see these n octets; it may become more. */
+static bool
+pool_receive(struct sock *s, unsigned char *packet, size_t *n, size_t room)
+{
+	struct dns_channel *c = s->channel;
+	struct dns_pool *p = c->pool;
+	unsigned char asked[DNS_ASKED_MAX];
+	if (*n < DNS_HEADER)
+		return false;
+	struct dns_try *t = try_of(c, (uint16_t)(packet[0] << 8 | packet[1]));
+	if (t == NULL || (t->asked >> s->server & 1) == 0)
+		return false;
+	size_t len = asked_of(c, t, asked);
+	if (len == 0)
+		return false;
+	switch (dns_question_match(span_of(packet, *n), span_of(asked, len))) {
+	case DNS_MATCH:
+		p->up.s[s->server].case_misses = 0;
+		break;
+	case DNS_MATCH_NOT:
+		return false;
+	case DNS_MATCH_CASE:
+		if (p->up.s[s->server].caseless_until > loop_now() || dns_upstream_case_missed(&p->up, s->server, false, loop_now()))
+			break;
+		p->ops->odd(t);
+		return false;
+	case DNS_MATCH_BARE: /* c-ares does not know these: give it the question back */
+		if (len > room - *n)
+			return false;
+		memset(packet + 4, 0, 8);
+		packet[5] = 1;
+		memcpy(packet + DNS_HEADER, asked, len);
+		*n = DNS_HEADER + len;
+		break;
+	}
+	unsigned rcode = packet[3] & 15u;
+	t->is_refused |= rcode == RCODE_FORMERR || rcode == RCODE_NOTIMP;
+	if (rcode == RCODE_FORMERR) { /* c-ares would leave EDNS out by itself, and then cut answers of all others in the channel */
+		t->is_formerr = true;
+		packet[3] &= 0xf0;
+	}
+	if (rcode == RCODE_SERVFAIL || rcode == RCODE_NOTIMP || rcode == RCODE_REFUSED)
+		t->failed |= (uint16_t)(1u << s->server);
+	heard(p, s->server);
+	return true;
+}
+
+static ares_ssize_t
+sock_receive(ares_socket_t fd, void *data, size_t room, int flags, struct sockaddr *from, ares_socklen_t *from_len, void *arg)
+{
+	struct dns_channel *c = arg;
+	struct sock *s = sock_of(c, fd);
+	ssize_t got = recvfrom(fd, data, room, flags, from, from_len);
+	if (s == NULL || s->server == DNS_SERVERS_MAX)
+		return got;
+	c->heard = s->server;
+	if (!s->is_udp)
+		return got;
+	if (got < 0 && errno != EAGAIN && errno != EINTR) {
+		/* nobody listens there: an answer of a kind, but not of a server */
+		dns_upstream_missed(&c->pool->up, s->server, loop_now() + 1, loop_now());
+		return got;
+	}
+	if (got < 0)
+		return got;
+	size_t n = (size_t)got;
+	s->got = true;
+	if (pool_receive(s, data, &n, room))
+		return (ares_ssize_t)n;
+	metric_add(M_dns_unexpected, 1);
+	errno = EAGAIN;
+	return -1;
+}
+
+static const struct ares_socket_functions sock_functions = { sock_open, sock_close, sock_connect, sock_receive, sock_send };
+
+static void
+forget(struct dns_channel *c, struct dns_try *t)
+{
+	struct dns_try **at = &c->by_id[t->q.id % ID_ROWS];
+	while (*at != t)
+		at = &(*at)->next;
+	*at = t->next;
+	t->next = NULL;
+}
+
+/* Is it ours (c-ares looked, but does not mind letters)? Gives the name back as it was asked for. */
+static bool
+restore_name(struct dns_channel *c, const struct dns_try *t, unsigned char *packet, size_t n)
+{
+	unsigned char asked[DNS_ASKED_MAX];
+	size_t len = asked_of(c, t, asked);
+	if (len == 0 || n < DNS_HEADER + len)
+		return false;
+	enum dns_match m = dns_question_match(span_of(packet, n), span_of(asked, len));
+	if (m != DNS_MATCH && m != DNS_MATCH_CASE)
+		return false;
+	if (m == DNS_MATCH_CASE && t->by_tcp)
+		(void)!dns_upstream_case_missed(&c->pool->up, c->heard, true, loop_now()); /* TCP cannot be forged from outside: it is the server */
+	struct dns_question typed = t->q;
+	typed.as_typed = true;
+	len = dns_asked_write(&typed, c->pool->ops->name(t), asked);
+	memcpy(packet + DNS_HEADER, asked, len);
+	return true;
+}
+
+static void
+on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
+{
+	struct dns_try *t = arg;
+	struct dns_channel *c = t->channel;
+	struct dns_pool *p = c->pool;
+	enum dns_end end = status == ARES_ETIMEOUT ? DNS_END_SILENCE : DNS_END_FAILED;
+	struct span answer = SPAN_EMPTY;
+	bool trusted = false;
+	(void)timeouts;
+	forget(c, t);
+	if (end == DNS_END_SILENCE && !t->by_tcp && t->asked != 0)
+		missed(c, t);
+	if (t->is_probe) {
+		if (status != ARES_SUCCESS && t->failed == 0)
+			probe_failed(p, t->server);
+		mem_free(&t);
+	} else {
+		if (t->is_formerr && packet != NULL && len > 3)
+			packet[3] |= RCODE_FORMERR;
+		if (packet != NULL && len > 0 && t->owner != NULL && restore_name(c, t, packet, (size_t)len)) {
+			end = DNS_END_ANSWER;
+			answer = span_of(packet, (size_t)len);
+			trusted = p->up.s[c->heard].is_trusted;
+			if (t->was_refused && t->q.plain && ((packet[3] & 15) == 0 || (packet[3] & 15) == 3))
+				p->up.s[c->heard].plain_until = loop_now() + DNS_FORGET_USEC;
+		}
+		p->ops->done(t, end, answer, trusted);
+	}
+	p->pending--;
+	if (--c->pending == 0 && !c->is_current && !c->is_dying)
+		channel_bury(c);
+	if (p->pending == 0) {
+		timer_clear(&p->tick);
+		if (p->is_retired) {
+			list_remove(&p->link);
+			loop_bury(&p->grave, dig_pool);
+		}
+	}
+}
+
+/* ---- questions ---- */
+
+static void
+put_on_way(struct dns_channel *c, struct dns_try *t, struct span name)
+{
+	struct dns_pool *p = c->pool;
+	unsigned char packet[DNS_QUESTION_MAX];
+	do
+		rand_bytes(&t->q.id, sizeof t->q.id);
+	while (try_of(c, t->q.id) != NULL);
+	rand_bytes(&t->q.letters, sizeof t->q.letters);
+	t->q.as_typed = p->as_typed;
+	t->q.plain |= p->up.s[c->order[0]].plain_until > loop_now();
+	for (unsigned i = 0; i < c->n; i++)
+		t->q.secure |= p->up.s[c->order[i]].is_trusted;
+	size_t n = dns_question_write(&t->q, name, packet);
+	BUG_ON(n == 0); /* dns.c has looked */
+	t->channel = c;
+	t->next = c->by_id[t->q.id % ID_ROWS];
+	c->by_id[t->q.id % ID_ROWS] = t;
+	c->used++;
+	c->pending++;
+	if (p->pending++ == 0)
+		timer_set(&p->tick, TICK_USEC);
+	ares_send(c->ares, packet, (int)n, on_answer, t);
+}
+
+static void
+probe(struct dns_pool *p)
+{
+	unsigned server = dns_upstreams_probe(&p->up, loop_now());
+	struct dns_channel *c = server < DNS_SERVERS_MAX ? channel_new(p, BY_PROBE, server) : NULL;
+	if (c == NULL)
+		return;
+	struct dns_try *t = mem_zalloc(sizeof *t);
+	t->is_probe = true;
+	t->q.type = DNS_NS;
+	put_on_way(c, t, SPAN_EMPTY);
+}
+
+void
+dns_pool_ask(struct dns_pool *p, struct dns_try *t, struct span name)
+{
+	struct dns_channel *c = channel_for(p, t->by_tcp ? BY_TCP : BY_UDP);
+	if (c == NULL) {
+		p->ops->done(t, DNS_END_FAILED, SPAN_EMPTY, false);
+		return;
+	}
+	probe(p);
+	put_on_way(c, t, name);
+}
