@@ -37,7 +37,7 @@ struct dns_settings {
 	bool as_typed;               /* no capital and small letters at random in what is asked */
 	enum dns_trust trust;        /* whose AD bit is believed */
 };
-enum { DNS_TIMEOUT_MSEC = 2000, DNS_TRIES = 3, DNS_CACHE_BYTES = 16 * 1024 * 1024, DNS_QUERY_LIMIT = 8192, DNS_QUEUE_LIMIT = 131072, DNS_PREFETCH_HOSTS = 8 };
+enum { DNS_TIMEOUT_MSEC = 2000, DNS_TRIES = 3, DNS_CACHE_BYTES = 16 * 1024 * 1024, DNS_QUERY_LIMIT = 8192, DNS_QUEUE_LIMIT = 131072, DNS_PREFETCHES_MAX = DNS_QUERY_LIMIT / 4, DNS_PREFETCH_HOSTS = 8 };
 
 /* Again on reload: new questions, also those that wait for their turn, then go to the new servers, and the cache is
  * emptied if anything but limits has changed. RC_PERM: servers cannot be parsed, or there are none. */
