@@ -121,6 +121,17 @@ send_limits(struct procs *p, struct proc *pr)
 }
 
 static void
+send_tickets(struct procs *p, struct proc *pr)
+{
+	unsigned char frame[TICKETS_FRAME];
+	if (pr->role != ROLE_EDGE)
+		return;
+	tickets_frame(&p->tickets, clock_wall(), frame);
+	ipc_send(pr->chan, IPC_TICKETS, 0, span_of(frame, sizeof frame), -1);
+	mem_wipe(frame, sizeof frame);
+}
+
+static void
 send_listeners(struct procs *p, struct proc *pr)
 {
 	if (pr->role != ROLE_EDGE)
@@ -344,6 +355,7 @@ spawn(struct proc *pr)
 	send_log(all, pr);
 	send_conf(all, pr);
 	send_limits(all, pr);
+	send_tickets(all, pr);
 	send_listeners(all, pr);
 	connect_to_siblings(all, pr);
 }
@@ -364,6 +376,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	all = p;
 	p->count = edges + relays + 1 + NELEMS(optional);
 	make_limits(p);
+	tickets_begin(&p->tickets, clock_wall());
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
 	for (unsigned i = 0; i < relays; i++)

@@ -12,6 +12,7 @@
 #include "admin/listen.h"
 #include "conf/conf.h"
 #include "ipc/ipc.h"
+#include "tls/tickets.h"
 
 enum proc_state { PROC_DOWN = 0, PROC_STARTING, PROC_READY, PROC_DRAINING };
 
@@ -40,6 +41,7 @@ struct procs {
 	struct listen_set *listeners;
 	int log_fd;
 	uint8_t log_target, log_format;
+	struct tickets_chain tickets; /* of TLS, for the edge processes */
 	int limits;                  /* memory file of smtp/limits.h, -1: could not be made */
 	void (*all_ready)(struct procs *);               /* every role said READY for the first time */
 	void (*failed)(struct procs *, const struct proc *); /* a role refused its configuration at start */

@@ -240,6 +240,13 @@ on_limits(struct ipc_chan *c, struct ipc_frame *f)
 }
 
 static enum rc
+on_tickets(struct ipc_chan *c, struct ipc_frame *f)
+{
+	(void)c;
+	return me.ops->tickets != NULL ? me.ops->tickets(f->payload) : RC_PERM;
+}
+
+static enum rc
 on_admin(struct ipc_chan *c, struct ipc_frame *f)
 {
 	(void)c;
@@ -264,6 +271,7 @@ static enum rc (*const handlers[IPC_TYPES])(struct ipc_chan *, struct ipc_frame 
 	[IPC_LISTENERS] = on_listeners,
 	[IPC_LISTENER] = on_listener,
 	[IPC_LIMITS] = on_limits,
+	[IPC_TICKETS] = on_tickets,
 	[IPC_PEER] = on_peer,
 	[IPC_STATUS] = on_status,
 	[IPC_ADMIN] = on_admin,

@@ -36,6 +36,8 @@ struct role_ops {
 	void (*listener)(struct child *, int fd, struct span service_name, unsigned service_row);
 	/* edge: the table of client limits, before the first listener. fd is given. */
 	void (*limits)(struct child *, int fd);
+	/* edge: what keys of TLS session tickets are made of (tls/tickets.h). */
+	enum rc (*tickets)(struct span frame);
 	/* queue: an administrator's request; answer on fd (given), then close it. */
 	void (*admin)(struct child *, struct span line, int fd);
 	/* JSON members for `dogana status`; metrics are added by the runtime. */

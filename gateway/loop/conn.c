@@ -125,6 +125,15 @@ conn_close(struct conn *c)
 	metric_add(M_conns, -1);
 }
 
+void
+conn_shutdown(struct conn *c)
+{
+	if (c->fd < 0 || c->connecting)
+		return;
+	conn_tls_shutdown(c);
+	(void)shutdown(c->fd, SHUT_WR);
+}
+
 struct span
 conn_input(const struct conn *c)
 {

@@ -101,6 +101,10 @@ void conn_deadline(struct conn *c, uint64_t usec);
  * The end of input without close_notify is an ordinary end: who needs to know that all came has to see it in the bytes. A
  * record that is wrong is CONN_ERROR with EPROTO. There is no renegotiation and no compression. */
 void conn_start_tls(struct conn *c, SSL *ssl);
+/* The same for a connection that begins with the handshake (wrapper mode): input that is not consumed is its beginning. */
+void conn_wrap_tls(struct conn *c, SSL *ssl);
+/* No more output: the peer is told, close_notify and end of file; it may go on sending. Call when all has left. */
+void conn_shutdown(struct conn *c);
 /* NULL: in the clear. Also while the handshake is under way, and in ended(). */
 SSL *conn_ssl(const struct conn *c);
 bool conn_is_secured(const struct conn *c);

@@ -22,6 +22,7 @@ bool conn_tls_is_open(const struct conn *c);        /* the handshake is done */
 bool conn_tls_ready(struct conn *c, short *what);
 bool conn_tls_holds_output(struct conn *c);         /* output waits for the handshake, or is on its way before it */
 bool conn_tls_has_more(const struct conn *c);       /* input that the descriptor will not announce */
+void conn_tls_shutdown(struct conn *c);             /* close_notify, if that makes sense; also without TLS */
 void conn_tls_close(struct conn *c);                /* close_notify; idempotent, also without TLS */
 
 #endif

@@ -17,7 +17,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-enum { TURN_WIRE = 128 * 1024, TURN_HANDSHAKES = 5000 };
+enum { TURN_WIRE = 128 * 1024, TURN_HANDSHAKES = 5000, EARLY_MORE = 64 * 1024 };
 
 enum tls_state {
 	TLS_CLEAR,        /* what was written before leaves first */
@@ -29,6 +29,7 @@ enum tls_state {
 struct conn_tls {
 	SSL *ssl;
 	enum tls_state state;
+	struct buf early;         /* of the handshake: read before it began */
 	struct list link;         /* handshakes that may go on */
 	struct conn *conn;
 	size_t clear;             /* octets of out that were written before */
@@ -59,6 +60,15 @@ wire_read(BIO *b, char *to, size_t n, size_t *got)
 	if (n == 0) {
 		BIO_set_retry_read(b);
 		return 0;
+	}
+	if (buf_len(&c->tls->early) > 0) {
+		struct span s = span_head(buf_span(&c->tls->early), n);
+		memcpy(to, s.p, s.n);
+		buf_consume(&c->tls->early, s.n);
+		if (buf_len(&c->tls->early) == 0)
+			buf_fini(&c->tls->early);
+		*got = s.n;
+		return 1;
 	}
 	ssize_t r = recv(c->fd, to, n, 0);
 	if (r > 0) {
@@ -187,7 +197,7 @@ secured(struct conn *c)
 	t->state = TLS_OPEN;
 	if (buf_len(&c->in) == 0)
 		buf_fini(&c->in);
-	t->more = SSL_has_pending(t->ssl) == 1; /* it came with the last of the handshake */
+	t->more = SSL_has_pending(t->ssl) == 1 || buf_len(&t->early) > 0; /* it came with the last of the handshake */
 	metric_add(M_tls_handshakes, 1);
 	watch_want(&c->watch, EV_READ);
 	if (buf_len(&c->out) > 0 || c->want_drained)
@@ -244,8 +254,8 @@ run_handshakes(struct timer *timer)
 		timer_set(timer, 0);
 }
 
-void
-conn_start_tls(struct conn *c, SSL *ssl)
+static void
+start(struct conn *c, SSL *ssl, bool wrapped)
 {
 	BUG_ON(c->tls != NULL);
 	if (c->fd < 0) {
@@ -260,6 +270,9 @@ conn_start_tls(struct conn *c, SSL *ssl)
 	t->conn = c;
 	list_init(&t->link);
 	t->clear = buf_len(&c->out);
+	buf_init(&t->early, c->in_max + EARLY_MORE);
+	if (wrapped)
+		buf_put(&t->early, conn_input(c));
 	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
 	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
 	SSL_set_read_ahead(ssl, 1); /* a record is one system call, not two */
@@ -284,6 +297,18 @@ conn_start_tls(struct conn *c, SSL *ssl)
 	} else {
 		(void)conn_out(c); /* leaves with this turn */
 	}
+}
+
+void
+conn_start_tls(struct conn *c, SSL *ssl)
+{
+	start(c, ssl, false);
+}
+
+void
+conn_wrap_tls(struct conn *c, SSL *ssl)
+{
+	start(c, ssl, true);
 }
 
 /* ---- what conn.c asks ---- */
@@ -415,16 +440,25 @@ conn_tls_send(struct conn *c)
 }
 
 void
+conn_tls_shutdown(struct conn *c)
+{
+	struct conn_tls *t = c->tls;
+	if (t == NULL || t->state != TLS_OPEN || c->broken || buf_len(&c->out) > 0)
+		return;
+	ERR_clear_error();
+	if ((SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) == 0)
+		(void)SSL_shutdown(t->ssl);
+	ERR_clear_error();
+}
+
+void
 conn_tls_close(struct conn *c)
 {
 	struct conn_tls *t = c->tls;
 	if (t == NULL)
 		return;
-	if (t->state == TLS_OPEN && !c->broken && buf_len(&c->out) == 0) {
-		ERR_clear_error();
-		(void)SSL_shutdown(t->ssl);
-		ERR_clear_error();
-	}
+	conn_tls_shutdown(c);
+	buf_fini(&t->early);
 	list_remove(&t->link);
 	SSL_free(t->ssl);
 	mem_free(&c->tls);

@@ -39,7 +39,9 @@ received_write(struct buf *b, const struct received *r)
 		put_name(b, r->client_name);
 		buf_puts(b, r->client_is_v6 ? " [IPv6:" : " [");
 		buf_put(b, r->client_addr);
-		buf_puts(b, "])\r\n\t");
+		buf_puts(b, "])\r\n");
+		buf_put(b, r->tls_lines);
+		buf_puts(b, "\t");
 	}
 	buf_puts(b, "by ");
 	buf_puts(b, r->myhostname);

@@ -19,12 +19,13 @@ struct received {
 	bool hide_client;        /* smtpd_hide_client_session */
 	const char *myhostname, *mail_name;
 	bool is_esmtp, is_tls, is_auth, is_utf8;
+	struct span tls_lines;   /* ours: what TLS came to, whole lines; empty: none */
 	struct span qid;
 	struct span for_rcpt;    /* internal form; empty: more than one recipient */
 	uint64_t when;           /* wall clock, usec */
 };
 
-enum { RECEIVED_MAX = 2048 };    /* octets it writes at most */
+enum { RECEIVED_TLS_MAX = 1024, RECEIVED_MAX = 2048 + RECEIVED_TLS_MAX };    /* octets it writes at most */
 
 void received_write(struct buf *b, const struct received *r);
 

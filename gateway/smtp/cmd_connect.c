@@ -5,6 +5,7 @@
 
 #include "base/metric.h"
 #include "smtp/proxy.h"
+#include "smtp/starttls.h"
 
 #include <sys/ioctl.h>
 
@@ -107,8 +108,16 @@ connect_over(struct sess *s)
 	sess_announce(s);
 	LOG(smtpd_limit, &s->log, F_STR(text, "Connection concurrency limit exceeded"), F_NUM(count, s->over_limit), F_SPAN(client, s->client),
 	    F_STR(name, s->svc->row->name));
-	sess_reply(s, REPLY_TOO_MANY_CONNS);
+	if (!s->svc->p->p_smtpd_tls_wrappermode || s->facts.is_tls) /* no handshake only to say that */
+		sess_reply(s, REPLY_TOO_MANY_CONNS);
 	return STEP_CLOSE;
+}
+
+/* What the handshake came to is logged with the client's name. */
+static enum step
+connect_tls_name(struct sess *s)
+{
+	return s->tls != NULL && !s->facts.is_tls ? sess_await_name(s) : STEP_NEXT;
 }
 
 static enum step
@@ -136,7 +145,7 @@ connect_banner(struct sess *s)
 	/* it came in one piece with the balancer's header, or while something was waited for */
 	if (in.n > 0 && (forbidden || s->svc->has_upstream_proxy) && sess_early_input(s, in))
 		return STEP_END;
-	if (!s->is_xclient && forbidden && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
+	if (!s->is_xclient && forbidden && s->tls == NULL && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
 	    sess_early_input(s, SPAN("(before the banner)")))
 		return STEP_END;
 	conn_put(&s->conn, buf_span(&s->svc->banner));
@@ -147,6 +156,9 @@ const struct step_row connect_steps[] = {
 	{ "connect_name", connect_name },
 	{ "connect_limits", connect_limits },
 	{ "connect_over", connect_over },
+	{ "connect_tls", starttls_wrap },
+	{ "connect_tls_name", connect_tls_name },
+	{ "connect_wrapped", starttls_wrapped },
 	{ "connect_policy", connect_policy },
 	{ "connect_verdict", connect_verdict },
 	{ "connect_banner", connect_banner },

@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "ipc/msgs.h"
 #include "msg/received.h"
+#include "smtp/starttls.h"
 
 #define SUBMIT_USEC (UINT64_C(300) * USEC_PER_SEC) /* a queue that hangs: the client gives up after ten minutes */
 
@@ -35,14 +36,19 @@ static void
 put_received(struct sess *s, struct buf *b)
 {
 	const struct tx *tx = s->tx;
+	struct buf tls_lines;
+	buf_init(&tls_lines, RECEIVED_TLS_MAX);
+	if (s->facts.is_tls && s->svc->p->p_smtpd_tls_received_header)
+		tls_peer_received(&tls_lines, &s->tls->peer, tls_server_asks_cert(s->svc->tls));
 	const struct received r = {
 		.helo = s->facts.helo, .client_name = s->facts.client_name, .client_addr = s->facts.client_addr,
 		.client_is_v6 = s->facts.client.family == IPADDR_V6, .hide_client = s->svc->p->p_smtpd_hide_client_session,
 		.myhostname = s->svc->p->p_myhostname, .mail_name = s->svc->p->p_mail_name, .is_esmtp = s->facts.is_esmtp,
-		.is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nsaid == 1 ? tx->first_rcpt : SPAN_EMPTY,
+		.is_tls = s->facts.is_tls, .tls_lines = tls_lines.over ? SPAN_EMPTY : buf_span(&tls_lines), .is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nsaid == 1 ? tx->first_rcpt : SPAN_EMPTY,
 		.when = clock_wall(),
 	};
 	received_write(b, &r);
+	buf_fini(&tls_lines);
 }
 
 void

@@ -74,8 +74,8 @@ helo_accept(struct sess *s)
 	sess_end_tx(s);
 	sess_set_helo(s, s->facts.helo);
 	s->facts.is_esmtp = s->verb == VERB_EHLO;
-	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward)) {
-		unsigned hidden = (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
+	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward || s->facts.is_tls)) {
+		unsigned hidden = (s->facts.is_tls ? 1u << EHLO_STARTTLS : 0) | (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
 		service_ehlo(s->svc, s->svc->keywords & ~hidden, conn_out(&s->conn));
 		return STEP_END;
 	}

@@ -42,13 +42,6 @@ help_do(struct sess *s)
 }
 
 static enum step
-starttls_do(struct sess *s)
-{
-	sess_reply(s, s->args.n > 0 ? REPLY_SYNTAX_STARTTLS : REPLY_NOT_IMPLEMENTED);
-	return STEP_END;
-}
-
-static enum step
 auth_do(struct sess *s)
 {
 	if (sess_rate_exceeded(s, RATE_AUTH))
@@ -61,5 +54,4 @@ const struct step_row rset_steps[] = { { "rset", rset_do } };
 const struct step_row noop_steps[] = { { "noop", noop_do } };
 const struct step_row quit_steps[] = { { "quit", quit_do } };
 const struct step_row help_steps[] = { { "help", help_do } };
-const struct step_row starttls_steps[] = { { "starttls", starttls_do } };
 const struct step_row auth_steps[] = { { "auth", auth_do } };

@@ -11,6 +11,7 @@
 #include "policy/ask_queue.h"
 #include "rbl/health.h"
 #include "smtp/session.h"
+#include "tls/tickets.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -475,6 +476,7 @@ const struct role_ops edge_role = {
 	.listeners_begin = edge_listeners_begin,
 	.listener = edge_listener,
 	.limits = edge_limits,
+	.tickets = tickets_told,
 	.status = edge_status,
 	.remarks = edge_remarks,
 	.drain = edge_drain,

@@ -103,6 +103,10 @@ may_run(struct sess *s, const struct cmd_row *cmd, const struct line_cmd *line, 
 		sess_reply(s, REPLY_DENIED);
 		return false;
 	}
+	if (s->svc->tls_level == TLS_LEVEL_ENCRYPT && !s->facts.is_tls && (cmd->flags & CF_PRE_TLS) == 0) {
+		sess_reply(s, REPLY_NEED_TLS);
+		return false;
+	}
 	if (line->has_nul) {
 		sess_reply(s, REPLY_HAS_NUL);
 		return false;
@@ -178,7 +182,7 @@ take_command(struct sess *s, struct span in)
 	switch (line_command(in, max < SESS_INPUT_MAX ? (size_t)max : SESS_INPUT_MAX - 1, &line, &used, &unended)) {
 	case RC_OK:
 		command(s, &line, span_from(in, used)); /* the line stays where it is until it is consumed */
-		if (sess_is_alive(s))
+		if (sess_is_alive(s) && conn_input(&s->conn).n >= used) /* STARTTLS took all of it */
 			conn_consume(&s->conn, used);
 		return true;
 	case RC_PERM:

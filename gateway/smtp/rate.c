@@ -47,7 +47,7 @@ client_limit(const struct params *p, enum rate_kind kind)
 	case RATE_MESSAGE: return p->p_smtpd_client_message_rate_limit;
 	case RATE_RECIPIENT: return p->p_smtpd_client_recipient_rate_limit;
 	case RATE_AUTH: return p->p_smtpd_client_auth_rate_limit;
-	case RATE_TLS: /* there is no TLS */
+	case RATE_TLS: /* looked at before the handshake, counted behind it */
 	case RATE_KINDS: break;
 	}
 	return 0;
@@ -121,6 +121,18 @@ sess_rate_names_exceeded(struct sess *s, enum rate_kind kind)
 		return name_exceeds(s, kind, RATE_OF_LOGIN, p->p_smtpd_sasl_user_recipient_rate_limit, f->login) ||
 		    name_exceeds(s, kind, RATE_OF_SENDER, p->p_smtpd_sender_recipient_rate_limit, f->sender);
 	return false;
+}
+
+uint32_t
+sess_rate_tls(struct sess *s, bool count)
+{
+	struct limits *l = &s->edge->limits;
+	if (count)
+		return count_client(s, RATE_TLS);
+	if (limits_rates(l) == NULL || sess_rate_exempt(s))
+		return 0;
+	struct ipaddr network = sess_network(s);
+	return rates_read(limits_rates(l), rates_client(limits_salt(l), &network, span_str(s->svc->row->name)), RATE_TLS, seconds(), unit_of(s->svc->p));
 }
 
 uint32_t

@@ -96,6 +96,16 @@ rates_count(struct rates *r, uint64_t key, enum rate_kind kind, uint32_t now, ui
 	return atomic_fetch_add_explicit(&s->count[kind], 1, memory_order_relaxed) + 1;
 }
 
+uint32_t
+rates_read(struct rates *r, uint64_t key, enum rate_kind kind, uint32_t now, uint32_t unit)
+{
+	const struct rate_bucket *b = &r->bucket[(key >> 1) % RATE_BUCKETS];
+	for (int i = 0; i < RATE_WAYS; i++)
+		if (atomic_load_explicit(&b->tag[i], memory_order_relaxed) == key)
+			return is_over(&b->slot[i], now, unit) ? 0 : atomic_load_explicit(&b->slot[i].count[kind], memory_order_relaxed);
+	return 0;
+}
+
 /* Whoever is at it does it; who comes meanwhile has a number that is as good. */
 void
 rates_note(struct rates *r, unsigned what, uint32_t value, uint32_t wall, struct span service, const struct ipaddr *network)

@@ -48,6 +48,8 @@ uint64_t rates_name(uint64_t salt, enum rate_whose whose, struct span name); /* 
 
 /* One more event; gives how many there are in the running time, this one included. now: monotonic seconds, not 0. */
 uint32_t rates_count(struct rates *r, uint64_t key, enum rate_kind kind, uint32_t now, uint32_t unit);
+/* How many there are, without one more. */
+uint32_t rates_read(struct rates *r, uint64_t key, enum rate_kind kind, uint32_t now, uint32_t unit);
 /* For the statistics. what: enum rate_kind or RATE_SESSIONS. */
 void rates_note(struct rates *r, unsigned what, uint32_t value, uint32_t wall, struct span service, const struct ipaddr *network);
 /* Keys that are counted now. */

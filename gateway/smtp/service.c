@@ -20,7 +20,7 @@ static const char *const keyword_names[] = {
 };
 
 /* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
-static const char *const other_keywords[] = { "starttls", "auth", "verp", "silent-discard" };
+static const char *const other_keywords[] = { "auth", "verp", "silent-discard" };
 
 static unsigned
 keywords_of(struct conf *c, const struct service *s)
@@ -114,6 +114,12 @@ service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b)
 		b->p[b->at + last + 3] = ' ';
 }
 
+bool
+service_offers_tls(const struct edge_service *svc)
+{
+	return svc->tls != NULL && !svc->discards_starttls;
+}
+
 static void
 write_replies(struct edge_service *svc)
 {
@@ -137,6 +143,7 @@ service_free(struct edge_service **sp)
 	*sp = NULL;
 	if (svc == NULL)
 		return;
+	tls_server_free(&svc->tls);
 	header_rules_free(&svc->headers);
 	rewriter_free(&svc->rewriter);
 	address_book_free(&svc->book);
@@ -197,6 +204,12 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	enum rc rc = RC_OK;
 	if (!bare_lf_of(span_str(s->params->p_smtpd_forbid_bare_newline), &svc->bare_lf)) /* conf has said so already */
 		rc = err_set(e, RC_PERM, "smtpd_forbid_bare_newline: bad value");
+	rc = worse(rc, tls_server_level(s->params, &svc->tls_level, e));
+	if (rc == RC_OK)
+		rc = tls_server_open(c, s, &svc->tls, e);
+	svc->discards_starttls = (svc->keywords & 1u << EHLO_STARTTLS) == 0;
+	if (!service_offers_tls(svc))
+		svc->keywords &= ~(1u << EHLO_STARTTLS);
 	rc = worse(rc, open_forbidden(c, s, svc, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_noop_commands", MATCH_STRING, &svc->noop, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_client_event_limit_exceptions", MATCH_HOST, &svc->limit_exempt, e));

@@ -14,6 +14,7 @@
 #include "policy/policy.h"
 #include "policy/rewrite.h"
 #include "smtp/content.h"
+#include "tls/server.h"
 
 enum ehlo_keyword {
 #define EHLO_KEYWORD(name, bit, doc) EHLO_##bit,
@@ -32,6 +33,9 @@ struct edge_service {
 	struct rewriter *rewriter;
 	struct header_rules *headers;
 	const char *tag;                     /* syslog_name when the service has its own, else NULL */
+	enum tls_level tls_level;
+	struct tls_server *tls;              /* NULL: no certificate for it */
+	bool discards_starttls;              /* smtpd_discard_ehlo_keywords */
 	unsigned keywords;                   /* 1 << EHLO_x: announced */
 	enum bare_lf_mode bare_lf;
 	bool wants_forward;                  /* a transport tells its hub who the client was (smtp_send_xforward_command) */
@@ -63,6 +67,7 @@ void edge_conf_unref(struct edge_conf **ecp);
 void edge_conf_use_lists(const struct edge_conf *ec);
 /* Appends the reply to EHLO with these keywords. */
 void service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b);
+bool service_offers_tls(const struct edge_service *svc);
 /* Problems only, into the snapshot: for check, start and reload. */
 void edge_conf_check(struct conf *c);
 

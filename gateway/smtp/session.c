@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "smtp/starttls.h"
 #include "smtp/verbs.h"
 
 #include <sys/socket.h>
@@ -21,10 +22,11 @@ enum {
 static void on_input(struct conn *c);
 static void on_ended(struct conn *c, enum conn_end why, int err);
 static void on_drained(struct conn *c);
+static void on_secured(struct conn *c);
 static void on_delay(struct timer *t);
 static void on_delay_over(struct op *op);
 
-static const struct conn_ops conn_ops = { .input = on_input, .ended = on_ended, .drained = on_drained };
+static const struct conn_ops conn_ops = { .input = on_input, .ended = on_ended, .drained = on_drained, .secured = on_secured };
 
 /* ---- life ---- */
 
@@ -126,6 +128,7 @@ sess_retire(struct sess *s)
 	sess_forget_call(s);
 	ops_cancel_all(&s->ops);
 	conn_close(&s->conn);
+	starttls_free(s);
 	s->steps = NULL;
 	limits_leave(&s->edge->limits, &s->limit);
 	list_remove(&s->link);
@@ -173,7 +176,7 @@ on_drained(struct conn *c)
 	struct sess *s = container_of(c, struct sess, conn);
 	CHECK(s, SESS_MAGIC);
 	if (s->input == INPUT_GONE) {
-		(void)shutdown(c->fd, SHUT_WR);
+		conn_shutdown(c);
 		conn_resume(c);
 		return;
 	}
@@ -198,9 +201,13 @@ log_canceled(const struct sess *s)
 static void
 on_ended(struct conn *c, enum conn_end why, int err)
 {
-	(void)err;
 	struct sess *s = container_of(c, struct sess, conn);
 	CHECK(s, SESS_MAGIC);
+	if (starttls_is_waiting(s)) {
+		starttls_failed(s, why, err);
+		sess_retire(s);
+		return;
+	}
 	if (why == CONN_TIMEOUT && sess_is_busy(s)) { /* it is we who are slow */
 		conn_deadline(c, s->svc->p->p_smtpd_timeout);
 		return;
@@ -221,6 +228,14 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		log_canceled(s);
 	}
 	sess_retire(s);
+}
+
+static void
+on_secured(struct conn *c)
+{
+	struct sess *s = container_of(c, struct sess, conn);
+	CHECK(s, SESS_MAGIC);
+	starttls_secured(s);
 }
 
 static void

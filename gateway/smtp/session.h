@@ -30,7 +30,7 @@ enum verb {
 };
 
 enum phase { PH_IDLE = 1, PH_MAIL = 2, PH_RCPT = 4, PH_BDAT = 8 };
-enum cmd_flags { CF_LAST = 1, CF_JUNK = 2, CF_HELP = 4, CF_QUIT = 8 };
+enum cmd_flags { CF_LAST = 1, CF_JUNK = 2, CF_HELP = 4, CF_QUIT = 8, CF_PRE_TLS = 16 };
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_AGAIN /* wait, then the same row once more */, STEP_END, STEP_CLOSE };
 struct sess;
@@ -81,6 +81,7 @@ struct sess {
 	struct list link;
 	struct grave grave;
 	struct conn conn;
+	struct sess_tls *tls;        /* starttls.h; NULL: in the clear */
 	struct op_owner ops;
 	struct arena arena;          /* the texts of who the client is: sess_set_client() */
 	struct log_ctx log;
@@ -222,6 +223,8 @@ bool sess_rate_exceeded(struct sess *s, enum rate_kind kind);
 bool sess_rate_names_exceeded(struct sess *s, enum rate_kind kind);
 /* Connections: the name may still excuse the client before it is told. 0: not counted. */
 uint32_t sess_rate_connect(struct sess *s);
+/* Full TLS handshakes of this client, one more with count; 0: not counted. */
+uint32_t sess_rate_tls(struct sess *s, bool count);
 void sess_rate_refuse_connect(struct sess *s, uint32_t n);
 bool sess_rate_exempt(const struct sess *s);
 struct ipaddr sess_network(const struct sess *s);

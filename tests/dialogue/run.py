@@ -20,6 +20,7 @@ import select
 import signal
 import socket
 import sqlite3
+import ssl
 import struct
 import subprocess
 import sys
@@ -154,18 +155,52 @@ class Client:
                 self.buf += got
         except ConnectionResetError:
             return
+        except ssl.SSLEOFError:
+            raise Broken('the gateway ends TLS without close_notify')
         except socket.timeout:
             pass
         raise Broken('the gateway does not close the connection')
 
     def stray(self):
         """What came without having been asked for."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.settimeout(0)
         if select.select([self.sock], [], [], 0)[0]:
             try:
                 self.buf += self.sock.recv(65536)
             except OSError:
                 pass
         return self.buf
+
+    def secure(self, certs, opts, session=None):
+        """TLS from here on; what it came to, as name: value."""
+        ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ctx.check_hostname = False
+        ctx.verify_mode = ssl.CERT_NONE
+        if certs:
+            ctx.load_verify_locations(certs / 'ca.pem')
+            ctx.verify_mode = ssl.CERT_REQUIRED if opts.get('verify') == 'yes' else ssl.CERT_NONE
+        if opts.get('low'):
+            ctx.set_ciphers('ALL:@SECLEVEL=0')
+        versions = {v.replace('_', '.').replace('TLSv1.0', 'TLSv1'): getattr(ssl.TLSVersion, v) for v in ('TLSv1', 'TLSv1_1', 'TLSv1_2', 'TLSv1_3')}
+        ctx.minimum_version = versions[opts.get('min', opts.get('max', 'TLSv1.2'))]
+        if 'max' in opts:
+            ctx.maximum_version = versions[opts['max']]
+        if 'cert' in opts:
+            ctx.load_cert_chain(certs / (opts['cert'] + '.pem'), certs / (opts['cert'] + '.key'))
+        if 'alpn' in opts:
+            ctx.set_alpn_protocols(opts['alpn'].split(','))
+        if session:
+            ctx = session.context
+        self.context = ctx
+        self.sock = ctx.wrap_socket(self.sock, server_hostname=opts.get('sni'), session=session.sock.session if session else None, suppress_ragged_eofs=False)
+        der = self.sock.getpeercert(True)
+        subject = ''
+        if der:
+            subject = subprocess.run(['openssl', 'x509', '-inform', 'DER', '-noout', '-subject', '-nameopt', 'sep_multiline'], input=der,
+                                     stdout=subprocess.PIPE).stdout.decode().split('CN=')[-1].strip()
+        return {'version': self.sock.version(), 'cipher': self.sock.cipher()[0], 'subject': subject, 'alpn': self.sock.selected_alpn_protocol() or '',
+                'resumed': 'yes' if self.sock.session_reused else 'no'}
 
     def close(self, rst=False):
         if rst:
@@ -190,11 +225,12 @@ class Place:
 
     def __init__(self, example, scripts):
         self.dir = rig.workdir('dlg')
+        self.certs = rig.certificates() if any(s.certs for s in scripts) else None
         self.hub = rig.Hub(self.dir / 'hub', [spec for _, spec in LISTENERS])
         self.dns = rig.Dns()
         smtp, down, back = rig.free_ports(3)
         self.vars = dict(zip([name for name, _ in LISTENERS], self.hub.ports), SMTP=smtp, DOWN=down, BACK=back, DNS=self.dns.port,
-                         DIR=self.dir / 'etc', WORK=self.dir)
+                         DIR=self.dir / 'etc', WORK=self.dir, CERTS=self.certs or '')
         for row in DNS:
             self.dns.add(*row)
         for s in scripts:
@@ -286,6 +322,8 @@ class Run:
             self.clients[s.client] = Client(port, source, trickle=self.mode == 'bytes')
         elif s.kind in ('send', 'raw'):
             self.clients[s.client].send(s.data)
+        elif s.kind == 'tls':
+            self.do_tls(self.clients[s.client], s.words)
         elif s.kind == 'expect':
             for want in s.want:
                 lines = self.clients[s.client].reply()
@@ -306,6 +344,32 @@ class Run:
                 raise Broken(f'unasked for: {left[:300]!r}')
         else:
             getattr(self, 'do_' + s.kind)(s.words)
+
+    def do_tls(self, client, words):
+        how, _, want = words.partition('=>')
+        opts = dict(re.findall(r'(\w+)=(\S*)', how))
+        m = re.match(r'\s*fails(?:\s+/(.*)/)?\s*$', want)
+        try:
+            got = client.secure(self.place.certs, opts, self.clients[opts['resume']] if 'resume' in opts else None)
+        except (ssl.SSLError, OSError) as e:
+            if not m or not re.search(m.group(1) or '', str(e)):
+                raise Broken(f'TLS: {e!r}')
+            client.close()
+            self.clients = {k: c for k, c in self.clients.items() if c is not client}
+            return
+        if m:
+            raise Broken(f'TLS works: {got}')
+        for name, value in re.findall(r'(\w+)=(\S*)', want):
+            if got[name] != value:
+                raise Broken(f'TLS: {name} is {got[name]!r}, not {value!r}')
+
+    def do_copy(self, words):
+        source, target = self.place.fill(words).split()
+        data = pathlib.Path(source).read_bytes()
+        for path in (pathlib.Path(target + '.new'),):
+            path.write_bytes(data)
+            path.chmod(0o600)
+            path.rename(target)
 
     @staticmethod
     def do_pour(client, size, text):

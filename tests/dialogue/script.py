@@ -48,9 +48,9 @@ def parse_expect(text, line):
     return out
 
 
-HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql')
+HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs')
 CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
-          'asked', 'answer', 'forget', 'resolver')
+          'asked', 'answer', 'forget', 'resolver', 'copy')
 
 
 class Script:
@@ -62,6 +62,7 @@ class Script:
         self.tools, self.sql = [], []
         self.group = ''
         self.modes = None                 # None: all that fit
+        self.certs = False
         self.steps = []
         self.clients = set()
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -105,6 +106,8 @@ class Script:
             self.tools.append(rest.split(None, 2))
         elif word == 'sql':               # sql FILE STATEMENT: an SQLite database $WORK/FILE
             self.sql.append(rest.split(None, 1))
+        elif word == 'certs':             # $CERTS: what tests/tools/certs.sh makes
+            self.certs = True
         elif word == 'group':
             self.group = rest
         elif word == 'modes':
@@ -140,6 +143,8 @@ class Script:
             self.add(n, word, client)
         elif word == 'connect':
             self.add(n, 'connect', client, words=rest)
+        elif word == 'tls':               # tls [sni=N] [cert=N] [max=V] [alpn=A] [resume=CLIENT] [=> fails [/RE/] | name=value...]
+            self.add(n, 'tls', client, words=rest)
         elif word == 'pour':              # pour 20000000 a: until the gateway has had enough, then it closes
             self.add(n, 'pour', client, words=rest)
         elif word == 'do':                # do 20 NOOP => 250

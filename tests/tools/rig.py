@@ -5,6 +5,7 @@ Used by tests/dialogue/run.py, tests/crash/killrun.py and tests/attack/. Environ
 build/asan/dogana, then build/dogana), TOOLS (directory of hub and friends; default build/release/tools, then asan).
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -57,6 +58,16 @@ def workdir(name):
     (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
     path = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=BUILD / 'tmp'))
     path.chmod(0o755)
+    return path
+
+
+def certificates():
+    """The directory of tests/tools/certs.sh, made when there is none of this week; for reading."""
+    (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
+    path = BUILD / 'tmp' / f'certs-{int(time.time() // (7 * 86400))}'
+    with open(BUILD / 'tmp' / 'certs.lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([pathlib.Path(__file__).parent / 'certs.sh', path], check=True, stdout=subprocess.DEVNULL)
     return path
 
 
