@@ -130,7 +130,7 @@ test_problems(void **state)
 		{ "level = verify\nsmtp_tls_security_level = $level\n", STOCK, CONF_ERROR, "mail would pass unprotected", 4 },
 		{ "smtp_tls_security_level = may\nsmtpd_milters =\n", STOCK, CONF_ERROR, NULL, 0 },
 		{ "smtpd_milters = inet:127.0.0.1:11332\n", STOCK, CONF_ERROR, "mail would pass unprotected", 3 },
-		{ "", STOCK "465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes\n", CONF_ERROR, "smtpd_tls_wrappermode: known", 5 },
+		{ "", STOCK "465 inet n - n - - smtpd -o smtpd_milters=inet:127.0.0.1:1\n", CONF_ERROR, "smtpd_milters: known", 5 },
 		{ "smtpd_forbid_bare_newline = maybe\n", STOCK, CONF_ERROR, "smtpd_forbid_bare_newline", 3 },
 	};
 	for (size_t i = 0; i < NELEMS(rows); i++) {
