@@ -109,7 +109,7 @@ demo: deps ## the gateway at work on loopback with real messages, in a minute
 
 test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue cut dns kill compat sessions peers demo"
 	@tests/tools/deps.sh test
-	@timeout 240 tests/tools/peers.sh postfix nsd >/dev/null 2>&1 || echo "test: no Postfix to compare with: what needs it is skipped" >&2
+	@timeout 240 tests/tools/peers.sh postfix nsd rbldnsd dnsdist >/dev/null 2>&1 || echo "test: no Postfix to compare with: what needs it is skipped" >&2
 	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan WERROR=-Werror build/asan/dogana tools unit-bin crash-bin
 	@$(MAKE) --no-print-directory -s $(PAR) WERROR=-Werror program
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory -s $(PAR) MODE=fuzz WERROR=-Werror fuzz-bin; fi

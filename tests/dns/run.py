@@ -4,11 +4,14 @@
 
     run.py [-v] [NAME...]
 
-Parts: matrix (matrix.py: every family of rules with every kind of answer), waits (waits.py: sessions that end while they ask).
+Cases: matrix (matrix.py, parts.py: every family of rules with every kind of answer), waits (waits.py: sessions that end while they ask).
 """
 
 import argparse
+import concurrent.futures
 import pathlib
+import re
+import subprocess
 import sys
 import time
 import traceback
@@ -18,6 +21,7 @@ sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import matrix  # noqa: E402
+import parts  # noqa: E402
 import waits  # noqa: E402
 
 MAIN = '''\
@@ -108,6 +112,28 @@ def fake_matrix(say):
 
 
 @case
+def real_matrix(say):
+    """The same with nsd, rbldnsd and dnsdist."""
+    if parts.missing():
+        raise Skip(f'no {", ".join(parts.missing())} in {parts.PEERS}: make peers')
+    where = rig.workdir('parts')
+    real = parts.Parts(where / 'servers')
+    world = None
+    try:
+        world = World(real.port, len(matrix.Family.all), matrix.services)
+        count, wrong = matrix.play(world.gateway, world.ports, parts.MODES, without=parts.without)
+        for text in wrong:
+            say(text)
+        world.end()
+        return count - len(wrong), len(wrong)
+    finally:
+        if world:
+            world.gateway.kill()
+        real.stop()
+        rig.shutil.rmtree(where, ignore_errors=True)
+
+
+@case
 def gone_while_asking(say):
     """Sessions that end at every wait for the DNS, in every way: nothing is left; also over a reload, and when the gateway stops."""
     dns = rig.Dns()
@@ -142,36 +168,53 @@ def gone_while_asking(say):
         dns.stop()
 
 
+def perform(fn, verbose):
+    """(passed, failed, skipped)"""
+    begin = time.monotonic()
+    lines = []
+    try:
+        passed, failed = fn(lines.append) or (1, 0)
+        counts = passed, failed, 0
+    except Skip as e:
+        counts = 0, 0, 1
+        lines.append(str(e))
+    except Exception as e:  # the others still run
+        counts = 0, 1, 0
+        lines.append(str(e) if isinstance(e, rig.Broken) else traceback.format_exc())
+    verdict = 'FAIL' if counts[1] else 'skip' if counts[2] else 'ok'
+    if verbose or verdict != 'ok':
+        print(f'{verdict:4} {fn.__name__:24} {time.monotonic() - begin:5.1f} s  {fn.__doc__.splitlines()[0]}', flush=True)
+        for text in lines:
+            print('     ' + text.replace('\n', '\n     '), flush=True)
+    return counts
+
+
+def apart(fn, verbose):
+    """The same in a process of its own: each has a DNS server that must not wait for the others."""
+    done = subprocess.run([sys.executable, __file__, '--only', fn.__name__] + ['-v'] * verbose, stdout=subprocess.PIPE, text=True)
+    text, _, last = done.stdout.rstrip('\n').rpartition('\n')
+    if text:
+        print(text, flush=True)
+    counts = re.fullmatch(r'(\d+) passed, (\d+) failed, (\d+) skipped', last)
+    return tuple(map(int, counts.groups())) if counts else (0, 1, 0)
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument('-v', action='store_true')
+    ap.add_argument('-j', type=int, default=2)
+    ap.add_argument('--only', help='this case, in this process')
     ap.add_argument('names', nargs='*')
     args = ap.parse_args()
-    passed = failed = skipped = 0
-    for fn in CASES:
-        if args.names and not any(n in fn.__name__ for n in args.names):
-            continue
-        begin = time.monotonic()
-        lines = []
-        try:
-            got = fn(lines.append) or (1, 0)
-            passed += got[0]
-            failed += got[1]
-            verdict = 'FAIL' if got[1] else 'ok'
-        except Skip as e:
-            skipped += 1
-            verdict = 'skip'
-            lines.append(str(e))
-        except Exception as e:  # the others still run
-            failed += 1
-            verdict = 'FAIL'
-            lines.append(str(e) if isinstance(e, rig.Broken) else traceback.format_exc())
-        if args.v or verdict != 'ok':
-            print(f'{verdict:4} {fn.__name__:24} {time.monotonic() - begin:5.1f} s  {fn.__doc__.splitlines()[0]}', flush=True)
-            for text in lines:
-                print('     ' + text.replace('\n', '\n     '), flush=True)
-    print(f'{passed} passed, {failed} failed, {skipped} skipped')
-    return 1 if failed else 0
+    if args.only:
+        sums = perform(next(fn for fn in CASES if fn.__name__ == args.only), args.v)
+    else:
+        chosen = [fn for fn in CASES if not args.names or any(n in fn.__name__ for n in args.names)]
+        with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
+            results = list(pool.map(lambda fn: apart(fn, args.v), chosen))
+        sums = tuple(map(sum, zip(*results))) or (0, 0, 0)
+    print('%d passed, %d failed, %d skipped' % sums)
+    return 1 if sums[1] else 0
 
 
 if __name__ == '__main__':
