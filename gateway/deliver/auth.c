@@ -37,8 +37,9 @@ smtpc_forget_login(struct smtpc *c)
 static enum sasl_where
 protection(const struct smtpc *c)
 {
-	(void)c;
-	return SASL_IN_CLEAR;
+	if (!conn_is_secured(&c->conn))
+		return SASL_IN_CLEAR;
+	return c->is_verified ? SASL_IN_VERIFIED_TLS : SASL_IN_TLS;
 }
 
 static void

@@ -24,6 +24,8 @@ const struct smtpc_step smtpc_steps[STAGES] = {
 	[ST_BANNER] = { "receiving the initial server greeting", "", T(t_helo), on_banner },
 	[ST_EHLO] = { "performing the EHLO handshake", "EHLO command", T(t_helo), on_ehlo },
 	[ST_HELO] = { "performing the HELO handshake", "HELO command", T(t_helo), on_helo },
+	[ST_STARTTLS] = { "receiving the STARTTLS response", "STARTTLS command", T(t_starttls), smtpc_on_starttls },
+	[ST_TLS] = { "performing the TLS handshake", "", T(t_starttls), on_unasked },
 	[ST_LOGIN] = { "performing the EHLO handshake", "", T(t_helo), smtpc_on_login },
 	[ST_AUTH] = { "performing the SASL authentication", "AUTH command", T(t_helo), smtpc_on_auth },
 	[ST_RSET] = { "sending RSET", "RSET command", T(t_rset), smtpc_on_rset },
@@ -38,7 +40,8 @@ const struct smtpc_step smtpc_steps[STAGES] = {
 static void on_input(struct conn *conn);
 static void on_ended(struct conn *conn, enum conn_end why, int err);
 static void on_connected(struct conn *conn);
-static const struct conn_ops client_ops = { .input = on_input, .ended = on_ended, .drained = smtpc_on_drained, .connected = on_connected };
+static const struct conn_ops client_ops = { .input = on_input, .ended = on_ended, .drained = smtpc_on_drained, .connected = on_connected,
+	.secured = smtpc_on_secured };
 
 /* ---- the wait ---- */
 
@@ -67,7 +70,7 @@ smtpc_begin_call(struct smtpc *c, struct job *j, struct smtpc_call *call)
 {
 	call->session = c;
 	call->out = (struct outcome){ 0 };
-	call->is_stale = call->is_unsure = false;
+	call->is_stale = call->is_unsure = call->wants_plain = false;
 	c->call = call;
 	c->job = j;
 	op_pend(&call->op, &provider);
@@ -161,6 +164,7 @@ bury(struct smtpc *c)
 		*c->holder = NULL;
 	conn_close(&c->conn);
 	smtpc_forget_login(c);
+	smtpc_forget_tls(c);
 	metric_add(M_relay_sessions, -1);
 	loop_bury(&c->grave, dig_session);
 }
@@ -258,6 +262,8 @@ smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j,
 	c->home = home->home;
 	c->gone = home->gone;
 	c->logins = home->logins;
+	c->policies = home->policies;
+	c->is_plain = home->is_plain;
 	c->nexthop = copy_of(home->nexthop);
 	op_owner_init(&c->ops);
 	c->addr = to->addr;
@@ -294,6 +300,8 @@ smtpc_is_usable(const struct smtpc *c)
 {
 	if (c->is_over || c->is_closing || c->stage != ST_IDLE || !conn_is_open(&c->conn) || c->conn.eof || c->conn.broken)
 		return false;
+	if (conn_ssl(&c->conn) != NULL && c->uses > 0 && !c->tls.may_reuse)
+		return false;
 	if (c->set->reuse_count_max > 0 && c->uses >= c->set->reuse_count_max)
 		return false;
 	return c->set->reuse_usec == 0 || loop_now() - c->opened < c->set->reuse_usec;
@@ -318,7 +326,7 @@ on_connected(struct conn *conn)
 	CHECK(c, CLIENT_MAGIC);
 	c->base.mta = job_keep(c->job, span_str(c->host));
 	c->base.relay = job_keep(c->job, span_str(c->relay));
-	smtpc_await(c, ST_BANNER);
+	smtpc_find_policy(c);
 }
 
 static void
@@ -355,6 +363,12 @@ on_ended(struct conn *conn, enum conn_end why, int err)
 		smtpc_retire(c);
 		return;
 	}
+	if (c->stage == ST_TLS) {
+		smtpc_handshake_failed(c, why, err);
+		return;
+	}
+	if (conn_is_secured(conn) && c->call != NULL && smtpc_may_go_plain(c))
+		c->call->wants_plain = true;
 	if (c->stage == ST_CONNECT)
 		connect_failed(c, why == CONN_TIMEOUT ? strerror(ETIMEDOUT) : strerror(err));
 	else if (why == CONN_TIMEOUT)
@@ -422,13 +436,19 @@ refused_to_talk(struct smtpc *c, bool is_soft)
 }
 
 static void
-say_hello(struct smtpc *c, const char *verb, enum stage stage)
+greet(struct smtpc *c, const char *verb, enum stage stage)
 {
 	struct buf *out = conn_out(&c->conn);
 	buf_puts(out, verb);
 	buf_puts(out, c->set->helo_name);
 	buf_put(out, SPAN("\r\n"));
 	smtpc_await(c, stage);
+}
+
+void
+smtpc_say_hello(struct smtpc *c)
+{
+	greet(c, c->set->lmtp ? "LHLO " : "EHLO ", ST_EHLO);
 }
 
 static void
@@ -441,12 +461,10 @@ on_banner(struct smtpc *c)
 	}
 	struct span text = buf_span(&c->reply.text);
 	bool says_esmtp = span_find(text, SPAN("ESMTP")) != SIZE_MAX;
-	if (c->set->lmtp)
-		say_hello(c, "LHLO ", ST_EHLO);
-	else if (!c->set->never_ehlo && (c->set->always_ehlo || says_esmtp))
-		say_hello(c, "EHLO ", ST_EHLO);
+	if (c->set->lmtp || (!c->set->never_ehlo && (c->set->always_ehlo || says_esmtp)))
+		smtpc_say_hello(c);
 	else
-		say_hello(c, "HELO ", ST_HELO);
+		greet(c, "HELO ", ST_HELO);
 }
 
 /* The hub calls itself by our name: it is us (facts 5.5). Only on port 25, as Postfix does. */
@@ -467,13 +485,13 @@ on_ehlo(struct smtpc *c)
 	struct span name;
 	int class = c->reply.code / 100;
 	if (class == 5 && !c->set->lmtp && !c->is_closing) {
-		say_hello(c, "HELO ", ST_HELO);
+		greet(c, "HELO ", ST_HELO);
 	} else if (class != 2) {
 		refused_to_talk(c, class != 5);
 	} else {
 		c->features = ehlo_parse(&c->reply, c->set->discard, &c->size_max, &name);
 		if (!is_loop(c, name))
-			smtpc_log_in(c);
+			smtpc_secure(c);
 	}
 }
 
@@ -488,7 +506,7 @@ on_helo(struct smtpc *c)
 	}
 	c->features = 0;
 	if (!span_word(&rest, " \t", &name) || !is_loop(c, name))
-		smtpc_ready(c);
+		smtpc_secure(c);
 }
 
 /* ---- the end ---- */

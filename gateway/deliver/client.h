@@ -19,11 +19,12 @@
 #include "deliver/login.h"
 #include "deliver/sasl.h"
 #include "deliver/target.h"
+#include "deliver/tlspolicy.h"
 #include "loop/conn.h"
 #include "map/remote.h"
 
 enum stage {
-	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_LOGIN, ST_AUTH, ST_RSET, ST_XFORWARD, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
+	ST_IDLE = 0, ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_STARTTLS, ST_TLS, ST_LOGIN, ST_AUTH, ST_RSET, ST_XFORWARD, ST_MAIL, ST_RCPT, ST_DATA, ST_DOT, ST_QUIT,
 	STAGES
 };
 
@@ -38,6 +39,7 @@ struct smtpc_call {
 	struct outcome out;      /* texts are the job's */
 	bool is_stale;           /* lost before the hub said anything about this job */
 	bool is_unsure;          /* lost after the end of data: the hub may have it */
+	bool wants_plain;        /* TLS failed where it is optional: the same address may be tried in the clear */
 };
 void smtpc_call_init(struct smtpc_call *call, struct op_owner *owner, op_fn *done);
 
@@ -60,6 +62,12 @@ struct smtpc {
 	uint64_t opened;         /* loop_now() */
 	struct ipaddr addr;      /* of the hub; family 0: a socket of the file system */
 	uint16_t port;
+	/* TLS */
+	const struct tls_policies *policies; /* NULL: never; lives as long as set */
+	struct tls_policy tls;   /* of this destination; level 0: in the clear, whatever is offered */
+	char *tls_key, *domain;  /* of sessions to resume; the next hop without brackets and port */
+	bool is_plain;           /* a second try without TLS */
+	bool is_verified;        /* the hub is who the policy wants it to be */
 	/* logging in */
 	const struct logins *logins; /* NULL: it does not; lives as long as set */
 	char *nexthop;           /* as written: the key for login and policy */
@@ -91,6 +99,8 @@ struct smtpc {
 struct smtpc_home {
 	const struct settings *set;
 	const struct logins *logins; /* NULL: none */
+	const struct tls_policies *policies; /* NULL: never TLS */
+	bool is_plain;               /* TLS was tried, and optional */
 	struct span nexthop;         /* as written, of the address */
 	void *home;
 	void (*gone)(struct smtpc *);

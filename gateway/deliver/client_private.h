@@ -41,6 +41,17 @@ struct span smtpc_reply_text(struct smtpc *c);
 /* A code with its first digit made 4; kept by the job. */
 struct span smtpc_softened(struct smtpc *c, struct span dsn);
 
+void smtpc_say_hello(struct smtpc *c);           /* EHLO or LHLO */
+
+/* starttls.c */
+void smtpc_find_policy(struct smtpc *c);         /* the connection stands: first of all */
+void smtpc_secure(struct smtpc *c);              /* behind EHLO or HELO; then smtpc_log_in() */
+void smtpc_on_starttls(struct smtpc *c);
+void smtpc_on_secured(struct conn *conn);
+void smtpc_handshake_failed(struct smtpc *c, enum conn_end why, int err);
+bool smtpc_may_go_plain(const struct smtpc *c);  /* a failure of TLS is no reason to keep this mail */
+void smtpc_forget_tls(struct smtpc *c);          /* idempotent */
+
 /* auth.c: from the reply to EHLO to a session that is ready. */
 void smtpc_log_in(struct smtpc *c);
 void smtpc_on_login(struct smtpc *c);

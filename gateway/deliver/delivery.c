@@ -295,11 +295,11 @@ more_addresses(struct delivery *d)
 }
 
 static void
-open_session(struct delivery *d)
+open_session(struct delivery *d, bool is_plain)
 {
 	struct smtpc *c;
 	smtpc_call_init(&d->call, &d->ops, on_open);
-	c = outdest_open(d->dest, d->address, d->target.hop.text, d->job, &d->call);
+	c = outdest_open(d->dest, d->address, d->target.hop.text, is_plain, d->job, &d->call);
 	d->session = c->is_over ? NULL : c;
 	c->holder = c->is_over ? NULL : &d->session;
 }
@@ -318,7 +318,7 @@ next_address(struct delivery *d)
 	d->address = &d->target.addr[d->at++];
 	struct smtpc *c = outdest_take(d->dest, d->address, d->job);
 	if (c == NULL) {
-		open_session(d);
+		open_session(d, false);
 		return;
 	}
 	d->sessions++;
@@ -363,6 +363,10 @@ on_open(struct op *op)
 		out.dsn = SPAN("4.4.2");
 		out.text = SPAN("lost connection after the handshake");
 		d->session = NULL;
+	} else if (d->call.wants_plain) {
+		d->session = NULL;
+		open_session(d, true);
+		return;
 	}
 	attempt_failed(d, &out);
 }
@@ -421,7 +425,7 @@ on_delivered(struct op *op)
 		if (was_resting)
 			next_site(d);
 		else
-			open_session(d);
+			open_session(d, false);
 		return;
 	}
 	if (op->rc != RC_OK && d->call.is_unsure) {
@@ -430,6 +434,13 @@ on_delivered(struct op *op)
 		d->session = NULL;
 		job_settle_open(j, &out);
 		conclude(d);
+		return;
+	}
+	if (op->rc != RC_OK && d->call.wants_plain && !was_resting && j->n_open > 0) {
+		d->session = NULL;
+		j->t_ready = 0;
+		job_report(j, false);
+		open_session(d, true);
 		return;
 	}
 	if (d->session != NULL) {

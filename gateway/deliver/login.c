@@ -72,7 +72,7 @@ read_token_file(void *arg, const char *table, struct span key, struct span value
 	if (path == NULL)
 		conf_problem(l->conf, CONF_WARNING, NULL, NULL, "%s: \"%.*s\" is not USER%cFILE", table, (int)(value.n < 80 ? value.n : 80),
 		    (const char *)value.p, l->delimiter);
-	else if (conf_file(l->conf, path, &text, &e) != RC_OK)
+	else if (conf_file_secret(l->conf, path, CONF_FOR_RELAY, &text, &e) != RC_OK)
 		conf_problem(l->conf, CONF_WARNING, NULL, NULL, "%s: token file: %s: mail that needs it waits", table, e.why);
 	mem_free(&path);
 	return true;
@@ -112,9 +112,10 @@ logins_open(struct conf *c, const struct service *s, bool lmtp, struct logins **
 	l->title = lmtp ? "lmtp_sasl_password_maps" : "smtp_sasl_password_maps";
 	const char *delimiter = lmtp ? p->p_lmtp_sasl_password_result_delimiter : p->p_smtp_sasl_password_result_delimiter;
 	l->delimiter = delimiter[0] != '\0' ? delimiter[0] : ':';
-	if (maps_open_param(c, s, l->title, &l->passwords, e) != RC_OK)
+	if (maps_open_secret(c, s, l->title, lmtp ? p->p_lmtp_sasl_password_maps : p->p_smtp_sasl_password_maps, CONF_FOR_RELAY, &l->passwords, e) != RC_OK)
 		rc = RC_PERM;
-	if (maps_open_param(c, s, name_of(name, sizeof name, lmtp, "sasl_oauth2_token_maps"), &l->tokens, e) != RC_OK)
+	if (maps_open_secret(c, s, name_of(name, sizeof name, lmtp, "sasl_oauth2_token_maps"),
+	        lmtp ? p->p_lmtp_sasl_oauth2_token_maps : p->p_smtp_sasl_oauth2_token_maps, CONF_FOR_RELAY, &l->tokens, e) != RC_OK)
 		rc = RC_PERM;
 	if (matchlist_open_param(c, s, name_of(name, sizeof name, lmtp, "sasl_mechanism_filter"), MATCH_STRING, &l->filter, e) != RC_OK)
 		rc = RC_PERM;
@@ -220,7 +221,7 @@ take_value(const struct logins *l, struct span value, bool is_token, struct logi
 	struct span secret = at == SIZE_MAX ? SPAN_EMPTY : span_from(value, at + 1);
 	if (is_token) {
 		char *path = copy_of(secret);
-		enum rc rc = conf_file(l->conf, path, &secret, e);
+		enum rc rc = conf_file_secret(l->conf, path, CONF_FOR_RELAY, &secret, e);
 		mem_free(&path);
 		if (rc != RC_OK)
 			return RC_TEMP;
@@ -240,7 +241,7 @@ login_find(const struct logins *l, struct span sender, struct span host, struct 
 	struct buf scratch;
 	struct span value;
 	*out = (struct login){ .user = NULL };
-	buf_init(&scratch, VALUE_MAX);
+	buf_init_secret(&scratch, VALUE_MAX);
 	bool is_token = true;
 	enum rc rc = look_up(l, l->tokens, sender, host, nexthop, &scratch, &value, e);
 	if (rc == RC_NONE) {
@@ -249,8 +250,6 @@ login_find(const struct logins *l, struct span sender, struct span host, struct 
 	}
 	if (rc == RC_OK)
 		rc = take_value(l, value, is_token, out, e);
-	if (scratch.p != NULL)
-		mem_wipe(scratch.p, scratch.cap);
 	buf_fini(&scratch);
 	return rc == RC_PERM ? RC_TEMP : rc;
 }

@@ -58,6 +58,7 @@ outdest_get(struct outdests *ds, struct conf *conf, struct span transport, struc
 	const struct outservice *o = outset_of(ds->set, s);
 	d->generic = o != NULL ? o->generic : NULL;
 	d->logins = o != NULL ? o->logins : NULL;
+	d->policies = o != NULL ? o->policies : NULL;
 	d->nexthop_len = nexthop.n;
 	if (nexthop.n > 0)
 		memcpy(d->nexthop, nexthop.p, nexthop.n);
@@ -120,11 +121,11 @@ outdest_take(struct outdest *d, const struct taddr *to, const struct job *j)
 }
 
 struct smtpc *
-outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, struct job *j, struct smtpc_call *call)
+outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, bool is_plain, struct job *j, struct smtpc_call *call)
 {
 	if (d->set.lmtp && span_casestarts(nexthop, SPAN("inet:"))) /* as Postfix knows it */
 		nexthop = span_from(nexthop, 5);
-	struct smtpc_home home = { .set = &d->set, .logins = d->logins, .nexthop = nexthop, .home = d, .gone = session_gone };
+	struct smtpc_home home = { .set = &d->set, .logins = d->logins, .policies = d->policies, .is_plain = is_plain, .nexthop = nexthop, .home = d, .gone = session_gone };
 	struct smtpc *c = smtpc_open(&home, to, j, call);
 	d->users++;
 	list_append(&d->working, &c->link);

@@ -30,6 +30,7 @@ struct outdest {
 	struct outset *opened;       /* reference */
 	const struct generic *generic; /* NULL: addresses stay as they are */
 	const struct logins *logins; /* NULL: it logs in nowhere */
+	const struct tls_policies *policies; /* NULL: never TLS */
 	struct list resting, working; /* sessions */
 	unsigned users;              /* jobs and sessions */
 	bool is_outdated;            /* not in the table any more */
@@ -46,8 +47,8 @@ void outdest_release(struct outdest *d);        /* takes a user away; frees it w
  * with a preferred host (a backup host is for jobs that found the others not working). One that is logged in
  * as somebody else is not taken. */
 struct smtpc *outdest_take(struct outdest *d, const struct taddr *to, const struct job *j);
-/* Opens a session for a job. nexthop: as written, what the address was found for. */
-struct smtpc *outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, struct job *j, struct smtpc_call *call);
+/* Opens a session for a job. nexthop: as written, what the address was found for. is_plain: without TLS, which was optional. */
+struct smtpc *outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, bool is_plain, struct job *j, struct smtpc_call *call);
 /* The session has nothing to do: keeps or ends it. */
 void outdest_give_back(struct outdest *d, struct smtpc *c);
 /* Ends resting sessions; with outdate, new jobs get new destinations. */

@@ -22,6 +22,8 @@ open_one(struct outset *m, const struct service *s, struct err *e)
 		generic_free(&o->generic);
 	if (logins_open(m->conf, s, lmtp, &o->logins, e) != RC_OK)
 		rc = RC_PERM;
+	if (tls_policies_open(m->conf, s, lmtp, &o->policies, e) != RC_OK)
+		rc = RC_PERM;
 	return rc;
 }
 
@@ -67,6 +69,7 @@ outset_unref(struct outset **mp)
 	for (size_t i = 0; i < m->n; i++) {
 		generic_free(&m->row[i].generic);
 		logins_free(&m->row[i].logins);
+		tls_policies_free(&m->row[i].policies);
 	}
 	conf_unref(&m->conf);
 	mem_free(&m);
@@ -79,15 +82,6 @@ outset_of(const struct outset *m, const struct service *s)
 		if (m->row[i].service == s)
 			return &m->row[i];
 	return NULL;
-}
-
-bool
-outset_has_logins(const struct outset *m)
-{
-	for (size_t i = 0; m != NULL && i < m->n; i++)
-		if (m->row[i].logins != NULL)
-			return true;
-	return false;
 }
 
 void

@@ -2,7 +2,7 @@
 /*
  * outset.h - what the smtp and lmtp services of a configuration have opened: one set per configuration.
  *
- * A service has the tables of its generic addresses (outmaps.h) and its logins (login.h); destinations borrow
+ * A service has the tables of its generic addresses (outmaps.h), its logins (login.h) and TLS policies (tlspolicy.h); destinations borrow
  * them and keep a reference on the set. Runs in: relay; outset_check() in the loader.
  */
 #ifndef DELIVER_OUTSET_H
@@ -10,6 +10,7 @@
 
 #include "conf/conf.h"
 #include "deliver/login.h"
+#include "deliver/tlspolicy.h"
 #include "policy/rewrite.h"
 
 struct outset {
@@ -20,6 +21,7 @@ struct outset {
 		const struct service *service;
 		struct generic *generic;
 		struct logins *logins;
+		struct tls_policies *policies;
 	} row[];
 };
 
@@ -29,8 +31,6 @@ struct outset *outset_ref(struct outset *m);
 void outset_unref(struct outset **mp);           /* NULL inside is fine */
 /* Of a service of its configuration; NULL: it has nothing of the kind. */
 const struct outservice *outset_of(const struct outset *m, const struct service *s);
-/* Does any service log in? */
-bool outset_has_logins(const struct outset *m);
 /* Opens and closes: for check, start and reload. */
 void outset_check(struct conf *c);
 

@@ -60,6 +60,7 @@ static const struct {
 	ROW(TIME, t_quit, p_smtp_quit_timeout, p_lmtp_quit_timeout),
 	ROW(TIME, t_rset, p_smtp_rset_timeout, p_lmtp_rset_timeout),
 	ROW(TIME, t_xforward, p_smtp_xforward_timeout, p_lmtp_xforward_timeout),
+	ROW(TIME, t_starttls, p_smtp_starttls_timeout, p_lmtp_starttls_timeout),
 	ROW(BOOL, send_xforward, p_smtp_send_xforward_command, p_lmtp_send_xforward_command),
 	ROW(BOOL, auth_soft_bounce, p_smtp_sasl_auth_soft_bounce, p_lmtp_sasl_auth_soft_bounce),
 	ROW(STR, auth_cache, p_smtp_sasl_auth_cache_name, p_lmtp_sasl_auth_cache_name),
@@ -114,6 +115,7 @@ settings_from(struct settings *out, const struct service *s)
 	out->best_mx = p->p_best_mx_transport;
 	out->ignore_mx_error = p->p_ignore_mx_lookup_error;
 	out->soft_bounce = p->p_soft_bounce;
+	out->min_backoff_usec = p->p_minimal_backoff_time;
 	out->send_authzid = p->p_send_cyrus_sasl_authzid;
 	out->no_mime_conversion = p->p_disable_mime_output_conversion;
 	out->delay_digits = (unsigned)p->p_delay_logging_resolution_limit;

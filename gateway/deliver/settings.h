@@ -29,8 +29,8 @@ struct settings {
 	unsigned min_data_rate;          /* octets a second, with per_request_deadline */
 	const char *host_lookup, *preference, *discard_words, *verify_target; /* as written; what they say is in no_dns, prefer, discard, probe_data */
 	/* usec; 0: no limit */
-	uint64_t t_connect, t_helo, t_mail, t_rcpt, t_data_init, t_data_xfer, t_data_done, t_quit, t_rset, t_xforward;
-	uint64_t idle_usec, reuse_usec;
+	uint64_t t_connect, t_helo, t_mail, t_rcpt, t_data_init, t_data_xfer, t_data_done, t_quit, t_rset, t_xforward, t_starttls;
+	uint64_t idle_usec, reuse_usec, min_backoff_usec;
 };
 
 /* s: a service with the command smtp or lmtp. */
