@@ -62,7 +62,7 @@ static void
 make_key(struct smtpc *c)
 {
 	const struct tls_wish *w = &c->tls.wish;
-	const char *parts[] = { c->relay, c->nexthop, tls_level_name(w->level), w->protocols, w->grade, w->exclude, w->sni, w->match, w->anchors };
+	const char *parts[] = { c->relay, c->nexthop, tls_demand_name(w->level), w->protocols, w->grade, w->exclude, w->sni, w->match, w->anchors };
 	struct buf b;
 	buf_init(&b, KEY_MAX);
 	for (size_t i = 0; i < NELEMS(parts); i++) {
@@ -105,8 +105,8 @@ smtpc_find_policy(struct smtpc *c)
 		give_up(c, "4.7.5", SPAN("client TLS configuration problem"));
 		return;
 	}
-	if (c->port == 0 && c->tls.wish.level == TLS_MAY) /* nobody listens between two ends of one machine */
-		c->tls.wish.level = TLS_NONE;
+	if (c->port == 0 && c->tls.wish.level == TLS_DEMAND_MAY) /* nobody listens between two ends of one machine */
+		c->tls.wish.level = TLS_DEMAND_NONE;
 	c->domain = domain_of(c->nexthop);
 	make_key(c);
 	c->tls.wish.host = c->host;
@@ -121,7 +121,7 @@ smtpc_find_policy(struct smtpc *c)
 static bool
 is_required(const struct smtpc *c)
 {
-	return c->tls.wish.level > TLS_MAY;
+	return c->tls.wish.level > TLS_DEMAND_MAY;
 }
 
 void
@@ -132,11 +132,11 @@ smtpc_secure(struct smtpc *c)
 		smtpc_log_in(c);
 		return;
 	}
-	if (is_offered && c->tls.wish.level <= TLS_NONE && tls_policies_note_offer(c->policies)) {
+	if (is_offered && c->tls.wish.level <= TLS_DEMAND_NONE && tls_policies_note_offer(c->policies)) {
 		const struct log_ctx log = { .tag = c->job->log.tag, .service = c->job->log.service };
 		log_info(&log, "Host offered STARTTLS: [%s]", c->host);
 	}
-	if (is_offered && c->tls.wish.level >= TLS_MAY) {
+	if (is_offered && c->tls.wish.level >= TLS_DEMAND_MAY) {
 		conn_puts(&c->conn, "STARTTLS\r\n");
 		smtpc_await(c, ST_STARTTLS);
 	} else if (is_required(c)) {
@@ -189,7 +189,7 @@ begin_handshake(struct smtpc *c)
 bool
 smtpc_may_go_plain(const struct smtpc *c)
 {
-	if (c->tls.wish.level != TLS_MAY || c->job == NULL || c->job->m.active - c->job->m.arrival < c->set->min_backoff_usec)
+	if (c->tls.wish.level != TLS_DEMAND_MAY || c->job == NULL || c->job->m.active - c->job->m.arrival < c->set->min_backoff_usec)
 		return false;
 	struct login login;
 	struct err e;
@@ -226,7 +226,7 @@ log_handshake(struct smtpc *c, const struct tls_peer *p)
 	struct tls_client *t = tls_policies_client(c->policies);
 	struct buf line;
 	buf_init(&line, LINE_MAX_OCTETS);
-	if (tls_client_loglevel(t) >= 1 && c->tls.wish.level > TLS_FINGERPRINT && p->has_cert && !p->is_matched) {
+	if (tls_client_loglevel(t) >= 1 && c->tls.wish.level > TLS_DEMAND_FINGERPRINT && p->has_cert && !p->is_matched) {
 		tls_client_explain(conn_ssl(&c->conn), p, c->relay, &line);
 		LOG(info, &log, F_SPAN(text, buf_span(&line)));
 		buf_reset(&line);
@@ -257,9 +257,9 @@ smtpc_on_secured(struct conn *conn)
 	metric_add(M_relay_tls, 1);
 	metric_add(M_relay_tls_resumed, peer.is_resumed);
 	log_handshake(c, &peer);
-	if (c->tls.wish.level > TLS_FINGERPRINT && !peer.is_trusted) {
+	if (c->tls.wish.level > TLS_DEMAND_FINGERPRINT && !peer.is_trusted) {
 		give_up(c, "4.7.5", SPAN("Server certificate not trusted"));
-	} else if (c->tls.wish.level > TLS_ENCRYPT && !peer.is_matched) {
+	} else if (c->tls.wish.level > TLS_DEMAND_ENCRYPT && !peer.is_matched) {
 		give_up(c, "4.7.5", SPAN("Server certificate not verified"));
 	} else if (tls_policies_wrapped(c->policies)) {
 		smtpc_await(c, ST_BANNER);

@@ -10,7 +10,7 @@ enum { VALUE_MAX = 64 * 1024 };
 struct tls_policies {
 	struct conf *conf;           /* borrowed */
 	bool lmtp, wrapped, note_offer, reuse;
-	enum tls_level level;        /* of main.cf and -o */
+	enum tls_demand level;        /* of main.cf and -o */
 	struct map_list *maps, *per_site;
 	struct tls_client *client;
 	const char *title;           /* of the table */
@@ -25,11 +25,11 @@ static const char *const fields[F_COUNT] = { "ciphers", "protocols", "servername
 #define SHOWN(s) (int)((s).n < 60 ? (s).n : 60), (const char *)(s).p
 
 static enum rc
-check_field(enum field f, enum tls_level level, struct span value, bool was_set, struct err *e)
+check_field(enum field f, enum tls_demand level, struct span value, bool was_set, struct err *e)
 {
-	bool fits = f == F_MATCH ? level == TLS_FINGERPRINT || level >= TLS_VERIFY : f == F_TAFILE ? level >= TLS_VERIFY : true;
+	bool fits = f == F_MATCH ? level == TLS_DEMAND_FINGERPRINT || level >= TLS_DEMAND_VERIFY : f == F_TAFILE ? level >= TLS_DEMAND_VERIFY : true;
 	if (!fits)
-		return err_set(e, RC_PERM, "attribute \"%s\" invalid at security level \"%s\"", fields[f], tls_level_name(level));
+		return err_set(e, RC_PERM, "attribute \"%s\" invalid at security level \"%s\"", fields[f], tls_demand_name(level));
 	if (value.n == 0 && f != F_PROTOCOLS && f != F_EXCLUDE)
 		return err_set(e, RC_PERM, "attribute \"%s\" has empty value", fields[f]);
 	if (was_set && f != F_MATCH)
@@ -43,11 +43,11 @@ check_field(enum field f, enum tls_level level, struct span value, bool was_set,
 
 /* Attributes one after the other into text, each ended with a NUL; those of one name are joined. */
 static enum rc
-parse_fields(struct span rest, enum tls_level level, struct buf text[F_COUNT], bool set[F_COUNT], struct err *e)
+parse_fields(struct span rest, enum tls_demand level, struct buf text[F_COUNT], bool set[F_COUNT], struct err *e)
 {
 	for (struct span tok; span_word(&rest, ", \t\r\n", &tok);) {
 		size_t eq = span_chr(tok, '='), f = 0;
-		if (level < TLS_MAY)
+		if (level < TLS_DEMAND_MAY)
 			return err_set(e, RC_PERM, "attribute \"%.*s\" with TLS disabled", SHOWN(tok));
 		if (eq == SIZE_MAX || eq == 0)
 			return err_set(e, RC_PERM, "malformed attribute/value pair \"%.*s\"", SHOWN(tok));
@@ -60,7 +60,7 @@ parse_fields(struct span rest, enum tls_level level, struct buf text[F_COUNT], b
 		if (rc != RC_OK)
 			return rc;
 		if (buf_len(&text[f]) > 0)
-			buf_putc(&text[f], level == TLS_FINGERPRINT ? '|' : ':');
+			buf_putc(&text[f], level == TLS_DEMAND_FINGERPRINT ? '|' : ':');
 		buf_put(&text[f], value);
 		set[f] = true;
 	}
@@ -91,11 +91,11 @@ tls_policy_parse(struct span value, struct tls_policy *out, struct err *e)
 		return err_set(e, RC_PERM, "a policy has a NUL octet");
 	if (!span_word(&rest, ", \t\r\n", &word))
 		return err_set(e, RC_PERM, "invalid empty policy");
-	enum tls_level level = tls_level_parse(word);
-	if (level == TLS_LEVEL_UNKNOWN)
+	enum tls_demand level = tls_demand_parse(word);
+	if (level == TLS_DEMAND_UNKNOWN)
 		return err_set(e, RC_PERM, "invalid security level \"%.*s\"", SHOWN(word));
-	if (tls_level_is_dane(level))
-		return err_set(e, RC_PERM, "security level \"%s\" is not supported yet", tls_level_name(level));
+	if (tls_demand_is_dane(level))
+		return err_set(e, RC_PERM, "security level \"%s\" is not supported yet", tls_demand_name(level));
 	for (size_t i = 0; i < F_COUNT; i++)
 		buf_init(&text[i], VALUE_MAX);
 	enum rc rc = parse_fields(rest, level, text, set, e);
@@ -109,7 +109,7 @@ tls_policy_parse(struct span value, struct tls_policy *out, struct err *e)
 		out->wish.sni = take(out, &at, &text[F_SERVERNAME], set[F_SERVERNAME]);
 		out->wish.anchors = take(out, &at, &text[F_TAFILE], set[F_TAFILE]);
 		const char *match = take(out, &at, &text[F_MATCH], set[F_MATCH]);
-		if (level == TLS_FINGERPRINT)
+		if (level == TLS_DEMAND_FINGERPRINT)
 			out->wish.fingerprints = match;
 		else
 			out->wish.match = match;
@@ -124,7 +124,7 @@ void
 tls_policy_fini(struct tls_policy *p)
 {
 	mem_free(&p->text);
-	p->wish = (struct tls_wish){ .level = TLS_LEVEL_UNKNOWN };
+	p->wish = (struct tls_wish){ .level = TLS_DEMAND_UNKNOWN };
 }
 
 /* What a row leaves open is as the service has it; fingerprints there must be some. */
@@ -132,15 +132,15 @@ static enum rc
 complete(const struct tls_policies *t, struct tls_policy *p, struct err *e)
 {
 	struct tls_wish *w = &p->wish;
-	if (w->level >= TLS_VERIFY && w->match == NULL)
-		w->match = w->level == TLS_VERIFY ? t->verify_match : t->secure_match;
-	if (w->level >= TLS_VERIFY && w->anchors == NULL)
+	if (w->level >= TLS_DEMAND_VERIFY && w->match == NULL)
+		w->match = w->level == TLS_DEMAND_VERIFY ? t->verify_match : t->secure_match;
+	if (w->level >= TLS_DEMAND_VERIFY && w->anchors == NULL)
 		w->anchors = t->anchors;
-	if (w->level == TLS_FINGERPRINT && w->fingerprints == NULL)
+	if (w->level == TLS_DEMAND_FINGERPRINT && w->fingerprints == NULL)
 		w->fingerprints = t->fingerprints;
 	if (w->sni == NULL)
 		w->sni = t->sni;
-	if (w->level == TLS_FINGERPRINT && w->fingerprints[0] == '\0')
+	if (w->level == TLS_DEMAND_FINGERPRINT && w->fingerprints[0] == '\0')
 		return err_set(e, RC_PERM, "configured at fingerprint security level, but with no fingerprints to match");
 	return RC_OK;
 }
@@ -156,7 +156,7 @@ from_value(const struct tls_policies *t, struct span nexthop, struct span value,
 		out->may_reuse = reuse;
 	if (rc == RC_OK)
 		rc = complete(t, out, e);
-	if (rc == RC_OK && out->wish.level > TLS_NONE)
+	if (rc == RC_OK && out->wish.level > TLS_DEMAND_NONE)
 		rc = tls_client_check(t->client, &out->wish, e);
 	if (rc != RC_OK)
 		(void)!err_prefix(e, "%s, next-hop destination \"%.*s\"", t->title, SHOWN(nexthop));
@@ -184,26 +184,26 @@ find_row(const struct tls_policies *t, struct span nexthop, struct tls_policy *o
 	return rc;
 }
 
-/* TLS_LEVEL_UNKNOWN in *level: nothing found yet. */
+/* TLS_DEMAND_UNKNOWN in *level: nothing found yet. */
 static enum rc
-look_at_site(const struct tls_policies *t, struct span site, enum tls_level *level, struct err *e)
+look_at_site(const struct tls_policies *t, struct span site, enum tls_demand *level, struct err *e)
 {
 	struct buf scratch;
 	struct span value;
 	buf_init(&scratch, VALUE_MAX);
 	enum rc rc = map_find(t->per_site, site, 0, &scratch, &value, e);
 	if (rc == RC_OK && span_caseeq_str(value, "NONE")) {
-		if (*level <= TLS_MAY)
-			*level = TLS_NONE;
+		if (*level <= TLS_DEMAND_MAY)
+			*level = TLS_DEMAND_NONE;
 	} else if (rc == RC_OK && span_caseeq_str(value, "MAY")) {
-		if (*level < TLS_NONE)
-			*level = TLS_MAY;
+		if (*level < TLS_DEMAND_NONE)
+			*level = TLS_DEMAND_MAY;
 	} else if (rc == RC_OK && span_caseeq_str(value, "MUST_NOPEERMATCH")) {
-		if (*level < TLS_ENCRYPT)
-			*level = TLS_ENCRYPT;
+		if (*level < TLS_DEMAND_ENCRYPT)
+			*level = TLS_DEMAND_ENCRYPT;
 	} else if (rc == RC_OK && span_caseeq_str(value, "MUST")) {
-		if (*level < TLS_VERIFY)
-			*level = TLS_VERIFY;
+		if (*level < TLS_DEMAND_VERIFY)
+			*level = TLS_DEMAND_VERIFY;
 	} else if (rc == RC_OK) {
 		rc = err_set(e, RC_PERM, "%s: unknown TLS policy '%.*s' for %.*s", t->title, SHOWN(value), SHOWN(site));
 	}
@@ -212,16 +212,16 @@ look_at_site(const struct tls_policies *t, struct span site, enum tls_level *lev
 }
 
 static enum rc
-find_site(const struct tls_policies *t, struct span nexthop, struct span host, enum tls_level *level, struct err *e)
+find_site(const struct tls_policies *t, struct span nexthop, struct span host, enum tls_demand *level, struct err *e)
 {
-	enum tls_level found = TLS_LEVEL_UNKNOWN;
+	enum tls_demand found = TLS_DEMAND_UNKNOWN;
 	enum rc rc = look_at_site(t, nexthop, &found, e);
 	if (rc == RC_OK && !span_caseeq(nexthop, host))
 		rc = look_at_site(t, host, &found, e);
 	if (rc != RC_OK)
 		return rc;
 	/* a MAY for many gives way to what main.cf demands */
-	if (found != TLS_LEVEL_UNKNOWN && !(found == TLS_MAY && *level > TLS_MAY))
+	if (found != TLS_DEMAND_UNKNOWN && !(found == TLS_DEMAND_MAY && *level > TLS_DEMAND_MAY))
 		*level = found;
 	return RC_OK;
 }
@@ -243,8 +243,8 @@ tls_policy_find(const struct tls_policies *t, struct span nexthop, struct span h
 		if (rc == RC_TEMP || rc == RC_PERM)
 			return rc;
 	}
-	if (t->wrapped && out->wish.level < TLS_ENCRYPT)
-		out->wish.level = TLS_ENCRYPT;
+	if (t->wrapped && out->wish.level < TLS_DEMAND_ENCRYPT)
+		out->wish.level = TLS_DEMAND_ENCRYPT;
 	return complete(t, out, e);
 }
 
@@ -281,17 +281,17 @@ static enum rc
 global_level(struct tls_policies *t, const struct service *s, const char *level, bool use, bool enforce, bool peername)
 {
 	if (level[0] == '\0') {
-		t->level = enforce ? (peername ? TLS_VERIFY : TLS_ENCRYPT) : use ? TLS_MAY : TLS_NONE;
+		t->level = enforce ? (peername ? TLS_DEMAND_VERIFY : TLS_DEMAND_ENCRYPT) : use ? TLS_DEMAND_MAY : TLS_DEMAND_NONE;
 		return RC_OK;
 	}
-	t->level = tls_level_parse(span_str(level));
-	if (t->level != TLS_LEVEL_UNKNOWN && !tls_level_is_dane(t->level))
+	t->level = tls_demand_parse(span_str(level));
+	if (t->level != TLS_DEMAND_UNKNOWN && !tls_demand_is_dane(t->level))
 		return RC_OK;
 	char why[160];
-	snprintf(why, sizeof why, t->level == TLS_LEVEL_UNKNOWN ? "\"%.60s\" is no TLS level: none, may, encrypt, fingerprint, verify, secure"
+	snprintf(why, sizeof why, t->level == TLS_DEMAND_UNKNOWN ? "\"%.60s\" is no TLS level: none, may, encrypt, fingerprint, verify, secure"
 	                                                        : "level %.60s is not supported yet: take may, encrypt, verify or secure", level);
 	complain(t, CONF_ERROR, s, "tls_security_level", why);
-	t->level = TLS_SECURE;
+	t->level = TLS_DEMAND_SECURE;
 	return RC_PERM;
 }
 
@@ -334,7 +334,7 @@ tls_policies_open(struct conf *c, const struct service *s, bool lmtp, struct tls
 	t->secure_match = P(tls_secure_cert_match);
 	t->fingerprints = P(tls_fingerprint_cert_match);
 	enum rc rc = global_level(t, s, P(tls_security_level), P(use_tls), P(enforce_tls), P(tls_enforce_peername));
-	bool is_wanted = t->wrapped || t->note_offer || t->level > TLS_NONE || P(tls_policy_maps)[0] != '\0' || P(tls_per_site)[0] != '\0';
+	bool is_wanted = t->wrapped || t->note_offer || t->level > TLS_DEMAND_NONE || P(tls_policy_maps)[0] != '\0' || P(tls_per_site)[0] != '\0';
 	if (!is_wanted) {
 		mem_free(&t);
 		return RC_OK;
@@ -344,11 +344,11 @@ tls_policies_open(struct conf *c, const struct service *s, bool lmtp, struct tls
 		rc = RC_PERM;
 	if (rc != RC_OK || !conf_is_loader(c))
 		return rc;
-	if (t->wrapped && t->level < TLS_ENCRYPT && map_list_empty(t->maps))
+	if (t->wrapped && t->level < TLS_DEMAND_ENCRYPT && map_list_empty(t->maps))
 		complain(t, CONF_WARNING, s, "tls_wrappermode", "TLS from the first octet is never optional: the security level is taken as encrypt");
-	if (t->level >= TLS_VERIFY && !tls_client_has_cas(t->client) && t->anchors[0] == '\0')
+	if (t->level >= TLS_DEMAND_VERIFY && !tls_client_has_cas(t->client) && t->anchors[0] == '\0')
 		complain(t, CONF_WARNING, s, "tls_security_level", "no CA to verify with: set the CAfile or CApath parameter; no mail is sent at this level");
-	if (t->level == TLS_FINGERPRINT && t->fingerprints[0] == '\0')
+	if (t->level == TLS_DEMAND_FINGERPRINT && t->fingerprints[0] == '\0')
 		complain(t, CONF_WARNING, s, "tls_security_level", "fingerprint without tls_fingerprint_cert_match: no mail is sent at this level");
 	return rc;
 }

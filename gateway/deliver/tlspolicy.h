@@ -27,7 +27,7 @@ struct tls_client *tls_policies_client(const struct tls_policies *t);
 bool tls_policies_wrapped(const struct tls_policies *t); /* smtp_tls_wrappermode */
 bool tls_policies_note_offer(const struct tls_policies *t);
 
-/* nexthop: as written. RC_OK also for TLS_NONE. RC_TEMP: a table could not be asked (map/remote.h). RC_PERM: the row is wrong; the reason is
+/* nexthop: as written. RC_OK also for TLS_DEMAND_NONE. RC_TEMP: a table could not be asked (map/remote.h). RC_PERM: the row is wrong; the reason is
  * for the log. *out: tls_policy_fini() in any case. */
 enum rc tls_policy_find(const struct tls_policies *t, struct span nexthop, struct span host, struct tls_policy *out, struct err *e) MUST_CHECK;
 void tls_policy_fini(struct tls_policy *p);

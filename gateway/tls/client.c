@@ -49,21 +49,21 @@ struct saved {
 /* ---- levels ---- */
 
 static const char *const levels[] = {
-	[TLS_LEVEL_UNKNOWN] = "", [TLS_NONE] = "none", [TLS_MAY] = "may", [TLS_ENCRYPT] = "encrypt", [TLS_FINGERPRINT] = "fingerprint",
-	[TLS_HALF_DANE] = "half-dane", [TLS_DANE] = "dane", [TLS_DANE_ONLY] = "dane-only", [TLS_VERIFY] = "verify", [TLS_SECURE] = "secure",
+	[TLS_DEMAND_UNKNOWN] = "", [TLS_DEMAND_NONE] = "none", [TLS_DEMAND_MAY] = "may", [TLS_DEMAND_ENCRYPT] = "encrypt", [TLS_DEMAND_FINGERPRINT] = "fingerprint",
+	[TLS_DEMAND_HALF_DANE] = "half-dane", [TLS_DEMAND_DANE] = "dane", [TLS_DEMAND_DANE_ONLY] = "dane-only", [TLS_DEMAND_VERIFY] = "verify", [TLS_DEMAND_SECURE] = "secure",
 };
 
-enum tls_level
-tls_level_parse(struct span word)
+enum tls_demand
+tls_demand_parse(struct span word)
 {
-	for (size_t i = TLS_NONE; i < NELEMS(levels); i++)
+	for (size_t i = TLS_DEMAND_NONE; i < NELEMS(levels); i++)
 		if (span_caseeq_str(word, levels[i]))
-			return (enum tls_level)i;
-	return TLS_LEVEL_UNKNOWN;
+			return (enum tls_demand)i;
+	return TLS_DEMAND_UNKNOWN;
 }
 
 const char *
-tls_level_name(enum tls_level level)
+tls_demand_name(enum tls_demand level)
 {
 	return levels[level];
 }
@@ -198,9 +198,9 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 		return rc == RC_NONE ? RC_TEMP : rc;
 	}
 	const struct {
-		enum tls_level level;
+		enum tls_demand level;
 		const char *suffix;
-	} kinds[] = { { TLS_MAY, "tls_protocols" }, { TLS_ENCRYPT, "tls_mandatory_protocols" } };
+	} kinds[] = { { TLS_DEMAND_MAY, "tls_protocols" }, { TLS_DEMAND_ENCRYPT, "tls_mandatory_protocols" } };
 	for (size_t i = 0; i < NELEMS(kinds); i++) {
 		struct tls_wish w = { .level = kinds[i].level };
 		if (tls_client_check(t, &w, e) != RC_OK) {
@@ -208,7 +208,7 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 			rc = RC_PERM;
 		}
 	}
-	struct tls_wish w = { .level = TLS_SECURE, .anchors = P(t, tls_trust_anchor_file) };
+	struct tls_wish w = { .level = TLS_DEMAND_SECURE, .anchors = P(t, tls_trust_anchor_file) };
 	if (rc == RC_OK && tls_client_check(t, &w, e) != RC_OK) {
 		complain(t, s, "tls_trust_anchor_file", e);
 		rc = RC_PERM;
@@ -294,7 +294,7 @@ static enum rc
 apply(struct tls_client *t, const struct tls_wish *w, SSL *ssl, struct err *e)
 {
 	struct buf exclude;
-	bool is_mandatory = w->level > TLS_MAY;
+	bool is_mandatory = w->level > TLS_DEMAND_MAY;
 	buf_init(&exclude, LIST_MAX);
 	if (w->exclude == NULL && is_mandatory) { /* both lists count */
 		buf_puts(&exclude, P(t, tls_exclude_ciphers));
@@ -307,7 +307,7 @@ apply(struct tls_client *t, const struct tls_wish *w, SSL *ssl, struct err *e)
 		.protocols = or_else(w->protocols, is_mandatory ? P(t, tls_mandatory_protocols) : P(t, tls_protocols)),
 		.grade = or_else(w->grade, is_mandatory ? P(t, tls_mandatory_ciphers) : P(t, tls_ciphers)),
 		.exclude = buf_cstr(&exclude),
-		.more_exclude = w->level > TLS_ENCRYPT ? "aNULL" : w->level == TLS_ENCRYPT ? "eNULL" : NULL,
+		.more_exclude = w->level > TLS_DEMAND_ENCRYPT ? "aNULL" : w->level == TLS_DEMAND_ENCRYPT ? "eNULL" : NULL,
 	};
 	enum rc rc = tls_settings_apply(t->p, &s, NULL, ssl, e);
 	buf_fini(&exclude);
@@ -432,11 +432,11 @@ void
 tls_client_judge(struct tls_client *t, SSL *ssl, const struct tls_wish *w, struct tls_peer *out)
 {
 	tls_peer_read(ssl, t->digest, out);
-	if (w->level == TLS_FINGERPRINT) {
+	if (w->level == TLS_DEMAND_FINGERPRINT) {
 		out->is_matched = out->is_trusted = out->has_cert && has_fingerprint(out, or_else(w->fingerprints, P(t, tls_fingerprint_cert_match)));
 		return;
 	}
-	if (w->level < TLS_VERIFY || !out->is_trusted)
+	if (w->level < TLS_DEMAND_VERIFY || !out->is_trusted)
 		return;
 	X509 *cert = SSL_get0_peer_certificate(ssl);
 	out->is_matched = cert != NULL && tls_names_match(cert, w, t->p->p_tls_wildcard_matches_multiple_labels);

@@ -16,20 +16,20 @@
 enum { TLS_SESSIONS_MAX = 2000 };
 
 /* In the order of what they ask for. */
-enum tls_level {
-	TLS_LEVEL_UNKNOWN = 0, TLS_NONE, TLS_MAY, TLS_ENCRYPT, TLS_FINGERPRINT, TLS_HALF_DANE, TLS_DANE, TLS_DANE_ONLY, TLS_VERIFY, TLS_SECURE,
+enum tls_demand {
+	TLS_DEMAND_UNKNOWN = 0, TLS_DEMAND_NONE, TLS_DEMAND_MAY, TLS_DEMAND_ENCRYPT, TLS_DEMAND_FINGERPRINT, TLS_DEMAND_HALF_DANE, TLS_DEMAND_DANE, TLS_DEMAND_DANE_ONLY, TLS_DEMAND_VERIFY, TLS_DEMAND_SECURE,
 };
-enum tls_level tls_level_parse(struct span word);    /* TLS_LEVEL_UNKNOWN: no such word */
-const char *tls_level_name(enum tls_level level);
+enum tls_demand tls_demand_parse(struct span word);    /* TLS_DEMAND_UNKNOWN: no such word */
+const char *tls_demand_name(enum tls_demand level);
 static inline bool
-tls_level_is_dane(enum tls_level level)
+tls_demand_is_dane(enum tls_demand level)
 {
-	return level >= TLS_HALF_DANE && level <= TLS_DANE_ONLY;
+	return level >= TLS_DEMAND_HALF_DANE && level <= TLS_DEMAND_DANE_ONLY;
 }
 
 /* What one session must be. Strings are borrowed; NULL: what the service says. */
 struct tls_wish {
-	enum tls_level level;
+	enum tls_demand level;
 	const char *protocols, *grade, *exclude;
 	const char *sni;             /* "hostname", "nexthop", a name, "" */
 	const char *match;           /* names and strategies, separated by ':', comma or blank */
@@ -58,7 +58,7 @@ void tls_client_explain(SSL *ssl, const struct tls_peer *p, const char *server, 
 /* The session led to nothing: it is not resumed. */
 void tls_client_forget(struct tls_client *t, const char *key);
 
-/* Does the certificate have one of the names a wish lists? For TLS_VERIFY and TLS_SECURE. */
+/* Does the certificate have one of the names a wish lists? For TLS_DEMAND_VERIFY and TLS_DEMAND_SECURE. */
 bool tls_names_match(X509 *cert, const struct tls_wish *w, bool many_labels);
 
 #endif
