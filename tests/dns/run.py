@@ -79,7 +79,7 @@ class World:
             raise
 
     def end(self):
-        waits.settle(self.gateway)
+        waits.settle(self.gateway, False)
         self.gateway.stop()
         troubles = self.gateway.troubles()
         if troubles:

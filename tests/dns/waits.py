@@ -118,14 +118,19 @@ def reached(dns):
     return [f'{end} {kind} was never asked' for end, kind in REACHED if not any(n.endswith(end) and k == kind for n, k in asked)]
 
 
-def left(gateway):
+def left(gateway, questions=True):
     m = gateway.metrics()
-    return {k: m[k] for k in ('smtpd_sessions', 'smtpd_transactions', 'smtpd_drafts', 'op_pending', 'dns_pending') if m.get(k)}
+    return {k: m[k] for k in ('smtpd_sessions', 'smtpd_transactions', 'smtpd_drafts', 'op_pending', 'dns_flying', 'dns_waiting')
+            if m[k] and (questions or not k.startswith(('dns', 'op')))}
 
 
 def descriptors(gateway):
     return sum(len(os.listdir(f'/proc/{pid}/fd')) for role, pid in rig.status_roles(gateway.status()) if role == 'edge')
 
 
-def settle(gateway):
-    wait_for('sessions, operations and questions to end', lambda: not left(gateway), 15, 0.1)
+def settle(gateway, questions=True):
+    """questions: those that nobody waits for, too."""
+    try:
+        wait_for('', lambda: not left(gateway, questions), 15, 0.1)
+    except rig.Broken:
+        raise rig.Broken(f'left over: {left(gateway, questions)}')
