@@ -16,6 +16,7 @@ struct policy_list_use {
 	const struct rbl_list *list;
 	enum rbl_kind kind;
 	bool is_allow;
+	const struct policy_rule *rule;
 };
 typedef void policy_list_use_fn(void *arg, const struct policy_list_use *u);
 void policy_each_list(const struct policy *p, policy_list_use_fn *fn, void *arg);

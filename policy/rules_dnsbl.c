@@ -246,7 +246,8 @@ policy_each_list(const struct policy *p, policy_list_use_fn *fn, void *arg)
 			for (size_t k = 0; rule->dnsbl != NULL && k < NELEMS(kinds); k++)
 				if (kinds[k].fn == rule->row->fn)
 					fn(arg, &(struct policy_list_use){ .parameter = l->name, .restriction = rule->shown, .list = &rule->dnsbl->list,
-					    .kind = kinds[k].subject == EARLY_ADDRESS ? RBL_ADDRESSES : RBL_NAMES, .is_allow = kinds[k].is_allow });
+					    .kind = kinds[k].subject == EARLY_ADDRESS ? RBL_ADDRESSES : RBL_NAMES, .is_allow = kinds[k].is_allow,
+					    .rule = rule });
 		}
 }
 

@@ -152,7 +152,7 @@ static void
 on_doubt(struct timer *t)
 {
 	struct rbl_flight *f = container_of(t, struct rbl_flight, doubt);
-	uint64_t timeout = rbl_settings_now()->timeout;
+	uint64_t timeout = rbl_row_timeout(f->row);
 	if (f->row->heard <= f->began && f->row->probing == PROBE_NONE)
 		rbl_probe_start(f->row, PROBE_LIFE, timeout - timeout / 2);
 }
@@ -161,7 +161,7 @@ static struct rbl_flight *
 flight_new(struct rbl_row *r, struct span query)
 {
 	struct rbl_flight *f = mem_zalloc(sizeof *f + query.n + 1);
-	uint64_t timeout = rbl_settings_now()->timeout;
+	uint64_t timeout = rbl_row_timeout(r);
 	f->row = r;
 	f->began = loop_now();
 	f->query_len = query.n;

@@ -121,7 +121,7 @@ begin_probing(struct rbl_row *r)
 		rbl_row_proven(r);
 		return;
 	}
-	rbl_probe_start(r, PROBE_ENTRIES, me.settings.timeout);
+	rbl_probe_start(r, PROBE_ENTRIES, rbl_row_timeout(r));
 }
 
 static struct rbl_row *
@@ -171,6 +171,13 @@ bool
 rbl_row_has_health(const struct rbl_row *r)
 {
 	return r != me.others;
+}
+
+uint64_t
+rbl_row_timeout(const struct rbl_row *r)
+{
+	uint64_t timeout = rbl_settings_now()->timeout;
+	return r->on_trial ? timeout / 4 : timeout;
 }
 
 bool
@@ -335,6 +342,7 @@ rbl_row_look(struct rbl_row *r)
 		return;
 	rbl_probe_stop(r);
 	rbl_row_set(r, RBL_USABLE, "");
+	r->on_trial = true;
 	r->is_probed = false; /* what is listed there now waits for this */
 	me.unproven++;
 	begin_probing(r);
@@ -362,10 +370,11 @@ is_silent(struct rbl_row *r, uint64_t usec)
 	char why[WHY_MAX];
 	if (++r->silent == 1)
 		r->silent_since = loop_now() - usec;
-	if (r->silent < me.settings.pause_after || r->state != RBL_USABLE)
+	if (r->silent < (r->on_trial ? 1 : me.settings.pause_after) || r->state != RBL_USABLE)
 		return;
+	r->on_trial = false;
 	r->all_silent = dns_heard() <= r->silent_since;
-	snprintf(why, sizeof why, "%u questions in a row got no answer within %.1f s%s", r->silent, (double)me.settings.timeout / USEC_PER_SEC,
+	snprintf(why, sizeof why, "%u question%s in a row got no answer within %.1f s%s", r->silent, r->silent == 1 ? "" : "s", (double)usec / USEC_PER_SEC,
 	    r->all_silent ? ", nor did any other question to the DNS" : "");
 	rbl_row_set(r, RBL_PAUSED, why);
 }
@@ -397,6 +406,7 @@ rbl_row_heard(struct rbl_row *r, enum rbl_said said, const struct dns_answer *a,
 		r->questions++;
 		r->heard = loop_now();
 		r->silent = r->failed = 0;
+		r->on_trial = false;
 		sample(r, usec);
 		if (said == RBL_SAID_YES && is_refusal(a, &odd)) {
 			is_refusing(r, odd);

@@ -34,6 +34,7 @@ struct rbl_row {
 	uint64_t heard;              /* the last answer; loop_now() */
 	uint64_t silent_since;       /* when the first of the silent questions left */
 	bool all_silent;             /* paused when nothing at all got an answer: it may not be the list */
+	bool on_trial;               /* back from that: a quarter of the time, and one silent question is enough */
 	uint64_t foreign_told;       /* when rbl_note_foreign() was last a line */
 	uint64_t pause, back;        /* the next pause; when it came back into use: loop_now() */
 	uint64_t questions, listed, errors, timeouts, refusals, skipped;
@@ -62,6 +63,8 @@ struct rbl_row *rbl_row_get(enum rbl_kind kind, struct span domain);
 bool rbl_row_has_health(const struct rbl_row *r);
 const struct rbl_settings *rbl_settings_now(void);
 
+/* How long a question may take now. */
+uint64_t rbl_row_timeout(const struct rbl_row *r);
 /* Questions wait for the end of the first probe. */
 bool rbl_row_is_unproven(const struct rbl_row *r);
 

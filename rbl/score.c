@@ -2,7 +2,7 @@
 /* The score of one address: all domains asked at once, what they say added up. */
 #include "base/clock.h"
 #include "base/mem.h"
-#include "rbl/ask.h"
+#include "rbl/row.h"
 #include "rbl/site.h"
 
 #include <arpa/inet.h>
@@ -29,6 +29,8 @@ static void
 could_not_say(const struct rbl_asked *k, const char *why)
 {
 	struct buf query;
+	if (rbl_settings_now()->is_quiet)
+		return;
 	buf_init(&query, QUERY_MAX);
 	query_of(k, &query);
 	LOG(dnsblog_error, k->score->log, F_SPAN(name, buf_span(&query)), F_STR(reason, why));
@@ -39,6 +41,8 @@ static void
 say_listed(const struct rbl_asked *k, struct in_addr at)
 {
 	char client[IPADDR_TEXT], text[INET_ADDRSTRLEN];
+	if (rbl_settings_now()->is_quiet)
+		return;
 	ipaddr_text(&k->score->addr, client);
 	inet_ntop(AF_INET, &at, text, sizeof text);
 	LOG(dnsblog_listed, k->score->log, F_STR(client, client), F_SPAN(name, k->score->sites->domains[k->domain].name), F_STR(value, text));
@@ -167,7 +171,7 @@ on_timeout(struct timer *t)
 {
 	struct rbl_score *sc = container_of(t, struct rbl_score, timer);
 	for (unsigned i = 0; i < sc->sites->ndomains; i++)
-		if (!sc->asked[i].is_done)
+		if (!sc->asked[i].is_done && !rbl_settings_now()->is_quiet)
 			log_warn(sc->log, "dnsblog reply timeout %llus for %.*s", (unsigned long long)(sc->sites->timeout / USEC_PER_SEC),
 			    (int)sc->sites->domains[i].name.n, (const char *)sc->sites->domains[i].name.p);
 	sc->failed += sc->pending;

@@ -143,7 +143,7 @@ void
 rbl_sites_each(const struct rbl_sites *s, rbl_site_fn *fn, void *arg)
 {
 	for (unsigned i = 0; s != NULL && i < s->nsites; i++)
-		fn(arg, s->sites[i].item, s->sites[i].list.domain, s->sites[i].weight, s->domains[s->sites[i].domain].shown);
+		fn(arg, s->sites[i].item, &s->sites[i].list, s->sites[i].weight, s->domains[s->sites[i].domain].shown);
 }
 
 void

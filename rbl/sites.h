@@ -47,7 +47,8 @@ struct rbl_score {
 };
 
 /* For checks and commands: each "domain=filter*weight" as it was understood; shown: the name for replies. */
-typedef void rbl_site_fn(void *arg, const char *item, struct span domain, int weight, const char *shown);
+struct rbl_list;
+typedef void rbl_site_fn(void *arg, const char *item, const struct rbl_list *list, int weight, const char *shown);
 void rbl_sites_each(const struct rbl_sites *s, rbl_site_fn *fn, void *arg);
 /* Each domain once, for rbl_health_use(). */
 void rbl_sites_use(const struct rbl_sites *s);

@@ -10,6 +10,7 @@
 #include "conf/show.h"
 #include "lookup/lookup.h"
 #include "map/map.h"
+#include "policy/dnsbl_check.h"
 #include "policy/policy.h"
 #include "smtp/footer.h"
 
@@ -34,7 +35,7 @@ COMMAND("", cmd_run, "", "") COMMAND("", cmd_start, "", "") COMMAND("", cmd_stop
 COMMAND("", cmd_reload, "", "") COMMAND("", cmd_check, "", "") COMMAND("", cmd_flush, "", "") COMMAND("", cmd_status, "", "")
 COMMAND("", cmd_conf, "", "") COMMAND("", cmd_map, "", "") COMMAND("", cmd_queue_list, "", "") COMMAND("", cmd_queue_show, "", "")
 COMMAND("", cmd_queue_ids, "", "") COMMAND("", cmd_queue_shape, "", "") COMMAND("", cmd_explain, "", "") COMMAND("", cmd_help, "", "")
-COMMAND("", cmd_version, "", "") COMMAND("", cmd_tls_self_signed, "", "")
+COMMAND("", cmd_version, "", "") COMMAND("", cmd_tls_self_signed, "", "") COMMAND("", cmd_dnsbl_check, "", "")
 #undef COMMAND
 
 static const struct command_row {
@@ -298,6 +299,23 @@ cmd_explain(const struct command_line *cl)
 		return usage(cl);
 	lookup_direct();
 	return policy_explain(&x, stdout);
+}
+
+static int
+cmd_dnsbl_check(const struct command_line *cl)
+{
+	const char *what = NULL;
+	bool json = false;
+	for (int i = 0; i < cl->argc; i++) {
+		if (strcmp(cl->argv[i], "--json") == 0)
+			json = true;
+		else if (what == NULL && cl->argv[i][0] != '-')
+			what = cl->argv[i];
+		else
+			return usage(cl);
+	}
+	lookup_direct();
+	return policy_dnsbl_check(cl->dir, what, json, stdout);
 }
 
 /* ---- queue ---- */
