@@ -73,7 +73,7 @@ dns_pool_new(const struct dns_pool_settings *s, const struct dns_pool_ops *ops)
 	p->tries = s->tries;
 	p->timeout_msec = s->timeout_msec;
 	p->as_typed = s->as_typed;
-	dns_upstreams_init(&p->up, s->servers, s->n, s->rotate, s->trust);
+	dns_upstreams_init(&p->up, s->servers, s->n, s->rotate, s->trust, s->timeout_msec * UINT64_C(2000));
 	list_init(&p->channels);
 	list_init(&p->link);
 	timer_init(&p->tick, on_tick);

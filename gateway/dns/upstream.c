@@ -8,9 +8,9 @@ is_loopback(const struct dns_server *s)
 }
 
 void
-dns_upstreams_init(struct dns_upstreams *u, const struct dns_server *list, unsigned n, bool rotate, enum dns_trust trust)
+dns_upstreams_init(struct dns_upstreams *u, const struct dns_server *list, unsigned n, bool rotate, enum dns_trust trust, uint64_t probe_usec)
 {
-	*u = (struct dns_upstreams){ .n = n, .rotate = rotate };
+	*u = (struct dns_upstreams){ .n = n, .rotate = rotate, .probe_usec = probe_usec };
 	for (unsigned i = 0; i < n; i++) {
 		u->s[i].addr = list[i];
 		u->s[i].is_trusted = trust == DNS_TRUST_ALL || (trust == DNS_TRUST_LOOPBACK && is_loopback(&list[i]));
@@ -57,7 +57,7 @@ dns_upstream_missed(struct dns_upstreams *u, unsigned i, uint64_t sent, uint64_t
 	if (s->is_down || s->answered >= sent)
 		return;
 	s->is_down = true;
-	s->probe_pause = DNS_PROBE_USEC;
+	s->probe_pause = u->probe_usec;
 	s->probe_at = now + s->probe_pause;
 	u->version++;
 }
@@ -69,7 +69,7 @@ dns_upstreams_probe(struct dns_upstreams *u, uint64_t now)
 		struct dns_upstream *s = &u->s[i];
 		if (!s->is_down || s->probe_at > now)
 			continue;
-		s->probe_pause = s->probe_pause * 2 < DNS_PROBE_MAX_USEC ? s->probe_pause * 2 : DNS_PROBE_MAX_USEC;
+		s->probe_pause = s->probe_pause < u->probe_usec * DNS_PROBE_LONGEST ? s->probe_pause * 2 : s->probe_pause;
 		s->probe_at = now + s->probe_pause;
 		return i;
 	}

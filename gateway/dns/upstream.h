@@ -10,7 +10,7 @@
 
 #include "dns/servers.h"
 
-enum { DNS_PROBE_USEC = 5 * 1000000, DNS_PROBE_MAX_USEC = 60 * 1000000, DNS_FORGET_USEC = 600 * 1000000, DNS_CASE_MISSES = 3 };
+enum { DNS_PROBE_LONGEST = 16 /* times the first pause */, DNS_FORGET_USEC = 600 * 1000000, DNS_CASE_MISSES = 3 };
 
 struct dns_upstream {
 	struct dns_server addr;
@@ -29,9 +29,10 @@ struct dns_upstreams {
 	bool rotate;                 /* each set of questions begins at another one */
 	unsigned turn;
 	unsigned version;            /* counts changes of the order */
+	uint64_t probe_usec;         /* pause before the first probe; each next one is twice as long */
 };
 
-void dns_upstreams_init(struct dns_upstreams *u, const struct dns_server *list, unsigned n, bool rotate, enum dns_trust trust);
+void dns_upstreams_init(struct dns_upstreams *u, const struct dns_server *list, unsigned n, bool rotate, enum dns_trust trust, uint64_t probe_usec);
 /* Indices, who is to be asked first comes first. */
 void dns_upstreams_order(struct dns_upstreams *u, unsigned char out[DNS_SERVERS_MAX]);
 void dns_upstream_answered(struct dns_upstreams *u, unsigned i, uint64_t now);
