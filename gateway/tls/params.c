@@ -324,7 +324,7 @@ set_groups(const struct params *p, const char *grade, SSL_CTX *ctx, struct err *
 	}
 	ERR_clear_error();
 	enum rc rc = RC_OK;
-	if (buf_len(&list) > 0 && SSL_CTX_set1_groups_list(ctx, buf_cstr(&list)) != 1)
+	if (buf_len(&list) > 0 && SSL_CTX_set1_groups_list(ctx, (void *)(uintptr_t)buf_cstr(&list)) != 1)
 		rc = because(e, "groups");
 	buf_fini(&list);
 	return rc;

@@ -96,7 +96,10 @@ one(const char *name, EVP_PKEY *key, uint64_t usec)
 int
 main(int argc, char **argv)
 {
-	uint64_t usec = (uint64_t)(argc > 1 ? atoi(argv[1]) : 1) * USEC_PER_SEC;
+	uint64_t usec = 1;
+	if (argc > 1 && !span_u64(span_str(argv[1]), 1000, &usec))
+		return 64;
+	usec *= USEC_PER_SEC;
 	setlinebuf(stdout);
 	one("RSA 2048", EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)2048), usec);
 	one("RSA 4096", EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)4096), usec);
