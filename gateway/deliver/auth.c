@@ -49,42 +49,49 @@ local_trouble(struct smtpc *c, const struct err *e)
 	give_up(c, RC_TEMP, SPAN("4.3.0"), job_text(c->job, "local data error while talking to %s", c->who));
 }
 
-/* What the hub offers, as the administrator wants to see it; false: it has no AUTH, or its table cannot be asked. */
-static bool
-take_offer(struct smtpc *c)
+/* Of the reply to EHLO; the next one, after TLS, counts anew. */
+void
+smtpc_note_offer(struct smtpc *c)
 {
-	struct buf all, left;
-	struct err e = { .why = "" };
+	struct buf all;
+	mem_free(&c->mechs);
+	if (c->logins == NULL || (c->features & EHLO_AUTH) == 0)
+		return;
 	buf_init(&all, MECHS_MAX);
+	if (ehlo_mechanisms(&c->reply, &all) && !all.over)
+		c->mechs = mem_strdup(buf_cstr(&all));
+	buf_fini(&all);
+}
+
+/* What is left of the offer when the administrator's filter has seen it. */
+static bool
+filter_offer(struct smtpc *c)
+{
+	struct buf left;
+	struct err e = { .why = "" };
 	buf_init(&left, MECHS_MAX);
-	bool is_offered = ehlo_mechanisms(&c->reply, &all) && !all.over;
-	enum rc rc = is_offered ? logins_filter(c->logins, buf_span(&all), &left, &e) : RC_OK;
+	enum rc rc = logins_filter(c->logins, span_str(c->mechs), &left, &e);
 	if (rc != RC_OK) {
 		local_trouble(c, &e);
-		is_offered = false;
-	} else if (!is_offered) {
-		smtpc_ready(c);
 	} else {
-		if (buf_len(&all) == 0)
+		if (c->mechs[0] == '\0')
 			log_warn(&c->job->log, "%s offered null AUTH mechanism list", c->who);
 		else if (buf_len(&left) == 0)
-			log_warn(&c->job->log, "%s offered no supported AUTH mechanisms: '%s'", c->who, buf_cstr(&all));
+			log_warn(&c->job->log, "%s offered no supported AUTH mechanisms: '%s'", c->who, c->mechs);
 		mem_free(&c->mechs);
 		c->mechs = mem_strdup(buf_cstr(&left));
 	}
-	buf_fini(&all);
 	buf_fini(&left);
-	return is_offered;
+	return rc == RC_OK;
 }
 
 void
 smtpc_log_in(struct smtpc *c)
 {
-	bool is_offered = (c->features & EHLO_AUTH) != 0;
 	c->features &= ~(unsigned)EHLO_AUTH; /* until we are in */
-	if (c->logins == NULL || !is_offered)
+	if (c->mechs == NULL)
 		smtpc_ready(c);
-	else if (take_offer(c))
+	else if (filter_offer(c))
 		look_up(c);
 }
 

@@ -53,6 +53,7 @@ bool smtpc_may_go_plain(const struct smtpc *c);  /* a failure of TLS is no reaso
 void smtpc_forget_tls(struct smtpc *c);          /* idempotent */
 
 /* auth.c: from the reply to EHLO to a session that is ready. */
+void smtpc_note_offer(struct smtpc *c);
 void smtpc_log_in(struct smtpc *c);
 void smtpc_on_login(struct smtpc *c);
 void smtpc_on_auth(struct smtpc *c);

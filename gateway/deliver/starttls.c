@@ -128,6 +128,7 @@ void
 smtpc_secure(struct smtpc *c)
 {
 	bool is_offered = (c->features & EHLO_STARTTLS) != 0;
+	smtpc_note_offer(c);
 	if (conn_ssl(&c->conn) != NULL || c->policies == NULL) {
 		smtpc_log_in(c);
 		return;
@@ -226,8 +227,8 @@ log_handshake(struct smtpc *c, const struct tls_peer *p)
 	struct tls_client *t = tls_policies_client(c->policies);
 	struct buf line;
 	buf_init(&line, LINE_MAX_OCTETS);
-	if (tls_client_loglevel(t) >= 1 && c->tls.wish.level > TLS_DEMAND_FINGERPRINT && p->has_cert && !p->is_matched) {
-		tls_client_explain(conn_ssl(&c->conn), p, c->relay, &line);
+	if (tls_client_loglevel(t) >= 1 && c->tls.wish.level > TLS_DEMAND_ENCRYPT && p->has_cert && !p->is_matched) {
+		tls_client_explain(conn_ssl(&c->conn), p, c->tls.wish.level, c->relay, &line);
 		LOG(info, &log, F_SPAN(text, buf_span(&line)));
 		buf_reset(&line);
 	}
@@ -257,9 +258,7 @@ smtpc_on_secured(struct conn *conn)
 	metric_add(M_relay_tls, 1);
 	metric_add(M_relay_tls_resumed, peer.is_resumed);
 	log_handshake(c, &peer);
-	if (c->tls.wish.level > TLS_DEMAND_FINGERPRINT && !peer.is_trusted) {
-		give_up(c, "4.7.5", SPAN("Server certificate not trusted"));
-	} else if (c->tls.wish.level > TLS_DEMAND_ENCRYPT && !peer.is_matched) {
+	if (c->tls.wish.level > TLS_DEMAND_ENCRYPT && !peer.is_matched) {
 		give_up(c, "4.7.5", SPAN("Server certificate not verified"));
 	} else if (tls_policies_wrapped(c->policies)) {
 		smtpc_await(c, ST_BANNER);

@@ -314,7 +314,7 @@ open_tables(struct tls_policies *t, const struct service *s, struct err *e)
 	return rc;
 }
 
-#define P(name) (lmtp ? p->p_lmtp_##name : p->p_smtp_##name)
+#define EITHER(smtp, lmtp_name) (lmtp ? p->lmtp_name : p->smtp)
 
 enum rc
 tls_policies_open(struct conf *c, const struct service *s, bool lmtp, struct tls_policies **out, struct err *e)
@@ -325,16 +325,16 @@ tls_policies_open(struct conf *c, const struct service *s, bool lmtp, struct tls
 	t->conf = c;
 	t->lmtp = lmtp;
 	t->title = lmtp ? "lmtp_tls_policy_maps" : "smtp_tls_policy_maps";
-	t->wrapped = P(tls_wrappermode);
-	t->note_offer = P(tls_note_starttls_offer);
-	t->reuse = P(tls_connection_reuse);
-	t->sni = P(tls_servername);
-	t->anchors = P(tls_trust_anchor_file);
-	t->verify_match = P(tls_verify_cert_match);
-	t->secure_match = P(tls_secure_cert_match);
-	t->fingerprints = P(tls_fingerprint_cert_match);
-	enum rc rc = global_level(t, s, P(tls_security_level), P(use_tls), P(enforce_tls), P(tls_enforce_peername));
-	bool is_wanted = t->wrapped || t->note_offer || t->level > TLS_DEMAND_NONE || P(tls_policy_maps)[0] != '\0' || P(tls_per_site)[0] != '\0';
+	t->wrapped = EITHER(p_smtp_tls_wrappermode, p_lmtp_tls_wrappermode);
+	t->note_offer = EITHER(p_smtp_tls_note_starttls_offer, p_lmtp_tls_note_starttls_offer);
+	t->reuse = EITHER(p_smtp_tls_connection_reuse, p_lmtp_tls_connection_reuse);
+	t->sni = EITHER(p_smtp_tls_servername, p_lmtp_tls_servername);
+	t->anchors = EITHER(p_smtp_tls_trust_anchor_file, p_lmtp_tls_trust_anchor_file);
+	t->verify_match = EITHER(p_smtp_tls_verify_cert_match, p_lmtp_tls_verify_cert_match);
+	t->secure_match = EITHER(p_smtp_tls_secure_cert_match, p_lmtp_tls_secure_cert_match);
+	t->fingerprints = EITHER(p_smtp_tls_fingerprint_cert_match, p_lmtp_tls_fingerprint_cert_match);
+	enum rc rc = global_level(t, s, EITHER(p_smtp_tls_security_level, p_lmtp_tls_security_level), EITHER(p_smtp_use_tls, p_lmtp_use_tls), EITHER(p_smtp_enforce_tls, p_lmtp_enforce_tls), EITHER(p_smtp_tls_enforce_peername, p_lmtp_tls_enforce_peername));
+	bool is_wanted = t->wrapped || t->note_offer || t->level > TLS_DEMAND_NONE || EITHER(p_smtp_tls_policy_maps, p_lmtp_tls_policy_maps)[0] != '\0' || EITHER(p_smtp_tls_per_site, p_lmtp_tls_per_site)[0] != '\0';
 	if (!is_wanted) {
 		mem_free(&t);
 		return RC_OK;

@@ -44,7 +44,8 @@ struct saved {
 	char *key;
 };
 
-#define P(t, name) ((t)->lmtp ? (t)->p->p_lmtp_##name : (t)->p->p_smtp_##name)
+/* One of a pair of parameters. */
+#define EITHER(t, smtp, lmtp_name) ((t)->lmtp ? (t)->p->lmtp_name : (t)->p->smtp)
 
 /* ---- levels ---- */
 
@@ -147,21 +148,21 @@ set_up(struct tls_client *t, const struct service *s, struct err *e)
 	enum rc rc = tls_context_new(t->p, TLS_client_method(), NULL, &t->ctx, e);
 	if (rc != RC_OK)
 		return rc;
-	rc = tls_trust(t->conf, t->ctx, P(t, tls_CAfile), P(t, tls_CApath), e);
+	rc = tls_trust(t->conf, t->ctx, EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile), EITHER(t, p_smtp_tls_CApath, p_lmtp_tls_CApath), e);
 	if (rc != RC_OK) {
-		complain(t, s, P(t, tls_CAfile)[0] != '\0' ? "tls_CAfile" : "tls_CApath", e);
+		complain(t, s, EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile)[0] != '\0' ? "tls_CAfile" : "tls_CApath", e);
 		return rc;
 	}
-	t->has_cas = P(t, tls_CAfile)[0] != '\0' || P(t, tls_CApath)[0] != '\0' || t->p->p_tls_append_default_CA;
+	t->has_cas = EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile)[0] != '\0' || EITHER(t, p_smtp_tls_CApath, p_lmtp_tls_CApath)[0] != '\0' || t->p->p_tls_append_default_CA;
 	rc = tls_keys_client(t->conf, s, t->lmtp, t->ctx, NULL, e); /* the loader says what is wrong: tls_keys_check() */
 	t->has_cert = rc == RC_OK;
 	if (rc == RC_TEMP || rc == RC_PERM)
 		return rc;
 	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_NONE, NULL);
-	SSL_CTX_set_verify_depth(t->ctx, (int)P(t, tls_scert_verifydepth));
+	SSL_CTX_set_verify_depth(t->ctx, (int)EITHER(t, p_smtp_tls_scert_verifydepth, p_lmtp_tls_scert_verifydepth));
 	SSL_CTX_set_mode(t->ctx, SSL_MODE_RELEASE_BUFFERS);
-	t->is_caching = P(t, tls_session_cache_database)[0] != '\0';
-	t->session_usec = P(t, tls_session_cache_timeout);
+	t->is_caching = EITHER(t, p_smtp_tls_session_cache_database, p_lmtp_tls_session_cache_database)[0] != '\0';
+	t->session_usec = EITHER(t, p_smtp_tls_session_cache_timeout, p_lmtp_tls_session_cache_timeout);
 	if (!t->is_caching || t->session_usec == 0) {
 		SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
 		t->is_caching = false;
@@ -185,9 +186,9 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 	t->p = s->params;
 	t->lmtp = lmtp;
 	list_init(&t->by_age);
-	t->digest = tls_digest(P(t, tls_fingerprint_digest));
+	t->digest = tls_digest(EITHER(t, p_smtp_tls_fingerprint_digest, p_lmtp_tls_fingerprint_digest));
 	if (t->digest == NULL) {
-		(void)!err_set(e, RC_PERM, "\"%s\" is no digest", P(t, tls_fingerprint_digest));
+		(void)!err_set(e, RC_PERM, "\"%s\" is no digest", EITHER(t, p_smtp_tls_fingerprint_digest, p_lmtp_tls_fingerprint_digest));
 		complain(t, s, "tls_fingerprint_digest", e);
 		return RC_PERM;
 	}
@@ -208,7 +209,7 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 			rc = RC_PERM;
 		}
 	}
-	struct tls_wish w = { .level = TLS_DEMAND_SECURE, .anchors = P(t, tls_trust_anchor_file) };
+	struct tls_wish w = { .level = TLS_DEMAND_SECURE, .anchors = EITHER(t, p_smtp_tls_trust_anchor_file, p_lmtp_tls_trust_anchor_file) };
 	if (rc == RC_OK && tls_client_check(t, &w, e) != RC_OK) {
 		complain(t, s, "tls_trust_anchor_file", e);
 		rc = RC_PERM;
@@ -241,7 +242,7 @@ tls_client_free(struct tls_client **tp)
 unsigned
 tls_client_loglevel(const struct tls_client *t)
 {
-	return tls_loglevel(P(t, tls_loglevel));
+	return tls_loglevel(EITHER(t, p_smtp_tls_loglevel, p_lmtp_tls_loglevel));
 }
 
 bool
@@ -297,15 +298,15 @@ apply(struct tls_client *t, const struct tls_wish *w, SSL *ssl, struct err *e)
 	bool is_mandatory = w->level > TLS_DEMAND_MAY;
 	buf_init(&exclude, LIST_MAX);
 	if (w->exclude == NULL && is_mandatory) { /* both lists count */
-		buf_puts(&exclude, P(t, tls_exclude_ciphers));
+		buf_puts(&exclude, EITHER(t, p_smtp_tls_exclude_ciphers, p_lmtp_tls_exclude_ciphers));
 		buf_putc(&exclude, ' ');
-		buf_puts(&exclude, P(t, tls_mandatory_exclude_ciphers));
+		buf_puts(&exclude, EITHER(t, p_smtp_tls_mandatory_exclude_ciphers, p_lmtp_tls_mandatory_exclude_ciphers));
 	} else {
-		buf_puts(&exclude, or_else(w->exclude, P(t, tls_exclude_ciphers)));
+		buf_puts(&exclude, or_else(w->exclude, EITHER(t, p_smtp_tls_exclude_ciphers, p_lmtp_tls_exclude_ciphers)));
 	}
 	struct tls_settings s = {
-		.protocols = or_else(w->protocols, is_mandatory ? P(t, tls_mandatory_protocols) : P(t, tls_protocols)),
-		.grade = or_else(w->grade, is_mandatory ? P(t, tls_mandatory_ciphers) : P(t, tls_ciphers)),
+		.protocols = or_else(w->protocols, is_mandatory ? EITHER(t, p_smtp_tls_mandatory_protocols, p_lmtp_tls_mandatory_protocols) : EITHER(t, p_smtp_tls_protocols, p_lmtp_tls_protocols)),
+		.grade = or_else(w->grade, is_mandatory ? EITHER(t, p_smtp_tls_mandatory_ciphers, p_lmtp_tls_mandatory_ciphers) : EITHER(t, p_smtp_tls_ciphers, p_lmtp_tls_ciphers)),
 		.exclude = buf_cstr(&exclude),
 		.more_exclude = w->level > TLS_DEMAND_ENCRYPT ? "aNULL" : w->level == TLS_DEMAND_ENCRYPT ? "eNULL" : NULL,
 	};
@@ -433,13 +434,13 @@ tls_client_judge(struct tls_client *t, SSL *ssl, const struct tls_wish *w, struc
 {
 	tls_peer_read(ssl, t->digest, out);
 	if (w->level == TLS_DEMAND_FINGERPRINT) {
-		out->is_matched = out->is_trusted = out->has_cert && has_fingerprint(out, or_else(w->fingerprints, P(t, tls_fingerprint_cert_match)));
+		out->is_matched = out->is_trusted = out->has_cert && has_fingerprint(out, or_else(w->fingerprints, EITHER(t, p_smtp_tls_fingerprint_cert_match, p_lmtp_tls_fingerprint_cert_match)));
 		return;
 	}
 	if (w->level < TLS_DEMAND_VERIFY || !out->is_trusted)
 		return;
 	X509 *cert = SSL_get0_peer_certificate(ssl);
-	out->is_matched = cert != NULL && tls_names_match(cert, w, t->p->p_tls_wildcard_matches_multiple_labels);
+	out->is_trusted = out->is_matched = cert != NULL && tls_names_match(cert, w, t->p->p_tls_wildcard_matches_multiple_labels);
 }
 
 static void
@@ -454,9 +455,10 @@ put_issuer(SSL *ssl, struct buf *out)
 }
 
 void
-tls_client_explain(SSL *ssl, const struct tls_peer *p, const char *server, struct buf *out)
+tls_client_explain(SSL *ssl, const struct tls_peer *p, enum tls_demand level, const char *server, struct buf *out)
 {
-	long err = p->verify;
+	/* as OpenSSL says it where Postfix has it compare fingerprints */
+	long err = level == TLS_DEMAND_FINGERPRINT ? X509_V_ERR_DANE_NO_MATCH : p->verify;
 	if (p->is_resumed) {
 		buf_printf(out, "%s: re-using session with untrusted certificate, look for details earlier in the log", server);
 		return;

@@ -51,10 +51,10 @@ bool tls_client_has_cas(const struct tls_client *t);
 enum rc tls_client_check(struct tls_client *t, const struct tls_wish *w, struct err *e) MUST_CHECK;
 /* A connection that is ready for its handshake; given to the caller. */
 enum rc tls_client_ssl(struct tls_client *t, const struct tls_wish *w, SSL **out, struct err *e) MUST_CHECK;
-/* After the handshake: is_trusted, is_matched as the level wants them. */
+/* After the handshake: is_matched as the level wants it; who was to match and does not is not trusted, as in Postfix. */
 void tls_client_judge(struct tls_client *t, SSL *ssl, const struct tls_wish *w, struct tls_peer *out);
 /* Why a certificate is not trusted, or its name not the one wanted, in Postfix's words; server: "host[address]:port". */
-void tls_client_explain(SSL *ssl, const struct tls_peer *p, const char *server, struct buf *out);
+void tls_client_explain(SSL *ssl, const struct tls_peer *p, enum tls_demand level, const char *server, struct buf *out);
 /* The session led to nothing: it is not resumed. */
 void tls_client_forget(struct tls_client *t, const char *key);
 
