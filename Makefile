@@ -94,6 +94,7 @@ compat: program tools ## the same configuration and client for Postfix and for u
 	@/usr/bin/python3 tests/compat/dns.py
 	@/usr/bin/python3 tests/compat/routing.py --runs $(or $(SEEDS),3)
 	@/usr/bin/python3 tests/compat/verify.py
+	@/usr/bin/python3 tests/compat/tlsout.py
 	@/usr/bin/python3 tests/compat/tables.py --runs $(or $(SEEDS),200)
 	@/usr/bin/python3 tests/compat/servers.py --runs $(or $(SEEDS),100)
 	@/usr/bin/python3 tests/compat/sessions.py --seeds $(or $(SEEDS),40)

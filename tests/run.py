@@ -165,6 +165,7 @@ def peers():
 def compat():
     total = one('compat', ['/usr/bin/python3', TOP / 'tests/compat/compat.py', '--recorded'], 200)
     total.add(one('headers', ['/usr/bin/python3', TOP / 'tests/compat/headers.py', '--alone'], 120))
+    total.add(counted('tlsout', ['/usr/bin/python3', TOP / 'tests/compat/tlsout.py', '--ours'], 120))
     return total
 
 

@@ -101,6 +101,7 @@ class Session:
                 raise Gone()
         if how == 'garbage':
             self.say('220 2.0.0 Go ahead\r\nthis is no handshake, and never will be one' + 'x' * 100)
+            self.sock.recv(65536)  # else the kernel takes back what was said
             raise Gone()
         if how == 'early':
             self.sock.sendall(b'220 2.0.0 Go ahead\r\n250 2.1.0 injected\r\n')
