@@ -3,6 +3,7 @@
  * main.c - one program: commands for people, and the roles that the master starts.
  */
 #include "admin/commands.h"
+#include "auth/auth.h"
 #include "deliver/relay.h"
 #include "ipc/child.h"
 #include "keys/keys.h"
@@ -19,6 +20,7 @@ static const struct {
 	{ "relay", &relay_role },
 	{ "lookup", &lookup_role },
 	{ "keys", &keys_role },
+	{ "auth", &auth_role },
 };
 
 int

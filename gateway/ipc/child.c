@@ -62,7 +62,7 @@ plan_sandbox(const struct conf *conf, struct sandbox *s, struct buf *spool_dir, 
 		s->writable = buf_cstr(spool_dir);
 	if (geteuid() != 0)
 		return RC_OK;
-	if (sandbox_changes_root() && me.ops->role != ROLE_LOOKUP) /* that one reaches files and sockets by their paths */
+	if (sandbox_changes_root() && me.ops->role != ROLE_LOOKUP && me.ops->role != ROLE_AUTH) /* those reach files and sockets by their paths */
 		s->root = conf_tables_dir(conf);
 	return sandbox_user(s, user_of(p), e);
 }

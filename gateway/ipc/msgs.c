@@ -482,3 +482,117 @@ msg_status_get(struct span payload, struct msg_status *out)
 	out->remarks = cur_block(&rd);
 	return cur_done(&rd) ? RC_OK : RC_PERM;
 }
+
+void
+msg_auth_mechs_put(struct buf *b, const struct msg_auth_mechs *m)
+{
+	buf_put_block(b, m->service);
+	buf_put_block(b, m->host);
+	buf_put_block(b, m->realm);
+	buf_put_u32(b, m->options);
+}
+
+static void
+get_auth_mechs(struct cur *rd, struct msg_auth_mechs *out)
+{
+	out->service = cur_block(rd);
+	out->host = cur_block(rd);
+	out->realm = cur_block(rd);
+	out->options = cur_u32(rd);
+}
+
+/* They become C strings. */
+static bool
+auth_mechs_fine(const struct msg_auth_mechs *m)
+{
+	const struct span all[] = { m->service, m->host, m->realm };
+	for (size_t i = 0; i < NELEMS(all); i++)
+		if (all[i].n > 1024 || span_chr(all[i], '\0') != SIZE_MAX)
+			return false;
+	return m->service.n > 0;
+}
+
+enum rc
+msg_auth_mechs_get(struct span payload, struct msg_auth_mechs *out)
+{
+	struct cur rd = cur_of(payload);
+	get_auth_mechs(&rd, out);
+	return cur_done(&rd) && auth_mechs_fine(out) ? RC_OK : RC_PERM;
+}
+
+void
+msg_auth_offer_put(struct buf *b, const struct msg_auth_offer *m)
+{
+	buf_put_u8(b, (uint8_t)m->rc);
+	buf_put_block(b, m->text);
+}
+
+enum rc
+msg_auth_offer_get(struct span payload, struct msg_auth_offer *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t rc = cur_u8(&rd);
+	out->rc = (enum rc)rc;
+	out->text = cur_block(&rd);
+	return cur_done(&rd) && rc <= RC_PERM ? RC_OK : RC_PERM;
+}
+
+void
+msg_auth_begin_put(struct buf *b, const struct msg_auth_begin *m)
+{
+	buf_put_u64(b, m->context);
+	msg_auth_mechs_put(b, &m->of);
+	buf_put_block(b, m->mech);
+	buf_put_u8(b, m->has_initial);
+	buf_put_block(b, m->initial);
+}
+
+enum rc
+msg_auth_begin_get(struct span payload, struct msg_auth_begin *out)
+{
+	struct cur rd = cur_of(payload);
+	out->context = cur_u64(&rd);
+	get_auth_mechs(&rd, &out->of);
+	out->mech = cur_block(&rd);
+	uint8_t has_initial = cur_u8(&rd);
+	out->has_initial = has_initial == 1;
+	out->initial = cur_block(&rd);
+	bool fine = cur_done(&rd) && auth_mechs_fine(&out->of) && has_initial <= 1 && out->initial.n <= AUTH_RESPONSE_MAX && out->mech.n > 0 &&
+	    out->mech.n <= 20 && span_chr(out->mech, '\0') == SIZE_MAX;
+	return fine ? RC_OK : RC_PERM;
+}
+
+void
+msg_auth_step_put(struct buf *b, const struct msg_auth_step *m)
+{
+	buf_put_u64(b, m->context);
+	buf_put_block(b, m->response);
+}
+
+enum rc
+msg_auth_step_get(struct span payload, struct msg_auth_step *out)
+{
+	struct cur rd = cur_of(payload);
+	out->context = cur_u64(&rd);
+	out->response = cur_block(&rd);
+	return cur_done(&rd) && out->response.n <= AUTH_RESPONSE_MAX ? RC_OK : RC_PERM;
+}
+
+void
+msg_auth_said_put(struct buf *b, const struct msg_auth_said *m)
+{
+	buf_put_u8(b, (uint8_t)m->outcome);
+	buf_put_block(b, m->text);
+	buf_put_block(b, m->user);
+}
+
+enum rc
+msg_auth_said_get(struct span payload, struct msg_auth_said *out)
+{
+	struct cur rd = cur_of(payload);
+	uint8_t outcome = cur_u8(&rd);
+	out->outcome = (enum auth_outcome)outcome;
+	out->text = cur_block(&rd);
+	out->user = cur_block(&rd);
+	return cur_done(&rd) && outcome >= AUTH_GOES_ON && outcome <= AUTH_NOT_NOW && out->text.n <= AUTH_RESPONSE_MAX && out->user.n <= 255 ? RC_OK : RC_PERM;
+}

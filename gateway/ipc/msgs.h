@@ -215,6 +215,47 @@ struct msg_found {
 void msg_found_put(struct buf *b, const struct msg_found *m);
 enum rc msg_found_get(struct span payload, struct msg_found *out) MUST_CHECK;
 
+/* ---- AUTH_MECHS: edge -> auth (call). Answered with the names, "PLAIN LOGIN". ---- */
+struct msg_auth_mechs {
+	struct span service, host, realm; /* smtpd_sasl_service, myhostname, smtpd_sasl_local_domain */
+	uint32_t options;        /* enum sasl_option */
+};
+void msg_auth_mechs_put(struct buf *b, const struct msg_auth_mechs *m);
+enum rc msg_auth_mechs_get(struct span payload, struct msg_auth_mechs *out) MUST_CHECK;
+struct msg_auth_offer {
+	enum rc rc;
+	struct span text;        /* RC_OK: the names; else why */
+};
+void msg_auth_offer_put(struct buf *b, const struct msg_auth_offer *m);
+enum rc msg_auth_offer_get(struct span payload, struct msg_auth_offer *out) MUST_CHECK;
+
+/* ---- AUTH_BEGIN, AUTH_STEP: edge -> auth (call). ---- */
+enum { AUTH_RESPONSE_MAX = 64 * 1024 };
+struct msg_auth_begin {
+	uint64_t context;
+	struct msg_auth_mechs of;
+	struct span mech;
+	bool has_initial;
+	struct span initial;     /* as octets, not base64 */
+};
+void msg_auth_begin_put(struct buf *b, const struct msg_auth_begin *m);
+enum rc msg_auth_begin_get(struct span payload, struct msg_auth_begin *out) MUST_CHECK;
+struct msg_auth_step {
+	uint64_t context;
+	struct span response;
+};
+void msg_auth_step_put(struct buf *b, const struct msg_auth_step *m);
+enum rc msg_auth_step_get(struct span payload, struct msg_auth_step *out) MUST_CHECK;
+/* Their answer. */
+enum auth_outcome { AUTH_GOES_ON = 1, AUTH_DONE, AUTH_FAILED, AUTH_NOT_NOW };
+struct msg_auth_said {
+	enum auth_outcome outcome;
+	struct span text;        /* the challenge as octets, or the reason */
+	struct span user;        /* who it is, or was said to be */
+};
+void msg_auth_said_put(struct buf *b, const struct msg_auth_said *m);
+enum rc msg_auth_said_get(struct span payload, struct msg_auth_said *out) MUST_CHECK;
+
 /* ---- DIAL: edge -> master (call): the path of a socket. Answered with the connected descriptor, or why not. ---- */
 void msg_dial_put(struct buf *b, struct span path);
 enum rc msg_dial_get(struct span payload, struct span *path_out) MUST_CHECK;

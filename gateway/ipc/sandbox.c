@@ -57,8 +57,9 @@ static const int lookup_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS
 
 /* nothing is opened, nobody is reached */
 static const int keys_calls[] = { CALLS_ALL };
-static const int auth_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(getcwd), SCMP_SYS(faccessat), SCMP_SYS(faccessat2),
-	SCMP_SYS(pwrite64), SCMP_SYS(getdents64) };
+/* libsasl2: its database is a file, saslauthd a socket; the threads come after this list is in force */
+static const int auth_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
+	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(getdents64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address) };
 
 static const struct {
 	enum role role;
@@ -97,6 +98,11 @@ sandbox_user(struct sandbox *s, const char *user, struct err *e)
 		return err_set(e, RC_PERM, "a role must not run as root");
 	s->uid = pw->pw_uid;
 	s->gid = pw->pw_gid;
+	struct rights r;
+	if (s->role != ROLE_AUTH || !rights_find(user, true, &r))
+		return RC_OK;
+	memcpy(s->groups, r.groups, sizeof s->groups);
+	s->ngroups = r.ngroups;
 	return RC_OK;
 }
 
@@ -105,7 +111,7 @@ sandbox_lower(const struct sandbox *s, struct err *e)
 {
 	if (s->uid == (uid_t)-1)
 		return RC_OK;
-	if (setgroups(0, NULL) != 0 || setresgid(s->gid, s->gid, s->gid) != 0 || setresuid((uid_t)-1, s->uid, (uid_t)-1) != 0)
+	if (setgroups(s->ngroups, s->groups) != 0 || setresgid(s->gid, s->gid, s->gid) != 0 || setresuid((uid_t)-1, s->uid, (uid_t)-1) != 0)
 		return err_set(e, RC_PERM, "cannot become user %u: %s", (unsigned)s->uid, strerror(errno));
 	return RC_OK;
 }

@@ -9,6 +9,7 @@
 #ifndef IPC_SANDBOX_H
 #define IPC_SANDBOX_H
 
+#include "base/rights.h"
 #include "ipc/ipc.h"
 
 #include <sys/types.h>
@@ -17,6 +18,8 @@ struct sandbox {
 	enum role role;
 	uid_t uid;               /* (uid_t)-1: not root, nothing to change */
 	gid_t gid;
+	gid_t groups[RIGHTS_GROUPS]; /* auth: those its user is in, so that it may read what a group may (sasldb2) */
+	size_t ngroups;
 	const char *root;        /* directory to chroot to; NULL: none */
 	const char *writable;    /* the only directory below which it may write; NULL: none at all */
 };

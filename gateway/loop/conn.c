@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "loop/conn_private.h"
 
+#include "base/mem.h"
 #include "base/metric.h"
 
 #include <errno.h>
@@ -262,7 +263,10 @@ on_input(struct conn *c)
 	if (!direct)
 		buf_commit(&c->in, (size_t)n);
 	scratch_busy = direct;
+	bool is_secret = c->in.is_secret;
 	give_input(c, direct ? span_of(scratch, (size_t)n) : buf_span(&c->in), direct);
+	if (is_secret && direct)
+		mem_wipe(scratch, (size_t)n);
 	scratch_busy = false;
 }
 

@@ -43,7 +43,7 @@ struct conn {
 	struct watch watch;
 	struct timer timer;
 	uint64_t deadline;          /* loop_now() scale; 0: none */
-	struct buf in;              /* unconsumed input between callbacks */
+	struct buf in;              /* unconsumed input between callbacks; is_secret (the owner may set it) goes for what callbacks see as well */
 	struct span fresh;          /* input during a callback, in the scratch buffer */
 	bool in_callback;
 	struct buf out;

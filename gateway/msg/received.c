@@ -19,6 +19,19 @@ put_name(struct buf *b, struct span s)
 			*p = '?';
 }
 
+/* Text inside a comment: parentheses must be in pairs, and a backslash would quote the last one. */
+static void
+put_comment(struct buf *b, struct span s)
+{
+	size_t from = buf_len(b);
+	buf_put_safe(b, s, NAME_MAX_OCTETS, true);
+	if (b->p == NULL || b->over)
+		return;
+	for (unsigned char *p = b->p + b->at + from; p < b->p + b->n; p++)
+		if (*p < ' ' || memchr("()\\", *p, 3) != NULL)
+			*p = '?';
+}
+
 static const char *
 protocol(const struct received *r)
 {
@@ -42,6 +55,11 @@ received_write(struct buf *b, const struct received *r)
 		buf_puts(b, "])\r\n");
 		buf_put(b, r->tls_lines);
 		buf_puts(b, "\t");
+	}
+	if (r->login.n > 0 && !r->hide_client) {
+		buf_puts(b, "(Authenticated sender: ");
+		put_comment(b, r->login);
+		buf_puts(b, ")\r\n\t");
 	}
 	buf_puts(b, "by ");
 	buf_puts(b, r->myhostname);

@@ -20,6 +20,7 @@ struct received {
 	const char *myhostname, *mail_name;
 	bool is_esmtp, is_tls, is_auth, is_utf8;
 	struct span tls_lines;   /* ours: what TLS came to, whole lines; empty: none */
+	struct span login;       /* smtpd_sasl_authenticated_header; empty: not shown */
 	struct span qid;
 	struct span for_rcpt;    /* internal form; empty: more than one recipient */
 	uint64_t when;           /* wall clock, usec */

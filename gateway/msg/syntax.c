@@ -106,7 +106,11 @@ take_mail_param(enum esmtp_param p, struct span v, struct arena *a, struct mail_
 		out->envid = arena_span(a, v);
 		return v.n > 0 && xtext_is_valid(v, ENVID_MAX) && !a->over;
 	case PARAM_AUTH:
-		return span_eq(v, SPAN("<>")) || (v.n > 0 && xtext_is_valid(v, ORCPT_MAX));
+		if (out->has_auth || (!span_eq(v, SPAN("<>")) && (v.n == 0 || !xtext_is_valid(v, ORCPT_MAX))))
+			return false;
+		out->has_auth = true;
+		out->auth = span_eq(v, SPAN("<>")) ? SPAN_EMPTY : arena_span(a, v);
+		return !a->over;
 	case PARAM_NONE:
 	case PARAM_NOTIFY:
 	case PARAM_ORCPT:

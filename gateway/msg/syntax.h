@@ -29,6 +29,8 @@ struct mail_params {
 	bool is_8bitmime, is_smtputf8;
 	enum dsn_ret ret;
 	struct span envid;       /* xtext as given */
+	struct span auth;        /* xtext as given; empty: none, or <> */
+	bool has_auth;
 };
 
 struct rcpt_params {

@@ -44,7 +44,8 @@ put_received(struct sess *s, struct buf *b)
 		.helo = s->facts.helo, .client_name = s->facts.client_name, .client_addr = s->facts.client_addr,
 		.client_is_v6 = s->facts.client.family == IPADDR_V6, .hide_client = s->svc->p->p_smtpd_hide_client_session,
 		.myhostname = s->svc->p->p_myhostname, .mail_name = s->svc->p->p_mail_name, .is_esmtp = s->facts.is_esmtp,
-		.is_tls = s->facts.is_tls, .tls_lines = tls_lines.over ? SPAN_EMPTY : buf_span(&tls_lines), .is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nsaid == 1 ? tx->first_rcpt : SPAN_EMPTY,
+		.is_tls = s->facts.is_tls, .tls_lines = tls_lines.over ? SPAN_EMPTY : buf_span(&tls_lines), .is_auth = s->facts.login.n > 0,
+		.login = s->svc->p->p_smtpd_sasl_authenticated_header ? s->facts.login : SPAN_EMPTY, .is_utf8 = tx->params.is_smtputf8, .qid = tx->qid, .for_rcpt = tx->nsaid == 1 ? tx->first_rcpt : SPAN_EMPTY,
 		.when = clock_wall(),
 	};
 	received_write(b, &r);

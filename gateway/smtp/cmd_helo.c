@@ -74,9 +74,13 @@ helo_accept(struct sess *s)
 	sess_end_tx(s);
 	sess_set_helo(s, s->facts.helo);
 	s->facts.is_esmtp = s->verb == VERB_EHLO;
-	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward || s->facts.is_tls)) {
+	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward || s->facts.is_tls || s->svc->sasl != NULL)) {
 		unsigned hidden = (s->facts.is_tls ? 1u << EHLO_STARTTLS : 0) | (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
-		service_ehlo(s->svc, s->svc->keywords & ~hidden, conn_out(&s->conn));
+		struct buf mechs;
+		buf_init(&mechs, 2048);
+		hidden |= sess_offers_auth(s, &mechs) ? 0 : 1u << EHLO_AUTH;
+		service_ehlo(s->svc, s->svc->keywords & ~hidden, buf_span(&mechs), conn_out(&s->conn));
+		buf_fini(&mechs);
 		return STEP_END;
 	}
 	conn_put(&s->conn, buf_span(s->facts.is_esmtp ? &s->svc->ehlo_reply : &s->svc->helo_reply));

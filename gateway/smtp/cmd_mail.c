@@ -49,7 +49,8 @@ bad_parameter(struct sess *s, const struct param_fault *f)
 		[PARAM_RET] = REPLY_BAD_RET, [PARAM_ENVID] = REPLY_BAD_ENVID, [PARAM_AUTH] = REPLY_BAD_AUTH, [PARAM_NOTIFY] = REPLY_BAD_NOTIFY,
 		[PARAM_ORCPT] = REPLY_BAD_ORCPT,
 	};
-	sess_reply_text(s, replies[f->param], span_head(f->word, 200));
+	bool is_twice = f->param == PARAM_AUTH && s->tx->params.has_auth;
+	sess_reply_text(s, is_twice ? REPLY_AUTH_PARAM_TWICE : replies[f->param], span_head(f->word, 200));
 }
 
 static enum step
@@ -101,6 +102,8 @@ mail_parse(struct sess *s)
 	s->facts.sender = tx->sender.text;
 	s->facts.is_smtputf8 = tx->params.is_smtputf8;
 	s->facts.size_bytes = tx->params.size;
+	if (tx->params.auth.n > 0 && s->svc->sasl != NULL)
+		s->facts.sasl_sender = tx->params.auth;
 	if (sess_rate_names_exceeded(s, RATE_MESSAGE) || is_too_large(s, &tx->params) || lacks_room(s, &tx->params))
 		return no_tx(s);
 	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_SENDER, &s->facts);

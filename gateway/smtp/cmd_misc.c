@@ -41,17 +41,7 @@ help_do(struct sess *s)
 	return STEP_END;
 }
 
-static enum step
-auth_do(struct sess *s)
-{
-	if (sess_rate_exceeded(s, RATE_AUTH))
-		return STEP_END;
-	sess_reply(s, REPLY_NO_AUTH);
-	return STEP_END;
-}
-
 const struct step_row rset_steps[] = { { "rset", rset_do } };
 const struct step_row noop_steps[] = { { "noop", noop_do } };
 const struct step_row quit_steps[] = { { "quit", quit_do } };
 const struct step_row help_steps[] = { { "help", help_do } };
-const struct step_row auth_steps[] = { { "auth", auth_do } };

@@ -167,6 +167,7 @@ begin_anew(struct sess *s, const struct said *x)
 {
 	sess_announce(s);
 	sess_forget_lookup(s);
+	sess_forget_auth(s);
 	sess_end_tx(s);
 	limits_leave(&s->edge->limits, &s->limit);
 	policy_run_fini(&s->pol);

@@ -10,6 +10,7 @@
 #include "tls/key.h"
 #include "policy/ask_queue.h"
 #include "rbl/health.h"
+#include "sasl/cyrus.h"
 #include "smtp/session.h"
 #include "tls/tickets.h"
 
@@ -392,6 +393,8 @@ edge_peer(struct child *child, enum role peer, unsigned index, int fd)
 		lookup_peer(child, index, fd);
 	else if (peer == ROLE_KEYS)
 		tls_keys_peer(fd);
+	else if (peer == ROLE_AUTH)
+		cyrus_peer(child, index, fd);
 	else
 		close(fd);
 }

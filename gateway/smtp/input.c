@@ -22,11 +22,28 @@ breaks_pipelining(struct sess *s, const struct cmd_row *cmd, struct span rest)
 	return sess_early_input(s, rest);
 }
 
+/* What may be logged of input: up to where a login begins. */
+static struct span
+without_secrets(const struct sess *s, struct span seen)
+{
+	static const char auth[] = "AUTH";
+	if (s->verb == VERB_AUTH || s->hides_lines)
+		return SPAN_EMPTY;
+	for (size_t at = 0; at < seen.n;) {
+		if (span_casestarts(span_from(seen, at), span_str(auth)))
+			return span_head(seen, at + sizeof auth - 1);
+		size_t lf = span_chr(span_from(seen, at), '\n');
+		at = lf == SIZE_MAX ? seen.n : at + lf + 1;
+	}
+	return seen;
+}
+
 bool
 sess_early_input(struct sess *s, struct span seen)
 {
 	sess_announce(s);
-	LOG(smtpd_pipelining, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client), F_SPAN(text, sess_escaped(s, span_head(seen, 100))));
+	LOG(smtpd_pipelining, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client),
+	    F_SPAN(text, sess_escaped(s, span_head(without_secrets(s, seen), 100))));
 	s->facts.pipelined_early = true;
 	if (!s->svc->p->p_smtpd_forbid_unauth_pipelining)
 		return false;
@@ -83,7 +100,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 	s->counts[VERB_UNKNOWN].all += s->counts[VERB_UNKNOWN].all < UINT16_MAX ? 1u : 0u;
 	if (is_forbidden(s, word)) {
 		sess_announce(s);
-		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, sess_escaped(s, span_head(line, 100))));
+		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, s->hides_lines ? SPAN("(not shown: behind AUTH)") : sess_escaped(s, span_head(line, 100))));
 		s->failed = true;
 		sess_shut(s, REPLY_FORBIDDEN);
 		return;
@@ -141,6 +158,7 @@ command(struct sess *s, const struct line_cmd *line, struct span rest)
 		return;
 	}
 	s->where = cmd->name;
+	s->hides_lines = s->verb == VERB_AUTH;
 	s->counts[s->verb].all += s->counts[s->verb].all < UINT16_MAX ? 1u : 0u;
 	if (s->svc->p->p_smtputf8_enable && !span_is_ascii(line->text) && !span_is_utf8(line->text)) {
 		sess_reply(s, REPLY_BAD_UTF8);
@@ -179,6 +197,9 @@ take_command(struct sess *s, struct span in)
 	size_t used;
 	bool unended;
 	int64_t max = s->svc->p->p_line_length_limit;
+	/* the first response may come with the command, and is as long as any other (RFC 4954 4) */
+	if (s->svc->sasl != NULL && span_casestarts(in, SPAN("AUTH ")) && max < s->svc->p->p_smtpd_sasl_response_limit)
+		max = s->svc->p->p_smtpd_sasl_response_limit;
 	switch (line_command(in, max < SESS_INPUT_MAX ? (size_t)max : SESS_INPUT_MAX - 1, &line, &used, &unended)) {
 	case RC_OK:
 		command(s, &line, span_from(in, used)); /* the line stays where it is until it is consumed */
@@ -204,7 +225,8 @@ skip_line(struct sess *s, struct span in)
 	s->skipped += n;
 	if (ended) {
 		s->input = INPUT_COMMAND;
-		sess_reply(s, REPLY_LINE_TOO_LONG);
+		sess_reply(s, s->skips_auth ? REPLY_AUTH_LIMIT : REPLY_LINE_TOO_LONG);
+		s->skips_auth = false;
 		sess_command_done(s);
 	} else if (s->skipped > SKIP_MAX) {
 		sess_shut(s, REPLY_LINE_ENDLESS);
@@ -244,6 +266,11 @@ take_some(struct sess *s, struct span in)
 	case INPUT_SKIP:
 		skip_line(s, in);
 		return true;
+	case INPUT_AUTH:
+		used = auth_input(s, in);
+		if (sess_is_alive(s))
+			conn_consume(&s->conn, used);
+		return used > 0;
 	case INPUT_DATA:
 	case INPUT_CHUNK:
 		used = s->input == INPUT_DATA ? data_input(s, in) : chunk_input(s, in);

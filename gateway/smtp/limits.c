@@ -22,6 +22,7 @@ struct limits_table {
 	_Atomic uint64_t key;    /* so that clients cannot aim at a slot */
 	struct limits_slot slots[SLOTS];
 	struct rates rates;
+	struct lockouts lockouts;
 };
 
 size_t
@@ -159,6 +160,12 @@ struct rates *
 limits_rates(struct limits *l)
 {
 	return l->table != NULL ? &l->table->rates : NULL;
+}
+
+struct lockouts *
+limits_lockouts(struct limits *l)
+{
+	return l->table != NULL ? &l->table->lockouts : NULL;
 }
 
 uint64_t

@@ -10,6 +10,7 @@
 #ifndef SMTP_LIMITS_H
 #define SMTP_LIMITS_H
 
+#include "smtp/lockout.h"
 #include "smtp/rates.h"
 
 struct limits_slot;
@@ -40,6 +41,8 @@ void limits_leave(struct limits *l, struct limits_ref *ref);
 
 /* The counters of events (rates.h) in the same memory; NULL: there is none, nothing is counted. */
 struct rates *limits_rates(struct limits *l);
+/* Failed logins; NULL as above. */
+struct lockouts *limits_lockouts(struct limits *l);
 uint64_t limits_salt(const struct limits *l);
 /* A number for the statistics. */
 void limits_note(struct limits *l, unsigned what, uint32_t value, struct span service, const struct ipaddr *network);

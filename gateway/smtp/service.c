@@ -20,7 +20,7 @@ static const char *const keyword_names[] = {
 };
 
 /* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
-static const char *const other_keywords[] = { "auth", "verp", "silent-discard" };
+static const char *const other_keywords[] = { "verp", "silent-discard" };
 
 static unsigned
 keywords_of(struct conf *c, const struct service *s)
@@ -87,7 +87,7 @@ open_forbidden(struct conf *c, const struct service *s, struct edge_service *svc
 }
 
 void
-service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b)
+service_ehlo(const struct edge_service *svc, unsigned keywords, struct span mechs, struct buf *b)
 {
 	const struct params *p = svc->p;
 	size_t from = buf_len(b), last = from;
@@ -100,6 +100,16 @@ service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b)
 		last = buf_len(b);
 		buf_puts(b, "250-");
 		buf_puts(b, keyword_names[i]);
+		if (i == EHLO_AUTH) {
+			buf_putc(b, ' ');
+			buf_put(b, mechs);
+		}
+		if (i == EHLO_AUTH && p->p_broken_sasl_auth_clients) {
+			buf_puts(b, "\r\n");
+			last = buf_len(b);
+			buf_puts(b, "250-AUTH=");
+			buf_put(b, mechs);
+		}
 		if (i == EHLO_XCLIENT)
 			buf_puts(b, " NAME ADDR PROTO HELO REVERSE_NAME PORT LOGIN DESTADDR DESTPORT");
 		if (i == EHLO_XFORWARD)
@@ -133,7 +143,7 @@ write_replies(struct edge_service *svc)
 	buf_puts(&svc->helo_reply, p->p_myhostname);
 	buf_puts(&svc->helo_reply, "\r\n");
 	buf_init(&svc->ehlo_reply, REPLY_MAX_OCTETS);
-	service_ehlo(svc, svc->keywords & ~(1u << EHLO_XCLIENT | 1u << EHLO_XFORWARD), &svc->ehlo_reply);
+	service_ehlo(svc, svc->keywords & ~(1u << EHLO_XCLIENT | 1u << EHLO_XFORWARD | 1u << EHLO_AUTH), SPAN_EMPTY, &svc->ehlo_reply);
 }
 
 static void
@@ -144,6 +154,7 @@ service_free(struct edge_service **sp)
 	if (svc == NULL)
 		return;
 	tls_server_free(&svc->tls);
+	sasl_setup_free(&svc->sasl);
 	header_rules_free(&svc->headers);
 	rewriter_free(&svc->rewriter);
 	address_book_free(&svc->book);
@@ -224,6 +235,7 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	rc = worse(rc, matchlist_open_param(c, s, "fast_flush_domains", MATCH_DOMAIN, &svc->flush_domains, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
+	rc = worse(rc, sasl_setup_open(c, s, with_policy, &svc->sasl, e));
 	rc = worse(rc, maps_open_param(c, s, "smtpd_reject_footer_maps", &svc->footer_maps, e));
 	if (strlen(s->params->p_content_filter) > FILTER_MAX)
 		rc = err_set(e, RC_PERM, "content_filter: too long");

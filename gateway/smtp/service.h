@@ -13,6 +13,7 @@
 #include "policy/header_rules.h"
 #include "policy/policy.h"
 #include "policy/rewrite.h"
+#include "sasl/setup.h"
 #include "smtp/content.h"
 #include "tls/server.h"
 
@@ -47,9 +48,10 @@ struct edge_service {
 	struct matchlist *proxy_hosts;       /* who may be that; empty: everybody who can reach us */
 	struct matchlist *flush_domains;     /* ETRN */
 	struct matchlist *xclient_hosts, *xforward_hosts;
+	struct sasl_setup *sasl;             /* NULL: no AUTH */
 	struct map_list *footer_maps;        /* smtpd_reject_footer_maps */
 	struct content_limits content;
-	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT and XFORWARD */
+	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT, XFORWARD and AUTH */
 };
 
 struct edge_conf {
@@ -65,8 +67,8 @@ struct edge_conf *edge_conf_ref(struct edge_conf *ec);
 void edge_conf_unref(struct edge_conf **ecp);
 /* The DNS lists of all services are in use, others not any more (rbl/health.h). After start and reload; the loop runs. */
 void edge_conf_use_lists(const struct edge_conf *ec);
-/* Appends the reply to EHLO with these keywords. */
-void service_ehlo(const struct edge_service *svc, unsigned keywords, struct buf *b);
+/* Appends the reply to EHLO with these keywords. mechs: behind AUTH. */
+void service_ehlo(const struct edge_service *svc, unsigned keywords, struct span mechs, struct buf *b);
 bool service_offers_tls(const struct edge_service *svc);
 /* Problems only, into the snapshot: for check, start and reload. */
 void edge_conf_check(struct conf *c);

@@ -57,6 +57,7 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 	policy_run_init(&s->pol, &s->ops, sess_policy_done);
 	op_init(&s->delay_op, &s->ops, on_delay_over);
 	conn_init(&s->conn, fd, &conn_ops, SESS_INPUT_MAX, OUTPUT_MAX);
+	s->conn.in.is_secret = svc->sasl != NULL; /* passwords may come */
 	list_init(&s->link);
 	list_append(&edge->sessions, &s->link);
 	edge->nsessions++;
@@ -126,6 +127,7 @@ sess_retire(struct sess *s)
 	timer_clear(&s->delay);
 	policy_run_fini(&s->pol);
 	sess_forget_call(s);
+	sess_forget_auth(s);
 	ops_cancel_all(&s->ops);
 	conn_close(&s->conn);
 	starttls_free(s);
@@ -276,7 +278,7 @@ sess_undo_mail(struct sess *s)
 		return;
 	tx_end(&s->tx);
 	s->facts.has_sender = s->facts.has_rcpt = s->facts.is_smtputf8 = s->facts.is_vrfy = false;
-	s->facts.sender = s->facts.rcpt = SPAN_EMPTY;
+	s->facts.sender = s->facts.rcpt = s->facts.sasl_sender = SPAN_EMPTY;
 	s->facts.nrcpt = 0;
 	s->facts.size_bytes = 0;
 	s->facts.is_discarded = s->facts.is_held = false;
@@ -299,7 +301,7 @@ void
 sess_command_done(struct sess *s)
 {
 	s->steps = NULL;
-	bool content_follows = s->input == INPUT_DATA || s->input == INPUT_CHUNK;
+	bool content_follows = s->input == INPUT_DATA || s->input == INPUT_CHUNK || s->input == INPUT_AUTH;
 	if (s->scratch.blocks != NULL)
 		arena_fini(&s->scratch);
 	s->args = SPAN_EMPTY;

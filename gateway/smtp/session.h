@@ -45,6 +45,7 @@ enum sess_input {
 	INPUT_COMMAND = 0,
 	INPUT_PROXY,             /* the PROXY protocol's header, before anything else */
 	INPUT_SKIP,              /* the rest of a command line that was too long */
+	INPUT_AUTH,              /* the client's response to a challenge of AUTH */
 	INPUT_DATA,              /* content up to CRLF.CRLF */
 	INPUT_CHUNK,             /* chunk_left octets of content */
 	INPUT_SWALLOW,           /* chunk_left octets nobody wants */
@@ -95,6 +96,9 @@ struct sess {
 	struct sess_forward *forward;
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	struct map_wait *maps;       /* ETRN: fast_flush_domains in tables that are elsewhere; else NULL */
+	struct sess_auth *auth;      /* a login under way, else NULL */
+	bool hides_lines;            /* behind AUTH: lines that are no commands may be secrets, and are not logged */
+	bool skips_auth;             /* INPUT_SKIP: it is a response that was too long */
 	unsigned over_limit;         /* connections there were of its network, when too many */
 	uint32_t over_rate;          /* the same of connections in a time */
 	struct tx *tx;
@@ -216,6 +220,16 @@ enum step sess_await_name(struct sess *s);
 enum step sess_await_name_first(struct sess *s);
 /* "connect from", once: before any other line about the session. */
 void sess_announce(struct sess *s);
+
+/* ---- AUTH (cmd_auth.c) ---- */
+/* Octets used of the response to a challenge; may run steps. */
+size_t auth_input(struct sess *s, struct span in);
+/* Ends a login that is under way. */
+void sess_forget_auth(struct sess *s);
+/* The client is nobody again (STARTTLS). */
+void sess_forget_login(struct sess *s);
+/* Is AUTH offered to this client, as it is now? Appends the mechanisms. */
+bool sess_offers_auth(struct sess *s, struct buf *mechs);
 
 /* ---- rates (rate.c) ---- */
 /* Counts one more event of this client, or of its login and sender (MAIL and RCPT). true: too many, and it was told so. */

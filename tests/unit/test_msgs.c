@@ -344,6 +344,80 @@ lookup(void **state)
 	buf_fini(&b);
 }
 
+static enum rc
+read_auth_mechs(struct span in)
+{
+	struct msg_auth_mechs m;
+	return msg_auth_mechs_get(in, &m);
+}
+
+static enum rc
+read_auth_offer(struct span in)
+{
+	struct msg_auth_offer m;
+	return msg_auth_offer_get(in, &m);
+}
+
+static enum rc
+read_auth_begin(struct span in)
+{
+	struct msg_auth_begin m;
+	return msg_auth_begin_get(in, &m);
+}
+
+static enum rc
+read_auth_step(struct span in)
+{
+	struct msg_auth_step m;
+	return msg_auth_step_get(in, &m);
+}
+
+static enum rc
+read_auth_said(struct span in)
+{
+	struct msg_auth_said m;
+	return msg_auth_said_get(in, &m);
+}
+
+static void
+auth(void **state)
+{
+	(void)state;
+	struct buf b;
+	const struct msg_auth_mechs of = { SPAN("smtp"), SPAN("gw.test"), SPAN(""), 3 };
+	buf_init(&b, 10000);
+	msg_auth_mechs_put(&b, &of);
+	only_whole(&b, read_auth_mechs);
+	msg_auth_mechs_put(&b, &(struct msg_auth_mechs){ SPAN("a\0b"), SPAN("h"), SPAN(""), 0 });
+	assert_int_equal(read_auth_mechs(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_auth_offer_put(&b, &(struct msg_auth_offer){ RC_OK, SPAN("PLAIN LOGIN") });
+	only_whole(&b, read_auth_offer);
+	msg_auth_offer_put(&b, &(struct msg_auth_offer){ (enum rc)7, SPAN("") });
+	assert_int_equal(read_auth_offer(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	const struct msg_auth_begin m = { 77, of, SPAN("PLAIN"), true, SPAN("\0u\0p") };
+	struct msg_auth_begin out;
+	msg_auth_begin_put(&b, &m);
+	assert_int_equal(msg_auth_begin_get(buf_span(&b), &out), RC_OK);
+	assert_int_equal(out.context, 77);
+	assert_int_equal(out.initial.n, 4);
+	assert_true(out.has_initial);
+	assert_span(out.of.host, "gw.test");
+	assert_int_equal(out.of.options, 3);
+	only_whole(&b, read_auth_begin);
+	msg_auth_begin_put(&b, &(struct msg_auth_begin){ 1, of, SPAN("A-MECHANISM-TOO-LONG!"), false, SPAN("") });
+	assert_int_equal(read_auth_begin(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+	msg_auth_step_put(&b, &(struct msg_auth_step){ 77, SPAN("p\0q") });
+	only_whole(&b, read_auth_step);
+	msg_auth_said_put(&b, &(struct msg_auth_said){ AUTH_DONE, SPAN(""), SPAN("anna") });
+	only_whole(&b, read_auth_said);
+	msg_auth_said_put(&b, &(struct msg_auth_said){ (enum auth_outcome)9, SPAN(""), SPAN("anna") });
+	assert_int_equal(read_auth_said(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+}
+
 static void
 status(void **state)
 {
@@ -384,6 +458,6 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(submit),
-		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
+		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
