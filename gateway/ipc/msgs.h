@@ -218,7 +218,7 @@ enum rc msg_found_get(struct span payload, struct msg_found *out) MUST_CHECK;
 /* ---- AUTH_MECHS: edge -> auth (call). Answered with the names, "PLAIN LOGIN". ---- */
 struct msg_auth_mechs {
 	struct span service, host, realm; /* smtpd_sasl_service, myhostname, smtpd_sasl_local_domain */
-	uint32_t options;        /* enum sasl_option */
+	uint32_t options;        /* enum sasl_security */
 };
 void msg_auth_mechs_put(struct buf *b, const struct msg_auth_mechs *m);
 enum rc msg_auth_mechs_get(struct span payload, struct msg_auth_mechs *out) MUST_CHECK;

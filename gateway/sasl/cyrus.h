@@ -15,7 +15,7 @@
 struct child;
 struct cyrus;
 
-/* options: enum sasl_option in the clear and with TLS. live as in dovecot.h. */
+/* options: enum sasl_security in the clear and with TLS. live as in dovecot.h. */
 enum rc cyrus_open(struct conf *c, const struct service *s, const unsigned options[2], bool live, struct cyrus **out, struct err *e) MUST_CHECK;
 void cyrus_free(struct cyrus **cp);              /* NULL inside is fine */
 /* NULL: not known yet. They are those that the options allow. */

@@ -10,7 +10,7 @@
 
 #include "base/buf.h"
 
-enum sasl_option {
+enum sasl_security {
 	SASL_OPT_NOANONYMOUS = 1, SASL_OPT_NOPLAINTEXT = 2, SASL_OPT_NODICTIONARY = 4, SASL_OPT_NOACTIVE = 8,
 	SASL_OPT_FORWARD_SECRECY = 16, SASL_OPT_MUTUAL_AUTH = 32, SASL_OPT_ALL = 63,
 };
