@@ -267,6 +267,12 @@ has_auth(const struct edge_service *svc)
 	return svc->sasl != NULL && (svc->keywords & 1u << EHLO_AUTH) != 0;
 }
 
+static bool
+lacks_tls(const struct sess *s)
+{
+	return !s->facts.is_tls && (s->svc->p->p_smtpd_tls_auth_only || s->svc->tls_level == TLS_LEVEL_ENCRYPT);
+}
+
 /* The command was not for now, or not for this client; it is answered. */
 static bool
 is_out_of_place(struct sess *s)
@@ -278,7 +284,7 @@ is_out_of_place(struct sess *s)
 		sess_reply(s, REPLY_NO_AUTH);
 	else if (s->tx != NULL)
 		sess_reply(s, REPLY_IN_TRANSACTION);
-	else if (p->p_smtpd_tls_auth_only && !s->facts.is_tls)
+	else if (lacks_tls(s))
 		sess_reply(s, REPLY_AUTH_NEEDS_TLS);
 	else if (s->facts.login.n > 0 || s->facts.sasl_method.n > 0)
 		sess_reply(s, REPLY_AUTH_TWICE);
@@ -468,7 +474,7 @@ sess_offers_auth(struct sess *s, struct buf *mechs)
 {
 	const struct edge_service *svc = s->svc;
 	struct err e;
-	if (!has_auth(svc) || (svc->p->p_smtpd_tls_auth_only && !s->facts.is_tls))
+	if (!has_auth(svc) || lacks_tls(s))
 		return false;
 	switch (sasl_setup_excepts(svc->sasl, s->facts.client_name, &s->facts.client, &e)) {
 	case RC_OK:

@@ -152,9 +152,7 @@ forget_client(struct sess *s)
 	sess_end_tx(s);
 	sess_set_helo(s, SPAN_EMPTY);
 	s->facts.is_esmtp = false;
-	struct client_id id = sess_client(s);
-	id.login = id.sasl_method = id.sasl_sender = SPAN_EMPTY;
-	sess_set_client(s, &id);
+	sess_forget_login(s);
 }
 
 /* A full handshake too many: said inside TLS. */
