@@ -7,20 +7,22 @@
 #include "dns/cache.h"
 #include "dns/pool.h"
 
-enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16, LAUNCHES_A_TURN = 512 };
+enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16, YOUNG_MAX = 128, YOUNG_USEC = 20 * 1000 };
 
 /* One question with everyone who asked it: in the line, or on its way (then it has a pool). */
 struct dns_flight {
 	struct hnode by_key;
 	struct list waiters;
-	struct list line;            /* in the line, or among those to be asked over TCP, too */
+	struct list line;            /* in the line; on its way: among the young, or those to be asked over TCP, too */
 	struct dns_pool *pool;
 	struct dns_try *by_udp, *by_tcp;
-	uint64_t began;
+	uint64_t began, launched;
 	char *alias;                 /* what is asked in the name's place: an answer ended with it */
 	uint32_t ttl;                /* smallest of the answers before */
 	uint16_t type;
 	uint8_t name_len, aliases;
+	bool is_ahead : 1;           /* a prefetch in its own line */
+	bool is_young : 1;           /* may still lie in the receive buffer of a server */
 	bool is_late : 1;            /* had to be repeated */
 	bool and_hosts : 1;          /* prefetch: ask for the addresses of the hosts it names */
 	bool is_plain : 1;           /* without EDNS, which was not understood */
@@ -35,8 +37,9 @@ static struct {
 	struct dns_settings set;     /* servers: a copy */
 	struct dns_cache cache;
 	struct htab flights;         /* all, by type and name */
-	struct list line, odd;
+	struct list line, ahead, young, odd; /* ahead: prefetches whose turn comes when nobody waits */
 	unsigned waiting, flying, late;
+	unsigned n_young;
 	uint64_t heard;              /* the last answer that was one */
 	struct timer more;
 } dns;
@@ -97,6 +100,8 @@ dns_open(const struct dns_settings *settings, struct err *e)
 		} else {
 			dns_cache_init(&dns.cache, s.cache_bytes);
 			list_init(&dns.line);
+			list_init(&dns.ahead);
+			list_init(&dns.young);
 			list_init(&dns.odd);
 			timer_init(&dns.more, on_more);
 		}
@@ -120,6 +125,7 @@ dns_close(void)
 	dns_pools_close_retired();
 	dns_pool_close(dns.pool);
 	dns.pool = NULL;
+	list_splice(&dns.line, &dns.ahead);
 	while (!list_empty(&dns.line))
 		finish(list_entry(dns.line.next, struct dns_flight, line), RC_TEMP, NULL);
 	timer_clear(&dns.more);
@@ -179,11 +185,31 @@ asked_name(const struct dns_flight *f)
 }
 
 static void
+enter_line(struct dns_flight *f, bool ahead)
+{
+	if (list_empty(&dns.line) && list_empty(&dns.ahead))
+		timer_set(&dns.more, YOUNG_USEC);
+	f->is_ahead = ahead;
+	list_append(ahead ? &dns.ahead : &dns.line, &f->line);
+	metric_set(M_dns_waiting, ++dns.waiting);
+}
+
+static void
 leave_line(struct dns_flight *f)
 {
 	list_remove(&f->line);
 	dns.waiting--;
 	metric_set(M_dns_waiting, dns.waiting);
+}
+
+static void
+not_young(struct dns_flight *f)
+{
+	if (!f->is_young)
+		return;
+	f->is_young = false;
+	list_remove(&f->line);
+	dns.n_young--;
 }
 
 static void
@@ -201,6 +227,7 @@ flight_free(struct dns_flight *f)
 	if (in_line(f)) {
 		leave_line(f);
 	} else {
+		not_young(f);
 		list_remove(&f->line);
 		dns.flying--;
 		dns.late -= f->is_late;
@@ -232,34 +259,46 @@ static void
 launch(struct dns_flight *f)
 {
 	f->pool = dns.pool;
+	f->launched = loop_now();
+	f->is_young = true;
+	list_append(&dns.young, &f->line);
+	dns.n_young++;
 	dns.flying++;
 	metric_set(M_dns_flying, dns.flying);
 	send_by(f, false);
 }
 
-/* A question that had to be repeated probably waits for somebody far away: many of them do not hold up the others. */
+/* A name server takes as many questions at once as its receive buffer holds (some hundreds, where nobody has made it larger); what is
+ * more is lost and costs the time of a repetition. So YOUNG_MAX are under way that left just now: answers make room, and time does.
+ * A question that had to be repeated probably waits for somebody far away: many of them do not hold up the others. */
 static bool
 has_room(void)
 {
-	return dns.flying - dns.late + dns.late / 4 < dns.set.query_limit;
+	while (!list_empty(&dns.young)) {
+		struct dns_flight *f = list_entry(dns.young.next, struct dns_flight, line);
+		if (loop_now() - f->launched < YOUNG_USEC)
+			break;
+		not_young(f);
+	}
+	return dns.n_young < YOUNG_MAX && dns.flying - dns.late + dns.late / 4 < dns.set.query_limit;
 }
 
 /* Those in the line whose turn has come; and those who have to be asked over TCP. Nothing of c-ares is on the stack. */
 static void
 go_on(void)
 {
-	unsigned n = 0;
 	if (!dns.ready)
 		return;
 	for (struct list *l; (l = list_pop(&dns.odd)) != NULL;)
 		send_by(list_entry(l, struct dns_flight, line), true);
-	for (; !list_empty(&dns.line) && has_room() && n < LAUNCHES_A_TURN; n++) {
-		struct dns_flight *f = list_entry(dns.line.next, struct dns_flight, line);
+	while (dns.waiting > 0 && has_room()) {
+		struct list *l = list_empty(&dns.line) ? &dns.ahead : &dns.line;
+		struct dns_flight *f = list_entry(l->next, struct dns_flight, line);
 		leave_line(f);
 		launch(f);
 	}
-	if (n == LAUNCHES_A_TURN)
-		timer_set(&dns.more, 0);
+	if (dns.waiting > 0 && dns.n_young >= YOUNG_MAX)
+		timer_set(&dns.more, YOUNG_USEC);
 }
 
 /* ---- questions ---- */
@@ -350,7 +389,7 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		return;
 	}
 	struct dns_flight *f = find_flight(type, name);
-	bool goes = f == NULL && list_empty(&dns.line) && has_room(), waits = f == NULL && !goes;
+	bool is_first = f == NULL || (in_line(f) && f->is_ahead), goes = is_first && list_empty(&dns.line) && has_room(), waits = is_first && !goes;
 	if (waits && dns.waiting >= dns.set.queue_limit) {
 		metric_add(M_dns_failures, 1);
 		metric_add(M_dns_busy, 1);
@@ -359,6 +398,10 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 	}
 	if (f == NULL)
 		f = flight_new(type, name);
+	else if (is_first)
+		leave_line(f);
+	if (is_first)
+		f->began = loop_now();
 	uint64_t age = loop_now() - f->began;
 	if (timeout_usec > 0 && age >= timeout_usec) { /* who waits has waited long enough already, for the same rule before */
 		give(q, RC_TEMP, in_line(f) ? &too_many : &timed_out);
@@ -372,12 +415,10 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		timer_init(&q->timer, on_query_timeout);
 		timer_set(&q->timer, timeout_usec - age);
 	}
-	if (waits) {
-		list_append(&dns.line, &f->line);
-		metric_set(M_dns_waiting, ++dns.waiting);
-	} else if (goes) {
+	if (waits)
+		enter_line(f, false);
+	else if (goes)
 		launch(f);
-	}
 }
 
 bool
@@ -435,11 +476,14 @@ dns_prefetch(enum dns_type type, struct span name, bool hosts)
 		f->and_hosts |= hosts;
 		return;
 	}
-	if (!list_empty(&dns.line) || dns.flying >= dns.set.query_limit / 4)
+	if (!list_empty(&dns.line) || dns.flying + dns.waiting >= dns.set.query_limit / 4)
 		return;
 	f = flight_new(type, name);
 	f->and_hosts = hosts;
-	launch(f);
+	if (list_empty(&dns.ahead) && has_room())
+		launch(f);
+	else
+		enter_line(f, true);
 }
 
 /* The names are copied: asking may move the cache they are in. */
@@ -512,6 +556,7 @@ follow(struct dns_flight *f, const struct dns_answer *a)
 	}
 	orphan(&f->by_udp);
 	orphan(&f->by_tcp);
+	not_young(f);
 	list_remove(&f->line);
 	mem_free(&f->alias);
 	f->alias = mem_zalloc(a->alias.n + 1);
@@ -554,7 +599,7 @@ on_done(struct dns_try *t, enum dns_end end, struct span packet, bool trusted)
 		send_by(f, was.by_tcp);
 	} else if ((rc == RC_OK || rc == RC_NONE) && a.alias.p != NULL && dns.ready) {
 		follow(f, &a);
-	} else if (rc == RC_OK || rc == RC_NONE || (f->by_udp == NULL && f->by_tcp == NULL && !list_linked(&f->line))) {
+	} else if (rc == RC_OK || rc == RC_NONE || (f->by_udp == NULL && f->by_tcp == NULL && (f->is_young || !list_linked(&f->line)))) {
 		finish(f, rc, &a);
 	} /* else: the other way may still bring it */
 	arena_fini(&arena);
@@ -585,6 +630,7 @@ static void
 on_odd(struct dns_try *t)
 {
 	struct dns_flight *f = t->owner;
+	not_young(f);
 	if (f->by_tcp == NULL && !list_linked(&f->line))
 		list_append(&dns.odd, &f->line);
 }

@@ -6,7 +6,7 @@
 enum { MANY = 100 };
 
 static struct raw_dns server, second;
-static char order[MANY * 2][32];
+static char order[500][32];
 static unsigned arrived, late_usec;
 
 /* An answer on its way. */
@@ -253,6 +253,40 @@ test_close(void **state)
 	nothing_left();
 }
 
+/* More than a receive buffer takes do not leave at once; prefetches wait behind what somebody waits for, and join it. */
+static void
+test_window(void **state)
+{
+	enum { N = 3000 };
+	static struct dns_query q[N];
+	int64_t queries = metric_values[M_dns_queries], repeats = metric_values[M_dns_repeats];
+	(void)state;
+	raw_rest(5 * 1000); /* what the test before has sent */
+	begin((struct dns_settings){ .timeout_usec = 5 * 1000000 });
+	for (unsigned i = 0; i < 500; i++) {
+		char name[32];
+		snprintf(name, sizeof name, "w%u.test", i);
+		dns_prefetch(DNS_A, span_str(name), false);
+	}
+	int64_t first = metric_values[M_dns_queries] - queries;
+	assert_true(first >= 100 && first <= 200);
+	assert_int_equal(metric_values[M_dns_waiting], 500 - first);
+	for (unsigned i = 0; i < N; i++)
+		ask_number(&q[i], "w", N - 1 - i, 0); /* the last of the prefetches are asked for, and come last */
+	raw_run(N);
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(q[i].op.rc, RC_OK);
+		dns_query_fini(&q[i]);
+	}
+	assert_int_equal(arrived, N);
+	assert_int_equal(metric_values[M_dns_queries] - queries, N);
+	assert_int_equal(metric_values[M_dns_repeats], repeats);
+	/* the order: what left at once, then those that somebody waited for, from the highest number down */
+	assert_string_equal(order[first], "w2999.test");
+	nothing_left();
+	dns_close();
+}
+
 /* What is known costs no packet, yes and no alike. */
 static void
 test_no_packet(void **state)
@@ -282,7 +316,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_burst), cmocka_unit_test(test_leaving), cmocka_unit_test(test_busy), cmocka_unit_test(test_late_ones),
-		cmocka_unit_test(test_reload), cmocka_unit_test(test_close), cmocka_unit_test(test_no_packet),
+		cmocka_unit_test(test_reload), cmocka_unit_test(test_close), cmocka_unit_test(test_window), cmocka_unit_test(test_no_packet),
 	};
 	raw_setup();
 	raw_dns_start(&server, false, false, asked);
