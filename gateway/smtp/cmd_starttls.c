@@ -33,8 +33,44 @@ log_certificate(struct sess *s, const struct tls_peer *p)
 	buf_printf(&b, "subject_CN=%s, issuer=%s, fingerprint=%s, pkey_fingerprint=%s", p->subject, p->issuer, p->cert_fingerprint, p->key_fingerprint);
 	LOG(tls_certificate, &s->log, F_SPAN(client, s->client), F_SPAN(text, buf_span(&b)));
 	buf_fini(&b);
-	if (!p->is_trusted)
-		LOG(tls_untrusted, &s->log, F_SPAN(client, s->client), F_STR(text, X509_verify_cert_error_string(p->verify)));
+}
+
+/* Where a trusted one is required. */
+static void
+log_distrust(struct sess *s, const struct tls_peer *p)
+{
+	const struct tls_hello *h = &s->tls->hello;
+	int why = h->verify != X509_V_OK ? h->verify : (int)p->verify;
+	struct buf b;
+	if (!p->has_cert || p->is_trusted || !tls_server_requires_cert(s->svc->tls) || loglevel(s) < 1)
+		return;
+	const char *whose = "";
+	buf_init(&b, 1024);
+	switch (why) {
+	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
+		buf_puts(&b, "self-signed certificate");
+		break;
+	case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
+	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
+	case X509_V_ERR_CERT_UNTRUSTED:
+		buf_puts(&b, "untrusted issuer ");
+		buf_puts(&b, h->issuer);
+		break;
+	case X509_V_ERR_CERT_NOT_YET_VALID:
+		whose = "client ";
+		buf_puts(&b, "certificate not yet valid");
+		break;
+	case X509_V_ERR_CERT_HAS_EXPIRED:
+		whose = "client ";
+		buf_puts(&b, "certificate has expired");
+		break;
+	default:
+		buf_printf(&b, "num=%d:%s", why, X509_verify_cert_error_string(why));
+		break;
+	}
+	LOG(tls_untrusted, &s->log, F_STR(role, whose), F_SPAN(client, s->client), F_SPAN(text, buf_span(&b)));
+	buf_fini(&b);
 }
 
 static void
@@ -190,9 +226,12 @@ established(struct sess *s)
 	set_facts(s, &s->tls->peer);
 	metric_add(s->tls->peer.is_resumed ? M_smtpd_tls_resumed : M_smtpd_tls_new, 1);
 	log_certificate(s, &s->tls->peer);
+	log_distrust(s, &s->tls->peer);
 	log_summary(s, &s->tls->peer);
 	sess_set_deadline(s);
-	return is_one_too_many(s) || lacks_certificate(s) ? STEP_END : STEP_NEXT;
+	bool over = is_one_too_many(s) || lacks_certificate(s);
+	s->failed = false; /* STARTTLS itself was not refused */
+	return over ? STEP_END : STEP_NEXT;
 }
 
 /* ---- STARTTLS ---- */

@@ -221,7 +221,14 @@ on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigne
 static int
 on_verify(int ok, X509_STORE_CTX *x)
 {
-	(void)ok, (void)x;
+	SSL *ssl = X509_STORE_CTX_get_ex_data(x, SSL_get_ex_data_X509_STORE_CTX_idx());
+	struct tls_hello *h = ssl != NULL ? SSL_get_app_data(ssl) : NULL;
+	X509 *cert = X509_STORE_CTX_get_current_cert(x);
+	if (!ok && h != NULL && h->verify == X509_V_OK) {
+		h->verify = X509_STORE_CTX_get_error(x);
+		if (cert != NULL)
+			(void)X509_NAME_oneline(X509_get_issuer_name(cert), h->issuer, sizeof h->issuer);
+	}
 	return 1;
 }
 

@@ -35,6 +35,8 @@ struct tls_hello {
 	const struct log_ctx *log;   /* borrowed */
 	const struct span *client;   /* borrowed: "host[address]", for log lines */
 	bool name_matched;
+	int verify;                  /* the first thing wrong with its certificates, X509_V_OK: nothing */
+	char issuer[256];            /* of the certificate it is wrong with */
 	char name[256];              /* the SNI name, when it is a host name */
 };
 
