@@ -30,6 +30,7 @@ struct cyrus {
 	struct op_owner ops;
 	struct timer again;
 	struct offer offer[2];
+	bool is_settled;
 };
 
 static struct {
@@ -43,6 +44,14 @@ static struct msg_auth_mechs
 about(const struct cyrus *c, unsigned options)
 {
 	return (struct msg_auth_mechs){ span_str(c->p->p_smtpd_sasl_service), span_str(c->p->p_myhostname), span_str(c->p->p_smtpd_sasl_local_domain), options };
+}
+
+static void
+settle(struct cyrus *c)
+{
+	if (!c->is_settled)
+		sasl_one_settled();
+	c->is_settled = true;
 }
 
 /* ---- the mechanisms ---- */
@@ -77,6 +86,8 @@ on_mechs(struct op *op)
 	while (span_word(&m.text, " ", &word))
 		(void)!sasl_mechs_add(&o->mechs, word, 0);
 	o->is_known = true;
+	if (o->cyrus->offer[0].is_known && o->cyrus->offer[1].is_known)
+		settle(o->cyrus);
 }
 
 static void
@@ -289,6 +300,9 @@ cyrus_open(struct conf *conf, const struct service *s, const unsigned options[2]
 	take_known(c);
 	list_init(&c->link);
 	list_append(&me.all, &c->link);
+	sasl_one_more();
+	if (c->offer[0].is_known && c->offer[1].is_known)
+		settle(c);
 	ask_mechs(c);
 	*out = c;
 	return RC_OK;
@@ -302,6 +316,7 @@ cyrus_free(struct cyrus **cp)
 	if (c == NULL)
 		return;
 	CHECK(c, CYRUS_MAGIC);
+	settle(c);
 	timer_clear(&c->again);
 	for (size_t i = 0; i < NELEMS(c->offer); i++)
 		ipc_call_fini(&c->offer[i].call);

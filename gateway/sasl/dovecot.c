@@ -45,7 +45,7 @@ struct dovecot {
 	struct list asked;           /* answered or not, the server knows them */
 	struct htab by_id;
 	size_t nasks;
-	bool is_known;
+	bool is_known, is_settled;
 	struct sasl_mechs mechs;     /* of the last greeting */
 };
 
@@ -53,6 +53,14 @@ static struct list all = { &all, &all };
 
 static void down(struct dovecot *d, const char *why, bool was_reached);
 static void reach(struct dovecot *d);
+
+static void
+settle(struct dovecot *d)
+{
+	if (!d->is_settled)
+		sasl_one_settled();
+	d->is_settled = true;
+}
 
 static void
 complain(struct dovecot *d, const char *what, const char *why)
@@ -182,6 +190,7 @@ greeting_line(struct dovecot *d, const struct dovecot_line *l, struct err *e)
 			return bad(e, "no VERSION in the greeting");
 		d->mechs = d->coming;
 		d->is_known = true;
+		settle(d);
 		d->state = DOVECOT_READY;
 		d->complained = NULL;
 		d->retry_usec = RETRY_FIRST;
@@ -323,6 +332,7 @@ down(struct dovecot *d, const char *why, bool was_reached)
 	dial_fini(&d->dial);
 	conn_close(&d->conn);
 	d->state = DOVECOT_DOWN;
+	settle(d);
 	lose_asked(d);
 	if (was_ready && !list_empty(&d->waiting)) { /* it may be back at once */
 		reach(d);
@@ -502,6 +512,7 @@ dovecot_open(struct conf *c, const struct service *s, const char *path, bool liv
 		list_init(&d->link);
 		list_append(&all, &d->link);
 		start(d);
+		sasl_one_more();
 	}
 	d->refs++;
 	*out = d;
@@ -519,6 +530,7 @@ dovecot_free(struct dovecot **dp)
 	if (--d->refs > 0)
 		return;
 	BUG_ON(d->nasks > 0);
+	settle(d);
 	timer_clear(&d->retry);
 	dial_fini(&d->dial);
 	conn_close(&d->conn);

@@ -90,3 +90,32 @@ sasl_mechs_find(const struct sasl_mechs *m, struct span name)
 			return &m->mech[i];
 	return NULL;
 }
+
+static unsigned unsettled;
+static void (*when_settled)(void);
+
+void
+sasl_one_more(void)
+{
+	unsettled++;
+}
+
+void
+sasl_one_settled(void)
+{
+	BUG_ON(unsettled == 0);
+	if (--unsettled == 0 && when_settled != NULL)
+		when_settled();
+}
+
+bool
+sasl_is_settled(void)
+{
+	return unsettled == 0;
+}
+
+void
+sasl_when_settled(void (*fn)(void))
+{
+	when_settled = fn;
+}

@@ -43,4 +43,11 @@ bool sasl_mechs_add(struct sasl_mechs *m, struct span name, unsigned properties)
 /* Any case. NULL: not there. */
 const struct sasl_mech *sasl_mechs_find(const struct sasl_mechs *m, struct span name);
 
+/* ---- has every backend of this process said what it has, or been found not to be there? ---- */
+void sasl_one_more(void);            /* a backend that has not */
+void sasl_one_settled(void);
+bool sasl_is_settled(void);
+/* fn is called when the last one has. */
+void sasl_when_settled(void (*fn)(void));
+
 #endif

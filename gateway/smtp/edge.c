@@ -46,6 +46,7 @@ static struct {
 	struct child *child;
 	struct list listeners;
 	unsigned expected;           /* LISTENER frames still to come */
+	bool is_told;                /* the queue has said what may be promised */
 	bool open;                   /* the queue has said what may be promised, or took too long */
 	struct timer patience;
 	int reserve;                 /* closed to have one descriptor for a refusal */
@@ -221,7 +222,17 @@ static void
 on_told(struct edge *e)
 {
 	(void)e;
-	open_doors();
+	me.is_told = true;
+	if (sasl_is_settled())
+		open_doors();
+}
+
+/* The mechanisms are known that EHLO will announce. */
+static void
+on_sasl_settled(void)
+{
+	if (me.is_told)
+		open_doors();
 }
 
 /* ---- listeners ---- */
@@ -353,6 +364,7 @@ edge_ready(struct child *child, struct err *e)
 {
 	(void)child, (void)e;
 	me.edge.told = on_told;
+	sasl_when_settled(on_sasl_settled);
 	edge_conf_use_lists(me.edge.conf);
 	timer_init(&me.patience, on_patience);
 	timer_set(&me.patience, PATIENCE_USEC);
