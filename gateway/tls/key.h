@@ -22,14 +22,12 @@ enum tls_side { TLS_SERVER = 1, TLS_CLIENT = 2 };
 /* ---- by what main.cf says ---- */
 
 /* All certificates that a smtpd service has (chain files, or certificate and key, RSA and ECDSA) go into the context; NULL: only looked at.
- * RC_NONE: none is configured ("none" too). RC_PERM: cannot be used, "file: why". *param_out (may be NULL): the parameter it is about.
+ * RC_NONE: none is configured ("none" too). RC_PERM: cannot be used, "file: why". *param_out (may be NULL): then the parameter it is about.
  * In a role RC_TEMP: the loader did not see them. */
 enum rc tls_keys_server(struct conf *c, const struct service *s, SSL_CTX *ctx, const char **param_out, struct err *e) MUST_CHECK;
 /* The same for what a transport (NULL: main.cf) shows; is_lmtp: the lmtp_ parameters. */
 enum rc tls_keys_client(struct conf *c, const struct service *s, bool is_lmtp, SSL_CTX *ctx, const char **param_out, struct err *e) MUST_CHECK;
-/* Does a smtpd service talk TLS at all? */
-bool tls_server_wanted(const struct params *p);
-/* Loader: both for all services that talk TLS; what is wrong becomes a problem of the snapshot. */
+/* Loader: what clients show; what is wrong becomes a problem of the snapshot (tls/server.h does the same for servers). */
 void tls_keys_check(struct conf *c);
 
 /* ---- by file ---- */

@@ -31,7 +31,7 @@ use_all(struct conf *c, enum tls_side side, SSL_CTX *ctx, const char *chain_para
 			rc = tls_key_use(c, side, ctx, rows[i].cert, rows[i].key, e);
 		}
 	}
-	if (param_out != NULL)
+	if (param_out != NULL && rc != RC_OK && rc != RC_NONE)
 		*param_out = param;
 	return rc;
 }
@@ -42,6 +42,7 @@ tls_keys_server(struct conf *c, const struct service *s, SSL_CTX *ctx, const cha
 	const struct params *p = s != NULL ? s->params : conf_params(c);
 	const struct pair_row rows[] = {
 		{ "smtpd_tls_cert_file", p->p_smtpd_tls_cert_file, p->p_smtpd_tls_key_file },
+		{ "smtpd_tls_dcert_file", p->p_smtpd_tls_dcert_file, p->p_smtpd_tls_dkey_file },
 		{ "smtpd_tls_eccert_file", p->p_smtpd_tls_eccert_file, p->p_smtpd_tls_eckey_file },
 	};
 	return use_all(c, TLS_SERVER, ctx, "smtpd_tls_chain_files", p->p_smtpd_tls_chain_files, rows, NELEMS(rows), param_out, e);
@@ -62,15 +63,6 @@ tls_keys_client(struct conf *c, const struct service *s, bool is_lmtp, SSL_CTX *
 	    is_lmtp ? p->p_lmtp_tls_chain_files : p->p_smtp_tls_chain_files, is_lmtp ? lmtp : smtp, NELEMS(smtp), param_out, e);
 }
 
-bool
-tls_server_wanted(const struct params *p)
-{
-	const char *level = p->p_smtpd_tls_security_level;
-	if (p->p_smtpd_tls_wrappermode)
-		return true;
-	return level[0] != '\0' ? strcasecmp(level, "none") != 0 : p->p_smtpd_use_tls || p->p_smtpd_enforce_tls;
-}
-
 static bool
 client_wanted(const struct params *p, bool is_lmtp)
 {
@@ -84,36 +76,24 @@ client_wanted(const struct params *p, bool is_lmtp)
 }
 
 static void
-judge(struct conf *c, const struct service *s, enum rc rc, const char *param, const struct err *e)
-{
-	if (rc != RC_OK && rc != RC_NONE)
-		conf_problem(c, CONF_ERROR, s, param, "%s", e->why);
-}
-
-static void
 check_client(struct conf *c, const struct service *s)
 {
 	const struct params *p = s != NULL ? s->params : conf_params(c);
-	struct err e = { .why = "" };
-	const char *param = NULL;
 	for (int is_lmtp = 0; is_lmtp <= 1; is_lmtp++) {
+		struct err e = { .why = "" };
+		const char *param = NULL;
 		bool is_used = s == NULL || strcmp(s->command, is_lmtp ? "lmtp" : "smtp") == 0;
-		if (is_used && client_wanted(p, is_lmtp))
-			judge(c, s, tls_keys_client(c, s, is_lmtp, NULL, &param, &e), param, &e);
+		enum rc rc = is_used && client_wanted(p, is_lmtp) ? tls_keys_client(c, s, is_lmtp, NULL, &param, &e) : RC_NONE;
+		if (rc != RC_OK && rc != RC_NONE)
+			conf_problem(c, CONF_ERROR, s, param, "%s", e.why);
 	}
 }
 
 void
 tls_keys_check(struct conf *c)
 {
-	struct err e = { .why = "" };
-	const char *param = NULL;
 	check_client(c, NULL);
-	for (size_t i = 0; i < conf_service_count(c); i++) {
-		const struct service *s = conf_service(c, i);
-		if (s->kind == SERVICE_LISTENER && tls_server_wanted(s->params))
-			judge(c, s, tls_keys_server(c, s, NULL, &param, &e), param, &e);
-		else if (s->kind == SERVICE_TRANSPORT)
-			check_client(c, s);
-	}
+	for (size_t i = 0; i < conf_service_count(c); i++)
+		if (conf_service(c, i)->kind == SERVICE_TRANSPORT)
+			check_client(c, conf_service(c, i));
 }

@@ -232,25 +232,6 @@ on_verify(int ok, X509_STORE_CTX *x)
 	return 1;
 }
 
-static enum rc
-use_certificates(struct conf *c, const struct params *p, SSL_CTX *ctx, struct err *e)
-{
-	const char *const pairs[][2] = {
-		{ strcmp(p->p_smtpd_tls_cert_file, "none") == 0 ? "" : p->p_smtpd_tls_cert_file, p->p_smtpd_tls_key_file },
-		{ p->p_smtpd_tls_dcert_file, p->p_smtpd_tls_dkey_file },
-		{ p->p_smtpd_tls_eccert_file, p->p_smtpd_tls_eckey_file },
-	};
-	if (p->p_smtpd_tls_chain_files[0] != '\0')
-		return tls_key_use_chains(c, TLS_SERVER, ctx, p->p_smtpd_tls_chain_files, e);
-	for (size_t i = 0; i < NELEMS(pairs); i++)
-		if (pairs[i][0][0] != '\0') {
-			enum rc rc = tls_key_use(c, TLS_SERVER, ctx, pairs[i][0], pairs[i][1], e);
-			if (rc != RC_OK)
-				return rc;
-		}
-	return RC_OK;
-}
-
 static bool
 has_certificate(const struct params *p)
 {
@@ -347,7 +328,7 @@ use_dh_file(struct conf *c, SSL_CTX *ctx, const char *file, struct err *e)
 /* ---- making one ---- */
 
 static enum rc
-set_up(struct conf *c, const struct service *s, struct tls_server *t, bool mandatory, struct err *e)
+set_up(struct conf *c, const struct service *s, struct tls_server *t, bool mandatory, const char **param_out, struct err *e)
 {
 	const struct params *p = s->params;
 	struct tls_settings settings = {
@@ -366,8 +347,8 @@ set_up(struct conf *c, const struct service *s, struct tls_server *t, bool manda
 	if (rc == RC_OK && (t->digest = tls_digest(p->p_smtpd_tls_fingerprint_digest)) == NULL)
 		rc = err_set(e, RC_PERM, "smtpd_tls_fingerprint_digest: no such digest \"%.40s\"", p->p_smtpd_tls_fingerprint_digest);
 	if (rc == RC_OK)
-		rc = use_certificates(c, p, t->ctx, e);
-	if (rc != RC_OK)
+		rc = tls_keys_server(c, s, t->ctx, param_out, e);
+	if (rc != RC_OK && rc != RC_NONE)
 		return rc;
 	if (p->p_tls_preempt_cipherlist)
 		SSL_CTX_set_options(t->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE);
@@ -405,6 +386,7 @@ enum rc
 tls_server_open(struct conf *c, const struct service *s, struct tls_server **out, struct err *e)
 {
 	enum tls_level level;
+	const char *param = "smtpd_tls_security_level";
 	struct err why;
 	*out = NULL;
 	enum rc rc = tls_server_level(s->params, &level, &why);
@@ -427,11 +409,11 @@ tls_server_open(struct conf *c, const struct service *s, struct tls_server **out
 	t->asks_cert = s->params->p_smtpd_tls_ask_ccert || t->requires_cert;
 	rc = maps_open_param(c, s, "tls_server_sni_maps", &t->names, &why);
 	if (rc == RC_OK)
-		rc = set_up(c, s, t, level == TLS_LEVEL_ENCRYPT, &why);
+		rc = set_up(c, s, t, level == TLS_LEVEL_ENCRYPT, &param, &why);
 	if (rc == RC_OK && conf_is_loader(c) && !map_list_empty(t->names))
 		rc = check_sni_tables(c, s, t, &why);
 	if (rc != RC_OK) {
-		conf_problem(c, CONF_ERROR, s, "smtpd_tls_security_level", "TLS of this service: %s", why.why);
+		conf_problem(c, CONF_ERROR, s, param, "TLS of this service: %s", why.why);
 		tls_server_free(&t);
 		return err_set(e, RC_PERM, "%s", why.why);
 	}
