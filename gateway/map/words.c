@@ -60,6 +60,15 @@ words_add(struct words *w, struct span key, struct span value, bool fold)
 	return true;
 }
 
+/* value: copied. The key is there already, in whatever case. */
+static void
+words_replace(struct words *w, struct span key, struct span value)
+{
+	for (struct word *it = w->first; it != NULL; it = it->next)
+		if (span_caseeq(it->key, key))
+			it->value = arena_span(&w->arena, value);
+}
+
 void
 words_read(struct words *w, struct span text, enum source_form form, const struct map_ctx *ctx, const char *file)
 {
@@ -155,8 +164,11 @@ inline_open(struct map *m, const struct map_ctx *ctx, struct span arg, struct er
 		if (eq == SIZE_MAX || span_trim(span_head(item, eq)).n == 0)
 			return err_set(e, RC_PERM, "%s: missing '=' after key", m->name);
 		struct span key = span_trim(span_head(item, eq));
-		if (!words_add(w, key, span_trim(span_from(item, eq + 1)), true))
-			map_problem(ctx, CONF_WARNING, "%s: a key is there twice", m->name);
+		struct span value = span_trim(span_from(item, eq + 1));
+		if (words_add(w, key, value, true))
+			continue;
+		map_problem(ctx, CONF_WARNING, "%s: a key is there twice: the last one counts", m->name); /* as in Postfix; of a file it is the first */
+		words_replace(w, key, value);
 	}
 	if (rc != RC_NONE || w->count == 0)
 		return err_set(e, RC_PERM, "%s: empty, or unbalanced braces", m->name);

@@ -93,6 +93,7 @@ static const struct asked questions[] = {
 	{ "inline:{a=b}", "c", 0, RC_NONE, NULL },
 	{ "inline:{a=b, { c = d e }}", "c", 0, RC_OK, "d e" },
 	{ "inline:{a=b=c}", "a", 0, RC_OK, "b=c" },
+	{ "inline:{{a=b}, {A=c}, {d=e}}", "a", 0, RC_OK, "c" },
 	{ "inline:{a=b}, inline:{a=c, d=e}", "a", 0, RC_OK, "b" },
 	{ "inline:{a=b} inline:{a=c, d=e}", "d", 0, RC_OK, "e" },
 	{ "inline:{a=}", "a", 0, RC_TEMP, NULL }, /* an empty result is no result */
