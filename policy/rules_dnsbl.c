@@ -149,7 +149,9 @@ reason(struct policy_run *r, struct span query, struct buf *out)
 	for (unsigned i = 0; said->rc == RC_OK && i < said->answer->n && buf_len(out) < REASON_MAX; i++) {
 		if (i > 0)
 			buf_puts(out, " / ");
-		buf_put(out, span_head(said->answer->rr[i].data, REASON_MAX - buf_len(out)));
+		struct span text = span_head(said->answer->rr[i].data, REASON_MAX - buf_len(out));
+		for (size_t k = 0; k < text.n; k++)
+			buf_putc(out, text.p[k] >= ' ' && text.p[k] < 0x7f ? text.p[k] : ' ');
 	}
 	return true;
 }
@@ -198,7 +200,7 @@ refuse_listed(struct policy_run *r, const struct policy_rule *rule, struct span 
 		enum rc rc = map_find(r->policy->rbl_replies, rule->dnsbl->arg, 0, &r->scratch, &template, &e);
 		if (rc == RC_TEMP || rc == RC_PERM) {
 			buf_fini(&why);
-			return policy_lookup_failed(r, rule, what, &e);
+			return map_asked() ? policy_await_maps(r) : policy_server_error(r, rule, "%s", e.why); /* as Postfix */
 		}
 		if (rc == RC_NONE)
 			template = span_str(r->policy->p->p_default_rbl_reply);

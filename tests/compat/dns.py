@@ -287,7 +287,7 @@ def inside(args):
     (peer / 'extra-master.cf').write_text(services(theirs))
     if subprocess.run([PEER, 'start', peer, str(ports[-1]), 'discard']).returncode != 0:
         sys.exit(77)
-    gateway = rig.Gateway(scratch / 'dogana', COMMON + 'default_transport = discard:x\nmaillog_file = /dev/stdout\nedge_workers = 1\nrelay_workers = 1\n'
+    gateway = rig.Gateway(scratch / 'dogana', COMMON + 'default_transport = discard:x\nmaillog_file = /dev/stdout\nedge_workers = 1\nrelay_workers = 1\ndnsbl_probe_interval = 0\n'
                           f'queue_directory = {scratch}/q\ndata_directory = {scratch}/d\n', f'127.0.0.1:{ports[-2]} inet n - n - - smtpd\n' + services(ours))
     gateway.start(ports[-2])
     bad = count = 0

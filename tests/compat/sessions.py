@@ -294,7 +294,7 @@ class Dogana(Side):
         main, master, _ = self.configuration(maker, services)
         d = self.scratch / 'dogana'
         main += (f'queue_directory = {d}/queue\ndata_directory = {d}/data\nmaillog_file = /dev/stdout\nsyslog_name = postfix\n'
-                 'edge_workers = 1\nrelay_workers = 1\n')
+                 'edge_workers = 1\nrelay_workers = 1\ndnsbl_probe_interval = 0\ndnsbl_pause_after = 1000\n')
         master = f'127.0.0.1:{self.ports[0]} inet n - n - - smtpd\n' + master
         self.gateway = rig.Gateway(d, main, master)
         self.refused = self.leave_out(master)
