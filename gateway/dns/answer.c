@@ -195,10 +195,12 @@ record_read(struct cur *rd, struct span whole, struct record *out)
 		out->ttl = 0;
 	size_t len = cur_be16(rd);
 	struct span data = cur_take(rd, len);
-	out->data = (struct cur){ data.p, data.p + data.n, rd->bad };
+	if (rd->bad)
+		return false;
+	out->data = cur_of(data);
 	if (class != CLASS_IN)
 		out->type = 0;
-	return !rd->bad;
+	return true;
 }
 
 static enum rc
@@ -239,7 +241,7 @@ dns_answer_parse(struct span packet, struct span name, enum dns_type type, struc
 	if (!skip_records(packet, &rd, nan))
 		return failed(out, RC_PERM, why_bad);
 	uint32_t ttl = out->ttl;
-	if (!negative_ttl(packet, &rd, nns, out) && !out->nxdomain && out->aliases > 0) {
+	if (!negative_ttl(packet, &rd, nns, out) && !out->nxdomain && out->aliases > 0 && want.n > 1) { /* the root has no records of mail */
 		out->ttl = ttl;
 		if (!name_text(&want, a, &out->alias))
 			return failed(out, RC_PERM, why_bad);
