@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 struct hub_script {
-	const char *banner, *ehlo, *helo, *mail, *rcpt, *data, *dot, *rset, *quit, *xforward; /* NULL: the usual */
+	const char *banner, *ehlo, *helo, *mail, *rcpt, *data, *dot, *rset, *quit, *xforward, *auth; /* NULL: the usual */
 	const char *bad_rcpt;    /* recipients that begin with "bad" get this; NULL: as rcpt */
 	const char *close_on;    /* closes without a reply at this verb; "." is the end of content */
 	const char *mute_on;     /* never answers this verb */
@@ -175,6 +175,8 @@ hub_command(struct hub_conn *h, struct span line)
 		hub->rsets++;
 		h->has_mail = false;
 		hub_say(h, hub_or(s->rset, "250 2.0.0 Ok\r\n"));
+	} else if (strcmp(name, "AUTH") == 0) {
+		hub_say(h, hub_or(s->auth, "235 2.7.0 in\r\n"));
 	} else if (strcmp(name, "QUIT") == 0) {
 		hub->quits++;
 		hub_say(h, hub_or(s->quit, "221 2.0.0 Bye\r\n"));

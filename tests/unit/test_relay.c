@@ -182,11 +182,11 @@ test_refusals(void **state)
 static void
 test_cut_everywhere(void **state)
 {
-	const char *const ehlos[] = { NULL, no_chunking, plain };
+	const char *const ehlos[] = { NULL, no_chunking, plain, "250-hub.test\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n" };
 	(void)state;
 	for (size_t i = 0; i < NELEMS(ehlos); i++) {
 		long whole_said = 0, whole_taken = 0;
-		world_start("");
+		world_start("smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = inline:{127.0.0.1=anna:pw}\nsmtp_sasl_security_options =\n");
 		for (int side = 0; side < 2; side++) {
 			for (long cut = 0;; cut++) {
 				hub_reset(&hub);
@@ -214,6 +214,50 @@ test_cut_everywhere(void **state)
 			}
 		}
 		assert_true(whole_said > 50 && whole_taken > 50);
+		world_end();
+	}
+}
+
+/* The hub's words around AUTH: what becomes of the mail, and that nothing is sent as a stranger. */
+static void
+test_login(void **state)
+{
+	static const char offer[] = "250-hub.test\r\n250 AUTH PLAIN\r\n";
+	static const struct {
+		const char *ehlo, *auth;
+		int status;
+		const char *dsn, *text; /* NULL: sent */
+	} rows[] = {
+		{ offer, NULL, RCPT_SENT, "2.0.0", NULL },
+		{ "250-hub.test\r\n250 AUTH=PLAIN\r\n", NULL, RCPT_SENT, "2.0.0", NULL },
+		{ "250 hub.test\r\n", NULL, RCPT_SENT, "2.0.0", NULL }, /* no AUTH at all: strangers */
+		{ offer, "535 5.7.8 no\r\n", RCPT_DEFERRED, "4.7.8", "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 535 5.7.8 no" },
+		{ offer, "535-5.7.8 a\r\n535 5.7.8 b\r\n", RCPT_DEFERRED, "4.7.8",
+		    "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 535-5.7.8 a 535 5.7.8 b" },
+		{ offer, "454 4.7.0 later\r\n", RCPT_DEFERRED, "4.7.0", "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 454 4.7.0 later" },
+		{ offer, "535 AGFubmEAc2VjcmV0IQ== secret! 73656372657421\r\n", RCPT_DEFERRED, "4.0.0",
+		    "SASL authentication failed; server 127.0.0.1[127.0.0.1] said: 535 AGFubmEA***Q== *** ***" },
+		{ offer, "334 !!!\r\n", RCPT_DEFERRED, "4.7.0", "SASL authentication failed; cannot authenticate to server 127.0.0.1[127.0.0.1]: bad protocol / cancel" },
+		{ offer, "334 YQ==\r\n", RCPT_DEFERRED, "4.7.0", "SASL authentication failed; cannot authenticate to server 127.0.0.1[127.0.0.1]: bad protocol / cancel" },
+		{ "250-hub.test\r\n250 AUTH NOSUCH\r\n", NULL, RCPT_DEFERRED, "4.7.0",
+		    "SASL authentication failed; cannot authenticate to server 127.0.0.1[127.0.0.1]: no mechanism available" },
+		{ "250-hub.test\r\n250 AUTH\r\n", NULL, RCPT_DEFERRED, "4.7.0", "SASL authentication failed: server 127.0.0.1[127.0.0.1] offered no "
+		    "compatible authentication mechanisms for this type of connection security" },
+		{ offer, "235 in\r\n250 ahead\r\n", RCPT_DEFERRED, "4.4.2", "lost connection after the handshake" },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		hub_reset(&hub);
+		hub.script.ehlo = rows[i].ehlo;
+		hub.script.auth = rows[i].auth;
+		world_start("smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = inline:{127.0.0.1=anna:secret!}\nsmtp_sasl_security_options =\n");
+		struct world_send w = mail();
+		struct world_job *j = world_deliver(&w);
+		if (j->r[0].status != rows[i].status || strcmp(j->r[0].dsn, rows[i].dsn) != 0 ||
+		    (rows[i].text != NULL && strncmp(j->r[0].text, rows[i].text, strlen(rows[i].text)) != 0))
+			fail_msg("row %zu: %d %s %s", i, j->r[0].status, j->r[0].dsn, j->r[0].text);
+		assert_int_equal(hub.messages, rows[i].status == RCPT_SENT);
+		assert_null(strstr(j->r[0].diag, "secret!"));
 		world_end();
 	}
 }
@@ -671,6 +715,7 @@ main(void)
 		cmocka_unit_test(test_lmtp), cmocka_unit_test(test_large), cmocka_unit_test(test_short_content),
 		cmocka_unit_test(test_utf8), cmocka_unit_test(test_queue_gone), cmocka_unit_test(test_drain_waits),
 		cmocka_unit_test(test_reload), cmocka_unit_test(test_cut_everywhere),
+		cmocka_unit_test(test_login),
 	};
 	log_open(LOG_TO_FD, open("/dev/null", O_WRONLY | O_APPEND | O_CLOEXEC), LOG_POSTFIX, "dogana", "relay");
 	loop_init();
