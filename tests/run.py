@@ -163,7 +163,9 @@ def kill():
 
 
 def peers():
-    return counted('peers', [TOP / 'tests/peers/run.py'], 300)
+    total = counted('peers', [TOP / 'tests/peers/run.py'], 300)
+    total.add(counted('provider', [TOP / 'tests/peers/provider.py'], 100))
+    return total
 
 
 def compat():

@@ -300,8 +300,8 @@ smtpc_is_usable(const struct smtpc *c)
 {
 	if (c->is_over || c->is_closing || c->stage != ST_IDLE || !conn_is_open(&c->conn) || c->conn.eof || c->conn.broken)
 		return false;
-	if (conn_ssl(&c->conn) != NULL && c->uses > 0 && !c->tls.may_reuse)
-		return false;
+	if (c->uses > 0 && (c->is_plain || (conn_ssl(&c->conn) != NULL && !c->tls.may_reuse)))
+		return false; /* what went in the clear after TLS failed is no way for other mail */
 	if (c->set->reuse_count_max > 0 && c->uses >= c->set->reuse_count_max)
 		return false;
 	return c->set->reuse_usec == 0 || loop_now() - c->opened < c->set->reuse_usec;
