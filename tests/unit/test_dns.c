@@ -346,6 +346,7 @@ test_cache_bound(void **state)
 	for (int i = 0; i < 1000; i++)
 		put_name(&c, 'x', i, now);
 	assert_true(c.bytes <= c.max && c.count > 100 && c.count < 1000);
+	assert_int_equal(metric_values[M_dns_cache_bytes], c.bytes);
 	assert_false(has_name(&c, 'x', 0, now));
 	assert_true(has_name(&c, 'x', 999, now));
 	dns_cache_put(&c, DNS_A, SPAN("ten.test"), now, RC_NONE, &a);

@@ -2,9 +2,12 @@
 /* Several servers: who is asked first, what becomes of one that is silent, and of one that is back. */
 #include "dns/upstream.h"
 
+#include "base/log.h"
 #include "base/metric.h"
 #include "dns/servers.h"
 #include "raw_dns.h"
+
+#include <sys/mman.h>
 
 static struct raw_dns first, other;
 static bool first_is_mute;
@@ -122,14 +125,28 @@ ask_fresh(enum rc want)
 	return usec;
 }
 
+static bool
+log_has(int fd, const char *text)
+{
+	static char buf[4096];
+	log_flush();
+	ssize_t n = pread(fd, buf, sizeof buf - 1, 0);
+	buf[n > 0 ? n : 0] = '\0';
+	return strstr(buf, text) != NULL;
+}
+
 /* One question pays for the silence of the first server; it is probed, and is the first again when it is back. */
 static void
 test_dead_server(void **state)
 {
-	char servers[100];
+	char servers[100], down[100], up[100];
+	int fd = memfd_create("log", MFD_CLOEXEC);
 	(void)state;
+	log_open(LOG_TO_FD, fd, LOG_POSTFIX, "t", "t");
 	raw_dns_start(&first, false, false, asked);
 	raw_dns_start(&other, false, false, asked);
+	snprintf(down, sizeof down, "warning: DNS server %s does not answer", first.servers);
+	snprintf(up, sizeof up, "DNS server %s answers again", first.servers);
 	snprintf(servers, sizeof servers, "%s, %s", first.servers, other.servers);
 	first_is_mute = true;
 	raw_open((struct dns_settings){ .servers = servers, .timeout_usec = 100 * 1000 });
@@ -145,12 +162,18 @@ test_dead_server(void **state)
 		raw_rest(10 * 1000);
 	}
 	assert_int_equal(first.count, before + 1);
+	for (unsigned i = 0; !log_has(fd, down); i++) {
+		assert_true(i < 100);
+		raw_rest(10 * 1000);
+	}
+	assert_false(log_has(fd, up));
 	first_is_mute = false;
 	for (unsigned i = 0; first.count < before + 4; i++) {
 		assert_true(i < 200);
 		assert_true(ask_fresh(RC_OK) < 90 * 1000);
 		raw_rest(10 * 1000);
 	}
+	assert_true(log_has(fd, up));
 	before = other.count;
 	ask_fresh(RC_OK);
 	assert_int_equal(other.count, before);
@@ -162,6 +185,8 @@ test_dead_server(void **state)
 	ask_fresh(RC_OK);
 	dns_close();
 	raw_dns_stop(&first);
+	log_open(LOG_TO_STDERR, -1, LOG_POSTFIX, "t", "t");
+	close(fd);
 }
 
 /* A port where nobody listens costs no time at all, and is not asked each time. */
