@@ -323,11 +323,19 @@ detach_query(struct op *op)
 
 static const struct op_provider provider = { "dns", detach_query };
 
+/* Who waited in our own line for most of the time has learnt nothing about any server. */
+static const struct dns_answer *
+late(const struct dns_flight *f)
+{
+	uint64_t now = loop_now();
+	return in_line(f) || now - f->launched < (now - f->began) / 2 ? &too_many : &timed_out;
+}
+
 static void
 on_query_timeout(struct timer *t)
 {
 	struct dns_query *q = container_of(t, struct dns_query, timer);
-	q->answer = in_line(q->flight) ? &too_many : &timed_out;
+	q->answer = late(q->flight);
 	leave_flight(q);
 	q->took_usec = loop_now() - q->asked;
 	metric_add(M_dns_failures, 1);
@@ -404,7 +412,7 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		f->began = loop_now();
 	uint64_t age = loop_now() - f->began;
 	if (timeout_usec > 0 && age >= timeout_usec) { /* who waits has waited long enough already, for the same rule before */
-		give(q, RC_TEMP, in_line(f) ? &too_many : &timed_out);
+		give(q, RC_TEMP, late(f));
 		return;
 	}
 	op_pend(&q->op, &provider);

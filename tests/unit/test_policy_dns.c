@@ -7,6 +7,7 @@
 
 #include "confdir.h"
 #include "fake_dns.h"
+#include "rbl/row.h"
 #include "unit.h"
 
 static const struct fake_rr rows[] = {
@@ -567,13 +568,100 @@ test_prefetch_bounds(void **state)
 	conf_unref(&c);
 }
 
+/* A list that is paused, out of use, or could not be asked: what that means to a block list and to an allow list. */
+static void
+test_list_states(void **state)
+{
+	static const struct {
+		enum rbl_state now;
+		struct said said[3];
+	} cases[] = {
+		{ RBL_PAUSED,
+		    { { "smtpd_client_restrictions = reject_rbl_client list.test\n", NULL, "h", "", NULL, "", NULL },
+		        { "smtpd_client_restrictions = permit_dnswl_client list.test, reject\n", NULL, "h", "", NULL,
+		            "450 4.7.1 <192.0.2.77>: Client host rejected: Service unavailable", NULL },
+		        { "smtpd_client_restrictions = permit_dnswl_client list.test\n", NULL, "h", "", NULL, "", NULL } } },
+		{ RBL_OUT,
+		    { { "smtpd_client_restrictions = reject_rbl_client list.test\n", NULL, "h", "", NULL, "", NULL },
+		        { "smtpd_client_restrictions = permit_dnswl_client list.test, reject\n", NULL, "h", "", NULL,
+		            "554 5.7.1 <unknown[192.0.2.77]>: Client host rejected: Access denied", NULL },
+		        { "smtpd_client_restrictions = permit_dnswl_client list.test, reject_rbl_client quiet.test\n", NULL, "h", "", NULL,
+		            "554 5.7.1 Service unavailable; Client host [192.0.2.77] blocked using quiet.test", NULL } } },
+		{ RBL_USABLE,
+		    { { "smtpd_client_restrictions = reject_rbl_client list.test\n", NULL, "h", "", NULL,
+		            "554 5.7.1 Service unavailable; Client host [192.0.2.77] blocked using list.test; see http://list.test/77", NULL } } },
+	};
+	const struct rbl_settings settings = { .timeout = 1000 * 1000, .pause = 60 * USEC_PER_SEC, .pause_limit = 60 * USEC_PER_SEC, .pause_after = 3,
+		.exceptions = "", .is_quiet = true };
+	(void)state;
+	for (size_t i = 0; i < NELEMS(cases); i++) {
+		rbl_health_begin(&settings);
+		rbl_health_use(RBL_ADDRESSES, SPAN("list.test"));
+		rbl_health_end();
+		rbl_row_set(rbl_row_get(RBL_ADDRESSES, SPAN("list.test")), cases[i].now, "for a test");
+		for (size_t k = 0; k < 3 && cases[i].said[k].conf != NULL; k++) {
+			struct conf *c;
+			struct policy *p = compile(cases[i].said[k].conf, &c);
+			check(p, &cases[i].said[k], rbl_state_name(cases[i].now));
+			policy_free(&p);
+			conf_unref(&c);
+		}
+		rbl_health_close();
+	}
+}
+
+/* Load of our own is no answer: mail waits, whatever list it was; what refuses anyway refuses. */
+static void
+test_busy(void **state)
+{
+	static const struct said cases[] = {
+		{ "smtpd_client_restrictions = reject_rbl_client list.test\n", NULL, "h", "", NULL,
+		    "451 4.3.0 <192.0.2.77>: Client host rejected: Temporary lookup failure", "warning: 77.2.0.192.list.test: RBL lookup error: too many questions" },
+		{ "smtpd_sender_restrictions = reject_rhsbl_sender names.test\n", NULL, "h", "a@mx.test", NULL,
+		    "451 4.3.0 <a@mx.test>: Sender address rejected: Temporary lookup failure", "warning: mx.test.names.test: RBL lookup error: too many questions" },
+		{ "smtpd_client_restrictions = reject_rbl_client list.test, reject\n", NULL, "h", "", NULL,
+		    "554 5.7.1 <unknown[192.0.2.77]>: Client host rejected: Access denied", "warning: 77.2.0.192.list.test: RBL" },
+		{ "smtpd_client_restrictions = reject_rbl_client list.test\nmynetworks = 192.0.2.0/24\nsmtpd_relay_restrictions = permit_mynetworks, reject\n", NULL, "h", "", NULL,
+		    "451 4.3.0 <192.0.2.77>: Client host rejected: Temporary lookup failure", "warning: 77" },
+		{ "smtpd_client_restrictions = permit_dnswl_client list.test, reject\n", NULL, "h", "", NULL,
+		    "450 4.7.1 <192.0.2.77>: Client host rejected: Service unavailable", "warning: 77" },
+		{ "smtpd_client_restrictions = warn_if_reject reject_rbl_client list.test\n", NULL, "h", "", NULL, "", "warning: 77" },
+	};
+	const struct dns_settings narrow = { .servers = server.servers, .timeout_usec = 5000 * 1000, .tries = 1, .query_limit = 1, .queue_limit = 1 };
+	const struct dns_settings wide = { .servers = server.servers, .timeout_usec = 300 * 1000, .tries = 1 };
+	struct op_owner owner;
+	struct dns_query on_its_way, in_line;
+	struct err e;
+	(void)state;
+	assert_int_equal(dns_open(&narrow, &e), RC_OK);
+	dns_cache_clear();
+	server.mute = true;
+	op_owner_init(&owner);
+	dns_query_init(&on_its_way, &owner, on_verdict);
+	dns_query_init(&in_line, &owner, on_verdict);
+	dns_ask(&on_its_way, DNS_A, SPAN("one.test"), 0);
+	dns_ask(&in_line, DNS_A, SPAN("two.test"), 0);
+	for (size_t i = 0; i < NELEMS(cases); i++) {
+		struct conf *c;
+		struct policy *p = compile(cases[i].conf, &c);
+		check(p, &cases[i], "busy: ");
+		policy_free(&p);
+		conf_unref(&c);
+	}
+	dns_query_fini(&on_its_way);
+	dns_query_fini(&in_line);
+	server.mute = false;
+	assert_int_equal(dns_open(&wide, &e), RC_OK);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_client_names), cmocka_unit_test(test_unknown_helo), cmocka_unit_test(test_unknown_domain), cmocka_unit_test(test_server_access),
 		cmocka_unit_test(test_crowds),
-		cmocka_unit_test(test_mx_backup), cmocka_unit_test(test_rounds), cmocka_unit_test(test_prefetch_bounds),
+		cmocka_unit_test(test_mx_backup), cmocka_unit_test(test_rounds), cmocka_unit_test(test_prefetch_bounds), cmocka_unit_test(test_list_states),
+		cmocka_unit_test(test_busy),
 	};
 	struct err e = { 0 };
 	loop_init();
