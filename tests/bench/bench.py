@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The benchmarks: Dogana and Debian's Postfix in one run, alternating, as ratios.
 
-    make bench [ONLY="relay latency idle recovery policy dns"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
+    make bench [ONLY="relay latency idle recovery policy dns tls"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
 
 relay     durable relay of 10 kB messages, 20 clients, until the sink has them all; CPU of all gateway processes
 latency   one idle client: reply to the final dot, beside a bare fdatasync of 4 kB on the same disk
 idle      memory (PSS) of a session that does nothing
+tls       relay with STARTTLS (TLS 1.3, new session each), resumed and not; CPU of a handshake; memory of an idle session
 dns       eight DNS lists of 50 ms, one of them dead, a client that is known: time to the reply to RCPT, questions
 policy    lookups in large tables, processor time of a RCPT, memory of a table, changed tables (no Postfix beside it)
 recovery  queued messages, kill -9 of everything, restart: until listening, until the queue is known, delivered
@@ -43,7 +44,7 @@ N = int(os.environ.get('N') or 20000)
 RUNS = int(os.environ.get('RUNS') or 3)
 SESSIONS = int(os.environ.get('SESSIONS') or 10000)
 QUEUED = int(os.environ.get('QUEUED') or 100000)
-WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns').replace(',', ' ').split()
+WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns tls').replace(',', ' ').split()
 
 PRIORITY = os.environ.get('PRIORITY')
 
@@ -513,6 +514,61 @@ def idle(opponents):
         row('idle session: kB of PSS', f'{theirs[0]:.0f} ({theirs[1]} held)', '-', '', '<= 16', None)
 
 
+def tls(opponents):
+    """The same as relay and idle inside TLS: EC and RSA certificates together, as most have."""
+    global run_number
+    certs = rig.certificates()
+    extra = (f'smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {certs}/good.chain, {certs}/good-ec.chain\n'
+             'smtpd_client_connection_count_limit = 0\nsmtpd_peername_lookup = no\nsmtpd_timeout = 300s\nsmtpd_tls_session_cache_timeout = 3600s\n')
+    sink = Sink(port := free_port())
+    pair = [kind(kind.__name__.lower(), port, extra) for kind in opponents]
+    count = max(N // 4, 500)
+    for g in pair:
+        g.start()
+        relay_once(g, sink, 200, '-T')
+    cpu = {}
+    for mode, options, times in (('STARTTLS, resumed', ['-T'], 4), ('STARTTLS, full handshakes', ['-F'], None), ('the same in the clear', [], None)):
+        say(f'relay, 10 kB, 20 clients, new session each, {mode}:')
+        results = {g: [] for g in pair}
+        for _ in range(RUNS):
+            for g in pair:
+                results[g].append(relay_once(g, sink, count if isinstance(g, Dogana) else max(count // 5, 100), *options))
+        med = {g: {k: statistics.median(r[k] for r in results[g]) for k in ('rate', 'cpu')} for g in pair}
+        ours = next((g for g in pair if isinstance(g, Dogana)), None)
+        theirs = next((g for g in pair if isinstance(g, Postfix)), None)
+        ratio = med[ours]['rate'] / med[theirs]['rate'] if ours and theirs else None
+        row(f'relay, {mode}: messages/s', theirs and f'{med[theirs]["rate"]:.0f}', ours and f'{med[ours]["rate"]:.0f}', ratio and f'{ratio:.1f} x',
+            f'>= {times} x' if times else '', ratio and ratio >= times if times else None)
+        for g in pair:
+            cpu[g, options[0] if options else ''] = med[g]['cpu']
+    for what, flag in (('resumed', '-T'), ('full', '-F')):
+        cells = {g: cpu[g, flag] - cpu[g, ''] for g in pair}
+        row(f'  CPU us of STARTTLS, {what}', theirs and f'{cells[theirs]:.0f}', ours and f'{cells[ours]:.0f}',
+            theirs and ours and f'1/{cells[theirs] / max(cells[ours], 1):.1f}', '', None)
+    for g in pair:
+        held_tls(g)
+        g.close()
+    sink.close()
+
+
+def held_tls(g):
+    """A thousand sessions that do nothing, inside TLS."""
+    count = 80 if isinstance(g, Postfix) else 1000
+    before = g.pss_kb()
+    holder = subprocess.Popen([tool('load'), 'idle', '-F', '-s', str(count), '-a', '1' if isinstance(g, Postfix) else '250', str(g.port)],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    held = json.loads(holder.stdout.readline())
+    each = (g.pss_kb() - before) / max(held['held'], 1)
+    holder.stdin.close()
+    still = json.loads(holder.stdout.readline())['open']
+    holder.wait()
+    say(f'  {g.name}: {held["held"]} of {count} TLS sessions held, {still} still open, {each:.1f} kB each {held["error"]}')
+    if isinstance(g, Dogana):
+        row('idle TLS session: kB of PSS', '', f'{each:.1f} ({still} held)', '', '<= 64', each <= 64 and still == count)
+    else:
+        row('idle TLS session: kB of PSS', f'{each:.0f} ({still} held)', '-', '', '', None)
+
+
 def recovery(opponents):
     if Dogana not in opponents:
         return
@@ -563,7 +619,7 @@ def dns(opponents):
 
 def main():
     global scratch
-    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns}
+    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns, 'tls': tls}
     for name in WHICH:
         if name not in known:
             sys.exit(f'bench: unknown benchmark {name}: {" ".join(known)}')

@@ -2,13 +2,15 @@
 /*
  * load.c - SMTP clients by the thousand: a load generator that times every reply to a final dot
  *
- *	load send [-s sessions] [-m messages] [-l bytes] [-R run] [-r] [-P] [-f from] [-t to] port
- *	load idle [-s sessions] [-a addresses] port
+ *	load send [-s sessions] [-m messages] [-l bytes] [-R run] [-r] [-P] [-T | -F] [-f from] [-t to] port
+ *	load idle [-s sessions] [-a addresses] [-T | -F] port
  *
  * send: `messages' mails of `bytes' each from at most `sessions' concurrent clients, one session per message or
  * with -r as many messages per session as there are; -P sends MAIL, RCPT and DATA at once. Each message carries
  * "X-Load: run number" for sink.c. Every reply is verified. Prints one line of JSON; exit status 1 if any message
  * was not accepted. Times are CLOCK_MONOTONIC, latencies from the last byte of the message to its reply.
+ *
+ * -T: STARTTLS first, TLS 1.3, sessions resumed; -F: without resumption. No certificate is looked at.
  *
  * idle: opens `sessions' clients from `addresses' source addresses (127.1.0.0/16), says EHLO, prints one line
  * of JSON when all are answered, holds them until end of file on standard input, prints how many are still open.
@@ -22,8 +24,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -34,7 +39,7 @@
 
 #define IDLE_INFLIGHT 200 /* connections being opened at a time in idle mode */
 
-enum step { STEP_CONNECT, STEP_EHLO, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_DOT, STEP_QUIT, STEP_HELD, STEP_CLOSED };
+enum step { STEP_CONNECT, STEP_EHLO, STEP_MAIL, STEP_RCPT, STEP_DATA, STEP_DOT, STEP_QUIT, STEP_STARTTLS, STEP_HELD, STEP_CLOSED };
 
 struct client {
 	int fd;
@@ -47,10 +52,12 @@ struct client {
 	bool writing;         /* registered for EPOLLOUT */
 	char in[4096];        /* unfinished reply line */
 	size_t in_len;
+	SSL *ssl;
+	bool shaking;
 };
 
 static struct {
-	bool idle, reuse, pipeline;
+	bool idle, reuse, pipeline, tls, full;
 	long sessions, messages, run, addresses;
 	size_t size;
 	unsigned port;
@@ -65,6 +72,9 @@ static size_t body_len;
 static uint32_t *latency_us;
 static long next_number, accepted, failed, opened, answered, closed;
 static char first_error[256];
+static SSL_CTX *tls;
+static SSL_SESSION *session; /* the newest */
+static long resumed, full;
 
 static void client_open(struct client *);
 
@@ -87,6 +97,12 @@ die(const char *what)
 static void
 client_close(struct client *c)
 {
+	if (c->ssl) {
+		if (!c->shaking)
+			SSL_shutdown(c->ssl);
+		SSL_free(c->ssl);
+		c->ssl = NULL;
+	}
 	close(c->fd);
 	c->fd = -1;
 	c->step = STEP_CLOSED;
@@ -116,12 +132,44 @@ client_fail(struct client *c, const char *why)
 	client_next(c);
 }
 
+/* As write(), with errno; -1 and EAGAIN: later. */
+static ssize_t
+client_write(struct client *c)
+{
+	size_t n;
+
+	if (!c->ssl)
+		return writev(c->fd, c->out, 2);
+	struct iovec *v = c->out[0].iov_len > 0 ? &c->out[0] : &c->out[1];
+	ERR_clear_error();
+	if (SSL_write_ex(c->ssl, v->iov_base, v->iov_len, &n) == 1)
+		return (ssize_t)n;
+	int how = SSL_get_error(c->ssl, 0);
+	errno = how == SSL_ERROR_WANT_WRITE || how == SSL_ERROR_WANT_READ ? EAGAIN : EPROTO;
+	return -1;
+}
+
+static ssize_t
+client_get(struct client *c, void *to, size_t size)
+{
+	size_t n;
+
+	if (!c->ssl)
+		return read(c->fd, to, size);
+	ERR_clear_error();
+	if (SSL_read_ex(c->ssl, to, size, &n) == 1)
+		return (ssize_t)n;
+	int how = SSL_get_error(c->ssl, 0);
+	errno = how == SSL_ERROR_WANT_WRITE || how == SSL_ERROR_WANT_READ ? EAGAIN : EPROTO;
+	return how == SSL_ERROR_ZERO_RETURN ? 0 : -1;
+}
+
 /* Writes what is in c->out. false: the client is gone. */
 static bool
 client_flush(struct client *c)
 {
 	while (c->out[0].iov_len + c->out[1].iov_len > 0) {
-		ssize_t n = writev(c->fd, c->out, 2);
+		ssize_t n = client_write(c);
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0) {
@@ -184,6 +232,27 @@ client_content(struct client *c)
 	return client_say(c, STEP_DOT, 1, text, true);
 }
 
+/* The handshake, as far as it goes; then EHLO again. */
+static bool
+client_shake(struct client *c)
+{
+	ERR_clear_error();
+	int r = SSL_do_handshake(c->ssl);
+	if (r != 1) {
+		int how = SSL_get_error(c->ssl, r);
+		if (how == SSL_ERROR_WANT_READ || how == SSL_ERROR_WANT_WRITE)
+			return true;
+		client_fail(c, "TLS handshake");
+		return false;
+	}
+	c->shaking = false;
+	if (SSL_session_reused(c->ssl))
+		resumed++;
+	else
+		full++;
+	return client_say(c, STEP_EHLO, 1, "EHLO load.example\r\n", false);
+}
+
 /* One whole reply has come. false: the client is gone, or a new one sits in its place. */
 static bool
 client_reply(struct client *c, const char *line)
@@ -204,6 +273,8 @@ client_reply(struct client *c, const char *line)
 	case STEP_CONNECT:
 		return client_say(c, STEP_EHLO, 1, "EHLO load.example\r\n", false);
 	case STEP_EHLO:
+		if (opt.tls && !c->ssl)
+			return client_say(c, STEP_STARTTLS, 1, "STARTTLS\r\n", false);
 		if (!opt.idle)
 			return client_mail(c);
 		c->step = STEP_HELD;
@@ -219,6 +290,17 @@ client_reply(struct client *c, const char *line)
 	case STEP_DOT:
 		latency_us[accepted++] = (uint32_t)((now_ns() - c->dot_ns) / 1000);
 		return opt.reuse ? client_mail(c) : client_say(c, STEP_QUIT, 1, "QUIT\r\n", false);
+	case STEP_STARTTLS:
+		c->ssl = SSL_new(tls);
+		SSL_set_fd(c->ssl, c->fd);
+		SSL_set_connect_state(c->ssl);
+		if (session && !opt.full) { /* a copy: OpenSSL marks what has been used once in TLS 1.3 */
+			SSL_SESSION *copy = SSL_SESSION_dup(session);
+			SSL_set_session(c->ssl, copy);
+			SSL_SESSION_free(copy);
+		}
+		c->shaking = true;
+		return client_shake(c);
 	case STEP_QUIT:
 	case STEP_HELD:
 	case STEP_CLOSED:
@@ -231,7 +313,11 @@ client_reply(struct client *c, const char *line)
 static void
 client_read(struct client *c)
 {
-	ssize_t n = read(c->fd, c->in + c->in_len, sizeof c->in - 1 - c->in_len);
+	if (c->shaking && !client_shake(c))
+		return;
+	if (c->shaking)
+		return;
+	ssize_t n = client_get(c, c->in + c->in_len, sizeof c->in - 1 - c->in_len);
 
 	if (n < 0 && errno == EAGAIN)
 		return;
@@ -322,9 +408,9 @@ run_send(void)
 	qsort(latency_us, (size_t)accepted, sizeof *latency_us, by_value);
 	long last = accepted ? accepted - 1 : 0;
 	printf("{\"messages\":%ld,\"accepted\":%ld,\"sessions\":%ld,\"start_ns\":%llu,\"end_ns\":%llu,\"p50_us\":%u,"
-	    "\"p99_us\":%u,\"max_us\":%u,\"error\":\"%s\"}\n",
+	    "\"p99_us\":%u,\"max_us\":%u,\"resumed\":%ld,\"full\":%ld,\"error\":\"%s\"}\n",
 	    opt.messages, accepted, opened, (unsigned long long)start, (unsigned long long)end, latency_us[last / 2],
-	    latency_us[last * 99 / 100], latency_us[last], first_error);
+	    latency_us[last * 99 / 100], latency_us[last], resumed, full, first_error);
 	return accepted == opt.messages ? 0 : 1;
 }
 
@@ -363,6 +449,28 @@ make_body(void)
 	body_len += 3;
 }
 
+static int
+on_session(SSL *ssl, SSL_SESSION *s)
+{
+	(void)ssl;
+	SSL_SESSION_free(session);
+	session = s;
+	return 1;
+}
+
+static void
+tls_init(void)
+{
+	tls = SSL_CTX_new(TLS_client_method());
+	if (!tls)
+		die("SSL_CTX_new");
+	SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
+	SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_options(tls, SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(tls, on_session);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -373,7 +481,7 @@ main(int argc, char **argv)
 		goto usage;
 	opt.idle = strcmp(argv[1], "idle") == 0;
 	argc--, argv++;
-	while ((ch = getopt(argc, argv, "s:m:l:R:a:f:t:rP")) != -1)
+	while ((ch = getopt(argc, argv, "s:m:l:R:a:f:t:rPTF")) != -1)
 		switch (ch) {
 		case 's': opt.sessions = atol(optarg); break;
 		case 'm': opt.messages = atol(optarg); break;
@@ -384,6 +492,8 @@ main(int argc, char **argv)
 		case 't': opt.to = optarg; break;
 		case 'r': opt.reuse = true; break;
 		case 'P': opt.pipeline = true; break;
+		case 'T': opt.tls = true; break;
+		case 'F': opt.tls = opt.full = true; break;
 		default: goto usage;
 		}
 	if (optind != argc - 1 || opt.sessions < 1 || opt.messages < 1 || opt.addresses < 1)
@@ -395,12 +505,15 @@ main(int argc, char **argv)
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	clients = calloc((size_t)opt.sessions, sizeof *clients);
 	latency_us = calloc((size_t)opt.messages, sizeof *latency_us);
+	signal(SIGPIPE, SIG_IGN);
+	if (opt.tls)
+		tls_init();
 	make_body();
 	if (ep < 0 || !clients || !latency_us)
 		die("start");
 	return opt.idle ? run_idle() : run_send();
 usage:
-	fprintf(stderr, "usage: load send [-s sessions] [-m messages] [-l bytes] [-R run] [-rP] [-f from] [-t to] port\n"
-	    "       load idle [-s sessions] [-a addresses] port\n");
+	fprintf(stderr, "usage: load send [-s sessions] [-m messages] [-l bytes] [-R run] [-rPTF] [-f from] [-t to] port\n"
+	    "       load idle [-s sessions] [-a addresses] [-TF] port\n");
 	return 2;
 }
