@@ -165,6 +165,7 @@ def kill():
 def peers():
     total = counted('peers', [TOP / 'tests/peers/run.py'], 300)
     total.add(counted('provider', [TOP / 'tests/peers/provider.py'], 100))
+    total.add(counted('sasl', [TOP / 'tests/peers/sasl.py'], 120))
     return total
 
 

@@ -65,7 +65,7 @@ sasl_exchange_begin(struct sasl_exchange *x, const struct sasl_setup *setup, con
 		return;
 	}
 	write_request(x, who, mech, has_initial, initial);
-	if (x->request.over)
+	if (x->request.over || buf_len(&x->request) > SASL_DOVECOT_MAX)
 		sasl_exchange_end(x, SASL_FAILED, SPAN("response too long"), SPAN_EMPTY);
 	else
 		dovecot_begin(d, x, sasl_setup_params(setup)->p_smtpd_sasl_backend_timeout);
@@ -75,7 +75,10 @@ void
 sasl_exchange_answer(struct sasl_exchange *x, struct span response)
 {
 	struct dovecot *d = sasl_setup_dovecot(x->setup);
-	if (d != NULL)
+	if (d != NULL && response.n > SASL_DOVECOT_MAX) {
+		dovecot_forget(d, x);
+		sasl_exchange_end(x, SASL_FAILED, SPAN("response too long"), SPAN_EMPTY);
+	} else if (d != NULL)
 		dovecot_answer(d, x, response, sasl_setup_params(x->setup)->p_smtpd_sasl_backend_timeout);
 	else
 		cyrus_answer(sasl_setup_cyrus(x->setup), x, response);

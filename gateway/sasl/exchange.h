@@ -20,7 +20,10 @@
 struct sasl_setup;
 struct dovecot;
 
-enum { SASL_RESPONSE_MAX = 64 * 1024, SASL_TEXT_MAX = 64 * 1024 };
+enum {
+	SASL_RESPONSE_MAX = 64 * 1024, SASL_TEXT_MAX = 64 * 1024,
+	SASL_DOVECOT_MAX = 16000,    /* octets of a line to Dovecot: behind 16384 it ends the connection, which all sessions share */
+};
 
 enum sasl_outcome { SASL_GOES_ON = 1, SASL_DONE, SASL_FAILED, SASL_NOT_NOW };
 

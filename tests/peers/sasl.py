@@ -1,0 +1,423 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Logins: Debian's Dovecot and libsasl2's own database behind the gateway, swaks and Python's smtplib in front of it.
+
+Dovecot runs programs by fixed paths below /usr, so it runs in a mount namespace of its own, with its package laid over /usr; that
+needs root, and is skipped and counted when it is not possible. Last line: N passed, N failed, N skipped.
+
+    sasl.py [-v] [NAME...]
+"""
+
+import base64
+import hashlib
+import hmac
+import os
+import pathlib
+import re
+import signal
+import smtplib
+import socket
+import ssl
+import subprocess
+import sys
+import time
+import traceback
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / 'tests/tools'))
+import rig  # noqa: E402
+from rig import wait_for  # noqa: E402
+
+PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
+USERS = {'anna': 'secret', 'bert@x.test': 'bert pass', 'ümlaut': 'geheim'}
+COMMON = '''compatibility_level = 3.6
+myhostname = gw.test
+mydestination =
+local_recipient_maps =
+mynetworks = 127.0.0.9/32
+inet_protocols = ipv4
+relay_domains = hub.test
+relayhost = [127.0.0.1]:{hub}
+queue_directory = {dir}/queue
+data_directory = {dir}/data
+maillog_file = /dev/stdout
+default_privs = root
+edge_workers = 1
+relay_workers = 1
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {certs}/good.pem
+smtpd_tls_key_file = {certs}/good.key
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_authenticated_header = yes
+smtpd_sasl_failure_delay = 0s
+smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
+smtpd_error_sleep_time = 0
+smtpd_soft_error_limit = 1001
+smtpd_hard_error_limit = 1000
+smtpd_sasl_lockout_limit = 0
+smtpd_sasl_lockout_client_limit = 0
+'''
+# master.cf as Debian has it in its comments, on ports of ours
+MASTER = '''127.0.0.1:{smtp} inet n - n - - smtpd
+127.0.0.1:{submission} inet n - y - - smtpd
+  -o syslog_name=postfix/submission
+  -o smtpd_tls_security_level=encrypt
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_tls_auth_only=yes
+  -o smtpd_reject_unlisted_recipient=no
+  -o smtpd_client_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_sender_login_maps=inline:{{{{anna@x.test=anna,anna@gw.test}},{{@x.test=bert@x.test}}}}
+  -o smtpd_sender_restrictions=reject_sender_login_mismatch
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+  -o milter_macro_daemon_name=ORIGINATING
+127.0.0.1:{smtps} inet n - y - - smtpd
+  -o syslog_name=postfix/smtps
+  -o smtpd_tls_wrappermode=yes
+  -o smtpd_sasl_auth_enable=yes
+  -o smtpd_client_restrictions=permit_sasl_authenticated,reject
+  -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
+'''
+CASES = []
+
+
+class Skip(Exception):
+    pass
+
+
+def case(fn):
+    CASES.append(fn)
+    return fn
+
+
+def peer(name):
+    path = PEERS / 'bin' / name
+    if not path.exists():
+        raise Skip(f'{name} is not in {PEERS}: tests/tools/peers.sh')
+    return str(path)
+
+
+def certs():
+    where = TOP / 'build/tmp/certs'
+    subprocess.run([TOP / 'tests/tools/certs.sh', where], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return where
+
+
+class Dovecot:
+    """An auth server with its socket below a queue directory."""
+
+    def __init__(self, where, sock):
+        if os.getuid() != 0:
+            raise Skip('needs root')
+        if not (PEERS / 'root/usr/sbin/dovecot').exists():
+            raise Skip('no dovecot: tests/tools/peers.sh dovecot')
+        self.dir = pathlib.Path(where)
+        (self.dir / 'run').mkdir(parents=True)
+        sock.parent.mkdir(parents=True, exist_ok=True)
+        (self.dir / 'users').write_text(''.join(f'{u}:{{PLAIN}}{p}::::::\n' for u, p in USERS.items()))
+        (self.dir / 'conf').write_text(f'''base_dir = {self.dir}/run
+state_dir = {self.dir}/run
+log_path = {self.dir}/log
+auth_mechanisms = plain login cram-md5 scram-sha-256
+auth_username_chars =
+default_internal_user = nobody
+default_login_user = nobody
+default_internal_group = nogroup
+protocols =
+ssl = no
+auth_failure_delay = 0
+passdb {{
+  driver = passwd-file
+  args = scheme=PLAIN {self.dir}/users
+}}
+userdb {{
+  driver = static
+  args = uid=nobody gid=nogroup home=/tmp
+}}
+service auth {{
+  unix_listener {sock} {{
+    mode = 0666
+  }}
+}}
+service anvil {{
+  chroot =
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
+''')
+        self.sock = sock
+        self.start()
+
+    def start(self):
+        script = f'mount -t overlay overlay -o lowerdir={PEERS.resolve()}/root/usr:/usr /usr || exit 77; exec /usr/sbin/dovecot -F -c {self.dir}/conf'
+        self.proc = subprocess.Popen(['unshare', '-m', 'sh', '-c', script], stdout=open(self.dir / 'out', 'ab'), stderr=subprocess.STDOUT,
+                                     start_new_session=True)
+
+        def up():
+            if self.proc.poll() is not None:
+                raise Skip(f'dovecot does not run here: {(self.dir / "out").read_text()[-200:]}')
+            try:
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(str(self.sock))
+                    return True
+            except OSError:
+                return False
+        wait_for('Dovecot', up, 10, 0.05)
+
+    def stop(self):
+        if self.proc.poll() is None:
+            os.killpg(self.proc.pid, signal.SIGTERM)  # its auth process outlives the master otherwise, for the sake of its clients
+            self.proc.wait(10)
+
+
+class World:
+    def __init__(self, main):
+        self.dir = rig.workdir('sasl')
+        self.hub = rig.Hub(self.dir / 'hub', ['0'])
+        self.smtp, self.submission, self.smtps = rig.free_ports(3)
+        self.certs = certs()
+        text = (COMMON + main).format(hub=self.hub.ports[0], dir=self.dir, certs=self.certs)
+        master = MASTER.format(smtp=self.smtp, submission=self.submission, smtps=self.smtps)
+        self.gateway = rig.Gateway(self.dir / 'gw', text, master)
+
+    def start(self):
+        self.gateway.start(self.smtp)
+
+    def close(self):
+        self.gateway.stop()
+        self.hub.stop()
+        problems = self.gateway.troubles()
+        if problems:
+            raise rig.Broken('; '.join(problems))
+        left = [p for p in USERS.values() if p in self.gateway.log_text() or base64.b64encode(p.encode()).decode().rstrip('=')[:-1] in self.gateway.log_text()]
+        assert not left, f'in the log: {left}'
+
+
+def swaks(w, port, mech, user, password, *extra, to='b@hub.test', sender='anna@x.test'):
+    r = subprocess.run([peer('swaks'), '--server', '127.0.0.1', '--port', str(port), '--from', sender, '--to', to, '--helo', 'swaks.test',
+                        '--auth', mech, '--auth-user', user, '--auth-password', password, *extra], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return r.returncode, r.stdout
+
+
+def scram(s, user, password):
+    """RFC 5802, as a client of smtplib's connection."""
+    nonce = base64.b64encode(os.urandom(12)).decode()
+    bare = f'n={user},r={nonce}'
+    code, text = s.docmd('AUTH', 'SCRAM-SHA-256 ' + base64.b64encode(f'n,,{bare}'.encode()).decode())
+    if code != 334:
+        return code
+    first = base64.b64decode(text).decode()
+    f = dict(p.split('=', 1) for p in first.split(','))
+    salted = hashlib.pbkdf2_hmac('sha256', password.encode(), base64.b64decode(f['s']), int(f['i']))
+    key = hmac.new(salted, b'Client Key', hashlib.sha256).digest()
+    final = f'c=biws,r={f["r"]}'
+    said = f'{bare},{first},{final}'.encode()
+    sign = hmac.new(hashlib.sha256(key).digest(), said, hashlib.sha256).digest()
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, sign))).decode()
+    code, text = s.docmd(base64.b64encode(f'{final},p={proof}'.encode()).decode())
+    if code == 334:
+        server = hmac.new(salted, b'Server Key', hashlib.sha256).digest()
+        want = base64.b64encode(hmac.new(server, said, hashlib.sha256).digest()).decode()
+        assert base64.b64decode(text).decode() == f'v={want}', text
+        code, text = s.docmd('')
+    return code
+
+
+def logins(w, names):
+    """Every mechanism with the right and a wrong password, in the clear and with TLS."""
+    for mech in ('PLAIN', 'LOGIN', 'CRAM-MD5'):
+        code, text = swaks(w, w.smtp, mech, 'anna', 'secret', to='b@elsewhere.test' if mech == 'PLAIN' else 'b@hub.test', sender='a@sender.test')
+        assert '235 2.7.0 Authentication successful' in text, text
+        code, text = swaks(w, w.smtp, mech, 'anna', 'wrong')
+        assert code == 28 and '535 5.7.8 Error: authentication failed' in text, text
+        assert re.search(rf'SASL {mech} authentication failed: .*, sasl_username=anna', w.gateway.log_text())
+        code, text = swaks(w, w.submission, mech, 'anna', 'secret', '--tls')
+        assert code == 0, text
+    wait_for('the client line', lambda: f'sasl_method=CRAM-MD5, sasl_username={names["anna"]}' in w.gateway.log_text())
+    for mech in ('cram_md5', 'plain', 'login'):
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.ehlo()
+            s.user, s.password = 'anna', 'secret'
+            assert s.auth(mech.upper().replace('_', '-'), getattr(s, f'auth_{mech}'))[0] == 235
+    with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+        s.ehlo()
+        assert scram(s, 'anna', 'wrong') == 535
+        assert scram(s, 'anna', 'secret') == 235
+    context = ssl.create_default_context(cafile=w.certs / 'ca.pem')
+    context.check_hostname = False
+    with smtplib.SMTP_SSL('127.0.0.1', w.smtps, context=context) as s:
+        s.login('anna', 'secret')
+        s.sendmail('anna@x.test', 'b@hub.test', 'Subject: wrapped\n\nx\n')
+    with smtplib.SMTP('127.0.0.1', w.submission) as s:
+        s.ehlo()
+        assert not s.has_extn('auth')
+        assert s.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')[0] == 530
+        s.starttls(context=context)
+        s.ehlo()
+        assert s.has_extn('auth')
+        s.login('anna', 'secret')
+        code, text = s.mail('bert@x.test')
+        code, text = s.rcpt('b@hub.test')
+        assert code == 553 and text == f'5.7.1 <bert@x.test>: Sender address rejected: not owned by user {names["anna"]}'.encode(), text
+        s.rset()
+        s.sendmail('anna@x.test', 'b@hub.test', 'Subject: owned\n\nx\n')
+    with smtplib.SMTP('127.0.0.1', w.submission) as s:
+        s.starttls(context=context)
+        s.ehlo()
+        s.mail('anna@x.test')
+        code, text = s.rcpt('b@hub.test')
+        assert code == 554 and b'Client host rejected: Access denied' in text, text
+    wait_for('the messages', lambda: len(w.hub.messages()) >= 5, 20)
+    owned = [w.hub.content(m).decode() for m in w.hub.messages() if 'Subject: owned' in w.hub.content(m).decode()]
+    assert f'(Authenticated sender: {names["anna"]})' in owned[0] and ' with ESMTPSA id ' in owned[0], owned[0]
+    log = w.gateway.log_text()
+    assert re.search(r'postfix/submission/smtpd\[\d+\]: \w+: client=.*sasl_username', log), 'syslog_name of submission'
+    assert re.search(r'postfix/smtps/smtpd\[\d+\]: \w+: client=.*sasl_username', log), 'syslog_name of smtps'
+
+
+@case
+def dovecot():
+    w = World('smtpd_sasl_type = dovecot\nsmtpd_sasl_path = private/auth\n')
+    d = Dovecot(w.dir / 'dovecot', w.dir / 'queue/private/auth')
+    try:
+        w.start()
+        logins(w, {'anna': 'anna'})
+        for user in ('bert@x.test', 'ümlaut'):
+            with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+                s.ehlo()
+                plain = base64.b64encode(f'\0{user}\0{USERS[user]}'.encode()).decode()
+                assert s.docmd('AUTH', 'PLAIN ' + plain)[0] == 235, user
+        # half a login that is given up, and many at a time, on the connection they share
+        many = []
+        for i in range(40):
+            s = smtplib.SMTP('127.0.0.1', w.smtp)
+            s.ehlo()
+            assert s.docmd('AUTH', 'LOGIN')[0] == 334
+            many.append(s)
+        for i, s in enumerate(many):
+            if i % 4 == 0:
+                s.sock.close()
+            elif i % 4 == 1:
+                assert s.docmd('*')[0] == 501
+            else:
+                s.docmd('YW5uYQ==')
+                s.putcmd('c2VjcmV0' if i % 4 == 2 else 'eA==')
+        for i, s in enumerate(many):
+            if i % 4 > 1:
+                assert s.getreply()[0] == (235 if i % 4 == 2 else 535), i
+                s.close()
+        # the longest response a client may send does not disturb the others
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.ehlo()
+            assert s.docmd('AUTH', 'PLAIN')[0] == 334
+            assert s.docmd(base64.b64encode(b'\0anna\0' + b'x' * 9200).decode())[0] == 535
+            assert s.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')[0] == 235
+        assert 'sent us more than' not in (w.dir / 'dovecot/log').read_text()
+        # it is restarted
+        d.stop()
+        wait_for('the end of Dovecot', lambda: 'SASL: Talking to Dovecot' in w.gateway.log_text(), 10)
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.ehlo()
+            assert s.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0') == (454, b"4.7.0 Temporary authentication failure: Can't connect to authentication server")
+            d.start()
+            assert s.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')[0] == 235
+    finally:
+        d.stop()
+        w.close()
+
+
+@case
+def sasldb():
+    w = World(f'smtpd_sasl_local_domain = gw.test\ncyrus_sasl_config_path = {{dir}}/sasl\n')
+    try:
+        (w.dir / 'sasl').mkdir()
+        db = w.dir / 'sasl/sasldb2'
+        for user in ('anna',):
+            subprocess.run([peer('saslpasswd2'), '-p', '-c', '-f', db, '-u', 'gw.test', user], input=USERS[user].encode(), check=True)
+        db.chmod(0o644)
+        (w.dir / 'sasl/smtpd.conf').write_text(f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {db}\n'
+                                               'mech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\n')
+        w.start()
+        logins(w, {'anna': 'anna@gw.test'})
+    finally:
+        w.close()
+
+
+@case
+def saslauthd_hangs():
+    """saslauthd takes the question and never answers: 454 in time, and the gateway goes on."""
+    w = World(f'smtpd_sasl_backend_timeout = 1s\ncyrus_sasl_config_path = {{dir}}/sasl\n')
+    mute = socket.socket(socket.AF_UNIX)
+    try:
+        (w.dir / 'sasl').mkdir()
+        path = w.dir / 'sasl/mux'
+        mute.bind(str(path))
+        path.chmod(0o777)
+        mute.listen(64)
+        (w.dir / 'sasl/smtpd.conf').write_text(f'pwcheck_method: saslauthd\nsaslauthd_path: {path}\nmech_list: PLAIN LOGIN\n')
+        w.start()
+        begun = time.monotonic()
+        socks = []
+        for i in range(8):
+            s = smtplib.SMTP('127.0.0.1', w.smtp)
+            s.ehlo()
+            s.putcmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')
+            socks.append(s)
+        for s in socks:
+            assert s.getreply()[0] == 454
+            s.quit()
+        assert time.monotonic() - begun < 5
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.sendmail('a@sender.test', 'b@hub.test', 'Subject: x\n\nx\n')
+    finally:
+        mute.close()
+        w.close()
+
+
+@case
+def fail2ban():
+    w = World('smtpd_sasl_type = dovecot\nsmtpd_sasl_path = private/auth\nsyslog_name = postfix\n')
+    tool = subprocess.Popen([TOP / 'tests/tools/authserver.py', w.dir / 'queue/private/auth', 'anna=secret'], stdout=subprocess.PIPE)
+    try:
+        program = peer('fail2ban-regex')
+        tool.stdout.readline()
+        w.start()
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.ehlo()
+            for method in ('PLAIN AGFubmEAeA==', 'LOGIN', 'CRAM-MD5'):
+                if s.docmd('AUTH', method)[0] == 334:
+                    s.docmd('YW5uYQ==')
+                    s.docmd('eA==')
+        r = subprocess.run([program, str(w.gateway.log), 'postfix[mode=auth]'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        m = re.search(r'(\d+) matched', r.stdout)
+        assert m and int(m.group(1)) >= 3, r.stdout[-1500:]
+    finally:
+        tool.kill()
+        tool.wait()
+        w.close()
+
+
+def main():
+    verbose, names = '-v' in sys.argv, [a for a in sys.argv[1:] if a != '-v']
+    passed = failed = skipped = 0
+    for fn in CASES:
+        if names and fn.__name__ not in names:
+            continue
+        try:
+            fn()
+            passed += 1
+            if verbose:
+                print('ok  ', fn.__name__)
+        except Skip as e:
+            skipped += 1
+            print(f'skip {fn.__name__}: {e}')
+        except Exception:
+            failed += 1
+            print('FAIL', fn.__name__)
+            traceback.print_exc(file=sys.stdout)
+    print(f'{passed} passed, {failed} failed, {skipped} skipped')
+    return failed > 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
