@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "conf/param.h"
 #include "map/remote.h"
 #include "ipc/dial.h"
 #include "smtp/limits.h"
@@ -42,7 +41,7 @@ wants_keys(const struct conf *c)
 static bool
 wants_auth(const struct conf *c)
 {
-	for (size_t i = 0; i < conf_service_count(c) && (param_find(SPAN("smtpd_sasl_auth_enable"))->flags & P_LIVE) != 0; i++) {
+	for (size_t i = 0; i < conf_service_count(c); i++) {
 		const struct service *s = conf_service(c, i);
 		if (s->kind == SERVICE_LISTENER && s->params->p_smtpd_sasl_auth_enable && strcmp(s->params->p_smtpd_sasl_type, "cyrus") == 0)
 			return true;

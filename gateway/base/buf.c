@@ -58,7 +58,7 @@ buf_reserve(struct buf *b, size_t n)
 	}
 	if (n <= b->cap - b->n && b->p != NULL)
 		return b->p + b->n;
-	if (used + n <= b->cap && b->at >= used) { /* sliding is cheaper than growing */
+	if (b->p != NULL && used + n <= b->cap && b->at >= used) { /* sliding is cheaper than growing */
 		memcpy(b->p, b->p + b->at, used);
 		wipe(b, used, b->n - used);
 		b->at = 0;
