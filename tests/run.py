@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every test there is, suite by suite; the last line is the sum: N passed, N failed, N skipped.
 
-    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut dns sandbox keys kill compat sessions peers demo
+    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut dns sandbox keys leaks kill compat sessions peers demo
 
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
 failed. FUZZ: seconds per fuzz harness (default 4). KILLS: kills in the kill suite (default 10).
@@ -158,6 +158,10 @@ def keys():
     return counted('keys', [TOP / 'tests/keys/run.py'], 120)
 
 
+def leaks():
+    return counted('leaks', [TOP / 'tests/attack/leaks.py', '4'], 120)
+
+
 def kill():
     return one('kill', [TOP / 'tests/crash/killrun.py', KILLS], 300)
 
@@ -185,7 +189,7 @@ def demo():
     return one('demo', [TOP / 'tests/demo/demo.sh'], 120)
 
 
-SUITES = (unit, crash, fuzz, lint, dialogue, cut, dns, sandbox, keys, kill, compat, sessions, peers, demo)
+SUITES = (unit, crash, fuzz, lint, dialogue, cut, dns, sandbox, keys, leaks, kill, compat, sessions, peers, demo)
 
 
 def main():

@@ -3,6 +3,7 @@
 
 #include "admin/check_routes.h"
 #include "admin/logfile.h"
+#include "admin/procs.h"
 #include "deliver/nexthop.h"
 #include "deliver/outset.h"
 #include "dns/dns.h"
@@ -89,8 +90,10 @@ check_all(struct conf *c, enum conf_severity rows)
 	router_free(&router);
 	if (map_remote_tables(c) != NULL)
 		check_user(c, "lookup_user", conf_params(c)->p_lookup_user);
-	if (conf_has_secrets(c, CONF_FOR_KEYS))
+	if (procs_wants(c, ROLE_KEYS))
 		check_user(c, "keys_user", conf_params(c)->p_keys_user);
+	if (procs_wants(c, ROLE_AUTH))
+		check_user(c, "auth_user", conf_params(c)->p_auth_user);
 }
 
 static enum rc

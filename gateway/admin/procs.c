@@ -54,8 +54,8 @@ static const struct optional {
 	bool (*is_wanted)(const struct conf *c);
 } optional[] = { { ROLE_LOOKUP, wants_lookup }, { ROLE_KEYS, wants_keys }, { ROLE_AUTH, wants_auth } };
 
-static bool
-is_wanted(const struct conf *c, enum role role)
+bool
+procs_wants(const struct conf *c, enum role role)
 {
 	for (size_t i = 0; i < NELEMS(optional); i++)
 		if (optional[i].role == role)
@@ -473,7 +473,7 @@ static void
 reload_one(struct procs_reload *r, struct proc *pr)
 {
 	struct procs *p = r->procs;
-	if (pr->chan == NULL || pr->state == PROC_DRAINING || !is_wanted(p->conf, pr->role))
+	if (pr->chan == NULL || pr->state == PROC_DRAINING || !procs_wants(p->conf, pr->role))
 		return; /* one that is not needed keeps what it has until all have switched */
 	struct reload_call *rcall = mem_zalloc(sizeof *rcall);
 	rcall->reload = r;

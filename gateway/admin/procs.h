@@ -71,6 +71,8 @@ void procs_trim(struct procs *p);
 void procs_stop(struct procs *p);
 /* SIGKILL to all, at once. */
 void procs_abort(struct procs *p);
+/* Does this configuration need the role? */
+bool procs_wants(const struct conf *c, enum role role);
 struct proc *procs_find(struct procs *p, enum role role, unsigned index);
 void procs_fini(struct procs *p);
 

@@ -293,6 +293,20 @@ is_out_of_place(struct sess *s)
 	return true;
 }
 
+/* 1*20 capitals, digits, "-", "_" (RFC 4422, 3.1), or one everybody knows in small letters. Anything else may be a password that stands in the wrong place. */
+static bool
+is_mechanism(struct span method)
+{
+	static const char *const known[] = { "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "XOAUTH2", "OAUTHBEARER", "EXTERNAL", "ANONYMOUS", "GSSAPI", "NTLM" };
+	for (size_t i = 0; i < NELEMS(known); i++)
+		if (span_caseeq(method, span_str(known[i])))
+			return true;
+	bool fine = method.n > 0 && method.n <= 20;
+	for (size_t i = 0; fine && i < method.n; i++)
+		fine = (method.p[i] >= 'A' && method.p[i] <= 'Z') || (method.p[i] >= '0' && method.p[i] <= '9') || method.p[i] == '-' || method.p[i] == '_';
+	return fine;
+}
+
 static void
 auth_open(struct sess *s, struct span method)
 {
@@ -301,12 +315,7 @@ auth_open(struct sess *s, struct span method)
 	s->auth = a;
 	sasl_exchange_init(&a->x, &s->ops, on_exchange);
 	op_init(&a->wait, &s->ops, on_waited);
-	keep_text(a->method, &a->method_n, sizeof a->method, method);
-	struct buf b; /* it goes into the log and is not looked at yet */
-	buf_init(&b, 4 * METHOD_MAX);
-	buf_put_safe(&b, method_of(a), METHOD_MAX, false);
-	keep_text(a->method, &a->method_n, sizeof a->method, buf_span(&b));
-	buf_fini(&b);
+	keep_text(a->method, &a->method_n, sizeof a->method, is_mechanism(method) ? method : SPAN("(unknown)")); /* for the log */
 }
 
 /* Who is it? false: what it said is not base64. */

@@ -175,7 +175,9 @@ class World:
         self.told = bytearray()
         self.lock = threading.Lock()
         self.counts = {}
+        old = os.umask(0)  # modes must not depend on it
         self.gw.start(self.port)
+        os.umask(old)
 
     def hear(self, data, what=None):
         with self.lock:
@@ -267,7 +269,7 @@ def one_round(w, rnd):
             c.say('QUIT')
         elif kind == 4:  # the password where a command belongs, as a name, as an address, as a parameter
             for line in (u['typed'], b64(u['typed']), b64(f'\0anna\0{u["typed"]}'), f'AUTH {b64(u["typed"])}', f'AUTH PLAIN {b64(u["typed"])} {b64(u["typed"])}',
-                         f'AUTH PLAIN ={u["typed"]}', f'AUTH PLAIN {u["typed"]}'):
+                         f'AUTH PLAIN {b64(u["typed"])}', 'AUTH LOGIN ' + b64('anna'), '*', f'AUTH PLAIN ={u["typed"]}', f'AUTH PLAIN {u["typed"]}'):
                 c.say(line)
             c.say('QUIT')
         elif kind == 5:  # gone in the middle
@@ -298,6 +300,18 @@ def load(w, end, seed):
 
 def processes(w):
     return [('master', w.gw.proc.pid)] + [r for r in rig.status_roles(w.gw.status())]
+
+
+def modes(w):
+    """S03: who may read what."""
+    spool = w.dir / 'queue/spool'
+    check('spool is for its owner alone', spool.stat().st_mode & 0o777 == 0o700, oct(spool.stat().st_mode))
+    for top in (w.dir / 'queue', w.dir / 'data'):
+        for path in [top, *top.rglob('*')]:
+            mode = path.lstat().st_mode
+            check(f'{path}: nobody else may write', mode & 0o022 == 0 or path.is_symlink() or (path.is_socket() and mode & 0o002 == 0), oct(mode))
+            if spool in path.parents and path.is_file():
+                check(f'{path}: nobody else may read', mode & 0o077 == 0 or mode & 0o007 == 0, oct(mode))
 
 
 def look(w, find):
@@ -342,11 +356,12 @@ def main():
             t.join()
         rig.wait_for('the bounces', lambda: 'status=bounced' in w.gw.log_text() and 'status=deferred' in w.gw.log_text(), 10)
         look(w, find)
+        modes(w)
         w.gw.stop()
         log = w.gw.log_text()
         for what in ('plain 235', 'plain 535', 'login 235', 'login 535', 'message 250'):
             check(f'it happened: {what}', w.counts.get(what, 0) > 0, w.counts)
-        check('it happened: logins at hubs', any(e.get('what') == 'mail' or e.get('user') not in (None, '-') for p in w.providers for e in p.events),
+        check('it happened: logins at hubs', all(any('user=anna' in e.get('seen', '') for e in w.providers[i].events) for i in (0, 4)),
               [e for p in w.providers for e in p.events][:20])
         check('it happened: a refused login at a hub', 'SASL authentication failed' in log, log[-2000:])
         check('what clients were told', not find.find(bytes(w.told)), find.find(bytes(w.told)))
