@@ -84,8 +84,12 @@ class Peer:
 
 
 class Setting:
-    def __init__(self, extra='', work=None, limit=None):
+    def __init__(self, extra='', work=None, limit=None, dns=False):
         self.dir = work or rig.workdir('attack')
+        self.dns = None
+        if dns:
+            self.dns = rig.Dns()
+            extra += f'dns_servers = 127.0.0.1:{self.dns.port}\n'
         self.hub = rig.Hub(self.dir / 'hub', ['0'], quiet=True)
         self.port = rig.free_ports(1)[0]
         self.gw = rig.Gateway(self.dir, MAIN.format(hub=self.hub.ports[0], work=self.dir) + extra,
@@ -137,6 +141,8 @@ class Setting:
             problems.append(str(e))
         problems += self.gw.troubles()
         self.hub.stop()
+        if self.dns:
+            self.dns.stop()
         if ok and not problems:
             self.gw.remove()
         if problems:
@@ -374,6 +380,55 @@ def greylist_flood(t):
     p.close()
 
 
+def dns_flood(t):
+    """N12/R: 400 sessions that ask for 20,000 names of a server that never answers: others are "not now" at worst, memory is bounded, and it is over when it is over"""
+    t.dns.add('*.flood.test', 'DROP')
+    t.dns.add('*.good.test', 'MX', '10 mail.good.test')
+    t.dns.add('*.good.test', 'A', '192.0.2.1')
+    number = 0
+
+    def good(want, seconds):
+        nonlocal number
+        number += 1
+        begin = time.monotonic()
+        p = Peer(t, '127.0.0.3')
+        p.reply()
+        said = [p.ask(text) for text in (f'EHLO h{number}.good.test', f'MAIL FROM:<a@s{number}.good.test>', 'RCPT TO:<b@local.test>')][-1]
+        p.close()
+        took = time.monotonic() - begin
+        if said not in want or took > seconds:
+            raise Broken(f'an honest client heard {said} after {took:.1f} s')
+        return said
+    good([250], 3)
+    memory = t.memory()
+    held = []
+    heard = []
+    for i in range(400):
+        p = Peer(t, f'127.1.{i % 200}.2')
+        p.reply()
+        p.ask(f'EHLO h{i}.flood.test')
+        p.s.sendall(b''.join(f'MAIL FROM:<a@s{i}x{k}.flood.test>\r\nRSET\r\n'.encode() for k in range(50)) +
+                    f'MAIL FROM:<a@last{i}.flood.test>\r\nRCPT TO:<b@local.test>\r\n'.encode())
+        held.append(p)
+        if i % 40 == 39:
+            heard.append(good([250, 450], 8))
+            t.canary(3)
+    m = t.gw.metrics()
+    if m['dns_flying'] > 8192 or t.memory() > memory + 150:
+        raise Broken(f'{m["dns_flying"]} questions on their way, memory grew from {memory} to {t.memory()} MB')
+    if heard.count(250) < len(heard) // 2:
+        raise Broken(f'honest clients heard {heard}')
+    for p in held:
+        codes = [p.reply() for _ in range(102)]
+        if codes[-1] != 450 or set(codes[:-1]) != {250}:
+            raise Broken(f'the flood heard {set(codes[:-1])}, {codes[-1]}')
+        p.close()
+    good([250], 3)
+    wait_for('questions to end', lambda: not any(t.gw.metrics()[k] for k in ('dns_flying', 'dns_waiting')), 60, 0.5)
+    if t.memory() > memory + 150:
+        raise Broken(f'memory grew from {memory} to {t.memory()} MB')
+
+
 ATTACKS = {
     'flood_one_address': (flood_one_address, {}),
     'flood_many_addresses': (flood_many_addresses, {}),
@@ -387,6 +442,9 @@ ATTACKS = {
                                         'smtpd_recipient_restrictions = check_greylist\ngreylist_delay = 0s\ngreylist_allow_after = 0\n'
                                         'greylist_size_limit = 1048576\nsmtpd_hard_error_limit = 1000000\nsmtpd_soft_error_limit = 1000000\n'
                                         'smtpd_junk_command_limit = 1000000\n'}),
+    'dns_flood': (dns_flood, {'dns': True, 'extra': 'smtpd_helo_restrictions = permit_mynetworks, reject_unknown_helo_hostname\n'
+                              'smtpd_sender_restrictions = permit_mynetworks, reject_unknown_sender_domain, reject_rhsbl_sender names.good.test\n'
+                              'smtpd_client_connection_count_limit = 0\ndnsbl_probe_interval = 0\ndns_timeout = 5s\n'}),
     'few_descriptors': (few_descriptors, {'limit': 80}),
     'full_disk': (full_disk, {'extra': 'message_size_limit = 1000000\nspool_segment_size = 4194304\nspool_segments_min = 2\n', 'small': True}),
 }
