@@ -459,8 +459,12 @@ pool_receive(struct sock *s, unsigned char *packet, size_t *n, size_t room)
 	case DNS_MATCH_NOT:
 		return false;
 	case DNS_MATCH_CASE:
-		if (p->up.s[s->server].caseless_until > loop_now() || dns_upstream_case_missed(&p->up, s->server, false, loop_now()))
+		if (p->up.s[s->server].caseless_until > loop_now())
 			break;
+		/* once for each question: who found one id and port must not talk us out of the letters with a few more packets */
+		if (!t->is_odd && dns_upstream_case_missed(&p->up, s->server, false, loop_now()))
+			break;
+		t->is_odd = true;
 		p->ops->odd(t);
 		return false;
 	case DNS_MATCH_BARE: /* c-ares does not know these: give it the question back */

@@ -28,7 +28,7 @@ struct dns_try {
 	bool was_refused;            /* with EDNS: when this works, the server is asked without it for a while */
 	bool is_refused;             /* in done(): a server did not understand it (FORMERR, NOTIMP) */
 	/* private */
-	bool is_probe, is_late, is_formerr;
+	bool is_probe, is_late, is_formerr, is_odd;
 	unsigned char server;        /* asked last */
 	uint16_t asked, failed;      /* sets of servers: to whom it went, who could not say */
 	uint64_t sent;
