@@ -134,6 +134,37 @@ def real_matrix(say):
 
 
 @case
+def cut_everywhere(say):
+    """An answer that ends after each of its octets: not now; the whole one: yes; nothing is read of what is not there."""
+    dns = rig.Dns()
+    world = None
+    try:
+        whole = 200
+        for n in range(whole):
+            name = f'c{n:03}.cut.test'
+            dns.add(name, 'CUT', str(n))
+            dns.add(name, 'MX', f'10 mx1.{name}')
+            dns.add(name, 'MX', f'20 mx2.{name}')
+            dns.add(name, 'TTL', '300')
+        length = len(dns.answers(rig.dnsserver.question('c000.cut.test', 'MX'), spoil=False)[0][1])
+
+        def services(ports):
+            return f'127.0.0.1:{ports[0]} inet n - n - - smtpd\n  -o {{ smtpd_sender_restrictions = reject_unknown_sender_domain }}\n  -o {{ unknown_address_reject_code = 550 }}\n'
+        world = World(dns.port, 1, services)
+        with concurrent.futures.ThreadPoolExecutor(50) as pool:
+            said = list(pool.map(lambda n: matrix.session(world.ports[0], f'127.3.0.{n % 250 + 1}', sender=f'a@c{n:03}.cut.test'), range(whole)))
+        wrong = [f'{n} of {length} octets: {text}' for n, text in enumerate(said) if not text.startswith('250 ' if n >= length else '450 4.1.8 ')]
+        for text in wrong:
+            say(text)
+        world.end()
+        return whole - len(wrong), len(wrong)
+    finally:
+        if world:
+            world.gateway.kill()
+        dns.stop()
+
+
+@case
 def gone_while_asking(say):
     """Sessions that end at every wait for the DNS, in every way: nothing is left; also over a reload, and when the gateway stops."""
     dns = rig.Dns()

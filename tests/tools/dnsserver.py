@@ -12,8 +12,8 @@ Kinds that spoil the answers about a name (TYPE/KIND: only for questions of that
     CUT N             the first N octets of the true answer (-N: without the last N)      TWOQ NOQ   two questions, none
     WRONGQ            a true answer to another question           WRONGID    nothing but answers with other ids
     QUERY             not marked as an answer
-    SPOOF DATA        first forgeries that say A DATA (other ids, another port, another address, another question, sent before and after the
-                      true answer), then what the table says
+    SPOOF DATA        first forgeries that say A DATA (other ids, other letters, another port, another address, another question, sent before
+                      and after the true answer), then what the table says
     TC                cut off over UDP, whole over TCP            TCALWAYS   cut off over both
     TCPSTALL TCPCUT TCPZERO TCPCLOSE TCPREFUSED   cut off over UDP; TCP says nothing, ends within the answer, sends a length of 0,
                       closes; TCPREFUSED: code REFUSED over TCP
@@ -71,6 +71,12 @@ def pack_data(kind, data):
 
 def record(owner, kind, ttl, data):
     return owner + struct.pack('>HHIH', TYPES[kind], 1, ttl, len(data)) + data
+
+
+def question(name, kind):
+    """A question as a resolver asks it."""
+    return b'\x12\x34' + struct.pack('>HHHHH', 0x0100, 1, 0, 0, 1) + pack_name(name) + struct.pack('>HH', TYPES[kind], 1) + \
+        b'\0' + struct.pack('>HHIH', 41, UDP_MAX, 0, 0)
 
 
 class Question:
@@ -191,7 +197,7 @@ class Dns(threading.Thread):
         return ((id or ask.id) + struct.pack('>HHHHH', flags | code, nq, count, 1 if authority else 0, 1 if extra else 0) + question + out +
                 authority + extra)
 
-    def answers(self, q, tcp=False):
+    def answers(self, q, tcp=False, spoil=True):
         """[(seconds late, bytes, from another socket)] for one question; bytes None: end the TCP connection."""
         ask = Question(q)
         self.asked[ask.name, ask.type] += 1
@@ -201,6 +207,8 @@ class Dns(threading.Thread):
         rows = [(k.rpartition('/')[2], d) for k, d in rows if '/' not in k or k.startswith(ask.type + '/')]
         if self.mode:
             rows = [(self.mode, '')] + rows
+        if not spoil:
+            rows = [(k, d) for k, d in rows if k in TYPES or k in ('TTL', 'NEGTTL')]
         has = dict(reversed(rows))
         late = sum(int(data) for kind, data in rows + self.table.get('*', []) if kind == 'DELAY') / 1000
         if 'DROP' in has and (not has['DROP'] or self.asked[ask.name, ask.type] <= int(has['DROP'])):
@@ -237,7 +245,8 @@ class Dns(threading.Thread):
         if 'SPOOF' in has:
             lie = record(b'\xc0\x0c', 'A', 3600, socket.inet_aton(has['SPOOF']))
             lies = [(late, self.packet(ask, 0, 1, lie, id=w), False) for w in wrong]
-            lies += [(late, self.packet(ask, 0, 1, lie), True), (late, self.packet(ask, 0, 1, lie, question=other), False)]
+            other_case = bytes(c ^ 0x20 if chr(c).isalpha() else c for c in ask.wire[:-4]) + ask.wire[-4:]
+            lies += [(late, self.packet(ask, 0, 1, lie, question=other_case), False), (late, self.packet(ask, 0, 1, lie), True), (late, self.packet(ask, 0, 1, lie, question=other), False)]
             lies += [(late, self.packet(ask, 0, 1, record(pack_name('other.test'), 'A', 3600, socket.inet_aton(has['SPOOF']))[:-5], question=other), False)]
             return (lies if not tcp else []) + [(late + 0.02, whole, False)] + (lies if not tcp else [])
         if any(k.startswith('TCP') for k in has):

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 
+import dnsserver
 from dnsserver import Dns  # noqa: F401  (for those who use this module)
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
