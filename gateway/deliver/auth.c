@@ -153,11 +153,10 @@ static void
 send_wiped(struct smtpc *c, const char *verb, struct buf *text)
 {
 	struct buf *out = conn_out(&c->conn);
+	out->is_secret = true;
 	buf_puts(out, verb);
 	buf_put(out, buf_span(text));
 	buf_put(out, SPAN("\r\n"));
-	if (text->p != NULL)
-		mem_wipe(text->p, text->cap);
 	buf_fini(text);
 	smtpc_await(c, ST_AUTH);
 }
@@ -202,7 +201,7 @@ begin(struct smtpc *c)
 		.send_authzid = c->set->send_authzid,
 		.is_choice = logins_has_filter(c->logins),
 	};
-	buf_init(&first, SASL_LINE_MAX);
+	buf_init_secret(&first, SASL_LINE_MAX);
 	if (sasl_begin(&c->sasl, &r, span_str(c->mechs), &first, &e) == RC_OK) {
 		send_wiped(c, "AUTH ", &first);
 		return;
@@ -216,7 +215,7 @@ on_challenge(struct smtpc *c)
 {
 	struct buf response;
 	struct err e = { .why = "" };
-	buf_init(&response, SASL_LINE_MAX);
+	buf_init_secret(&response, SASL_LINE_MAX);
 	if (!c->is_cancelled && sasl_next(c->sasl, hubreply_line(&c->reply, 0), &response, &e) == RC_OK) {
 		send_wiped(c, "", &response);
 		return;
@@ -291,6 +290,7 @@ smtpc_on_auth(struct smtpc *c)
 		return;
 	}
 	sasl_end(&c->sasl);
+	c->conn.out.is_secret = false; /* it has left: there is a reply */
 	c->features |= EHLO_AUTH;
 	smtpc_ready(c);
 }

@@ -65,6 +65,7 @@ struct smtpc {
 	/* TLS */
 	const struct tls_policies *policies; /* NULL: never; lives as long as set */
 	struct tls_policy tls;   /* of this destination; level 0: in the clear, whatever is offered */
+	struct map_wait policy_maps; /* tables of policies that are elsewhere */
 	char *tls_key, *domain;  /* of sessions to resume; the next hop without brackets and port */
 	bool is_plain;           /* a second try without TLS */
 	bool is_verified;        /* the hub is who the policy wants it to be */
@@ -75,7 +76,7 @@ struct smtpc {
 	struct login login;      /* as which we are here; user NULL: nobody */
 	struct sasl *sasl;       /* while AUTH is under way */
 	struct op_owner ops;
-	struct map_wait maps;    /* tables that are elsewhere */
+	struct map_wait maps;    /* tables of logins that are elsewhere */
 	bool is_cancelled;       /* "*" was sent */
 	bool is_preferred;       /* to a host its next hop names first: set by who opened it */
 	bool is_dirty;           /* RSET before the next transaction */

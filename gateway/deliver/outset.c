@@ -84,6 +84,15 @@ outset_of(const struct outset *m, const struct service *s)
 	return NULL;
 }
 
+bool
+outset_logs_in(const struct outset *m)
+{
+	for (size_t i = 0; m != NULL && i < m->n; i++)
+		if (m->row[i].logins != NULL)
+			return true;
+	return false;
+}
+
 void
 outset_check(struct conf *c)
 {

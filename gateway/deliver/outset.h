@@ -31,6 +31,8 @@ struct outset *outset_ref(struct outset *m);
 void outset_unref(struct outset **mp);           /* NULL inside is fine */
 /* Of a service of its configuration; NULL: it has nothing of the kind. */
 const struct outservice *outset_of(const struct outset *m, const struct service *s);
+/* Does any service log in? */
+bool outset_logs_in(const struct outset *m);
 /* Opens and closes: for check, start and reload. */
 void outset_check(struct conf *c);
 

@@ -57,6 +57,13 @@ load_plugins(void)
 		log_warn(NULL, "%s: nothing can log in", e.why);
 }
 
+static void
+say_what_is_missing(const struct outset *set)
+{
+	if (outset_logs_in(set) && sasl_plugins()[0] == '\0')
+		log_warn(NULL, "libsasl2 has no mechanism to log in with: its plugins are missing (Debian: libsasl2-modules)");
+}
+
 static enum rc
 relay_start(struct child *c, struct err *e)
 {
@@ -70,6 +77,7 @@ relay_start(struct child *c, struct err *e)
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
 	load_plugins();
 	enum rc rc = outset_open(c->conf, &role.relay.dests.set, e);
+	say_what_is_missing(role.relay.dests.set);
 	return rc != RC_OK ? rc : dns_open_conf(c->conf, e);
 }
 
@@ -94,6 +102,7 @@ relay_reload(struct child *c, struct conf *new_conf, struct err *e)
 	}
 	outset_unref(&role.relay.dests.set);
 	role.relay.dests.set = set;
+	say_what_is_missing(set);
 	const struct params *p = conf_params(new_conf);
 	own_init(&role.relay.own, p->p_inet_interfaces, p->p_proxy_interfaces);
 	outdests_rest_over(&role.relay.dests, true);
@@ -175,7 +184,8 @@ static void
 relay_status(struct child *c, struct buf *json_out)
 {
 	(void)c;
-	buf_printf(json_out, "\"destinations\":%zu,\"draining\":%s", role.relay.dests.count, role.draining ? "true" : "false");
+	buf_printf(json_out, "\"destinations\":%zu,\"draining\":%s,\"sasl_mechanisms\":\"%s\"", role.relay.dests.count,
+	    role.draining ? "true" : "false", sasl_plugins());
 }
 
 static void

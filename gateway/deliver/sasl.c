@@ -160,14 +160,6 @@ get_base64(struct span s, struct buf *out)
 	return true;
 }
 
-static void
-wipe_buf(struct buf *b)
-{
-	if (b->p != NULL)
-		mem_wipe(b->p, b->cap);
-	buf_fini(b);
-}
-
 /* ---- one exchange ---- */
 
 /* Postfix's words for what the library says. */
@@ -198,7 +190,7 @@ static enum rc
 begin_oauth(struct sasl *s, struct buf *first, struct err *e)
 {
 	struct buf plain;
-	buf_init(&plain, SASL_LINE_MAX);
+	buf_init_secret(&plain, SASL_LINE_MAX);
 	enum rc rc = oauth_first(s->oauth, span_str(s->r.login->user), span_str(s->r.login->secret), s->r.host, s->r.port, &plain, e);
 	if (rc == RC_OK) {
 		buf_puts(first, oauth_name(s->oauth));
@@ -206,7 +198,7 @@ begin_oauth(struct sasl *s, struct buf *first, struct err *e)
 		put_base64(first, buf_span(&plain));
 	}
 	snprintf(s->mech, sizeof s->mech, "%s", oauth_name(s->oauth));
-	wipe_buf(&plain);
+	buf_fini(&plain);
 	return rc == RC_OK ? RC_OK : RC_TEMP;
 }
 
@@ -343,7 +335,7 @@ sasl_next(struct sasl *s, struct span challenge, struct buf *response, struct er
 {
 	struct buf plain;
 	enum rc rc;
-	buf_init(&plain, SASL_LINE_MAX + 8);
+	buf_init_secret(&plain, SASL_LINE_MAX + 8);
 	if (++s->rounds > SASL_ROUNDS_MAX) {
 		rc = err_set(e, RC_PERM, "the server does not come to an end");
 	} else if (!get_base64(span_trim(challenge), &plain)) {
@@ -356,7 +348,7 @@ sasl_next(struct sasl *s, struct span challenge, struct buf *response, struct er
 	} else {
 		rc = next_library(s, buf_span(&plain), response, e);
 	}
-	wipe_buf(&plain);
+	buf_fini(&plain);
 	if (rc == RC_OK && response->over)
 		rc = err_set(e, RC_PERM, "the response is too long");
 	return rc;

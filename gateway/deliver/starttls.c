@@ -22,6 +22,7 @@ static void begin_handshake(struct smtpc *c);
 void
 smtpc_forget_tls(struct smtpc *c)
 {
+	map_wait_fini(&c->policy_maps);
 	tls_policy_fini(&c->tls);
 	mem_free(&c->tls_key);
 	mem_free(&c->domain);
@@ -76,7 +77,7 @@ make_key(struct smtpc *c)
 static void
 on_maps(struct op *op)
 {
-	struct smtpc *c = container_of(op, struct smtpc, maps.op);
+	struct smtpc *c = container_of(op, struct smtpc, policy_maps.op);
 	CHECK(c, CLIENT_MAGIC);
 	conn_resume(&c->conn);
 	smtpc_find_policy(c);
@@ -92,14 +93,14 @@ smtpc_find_policy(struct smtpc *c)
 	map_forget();
 	enum rc rc = tls_policy_find(c->policies, span_str(c->nexthop), span_str(c->host), &c->tls, &e);
 	if (rc == RC_TEMP && map_asked()) {
-		if (c->maps.op.owner == NULL)
-			map_wait_init(&c->maps, &c->ops, on_maps);
+		if (c->policy_maps.op.owner == NULL)
+			map_wait_init(&c->policy_maps, &c->ops, on_maps);
 		tls_policy_fini(&c->tls);
 		conn_pause(&c->conn);
-		map_wait_start(&c->maps);
+		map_wait_start(&c->policy_maps);
 		return;
 	}
-	map_wait_fini(&c->maps);
+	map_wait_fini(&c->policy_maps);
 	if (rc != RC_OK) {
 		log_warn(&c->job->log, "%s", e.why);
 		give_up(c, "4.7.5", SPAN("client TLS configuration problem"));

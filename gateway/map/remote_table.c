@@ -159,7 +159,7 @@ settings_read(struct settings *s, struct span arg, struct arena *a, const struct
 		}
 		return RC_OK;
 	}
-	if (map_file(ctx, s->file, &text, e) != RC_OK)
+	if (conf_file(ctx->conf, s->file, &text, e) != RC_OK)
 		return RC_PERM;
 	struct conf_lines lines = { .rest = text };
 	struct buf line;

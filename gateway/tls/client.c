@@ -196,7 +196,7 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 	if (rc != RC_OK) {
 		SSL_CTX_free(t->ctx);
 		t->ctx = NULL;
-		return rc == RC_NONE ? RC_TEMP : rc;
+		return conf_is_loader(c) ? RC_PERM : RC_TEMP; /* a role goes on without TLS: what needs it waits */
 	}
 	const struct {
 		enum tls_demand level;

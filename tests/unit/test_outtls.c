@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* TLS and logins of the relay, without a network: names, policies, mechanisms, what is masked. */
 #include "unit.h"
+#include "confdir.h"
 
 #include "base/mem.h"
 #include "deliver/ehlo.h"
@@ -175,6 +176,117 @@ test_policy(void **state)
 	tls_policy_fini(&p);
 }
 
+/* Which level main.cf and the tables come to for a next hop and a host. */
+static void
+test_levels(void **state)
+{
+	static const struct {
+		const char *main_cf, *nexthop, *host;
+		int level;               /* < 0: the row is wrong */
+	} rows[] = {
+		{ "smtp_tls_note_starttls_offer = yes\n", "a.test", "mx.a.test", TLS_DEMAND_NONE },
+		{ "smtp_use_tls = yes\n", "a.test", "mx.a.test", TLS_DEMAND_MAY },
+		{ "smtp_use_tls = yes\nsmtp_enforce_tls = yes\n", "a.test", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_enforce_tls = yes\nsmtp_tls_enforce_peername = no\n", "a.test", "mx.a.test", TLS_DEMAND_ENCRYPT },
+		{ "smtp_enforce_tls = yes\nsmtp_tls_security_level = may\n", "a.test", "mx.a.test", TLS_DEMAND_MAY },
+		{ "smtp_tls_security_level = none\nsmtp_tls_wrappermode = yes\n", "a.test", "mx.a.test", TLS_DEMAND_ENCRYPT },
+		{ "smtp_tls_security_level = may\nsmtp_tls_policy_maps = inline:{ a.test=encrypt }\n", "a.test", "mx.a.test", TLS_DEMAND_ENCRYPT },
+		{ "smtp_tls_security_level = may\nsmtp_tls_policy_maps = inline:{ a.test=encrypt }\n", "b.a.test", "mx.a.test", TLS_DEMAND_MAY },
+		{ "smtp_tls_security_level = may\nsmtp_tls_policy_maps = inline:{ .a.test=encrypt }\n", "c.b.a.test", "mx.a.test", TLS_DEMAND_ENCRYPT },
+		{ "smtp_tls_security_level = may\nsmtp_tls_policy_maps = inline:{ .a.test=encrypt }\n", "a.test", "mx.a.test", TLS_DEMAND_MAY },
+		{ "smtp_tls_security_level = may\nsmtp_tls_policy_maps = inline:{ .test=encrypt, .a.test=none }\n", "b.a.test", "mx", TLS_DEMAND_NONE },
+		{ "smtp_tls_policy_maps = inline:{ [mx.a.test]:587=secure }\n", "[mx.a.test]:587", "mx.a.test", TLS_DEMAND_SECURE },
+		{ "smtp_tls_policy_maps = inline:{ [mx.a.test]=secure, mx.a.test=secure, .a.test=secure }\n", "[mx.a.test]:587", "mx.a.test", TLS_DEMAND_NONE },
+		{ "smtp_tls_policy_maps = inline:{ a.test:587=verify }\n", "a.test:587", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_tls_policy_maps = inline:{ A.test=verify }\n", "a.TEST", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_tls_policy_maps = inline:{ a.test=fingerprint }\n", "a.test", "mx.a.test", -1 },
+		{ "smtp_tls_policy_maps = inline:{ a.test=fingerprint }\nsmtp_tls_fingerprint_cert_match = 01:02\n", "a.test", "mx", TLS_DEMAND_FINGERPRINT },
+		{ "smtp_tls_policy_maps = inline:{ a.test=wrong }\n", "a.test", "mx.a.test", -1 },
+		{ "smtp_tls_policy_maps = inline:{ {a.test=encrypt ciphers=best} }\n", "a.test", "mx.a.test", -1 },
+		{ "smtp_tls_policy_maps = inline:{ {a.test=encrypt protocols=TLSv9} }\n", "a.test", "mx.a.test", -1 },
+		{ "smtp_tls_policy_maps = inline:{ {a.test=secure tafile=/no/such/file} }\n", "a.test", "mx.a.test", -1 },
+		{ "smtp_tls_policy_maps = static:encrypt\n", "[192.0.2.1]", "192.0.2.1", TLS_DEMAND_ENCRYPT },
+		/* the old table: next hop and host have the same weight */
+		{ "smtp_tls_per_site = inline:{ a.test=MUST }\n", "a.test", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_tls_per_site = inline:{ mx.a.test=MUST_NOPEERMATCH }\n", "a.test", "mx.a.test", TLS_DEMAND_ENCRYPT },
+		{ "smtp_tls_per_site = inline:{ a.test=MAY, mx.a.test=MUST }\n", "a.test", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_tls_per_site = inline:{ a.test=MAY, mx.a.test=NONE }\n", "a.test", "mx.a.test", TLS_DEMAND_NONE },
+		{ "smtp_tls_per_site = inline:{ a.test=MUST, mx.a.test=NONE }\n", "a.test", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_tls_per_site = inline:{ a.test=NONE }\nsmtp_enforce_tls = yes\n", "a.test", "mx.a.test", TLS_DEMAND_NONE },
+		{ "smtp_tls_per_site = inline:{ a.test=MAY }\nsmtp_enforce_tls = yes\n", "a.test", "mx.a.test", TLS_DEMAND_VERIFY },
+		{ "smtp_tls_per_site = inline:{ a.test=SURE }\n", "a.test", "mx.a.test", -1 },
+		{ "smtp_tls_per_site = inline:{ a.test=MUST }\nsmtp_tls_policy_maps = inline:{ b.test=none }\n", "a.test", "mx", TLS_DEMAND_NONE },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct tls_policies *t;
+		struct tls_policy p;
+		struct err e = { .why = "" };
+		confdir_make();
+		struct conf *c = confdir_load(rows[i].main_cf);
+		assert_int_equal(tls_policies_open(c, conf_service_find(c, "smtp", "unix"), false, &t, &e), RC_OK);
+		assert_non_null(t);
+		enum rc rc = tls_policy_find(t, span_str(rows[i].nexthop), span_str(rows[i].host), &p, &e);
+		int level = rc == RC_OK ? (int)p.wish.level : -1;
+		if (level != rows[i].level)
+			fail_msg("row %zu: level %d, %s", i, level, e.why);
+		if (rows[i].level < 0)
+			assert_true(strstr(rows[i].main_cf, "per_site") != NULL || conf_problem_count(c, CONF_WARNING) > 0);
+		tls_policy_fini(&p);
+		tls_policies_free(&t);
+		conf_unref(&c);
+		confdir_remove();
+	}
+}
+
+/* What check says: with file and line. */
+static void
+test_check(void **state)
+{
+	static const struct {
+		const char *main_cf;
+		enum conf_severity how;
+		const char *text;
+	} rows[] = {
+		{ "smtp_tls_security_level = sure\n", CONF_ERROR, "\"sure\" is no TLS level" },
+		{ "smtp_tls_security_level = dane\n", CONF_ERROR, "level dane is not supported yet" },
+		{ "smtp_tls_security_level = secure\n", CONF_WARNING, "no CA to verify with" },
+		{ "smtp_tls_security_level = fingerprint\n", CONF_WARNING, "without tls_fingerprint_cert_match" },
+		{ "smtp_tls_security_level = may\nsmtp_tls_wrappermode = yes\n", CONF_WARNING, "is never optional" },
+		{ "smtp_tls_security_level = may\nsmtp_tls_CAfile = /no/such/file\n", CONF_ERROR, "smtp_tls_CAfile: " },
+		{ "smtp_tls_security_level = may\nsmtp_tls_protocols = TLSv9\n", CONF_ERROR, "smtp_tls_protocols: " },
+		{ "smtp_tls_security_level = may\nsmtp_tls_mandatory_ciphers = best\n", CONF_ERROR, "smtp_tls_mandatory_protocols: " },
+		{ "smtp_tls_security_level = may\nsmtp_tls_fingerprint_digest = sha3\n", CONF_ERROR, "\"sha3\" is no digest" },
+		{ "smtp_tls_security_level = may\nsmtp_tls_trust_anchor_file = /no/such/file\n", CONF_ERROR, "smtp_tls_trust_anchor_file: " },
+		{ "smtp_tls_policy_maps = inline:{ a.test=sure }\n", CONF_WARNING, "next-hop destination \"a.test\": invalid security level" },
+		{ "smtp_sasl_auth_enable = yes\n", CONF_ERROR, "needs smtp_sasl_password_maps" },
+		{ "smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = inline:{a=b:c}\nsmtp_sasl_type = dovecot\n", CONF_ERROR, "is no SASL client" },
+		{ "smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = inline:{a=b:c}\nsmtp_sasl_security_options = safe\n", CONF_ERROR, "no SASL security option" },
+		{ "smtp_sasl_auth_enable = yes\nsmtp_sasl_oauth2_token_maps = inline:{a=b:/no/such/file}\n", CONF_WARNING, "token file: " },
+		{ "smtp_sasl_auth_enable = yes\nsmtp_sasl_oauth2_token_maps = inline:{a=b}\n", CONF_WARNING, "is not USER:FILE" },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct tls_policies *t;
+		struct logins *l;
+		struct err e;
+		confdir_make();
+		struct conf *c = confdir_load(rows[i].main_cf);
+		enum rc tls = tls_policies_open(c, conf_service_find(c, "smtp", "unix"), false, &t, &e);
+		enum rc sasl = logins_open(c, conf_service_find(c, "smtp", "unix"), false, &l, &e);
+		if ((tls == RC_OK && sasl == RC_OK) != (rows[i].how != CONF_ERROR))
+			fail_msg("row %zu is not refused, or is", i);
+		if (!confdir_has_problem(c, rows[i].how, rows[i].text)) {
+			confdir_show_problems(c);
+			fail_msg("row %zu: %s", i, rows[i].text);
+		}
+		tls_policies_free(&t);
+		logins_free(&l);
+		conf_unref(&c);
+		confdir_remove();
+	}
+}
+
 /* ---- logins ---- */
 
 static void
@@ -301,7 +413,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names), cmocka_unit_test(test_policy), cmocka_unit_test(test_offers), cmocka_unit_test(test_options),
+		cmocka_unit_test(test_names), cmocka_unit_test(test_policy), cmocka_unit_test(test_levels), cmocka_unit_test(test_check), cmocka_unit_test(test_offers), cmocka_unit_test(test_options),
 		cmocka_unit_test(test_oauth), cmocka_unit_test(test_mask),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
