@@ -6,8 +6,8 @@ static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 void
 base64_encode(struct buf *b, struct span s)
 {
-	unsigned char *out = buf_reserve(b, BASE64_LEN(s.n));
-	if (out == NULL || s.n == 0)
+	unsigned char *out = s.n > 0 ? buf_reserve(b, BASE64_LEN(s.n)) : NULL;
+	if (out == NULL)
 		return;
 	for (size_t i = 0; i < s.n; i += 3) {
 		size_t left = s.n - i;
