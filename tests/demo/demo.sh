@@ -69,7 +69,10 @@ later@example.test x
 gone@example.test x
 END
 echo "example.test smtp:[127.0.0.1]:$hubport" >"$etc/transport"
+"$dogana" -c "$etc" tls self-signed --name gw.example.test "$work/tls" >"$work/tls.cf" 2>"$work/err" || die "no certificate"
 cat >"$etc/90-demo.cf" <<END
+smtpd_tls_security_level = may
+$(cat "$work/tls.cf")
 myhostname = gw.example.test
 inet_protocols = ipv4
 mynetworks = 127.0.0.9/32
@@ -82,6 +85,7 @@ queue_minfree = 0
 edge_user = 61001
 queue_user = 61002
 relay_user = 61003
+keys_user = 61005
 queue_directory = $work/queue
 data_directory = $work/data
 maillog_file = /dev/stdout
@@ -160,6 +164,27 @@ if [ -d "$corpus" ]; then
 	done
 	row "$sent real messages" "$heard" "$ok delivered, $whole octet for octet"
 	expect corpus "$sent" "$ok"
+fi
+
+if command -v python3 >/dev/null; then
+	# The certificate is its own authority here: the client verifies it, and the name.
+	heard=$(python3 - "$port" "$work/tls/cert.pem" "$top/tests/demo/mail/hello.eml" <<'END'
+import smtplib, ssl, sys
+with smtplib.SMTP('127.0.0.1', int(sys.argv[1]), 'client.partner.example') as s:
+    s._host = 'gw.example.test'
+    s.starttls(context=ssl.create_default_context(cafile=sys.argv[2]))
+    s.ehlo()
+    s.mail('anna@partner.example')
+    s.rcpt('user@example.test')
+    code, text = s.data(open(sys.argv[3], 'rb').read())
+    print(code, text.decode(), '(' + s.sock.version() + ', verified)')
+END
+	) || :
+	qid=$(printf %s "$heard" | sed -n 's/.*queued as \([0-9A-Za-z]*\).*/\1/p')
+	[ -n "$qid" ] && until_true 10 has_fate "$qid"
+	row 'hello.eml over STARTTLS' "$(printf %s "$heard" | sed 's/ Ok: queued as//')" "$(fate "$qid")"
+	expect starttls '250 *TLSv1.3, verified*' "$heard"
+	expect starttls-sent sent "$(fate "$qid")"
 fi
 
 deliver "$top/tests/demo/mail/hello.eml" someone@elsewhere.example spammer@partner.example 127.0.0.1
