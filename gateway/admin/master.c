@@ -180,6 +180,15 @@ end_reload(bool ok, struct span why)
 }
 
 static void on_reloaded(struct procs_reload *r);
+
+/* We have read the keys and passwords of all roles. */
+static void
+hide_secrets(void)
+{
+	if (conf_has_secrets(ma.conf, CONF_FOR_LOADER))
+		sandbox_hide();
+}
+
 static void start_waiting(void);
 
 static void
@@ -225,6 +234,7 @@ on_reloaded(struct procs_reload *r)
 	conf_unref(&ma.conf);
 	images_close(&ma.images);
 	ma.conf = ma.next_conf;
+	hide_secrets();
 	ma.images = ma.next_images;
 	ma.procs.images = &ma.images;
 	images_init(&ma.next_images);
@@ -593,6 +603,7 @@ master_run(const char *dir, const char *program, int ready_fd)
 		conf_unref(&ma.conf);
 		return 1;
 	}
+	hide_secrets();
 	signal(SIGPIPE, SIG_IGN);
 	raise_limits();
 	loop_init();

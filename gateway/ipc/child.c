@@ -101,6 +101,8 @@ on_conf(struct ipc_chan *c, struct ipc_frame *f)
 	struct conf *conf = NULL;
 	enum rc rc = conf_image_read(f->fd, &conf, &e);
 	bool is_first = me.conf == NULL;
+	if (rc == RC_OK && (conf_has_secrets(conf, CONF_FOR_LOADER) || me.ops->role == ROLE_AUTH))
+		sandbox_hide();
 	if (rc == RC_OK && is_first) {
 		rc = begin(conf, &e);
 	} else if (rc == RC_OK) {

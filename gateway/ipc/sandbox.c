@@ -163,9 +163,12 @@ load_landlock(int writable_fd, struct err *e)
 	return r == 0 ? RC_OK : err_set(e, RC_TEMP, "landlock: %s", strerror(err));
 }
 
+static bool is_hidden;
+
 void
 sandbox_hide(void)
 {
+	is_hidden = true;
 	if (!HAS_SANITIZER)
 		(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
 }
@@ -195,7 +198,7 @@ enter(const struct sandbox *s, int writable_fd, struct buf *steps, struct err *e
 			return err_set(e, RC_PERM, "cannot give up root: %s", strerror(errno));
 		step(steps, "user");
 	}
-	if (s->role == ROLE_KEYS || s->role == ROLE_AUTH)
+	if (is_hidden)
 		sandbox_hide(); /* again: a change of user may have undone it */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_set(e, RC_PERM, "no_new_privs: %s", strerror(errno));

@@ -33,7 +33,7 @@ enum rc sandbox_lower(const struct sandbox *s, struct err *e) MUST_CHECK;
 /* For good. *steps_out (may be NULL) gets the steps taken, for status: "user chroot no_new_privs seccomp". */
 enum rc sandbox_enter(const struct sandbox *s, struct buf *steps_out, struct err *e) MUST_CHECK;
 
-/* For a role that holds secrets: no core file, no debugger, no /proc/PID/mem for others of the same user. Not under sanitizers. */
+/* For a process that holds secrets: no core file, no debugger, no /proc/PID/mem for others of the same user. Not under sanitizers. */
 void sandbox_hide(void);
 
 #endif

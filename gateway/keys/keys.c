@@ -30,7 +30,7 @@ struct asker {
 	struct grave grave;
 };
 
-enum { SECURE_HEAP = 4 << 20, SECURE_LEAST = 32, RATE_MAX = 20000 /* questions of one asker in a second */ };
+enum { SECURE_HEAP = 1 << 20, SECURE_LEAST = 32, RATE_MAX = 20000 /* questions of one asker in a second */ };
 static const uint64_t OLD_USEC = 600 * USEC_PER_SEC, SWEEP_USEC = 60 * USEC_PER_SEC;
 
 static struct {
@@ -38,6 +38,7 @@ static struct {
 	struct list askers;
 	struct timer sweep;
 	bool is_locked;              /* key memory is never swapped */
+	size_t heap;                 /* octets of OpenSSL's secure heap; it cannot grow */
 } me;
 
 static void
@@ -143,13 +144,31 @@ on_sweep(struct timer *t)
 	timer_set(t, SWEEP_USEC);
 }
 
+static void
+add_size(void *arg, const char *path, struct span text)
+{
+	(void)path;
+	*(size_t *)arg += text.n;
+}
+
+/* Numbers, temporary ones, old keys beside new ones: several times the files. */
+static size_t
+heap_for(const struct conf *c)
+{
+	size_t text = 0, heap = SECURE_HEAP;
+	conf_secrets_each(c, CONF_FOR_KEYS, add_size, &text);
+	while (heap < 8 * text && heap < (size_t)1 << 30)
+		heap *= 2;
+	return heap;
+}
+
 static enum rc
 keys_start(struct child *c, struct err *e)
 {
 	list_init(&me.askers);
 	ring_init(&me.ring);
-	sandbox_hide();
-	int heap = CRYPTO_secure_malloc_init(SECURE_HEAP, SECURE_LEAST);
+	me.heap = heap_for(c->conf);
+	int heap = CRYPTO_secure_malloc_init(me.heap, SECURE_LEAST);
 	if (heap == 0)
 		return err_set(e, RC_PERM, "no memory for private keys");
 	me.is_locked = heap == 1;
@@ -168,7 +187,11 @@ keys_ready(struct child *c, struct err *e)
 static enum rc
 keys_reload(struct child *c, struct conf *new_conf, struct err *e)
 {
-	(void)c;
+	if (heap_for(new_conf) > me.heap) {
+		log_info(NULL, "more private keys than there is room for: starting anew");
+		child_exit(c); /* the master starts us again, with the new configuration */
+		return RC_OK;
+	}
 	return ring_load(&me.ring, new_conf, clock_mono(), e);
 }
 

@@ -170,6 +170,18 @@ note_parameter(const struct map *m, const struct map_ctx *ctx)
 		note_parameter(set->maps[i], ctx);
 }
 
+/* A password in main.cf is as secret as main.cf. */
+static void
+warn_of_secret(const struct map *m, const struct map_ctx *ctx)
+{
+	const char *file;
+	int line;
+	bool is_here = strcmp(m->type->name, "static") == 0 || strcmp(m->type->name, "inline") == 0 || strcmp(m->type->name, "randmap") == 0;
+	if (is_here && ctx->audience != CONF_FOR_ALL && conf_is_loader(ctx->conf) && ctx->parameter != NULL && strstr(ctx->parameter, "password") != NULL &&
+	    conf_position(ctx->conf, ctx->service, ctx->parameter, &file, &line) && file[0] != '\0')
+		conf_warn_readable(ctx->conf, ctx->parameter, file, 0007);
+}
+
 enum rc
 map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct err *e)
 {
@@ -194,6 +206,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	struct err why = { 0 };
 	enum rc rc = table_open(m, ctx, name, &why);
 	if (rc == RC_OK) {
+		warn_of_secret(m, ctx);
 		note_parameter(m, ctx);
 		return check_waits(m, ctx, e);
 	}
