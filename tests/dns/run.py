@@ -35,9 +35,7 @@ inet_protocols = ipv4
 mynetworks = 127.0.0.9/32
 relay_recipient_maps =
 relay_domains = {relay}
-default_transport = discard:x
-relay_transport = discard:x
-smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
+{out}smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 smtpd_recipient_restrictions =
 smtpd_error_sleep_time = 0
 smtpd_client_connection_count_limit = 0
@@ -52,6 +50,7 @@ dnsbl_pause_after = 1000
 edge_workers = 1
 relay_workers = 1
 '''
+OUT = 'default_transport = discard:x\nrelay_transport = discard:x\n'
 CASES = []
 
 
@@ -67,11 +66,11 @@ def case(fn):
 class World:
     """A gateway with some services (count, lines of master.cf for as many ports), its DNS at the given port."""
 
-    def __init__(self, dns_port, count, services, extra='', relay=matrix.RELAY_DOMAINS):
+    def __init__(self, dns_port, count, services, extra='', relay=matrix.RELAY_DOMAINS, files=None):
         self.dir = rig.workdir('dns')
         self.port, *self.ports = rig.free_ports(1 + count)
-        self.gateway = rig.Gateway(self.dir, MAIN.format(relay=relay, work=self.dir, dns=dns_port) + extra,
-                                   f'127.0.0.1:{self.port} inet n - n - - smtpd\n' + services(self.ports))
+        self.gateway = rig.Gateway(self.dir, MAIN.format(relay=relay, work=self.dir, dns=dns_port, out='' if files else OUT) + extra,
+                                   f'127.0.0.1:{self.port} inet n - n - - smtpd\n' + services(self.ports), files)
         try:
             self.gateway.start(self.port)
         except rig.Broken:
@@ -85,6 +84,19 @@ class World:
         if troubles:
             raise rig.Broken('\n'.join(troubles))
         self.gateway.remove()
+
+
+def send_one(port, rcpt):
+    """The reply to the message."""
+    with rig.socket.create_connection(('127.0.0.1', port), 20, ('127.0.0.9', 0)) as s, s.makefile('rb') as f:
+        line = b''
+        for text in (None, 'HELO client.test', 'MAIL FROM:<>', f'RCPT TO:<{rcpt}>', 'DATA', 'Subject: x\r\n\r\nx\r\n.'):
+            if text:
+                s.sendall(text.encode() + b'\r\n')
+            line = f.readline()
+            if line[:1] not in b'23':
+                break
+        return line.decode('latin-1').rstrip()
 
 
 @case
@@ -130,6 +142,60 @@ def real_matrix(say):
         if world:
             world.gateway.kill()
         real.stop()
+        rig.shutil.rmtree(where, ignore_errors=True)
+
+
+@case
+def outbound(say):
+    """Mail to a domain whose MX, or whose mail server's address, is answered in every way: sent, bounced or kept, never the wrong one."""
+    dns = rig.Dns()
+    hub = world = None
+    where = rig.workdir('out')
+    expected = {}
+    try:
+        hub = rig.Hub(where / 'hub', ['0'])
+        for mode, (outcome, faults, _) in matrix.MODES.items():
+            if mode == 'spoof':
+                continue
+            if mode == 'nodata':  # no MX is none needed
+                outcome = {'mx': 'yes', 'host': 'no'}
+            for part in ('mx', 'host'):
+                domain, host = f'{mode}.{part}.out.test', f'h-{mode}.{part}.out.test'
+                asked, kind, data = (domain, 'MX', f'10 {host}') if part == 'mx' else (host, 'A', '127.0.0.1')
+                family = matrix.Family.__new__(matrix.Family)
+                family.name, family.types, family.number = f'{part}out', [kind] if mode == 'nodata' else None, 9
+                family.given = lambda mode: [(domain, 'MX', f'10 {host}')] if part == 'host' else [(host, 'A', '127.0.0.1')]
+                family.asked = lambda mode: [(asked, kind, data)]
+                for row in matrix.rows_of(family, mode):
+                    dns.add(*row)
+                if mode == 'nodata' and part == 'mx':
+                    dns.add(domain, 'A', '127.0.0.1')
+                expected[domain] = outcome[part] if isinstance(outcome, dict) else outcome
+        table = '\n'.join(f'{d} smtp:{d}:{hub.ports[0]}' for d in expected) + '\n'
+        world = World(dns.port, 0, lambda ports: '', 'transport_maps = texthash:$config_directory/transport\ndns_query_timeout = 1s\ndns_tries = 2\n'
+                      'default_destination_recipient_limit = 1\nbounce_notice_recipient = x@x.test\nnotify_classes =\n', 'test', {'transport': table})
+        since = world.gateway.log_size()
+        for n, domain in enumerate(expected):
+            got = send_one(world.port, f'x@{domain}')
+            if not got.startswith('250 '):
+                raise rig.Broken(f'{domain}: {got}')
+        wants = {'yes': 'sent', 'no': 'bounced', 'later': 'deferred'}
+
+        def fates():
+            return dict(re.findall(r'to=<x@([^>]+)>, .*?status=(\w+)', world.gateway.log_text(since)))
+        rig.wait_for('a word about each message', lambda: len(fates()) == len(expected), 25, 0.2)
+        wrong = [f'{d} ({expected[d]}): {fate}' for d, fate in fates().items() if fate != wants[expected[d]]]
+        for text in wrong:
+            say(text)
+        world.gateway.run('queue', 'delete', 'ALL')
+        world.end()
+        return len(expected) - len(wrong), len(wrong)
+    finally:
+        if world:
+            world.gateway.kill()
+        if hub:
+            hub.stop()
+        dns.stop()
         rig.shutil.rmtree(where, ignore_errors=True)
 
 
