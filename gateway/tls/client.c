@@ -14,7 +14,14 @@
 #include <openssl/x509v3.h>
 #include <strings.h>
 
-enum { NAME_MAX_OCTETS = 255, LIST_MAX = 64 * 1024 };
+enum { NAME_MAX_OCTETS = 255, LIST_MAX = 64 * 1024, FLAVOURS_MAX = 32 };
+
+/* A context with certain protocols and ciphers: to set them on a connection costs more than all the rest of making it. */
+struct flavour {
+	struct list link;            /* the one used last first */
+	char *key;
+	SSL_CTX *ctx;
+};
 
 struct anchors {
 	struct anchors *next;
@@ -26,7 +33,10 @@ struct tls_client {
 	struct conf *conf;           /* borrowed */
 	const struct params *p;
 	bool lmtp;
-	SSL_CTX *ctx;                /* NULL: TLS is not available */
+	const struct service *service;
+	X509_STORE *cas;             /* NULL: TLS is not available */
+	struct list flavours;
+	unsigned n_flavours;
 	struct anchors *anchors;
 	const EVP_MD *digest;
 	bool has_cas, has_cert, is_caching;
@@ -142,40 +152,71 @@ complain(struct tls_client *t, const struct service *s, const char *suffix, cons
 	conf_problem(t->conf, CONF_ERROR, s, name, "%s: %s", name, e->why);
 }
 
+/* A context with what all of a service have in common. */
+static enum rc
+new_context(struct tls_client *t, SSL_CTX **out, struct err *e)
+{
+	enum rc rc = tls_context_new(t->p, TLS_client_method(), NULL, out, e);
+	if (rc != RC_OK)
+		return rc;
+	SSL_CTX *ctx = *out;
+	rc = tls_keys_client(t->conf, t->service, t->lmtp, ctx, NULL, e); /* the loader says what is wrong: tls_keys_check() */
+	t->has_cert = rc == RC_OK;
+	if (rc == RC_TEMP || rc == RC_PERM) {
+		SSL_CTX_free(ctx);
+		*out = NULL;
+		return rc;
+	}
+	if (t->cas != NULL)
+		SSL_CTX_set1_cert_store(ctx, t->cas);
+	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
+	SSL_CTX_set_verify_depth(ctx, (int)EITHER(t, p_smtp_tls_scert_verifydepth, p_lmtp_tls_scert_verifydepth));
+	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
+	if (!t->is_caching) {
+		SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+		return RC_OK;
+	}
+	SSL_CTX_set_ex_data(ctx, client_index, t);
+	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(ctx, on_session);
+	return RC_OK;
+}
+
 static enum rc
 set_up(struct tls_client *t, const struct service *s, struct err *e)
 {
-	enum rc rc = tls_context_new(t->p, TLS_client_method(), NULL, &t->ctx, e);
-	if (rc != RC_OK)
-		return rc;
-	rc = tls_trust(t->conf, t->ctx, EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile), EITHER(t, p_smtp_tls_CApath, p_lmtp_tls_CApath), e);
-	if (rc != RC_OK) {
-		complain(t, s, EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile)[0] != '\0' ? "tls_CAfile" : "tls_CApath", e);
-		return rc;
-	}
-	t->has_cas = EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile)[0] != '\0' || EITHER(t, p_smtp_tls_CApath, p_lmtp_tls_CApath)[0] != '\0' || t->p->p_tls_append_default_CA;
-	rc = tls_keys_client(t->conf, s, t->lmtp, t->ctx, NULL, e); /* the loader says what is wrong: tls_keys_check() */
-	t->has_cert = rc == RC_OK;
-	if (rc == RC_TEMP || rc == RC_PERM)
-		return rc;
-	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_NONE, NULL);
-	SSL_CTX_set_verify_depth(t->ctx, (int)EITHER(t, p_smtp_tls_scert_verifydepth, p_lmtp_tls_scert_verifydepth));
-	SSL_CTX_set_mode(t->ctx, SSL_MODE_RELEASE_BUFFERS);
-	t->is_caching = EITHER(t, p_smtp_tls_session_cache_database, p_lmtp_tls_session_cache_database)[0] != '\0';
+	SSL_CTX *ctx;
+	const char *file = EITHER(t, p_smtp_tls_CAfile, p_lmtp_tls_CAfile), *path = EITHER(t, p_smtp_tls_CApath, p_lmtp_tls_CApath);
 	t->session_usec = EITHER(t, p_smtp_tls_session_cache_timeout, p_lmtp_tls_session_cache_timeout);
-	if (!t->is_caching || t->session_usec == 0) {
-		SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_OFF);
-		t->is_caching = false;
-		return RC_OK;
-	}
+	t->is_caching = EITHER(t, p_smtp_tls_session_cache_database, p_lmtp_tls_session_cache_database)[0] != '\0' && t->session_usec > 0;
 	if (client_index < 0) {
 		client_index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
 		key_index = SSL_get_ex_new_index(0, NULL, NULL, NULL, free_key);
 	}
-	SSL_CTX_set_ex_data(t->ctx, client_index, t);
-	SSL_CTX_set_session_cache_mode(t->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
-	SSL_CTX_sess_set_new_cb(t->ctx, on_session);
-	return RC_OK;
+	enum rc rc = new_context(t, &ctx, e);
+	if (rc != RC_OK)
+		return rc;
+	rc = tls_trust(t->conf, ctx, file, path, e);
+	if (rc == RC_OK) {
+		t->cas = SSL_CTX_get_cert_store(ctx);
+		X509_STORE_up_ref(t->cas);
+		t->has_cas = file[0] != '\0' || path[0] != '\0' || t->p->p_tls_append_default_CA;
+	} else {
+		complain(t, s, file[0] != '\0' ? "tls_CAfile" : "tls_CApath", e);
+	}
+	SSL_CTX_free(ctx);
+	return rc;
+}
+
+static void
+drop_flavour(struct tls_client *t, struct flavour *f)
+{
+	list_remove(&f->link);
+	t->n_flavours--;
+	SSL_CTX_set_ex_data(f->ctx, client_index, NULL); /* a connection may keep the context for a while */
+	SSL_CTX_free(f->ctx);
+	mem_free(&f->key);
+	mem_free(&f);
 }
 
 enum rc
@@ -183,9 +224,11 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 {
 	struct tls_client *t = *out = mem_zalloc(sizeof *t);
 	t->conf = c;
+	t->service = s;
 	t->p = s->params;
 	t->lmtp = lmtp;
 	list_init(&t->by_age);
+	list_init(&t->flavours);
 	t->digest = tls_digest(EITHER(t, p_smtp_tls_fingerprint_digest, p_lmtp_tls_fingerprint_digest));
 	if (t->digest == NULL) {
 		(void)!err_set(e, RC_PERM, "\"%s\" is no digest", EITHER(t, p_smtp_tls_fingerprint_digest, p_lmtp_tls_fingerprint_digest));
@@ -193,11 +236,8 @@ tls_client_open(struct conf *c, const struct service *s, bool lmtp, struct tls_c
 		return RC_PERM;
 	}
 	enum rc rc = set_up(t, s, e);
-	if (rc != RC_OK) {
-		SSL_CTX_free(t->ctx);
-		t->ctx = NULL;
+	if (rc != RC_OK)
 		return conf_is_loader(c) ? RC_PERM : RC_TEMP; /* a role goes on without TLS: what needs it waits */
-	}
 	const struct {
 		enum tls_demand level;
 		const char *suffix;
@@ -233,9 +273,9 @@ tls_client_free(struct tls_client **tp)
 		mem_free(&a->file);
 		mem_free(&a);
 	}
-	if (t->ctx != NULL && client_index >= 0)
-		SSL_CTX_set_ex_data(t->ctx, client_index, NULL); /* a connection may keep the context for a while */
-	SSL_CTX_free(t->ctx);
+	while (!list_empty(&t->flavours))
+		drop_flavour(t, list_entry(t->flavours.next, struct flavour, link));
+	X509_STORE_free(t->cas);
 	mem_free(&t);
 }
 
@@ -291,27 +331,77 @@ or_else(const char *wish, const char *ours)
 	return wish != NULL ? wish : ours;
 }
 
-static enum rc
-apply(struct tls_client *t, const struct tls_wish *w, SSL *ssl, struct err *e)
+/* exclude: room for both lists of main.cf. */
+static struct tls_settings
+settings_of(const struct tls_client *t, const struct tls_wish *w, struct buf *exclude)
 {
-	struct buf exclude;
 	bool is_mandatory = w->level > TLS_DEMAND_MAY;
-	buf_init(&exclude, LIST_MAX);
-	if (w->exclude == NULL && is_mandatory) { /* both lists count */
-		buf_puts(&exclude, EITHER(t, p_smtp_tls_exclude_ciphers, p_lmtp_tls_exclude_ciphers));
-		buf_putc(&exclude, ' ');
-		buf_puts(&exclude, EITHER(t, p_smtp_tls_mandatory_exclude_ciphers, p_lmtp_tls_mandatory_exclude_ciphers));
-	} else {
-		buf_puts(&exclude, or_else(w->exclude, EITHER(t, p_smtp_tls_exclude_ciphers, p_lmtp_tls_exclude_ciphers)));
+	const char *ours = EITHER(t, p_smtp_tls_exclude_ciphers, p_lmtp_tls_exclude_ciphers);
+	buf_puts(exclude, or_else(w->exclude, ours));
+	if (w->exclude == NULL && is_mandatory) {
+		buf_putc(exclude, ' ');
+		buf_puts(exclude, EITHER(t, p_smtp_tls_mandatory_exclude_ciphers, p_lmtp_tls_mandatory_exclude_ciphers));
 	}
-	struct tls_settings s = {
-		.protocols = or_else(w->protocols, is_mandatory ? EITHER(t, p_smtp_tls_mandatory_protocols, p_lmtp_tls_mandatory_protocols) : EITHER(t, p_smtp_tls_protocols, p_lmtp_tls_protocols)),
-		.grade = or_else(w->grade, is_mandatory ? EITHER(t, p_smtp_tls_mandatory_ciphers, p_lmtp_tls_mandatory_ciphers) : EITHER(t, p_smtp_tls_ciphers, p_lmtp_tls_ciphers)),
-		.exclude = buf_cstr(&exclude),
+	return (struct tls_settings){
+		.protocols = or_else(w->protocols, is_mandatory ? EITHER(t, p_smtp_tls_mandatory_protocols, p_lmtp_tls_mandatory_protocols)
+		                                                : EITHER(t, p_smtp_tls_protocols, p_lmtp_tls_protocols)),
+		.grade = or_else(w->grade, is_mandatory ? EITHER(t, p_smtp_tls_mandatory_ciphers, p_lmtp_tls_mandatory_ciphers)
+		                                        : EITHER(t, p_smtp_tls_ciphers, p_lmtp_tls_ciphers)),
+		.exclude = buf_cstr(exclude),
 		.more_exclude = w->level > TLS_DEMAND_ENCRYPT ? "aNULL" : w->level == TLS_DEMAND_ENCRYPT ? "eNULL" : NULL,
 	};
-	enum rc rc = tls_settings_apply(t->p, &s, NULL, ssl, e);
+}
+
+static enum rc
+make_flavour(struct tls_client *t, const struct tls_settings *s, const char *key, SSL_CTX **out, struct err *e)
+{
+	enum rc rc = new_context(t, out, e);
+	if (rc == RC_OK)
+		rc = tls_settings_apply(t->p, s, *out, NULL, e);
+	if (rc != RC_OK) {
+		SSL_CTX_free(*out);
+		*out = NULL;
+		return rc;
+	}
+	if (t->n_flavours == FLAVOURS_MAX)
+		drop_flavour(t, list_entry(t->flavours.prev, struct flavour, link));
+	struct flavour *f = mem_zalloc(sizeof *f);
+	*f = (struct flavour){ .key = mem_strdup(key), .ctx = *out };
+	list_init(&f->link);
+	list_prepend(&t->flavours, &f->link);
+	t->n_flavours++;
+	return RC_OK;
+}
+
+/* The context is borrowed. */
+static enum rc
+find_flavour(struct tls_client *t, const struct tls_wish *w, SSL_CTX **out, struct err *e)
+{
+	struct buf exclude, key;
+	enum rc rc = RC_NONE;
+	buf_init(&exclude, LIST_MAX);
+	buf_init(&key, 2 * LIST_MAX);
+	*out = NULL;
+	struct tls_settings s = settings_of(t, w, &exclude);
+	const char *parts[] = { s.protocols, s.grade, s.exclude, or_else(s.more_exclude, "") };
+	for (size_t i = 0; i < NELEMS(parts); i++) {
+		buf_puts(&key, parts[i]);
+		buf_putc(&key, '\n');
+	}
+	list_each(l, &t->flavours) {
+		struct flavour *f = list_entry(l, struct flavour, link);
+		if (rc != RC_OK && strcmp(f->key, buf_cstr(&key)) == 0) {
+			*out = f->ctx;
+			rc = RC_OK;
+			list_remove(&f->link);
+			list_prepend(&t->flavours, &f->link);
+			break;
+		}
+	}
+	if (rc != RC_OK)
+		rc = exclude.over || key.over ? err_set(e, RC_PERM, "too long") : make_flavour(t, &s, buf_cstr(&key), out, e);
 	buf_fini(&exclude);
+	buf_fini(&key);
 	return rc;
 }
 
@@ -319,7 +409,8 @@ enum rc
 tls_client_check(struct tls_client *t, const struct tls_wish *w, struct err *e)
 {
 	X509_STORE *store;
-	enum rc rc = apply(t, w, NULL, e);
+	SSL_CTX *ctx;
+	enum rc rc = t->cas != NULL ? find_flavour(t, w, &ctx, e) : RC_OK; /* without TLS: when it is needed */
 	if (rc == RC_OK && w->anchors != NULL && w->anchors[0] != '\0')
 		rc = find_anchors(t, w->anchors, &store, e);
 	return rc;
@@ -353,12 +444,15 @@ tls_client_ssl(struct tls_client *t, const struct tls_wish *w, SSL **out, struct
 {
 	X509_STORE *store = NULL;
 	*out = NULL;
-	if (t->ctx == NULL || (t->has_cert && !tls_keys_usable()))
+	SSL_CTX *ctx;
+	if (t->cas == NULL || (t->has_cert && !tls_keys_usable()))
 		return err_set(e, RC_TEMP, "our TLS engine is unavailable");
-	SSL *ssl = SSL_new(t->ctx);
+	enum rc rc = find_flavour(t, w, &ctx, e);
+	if (rc != RC_OK)
+		return RC_TEMP;
+	SSL *ssl = SSL_new(ctx);
 	if (ssl == NULL)
 		return err_set(e, RC_TEMP, "our TLS engine is unavailable");
-	enum rc rc = apply(t, w, ssl, e);
 	if (rc == RC_OK && w->anchors != NULL && w->anchors[0] != '\0')
 		rc = find_anchors(t, w->anchors, &store, e);
 	if (rc != RC_OK) {
