@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "deliver/delays.h"
+#include "base/seconds.h"
 #include "msg/addr.h"
 
 #include <stdarg.h>

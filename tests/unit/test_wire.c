@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Content in wire form, whole and byte by byte; seconds as they are logged. */
-#include "deliver/delays.h"
+#include "base/seconds.h"
 #include "deliver/wire.h"
 
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "deliver/delays.h"
+#include "base/seconds.h"
 
 enum { SIGNIFICANT = 2, MILLION = 1000000 };
 
