@@ -237,7 +237,7 @@ on_input(struct conn *c)
 	bool direct = have == 0 || c->paused;
 	unsigned char *to = direct ? scratch : buf_reserve(&c->in, SCRATCH);
 	BUG_ON(to == NULL);
-	size_t most = c->paused && c->in_max - have < SCRATCH ? c->in_max - have : SCRATCH;
+	size_t most = (c->paused || c->sparing) && c->in_max - have < SCRATCH ? c->in_max - have : SCRATCH;
 	ssize_t n = c->tls != NULL ? conn_tls_recv(c, to, most) : recv(c->fd, to, most, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
 		return;

@@ -52,6 +52,7 @@ struct conn {
 	struct conn_tls *tls;       /* conn_tls.c; NULL: in the clear */
 	size_t in_max;              /* reading stops while this much is unconsumed */
 	bool paused, eof, connecting, broken, want_drained;
+	bool sparing;               /* set by the owner: never more than in_max is read, the rest stays with the kernel */
 	uint64_t bytes_in, bytes_out; /* as the owner sees them, inside TLS */
 };
 
