@@ -62,7 +62,7 @@ check_start(struct conf *c)
 	check_nexthops(c, "smtp_fallback_relay", p->p_smtp_fallback_relay);
 	for (size_t i = 0; i < conf_service_count(c); i++) {
 		const struct service *sv = conf_service(c, i);
-		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && strcmp(sv->command, "smtpd") == 0)
+		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && sv->kind == SERVICE_LISTENER)
 			check_port(c, sv);
 	}
 	const struct {

@@ -132,7 +132,7 @@ listen_open(const struct conf *conf, struct listen_set *old, struct listen_set *
 	enum rc rc = RC_OK;
 	for (size_t i = 0; i < conf_service_count(conf) && rc == RC_OK; i++) {
 		const struct service *sv = conf_service(conf, i);
-		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && strcmp(sv->command, "smtpd") == 0)
+		if (!sv->disabled && strcmp(sv->type, "inet") == 0 && sv->kind == SERVICE_LISTENER)
 			rc = add_service(out, old, conf, (unsigned)i, e);
 	}
 	if (rc != RC_OK)

@@ -212,6 +212,30 @@ snap_check_service_names(struct conf *c)
 
 /* ---- services and transports ---- */
 
+/* Any postscreen line at work that hands its clients to this one? */
+static bool
+is_passed_to(struct conf *c, const struct service *pass)
+{
+	for (size_t i = 0; i < c->nenabled; i++) {
+		const struct service *s = &c->enabled[i]->pub;
+		if (strcmp(s->command, "postscreen") == 0 && strcmp(s->params->p_smtpd_service_name, pass->name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+check_listener(struct conf *c, const struct service *s)
+{
+	bool is_smtpd = strcmp(s->command, "smtpd") == 0;
+	if (strcmp(s->type, "inet") == 0)
+		return;
+	if (!is_smtpd || strcmp(s->type, "pass") != 0)
+		snap_problem(c, CONF_ERROR, s->file, s->line, "service \"%s\" (%s): %s cannot serve this type of socket", s->name, s->type, s->command);
+	else if (!is_passed_to(c, s))
+		snap_problem(c, CONF_NOTE, s->file, s->line, "service \"%s\" (pass): has no effect: there is no postscreen that hands clients to it", s->name);
+}
+
 static void
 check_service(struct conf *c, const struct svc *svc)
 {
@@ -231,9 +255,7 @@ check_service(struct conf *c, const struct svc *svc)
 		    s->name, s->type, s->command, doc);
 		break;
 	case SERVICE_LISTENER:
-		if (!is_inet)
-			snap_problem(c, strcmp(s->type, "pass") == 0 ? CONF_NOTE : CONF_ERROR, s->file, s->line,
-			    "service \"%s\" (%s): an smtpd of this type: known, not supported yet", s->name, s->type);
+		check_listener(c, s);
 		break;
 	case SERVICE_TRANSPORT:
 		if (strcmp(s->type, "unix") != 0)

@@ -11,7 +11,7 @@
 void
 sess_announce(struct sess *s)
 {
-	if (s->is_announced)
+	if (s->is_announced || !s->is_served) /* what triage keeps to itself never came as far as smtpd */
 		return;
 	s->is_announced = true;
 	LOG(smtpd_connect, &s->log, F_SPAN(client, s->client));

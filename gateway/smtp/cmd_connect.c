@@ -54,8 +54,17 @@ connect_proxy_input(struct sess *s, struct span in)
 	}
 	s->input = INPUT_COMMAND;
 	sess_set_deadline(s);
-	sess_run_steps(s, connect_steps);
+	connect_begin(s);
 	return true;
+}
+
+void
+connect_begin(struct sess *s)
+{
+	if (s->svc->triage != NULL)
+		triage_begin(s);
+	else
+		sess_run_steps(s, connect_steps);
 }
 
 /* ---- every connection ---- */
@@ -64,6 +73,7 @@ connect_proxy_input(struct sess *s, struct span in)
 static enum step
 connect_name(struct sess *s)
 {
+	s->is_served = true;
 	if (s->is_xclient)
 		return STEP_NEXT; /* it said who the client is */
 	sess_look_up_name(s);
@@ -132,6 +142,8 @@ connect_verdict(struct sess *s)
 	enum step next = sess_verdict(s);
 	if (next == STEP_END && s->input != INPUT_GONE)
 		s->denied = true; /* the refusal stands in the place of the banner */
+	if (next == STEP_END)
+		triage_greeted(s);
 	s->failed = false;
 	return next;
 }
@@ -143,12 +155,14 @@ connect_banner(struct sess *s)
 	bool forbidden = s->svc->p->p_smtpd_forbid_unauth_pipelining;
 	int waiting = 0;
 	/* it came in one piece with the balancer's header, or while something was waited for */
-	if (in.n > 0 && (forbidden || s->svc->has_upstream_proxy) && sess_early_input(s, in))
+	bool triaged = s->triage != NULL; /* who spoke early is known already */
+	if (in.n > 0 && !triaged && (forbidden || s->svc->has_upstream_proxy) && sess_early_input(s, in))
 		return STEP_END;
-	if (!s->is_xclient && forbidden && s->tls == NULL && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
+	if (!s->is_xclient && !triaged && forbidden && s->tls == NULL && ioctl(s->conn.fd, FIONREAD, &waiting) == 0 && waiting > 0 &&
 	    sess_early_input(s, SPAN("(before the banner)")))
 		return STEP_END;
 	conn_put(&s->conn, buf_span(&s->svc->banner));
+	triage_greeted(s);
 	return STEP_END;
 }
 

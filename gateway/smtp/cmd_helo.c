@@ -74,8 +74,10 @@ helo_accept(struct sess *s)
 	sess_end_tx(s);
 	sess_set_helo(s, s->facts.helo);
 	s->facts.is_esmtp = s->verb == VERB_EHLO;
-	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward || s->facts.is_tls || s->svc->sasl != NULL)) {
-		unsigned hidden = (s->facts.is_tls ? 1u << EHLO_STARTTLS : 0) | (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) | (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
+	unsigned tested = triage_hides(s);
+	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward || s->facts.is_tls || s->svc->sasl != NULL || tested != 0)) {
+		unsigned hidden = tested | (s->facts.is_tls ? 1u << EHLO_STARTTLS : 0) | (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) |
+		    (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
 		struct buf mechs;
 		buf_init(&mechs, 2048);
 		hidden |= sess_offers_auth(s, &mechs) ? 0 : 1u << EHLO_AUTH;

@@ -241,7 +241,7 @@ static const struct edge_service *
 find_service(const struct edge_conf *ec, const char *name)
 {
 	for (size_t i = 0; i < ec->n; i++)
-		if (ec->services[i] != NULL && strcmp(ec->services[i]->row->name, name) == 0 && strcmp(ec->services[i]->row->type, "inet") == 0)
+		if (ec->services[i] != NULL && strcmp(ec->services[i]->listener->name, name) == 0)
 			return ec->services[i];
 	return NULL;
 }

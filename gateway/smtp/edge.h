@@ -24,6 +24,7 @@ struct edge {
 	size_t content_bytes;        /* memory their content takes */
 	bool draining;
 	struct limits limits;
+	bool stressed;               /* many clients are being tested (triage.c) */
 	void (*told)(struct edge *); /* ADMISSION came */
 	void (*idle)(struct edge *); /* the last session ended */
 };

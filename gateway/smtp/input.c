@@ -177,6 +177,8 @@ static void
 line_too_long(struct sess *s, size_t used, bool unended)
 {
 	metric_add(M_smtpd_line_limit, 1);
+	if (s->triage != NULL && triage_line_too_long(s))
+		return;
 	conn_consume(&s->conn, used);
 	s->failed = false;
 	s->verb = VERB_UNKNOWN;
@@ -202,7 +204,9 @@ take_command(struct sess *s, struct span in)
 		max = s->svc->p->p_smtpd_sasl_response_limit;
 	switch (line_command(in, max < SESS_INPUT_MAX ? (size_t)max : SESS_INPUT_MAX - 1, &line, &used, &unended)) {
 	case RC_OK:
-		command(s, &line, span_from(in, used)); /* the line stays where it is until it is consumed */
+		/* the line stays where it is until it is consumed */
+		if (s->triage == NULL || !triage_command(s, &line, span_from(in, used)))
+			command(s, &line, span_from(in, used));
 		if (sess_is_alive(s) && conn_input(&s->conn).n >= used) /* STARTTLS took all of it */
 			conn_consume(&s->conn, used);
 		return true;
@@ -263,6 +267,8 @@ take_some(struct sess *s, struct span in)
 		return take_command(s, in);
 	case INPUT_PROXY:
 		return connect_proxy_input(s, in);
+	case INPUT_TRIAGE:
+		return triage_input(s, in);
 	case INPUT_SKIP:
 		skip_line(s, in);
 		return true;
@@ -311,7 +317,7 @@ sess_pump(struct sess *s)
 	}
 	/* A command line has to be complete within the time, however slowly it comes; content per read, or with
 	 * smtpd_per_request_deadline at smtpd_min_data_rate. */
-	if (any && sess_is_alive(s) && !sess_is_busy(s) && s->input != INPUT_GONE)
+	if (any && sess_is_alive(s) && !sess_is_busy(s) && s->input != INPUT_GONE && s->input != INPUT_TRIAGE)
 		sess_set_deadline(s);
 }
 
@@ -319,7 +325,7 @@ void
 sess_set_deadline(struct sess *s)
 {
 	const struct params *p = s->svc->p;
-	uint64_t usec = p->p_smtpd_timeout;
+	uint64_t usec = triage_patience(s, p->p_smtpd_timeout);
 	bool content = s->input == INPUT_DATA || s->input == INPUT_CHUNK;
 	if (content && p->p_smtpd_per_request_deadline && s->tx != NULL) {
 		/* from the beginning of the content: timeout + octets / rate */

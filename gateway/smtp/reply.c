@@ -83,6 +83,17 @@ reply_write(struct buf *b, enum reply_id id, unsigned code, const struct reply_a
 }
 
 void
+reply_soften(struct buf *b, size_t from)
+{
+	unsigned char *p = b->p + b->at + from;
+	if (buf_len(b) < from + 4 || p[0] != '5')
+		return;
+	p[0] = '4';
+	if (buf_len(b) > from + 5 && p[4] == '5' && p[5] == '.')
+		p[4] = '4';
+}
+
+void
 reply_write_lines(struct buf *out, struct span reply)
 {
 	while (reply.n > 0) {

@@ -33,6 +33,8 @@ const char *reply_text(enum reply_id id);
 /* Appends "250 2.0.0 Ok" without CRLF; code overrides the row's when it is not 0 (its class must be the same). */
 void reply_write(struct buf *b, enum reply_id id, unsigned code, const struct reply_args *args);
 
+/* soft_bounce: "550 5.x.y" from the offset on becomes "450 4.x.y". */
+void reply_soften(struct buf *b, size_t from);
 /* A reply of one or more lines, "\n" between them, each with its code. */
 void reply_write_lines(struct buf *out, struct span reply);
 

@@ -16,27 +16,24 @@ count_reply(struct sess *s, unsigned code)
 	metric_add(M_smtpd_rejects, 1);
 }
 
-/* The first digit of the code and of the enhanced code. */
-static void
-set_class(struct buf *b, size_t from, unsigned char was, unsigned char is)
-{
-	unsigned char *p = b->p + b->at + from;
-	if (buf_len(b) < from + 4 || p[0] != was)
-		return;
-	p[0] = is;
-	if (buf_len(b) > from + 5 && p[4] == was && p[5] == '.')
-		p[4] = is;
-}
-
 /* What a refusal gets last. is_soft: soft_bounce made it a 4xx. */
 static void
 add_footer(struct sess *s, struct buf *out, size_t from, bool is_soft)
 {
 	const struct edge_service *svc = s->svc;
+	const struct triage_conf *t = triage_speaks(s) ? svc->triage : NULL;
+	const struct map_list *maps = t != NULL ? t->footer_maps : svc->footer_maps;
+	struct span text = span_str(t != NULL ? t->footer : svc->p->p_smtpd_reject_footer);
 	const struct footer_values values = { s->facts.client_addr, s->facts.client_port, svc->p->p_myhostname, clock_wall() };
 	struct err e = { 0 };
-	if (footer_finish(out, from, svc->footer_maps, span_str(svc->p->p_smtpd_reject_footer), &values, is_soft, &e) != RC_OK)
+	if (footer_finish(out, from, maps, text, &values, is_soft, &e) != RC_OK)
 		log_warn(&s->log, "%s", e.why);
+}
+
+static bool
+is_soft(const struct sess *s)
+{
+	return (triage_speaks(s) ? s->svc->triage->p : s->svc->p)->p_soft_bounce;
 }
 
 /* The line of a reply into the output; the caller adds the footer. Gives the offset of its first octet. */
@@ -50,8 +47,8 @@ put_reply(struct sess *s, enum reply_id id, unsigned code, struct span text, uin
 	};
 	reply_write(out, id, code, &args);
 	buf_put(out, SPAN("\r\n"));
-	if (s->svc->p->p_soft_bounce)
-		set_class(out, from, '5', '4');
+	if (is_soft(s))
+		reply_soften(out, from);
 	count_reply(s, reply_code(id));
 	return from;
 }
@@ -59,7 +56,7 @@ put_reply(struct sess *s, enum reply_id id, unsigned code, struct span text, uin
 static bool
 is_softened(const struct sess *s, enum reply_id id, unsigned code)
 {
-	return s->svc->p->p_soft_bounce && (code != 0 ? code : reply_code(id)) >= 500;
+	return is_soft(s) && (code != 0 ? code : reply_code(id)) >= 500;
 }
 
 void

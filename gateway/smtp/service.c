@@ -22,6 +22,27 @@ static const char *const keyword_names[] = {
 /* Words smtpd_discard_ehlo_keywords may have although we never announce them. */
 static const char *const other_keywords[] = { "verp", "silent-discard" };
 
+unsigned
+service_hidden_keywords(struct conf *c, const struct service *s, const char *parameter, struct span list)
+{
+	unsigned hidden = 0;
+	struct span word;
+	while (span_word(&list, ", \t\r\n", &word)) {
+		bool known = false;
+		for (unsigned i = 0; i < EHLO_COUNT; i++)
+			if (span_caseeq_str(word, keyword_names[i])) {
+				hidden |= 1u << i;
+				known = true;
+			}
+		for (size_t i = 0; i < NELEMS(other_keywords); i++)
+			known |= span_caseeq_str(word, other_keywords[i]);
+		if (!known && c != NULL)
+			conf_problem(c, CONF_WARNING, s, parameter, "%s: no such EHLO keyword \"%.*s\"", parameter, (int)(word.n < 80 ? word.n : 80),
+			    (const char *)word.p);
+	}
+	return hidden;
+}
+
 static unsigned
 keywords_of(struct conf *c, const struct service *s)
 {
@@ -30,21 +51,7 @@ keywords_of(struct conf *c, const struct service *s)
 		on &= ~(1u << EHLO_VRFY);
 	if (!s->params->p_smtputf8_enable)
 		on &= ~(1u << EHLO_SMTPUTF8);
-	struct span rest = span_str(s->params->p_smtpd_discard_ehlo_keywords), word;
-	while (span_word(&rest, ", \t\r\n", &word)) {
-		bool known = false;
-		for (unsigned i = 0; i < EHLO_COUNT; i++)
-			if (span_caseeq_str(word, keyword_names[i])) {
-				on &= ~(1u << i);
-				known = true;
-			}
-		for (size_t i = 0; i < NELEMS(other_keywords); i++)
-			known |= span_caseeq_str(word, other_keywords[i]);
-		if (!known)
-			conf_problem(c, CONF_WARNING, s, "smtpd_discard_ehlo_keywords", "smtpd_discard_ehlo_keywords: no such EHLO keyword \"%.*s\"",
-			    (int)(word.n < 80 ? word.n : 80), (const char *)word.p);
-	}
-	return on;
+	return on & ~service_hidden_keywords(c, s, "smtpd_discard_ehlo_keywords", span_str(s->params->p_smtpd_discard_ehlo_keywords));
 }
 
 static bool
@@ -65,23 +72,23 @@ bare_lf_of(struct span v, enum bare_lf_mode *out)
 
 /* The one pattern of the default is built in: it needs no regular expressions. What else is in the list
  * goes through a match list. */
-static enum rc
-open_forbidden(struct conf *c, const struct service *s, struct edge_service *svc, struct err *e)
+enum rc
+service_forbidden(struct conf *c, const struct service *s, const char *parameter, struct matchlist **out, bool *nonletters_out, struct err *e)
 {
 	struct buf words;
 	buf_init(&words, 64 * 1024);
-	struct span rest = span_str(s->params->p_smtpd_forbidden_commands);
+	struct span rest = span_str(conf_value(c, s, parameter));
 	static const char pattern[] = "regexp:{{/^[^A-Z]/ Bogus}}";
 	for (;;) {
 		size_t at = span_find(rest, span_str(pattern));
 		buf_put(&words, span_head(rest, at));
 		if (at == SIZE_MAX)
 			break;
-		svc->forbid_nonletters = true;
+		*nonletters_out = true;
 		buf_putc(&words, ' ');
 		rest = span_from(rest, at + sizeof pattern - 1);
 	}
-	enum rc rc = matchlist_open(c, s, "smtpd_forbidden_commands", buf_cstr(&words), MATCH_STRING, &svc->forbidden, e);
+	enum rc rc = matchlist_open(c, s, parameter, buf_cstr(&words), MATCH_STRING, out, e);
 	buf_fini(&words);
 	return rc;
 }
@@ -155,6 +162,7 @@ service_free(struct edge_service **sp)
 		return;
 	tls_server_free(&svc->tls);
 	sasl_setup_free(&svc->sasl);
+	triage_conf_free(&svc->triage);
 	header_rules_free(&svc->headers);
 	rewriter_free(&svc->rewriter);
 	address_book_free(&svc->book);
@@ -192,11 +200,43 @@ wants_forward(const struct conf *c)
 	return false;
 }
 
+static bool
+is_postscreen(const struct service *s)
+{
+	return strcmp(s->command, "postscreen") == 0;
+}
+
+/* What stands in the listener's own line: who is tested, and whether a balancer is in front. */
 static enum rc
-service_open(struct conf *c, const struct service *s, bool with_policy, struct edge_service **out, struct err *e)
+open_triage(struct conf *c, const struct service *listener, struct edge_service *svc, struct err *e)
+{
+	const char *name = is_postscreen(listener) ? "postscreen_upstream_proxy_protocol" : "smtpd_upstream_proxy_protocol";
+	const char *protocol = conf_value(c, listener, name);
+	enum rc rc = RC_OK;
+	svc->has_upstream_proxy = strcmp(protocol, "haproxy") == 0;
+	svc->proxy_timeout = is_postscreen(listener) ? listener->params->p_postscreen_upstream_proxy_timeout
+	                                             : listener->params->p_smtpd_upstream_proxy_timeout;
+	if (!svc->has_upstream_proxy && protocol[0] != '\0') {
+		conf_problem(c, CONF_ERROR, listener, name, "%s = %s: only \"haproxy\" or nothing", name, protocol);
+		rc = err_set(e, RC_PERM, "%s: bad value", name);
+	}
+	if (!is_postscreen(listener) && !listener->params->p_smtpd_triage)
+		return rc;
+	if (svc->p->p_smtpd_tls_wrappermode) {
+		conf_problem(c, CONF_ERROR, listener, NULL, "service \"%s\" (inet): no triage with smtpd_tls_wrappermode: who begins with TLS talks before the greeting",
+		    listener->name);
+		rc = err_set(e, RC_PERM, "triage with smtpd_tls_wrappermode");
+	}
+	return worse(rc, triage_conf_open(c, listener, &svc->triage, e));
+}
+
+/* listener: the line with the socket; s: the one whose settings sessions have. */
+static enum rc
+service_open(struct conf *c, const struct service *listener, const struct service *s, bool with_policy, struct edge_service **out, struct err *e)
 {
 	struct edge_service *svc = mem_zalloc(sizeof *svc);
 	*out = svc;
+	svc->listener = listener;
 	svc->row = s;
 	svc->p = s->params;
 	if (strcmp(s->params->p_syslog_name, conf_params(c)->p_syslog_name) != 0)
@@ -221,16 +261,11 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 	svc->discards_starttls = (svc->keywords & 1u << EHLO_STARTTLS) == 0;
 	if (!service_offers_tls(svc))
 		svc->keywords &= ~(1u << EHLO_STARTTLS);
-	rc = worse(rc, open_forbidden(c, s, svc, e));
+	rc = worse(rc, service_forbidden(c, s, "smtpd_forbidden_commands", &svc->forbidden, &svc->forbid_nonletters, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_noop_commands", MATCH_STRING, &svc->noop, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_client_event_limit_exceptions", MATCH_HOST, &svc->limit_exempt, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_forbid_bare_newline_exclusions", MATCH_HOST, &svc->bare_lf_exempt, e));
-	svc->has_upstream_proxy = strcmp(s->params->p_smtpd_upstream_proxy_protocol, "haproxy") == 0;
-	if (!svc->has_upstream_proxy && s->params->p_smtpd_upstream_proxy_protocol[0] != '\0') {
-		conf_problem(c, CONF_ERROR, s, "smtpd_upstream_proxy_protocol", "smtpd_upstream_proxy_protocol = %s: only \"haproxy\" or nothing",
-		    s->params->p_smtpd_upstream_proxy_protocol);
-		rc = worse(rc, err_set(e, RC_PERM, "smtpd_upstream_proxy_protocol: bad value"));
-	}
+	rc = worse(rc, open_triage(c, listener, svc, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_upstream_proxy_hosts", MATCH_ADDRESS, &svc->proxy_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "fast_flush_domains", MATCH_DOMAIN, &svc->flush_domains, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
@@ -252,9 +287,33 @@ service_open(struct conf *c, const struct service *s, bool with_policy, struct e
 }
 
 static bool
-is_smtpd(const struct service *s)
+is_listener(const struct service *s)
 {
-	return s->kind == SERVICE_LISTENER && strcmp(s->command, "smtpd") == 0 && !s->disabled;
+	return s->kind == SERVICE_LISTENER && strcmp(s->type, "inet") == 0 && !s->disabled;
+}
+
+/* The line whose settings the sessions of a listener have: postscreen hands its clients to another. */
+static const struct service *
+served_by(struct conf *c, const struct service *listener, struct err *e)
+{
+	if (!is_postscreen(listener))
+		return listener;
+	const char *name = listener->params->p_smtpd_service_name;
+	const struct service *s = conf_service_find(c, name, "pass");
+	if (s != NULL && strcmp(s->command, "smtpd") == 0)
+		return s;
+	conf_problem(c, CONF_ERROR, listener, NULL,
+	    "service \"%s\" (inet): postscreen hands its clients to a service \"%s\" of type pass with the command smtpd: there is none", listener->name,
+	    name);
+	(void)err_set(e, RC_PERM, "postscreen without a service \"%s\" of type pass", name);
+	return NULL;
+}
+
+static enum rc
+listener_open(struct conf *c, const struct service *listener, bool with_policy, struct edge_service **out, struct err *e)
+{
+	const struct service *s = served_by(c, listener, e);
+	return s != NULL ? service_open(c, listener, s, with_policy, out, e) : RC_PERM;
 }
 
 enum rc
@@ -267,8 +326,8 @@ edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e)
 	ec->n = n;
 	enum rc rc = RC_OK;
 	for (size_t i = 0; i < n; i++)
-		if (is_smtpd(conf_service(c, i)))
-			rc = worse(rc, service_open(c, conf_service(c, i), true, &ec->services[i], e));
+		if (is_listener(conf_service(c, i)))
+			rc = worse(rc, listener_open(c, conf_service(c, i), true, &ec->services[i], e));
 	if (rc != RC_OK)
 		edge_conf_unref(&ec);
 	*out = ec;
@@ -327,6 +386,8 @@ static void
 service_notes(struct conf *c, const struct edge_service *svc)
 {
 	check_footer(c, svc);
+	if (svc->triage != NULL)
+		triage_conf_notes(c, svc->listener);
 	if (svc->bare_lf == BARE_LF_NO)
 		conf_problem(c, CONF_NOTE, svc->row, "smtpd_forbid_bare_newline",
 		    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");
@@ -337,9 +398,9 @@ edge_conf_check(struct conf *c)
 {
 	for (size_t i = 0; i < conf_service_count(c); i++) {
 		struct edge_service *svc = NULL;
-		if (!is_smtpd(conf_service(c, i)))
+		if (!is_listener(conf_service(c, i)))
 			continue;
-		if (service_open(c, conf_service(c, i), false, &svc, NULL) == RC_OK)
+		if (listener_open(c, conf_service(c, i), false, &svc, NULL) == RC_OK)
 			service_notes(c, svc);
 		service_free(&svc);
 	}

@@ -15,6 +15,7 @@
 #include "policy/rewrite.h"
 #include "sasl/setup.h"
 #include "smtp/content.h"
+#include "smtp/triage_conf.h"
 #include "tls/server.h"
 
 enum ehlo_keyword {
@@ -27,7 +28,8 @@ enum ehlo_keyword {
 enum bare_lf_mode { BARE_LF_NO, BARE_LF_NORMALIZE, BARE_LF_NOTE, BARE_LF_REJECT };
 
 struct edge_service {
-	const struct service *row;
+	const struct service *listener;      /* the line with the socket */
+	const struct service *row;           /* the smtpd line; another one behind postscreen */
 	const struct params *p;
 	struct policy *policy;
 	struct address_book *book;           /* while checking, when there is no policy */
@@ -44,7 +46,9 @@ struct edge_service {
 	struct matchlist *forbidden, *noop;  /* commands */
 	struct matchlist *limit_exempt;      /* smtpd_client_event_limit_exceptions */
 	struct matchlist *bare_lf_exempt;
-	bool has_upstream_proxy;             /* smtpd_upstream_proxy_protocol = haproxy */
+	struct triage_conf *triage;          /* clients are tested first; NULL: they are not */
+	bool has_upstream_proxy;             /* smtpd_ or postscreen_upstream_proxy_protocol = haproxy */
+	uint64_t proxy_timeout;              /* usec */
 	struct matchlist *proxy_hosts;       /* who may be that; empty: everybody who can reach us */
 	struct matchlist *flush_domains;     /* ETRN */
 	struct matchlist *xclient_hosts, *xforward_hosts;
@@ -70,6 +74,11 @@ void edge_conf_use_lists(const struct edge_conf *ec);
 /* Appends the reply to EHLO with these keywords. mechs: behind AUTH. */
 void service_ehlo(const struct edge_service *svc, unsigned keywords, struct span mechs, struct buf *b);
 bool service_offers_tls(const struct edge_service *svc);
+/* EHLO keywords of a list as bits; c NULL: words that are none are not complained about. */
+unsigned service_hidden_keywords(struct conf *c, const struct service *s, const char *parameter, struct span list);
+/* smtpd_forbidden_commands and its kin: *nonletters_out: the default's pattern is among them. As matchlist_open. */
+enum rc service_forbidden(struct conf *c, const struct service *s, const char *parameter, struct matchlist **out, bool *nonletters_out,
+    struct err *e) MUST_CHECK;
 /* Problems only, into the snapshot: for check, start and reload. */
 void edge_conf_check(struct conf *c);
 

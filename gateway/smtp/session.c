@@ -67,10 +67,10 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 	s->facts.session_id = ++edge->session_id;
 	if (svc->has_upstream_proxy) {
 		s->input = INPUT_PROXY;
-		conn_deadline(&s->conn, svc->p->p_smtpd_upstream_proxy_timeout);
+		conn_deadline(&s->conn, svc->proxy_timeout);
 	} else {
 		conn_deadline(&s->conn, svc->p->p_smtpd_timeout);
-		sess_run_steps(s, connect_steps);
+		connect_begin(s);
 	}
 	if (sess_is_alive(s) && !sess_is_busy(s))
 		conn_resume(&s->conn);
@@ -122,7 +122,8 @@ sess_retire(struct sess *s)
 		return;
 	sess_end_tx(s);
 	sess_forget_lookup(s);
-	if (s->input != INPUT_PROXY)
+	triage_end(s);
+	if (s->is_served)
 		log_disconnect(s);
 	timer_clear(&s->delay);
 	policy_run_fini(&s->pol);
@@ -154,6 +155,7 @@ void
 sess_linger(struct sess *s)
 {
 	sess_end_tx(s);
+	triage_end(s);
 	s->input = INPUT_GONE;
 	s->skipped = 0;
 	s->conn.want_drained = true;
@@ -164,7 +166,7 @@ sess_linger(struct sess *s)
 void
 sess_drain(struct sess *s, bool at_once)
 {
-	bool is_idle = s->tx == NULL && s->input == INPUT_COMMAND;
+	bool is_idle = s->tx == NULL && (s->input == INPUT_COMMAND || s->input == INPUT_TRIAGE);
 	if (!sess_is_busy(s) && s->input != INPUT_GONE && (is_idle || at_once))
 		sess_shut(s, REPLY_SHUTDOWN);
 	/* asked again and again: the time that is left only becomes shorter */
@@ -210,6 +212,8 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		sess_retire(s);
 		return;
 	}
+	if (triage_ended(s, why))
+		return;
 	if (why == CONN_TIMEOUT && sess_is_busy(s)) { /* it is we who are slow */
 		conn_deadline(c, s->svc->p->p_smtpd_timeout);
 		return;

@@ -16,6 +16,7 @@
 #include "loop/conn.h"
 #include "smtp/edge.h"
 #include "smtp/reply.h"
+#include "smtp/triage.h"
 #include "smtp/tx.h"
 
 enum verb {
@@ -44,6 +45,7 @@ struct step_row {
 enum sess_input {
 	INPUT_COMMAND = 0,
 	INPUT_PROXY,             /* the PROXY protocol's header, before anything else */
+	INPUT_TRIAGE,            /* too early: it has to wait for the greeting */
 	INPUT_SKIP,              /* the rest of a command line that was too long */
 	INPUT_AUTH,              /* the client's response to a challenge of AUTH */
 	INPUT_DATA,              /* content up to CRLF.CRLF */
@@ -91,8 +93,10 @@ struct sess {
 	struct dns_peer *peer;       /* the client's name is being asked for; NULL: what is in facts is all there is */
 	bool name_awaited;           /* a step waits for it */
 	bool is_announced;           /* "connect from" was logged */
+	bool is_served;              /* it got as far as smtpd; else it is, or was, postscreen's alone */
 	struct policy_run pol;
 	struct limits_ref limit;
+	struct triage *triage;       /* being tested, or refused by it; else NULL */
 	struct sess_forward *forward;
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	struct map_wait *maps;       /* ETRN: fast_flush_domains in tables that are elsewhere; else NULL */
@@ -277,6 +281,8 @@ enum step end_rewrite(struct sess *s);
 #undef SMTP_CMD
 #undef SMTP_PHASE
 extern const struct step_row connect_steps[];
+/* From the socket, or whom the balancer brings, to the greeting. */
+void connect_begin(struct sess *s);
 /* The connection's first octets, of a balancer; false: more is needed. It has smtpd_upstream_proxy_timeout for all of them. */
 bool connect_proxy_input(struct sess *s, struct span in);
 void connect_proxy_ended(struct sess *s, bool timeout);

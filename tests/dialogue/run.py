@@ -143,7 +143,7 @@ class Client:
         lines = []
         while True:
             lines.append(self.line())
-            if not re.match(r'[2-5]\d\d[ -]|[2-5]\d\d$', lines[-1]) or lines[-1][:3] != lines[0][:3]:
+            if not re.match(r'[2-5]\d\d[ -]|[2-5]\d\d$', lines[-1]) or (lines[-1][:3] != lines[0][:3] and not lines[0].startswith('220-')):
                 raise Broken(f'malformed reply: {lines}')
             if lines[-1][3:4] != '-':
                 return lines
