@@ -174,16 +174,15 @@ outcome(struct cyrus_login *l, int rc, const char *out, unsigned n, struct buf *
 		buf_put(text, span_of(out, out != NULL ? n : 0));
 		return text->over ? AUTH_NOT_NOW : AUTH_GOES_ON;
 	}
-	if (rc == SASL_OK && sasl_getprop(l->conn, SASL_USERNAME, &name) == SASL_OK && name != NULL) {
-		struct span s = span_str(name);
-		if (s.n > 0 && s.n <= NAME_MAX_OCTETS && span_is_printable(s) && span_is_utf8(s)) {
-			buf_put(user, s);
-			return AUTH_DONE;
-		}
-		rc = SASL_BADAUTH;
-	}
+	/* after a failure: who it was said to be */
+	struct span s = sasl_getprop(l->conn, SASL_USERNAME, &name) == SASL_OK ? span_str(name) : SPAN_EMPTY;
+	bool is_fine = s.n > 0 && s.n <= NAME_MAX_OCTETS && span_is_printable(s) && span_is_utf8(s);
+	if (is_fine)
+		buf_put(user, s);
+	if (rc == SASL_OK && is_fine)
+		return AUTH_DONE;
 	if (rc == SASL_OK)
-		rc = SASL_FAIL;
+		rc = SASL_BADAUTH;
 	if (rc == SASL_NOUSER) /* nobody is told who is there */
 		rc = SASL_BADAUTH;
 	buf_puts(text, sasl_errstring(rc, NULL, NULL));

@@ -250,8 +250,10 @@ same_application(struct conf *c, const struct service *s, struct err *e)
 	for (size_t i = 0; i < conf_service_count(c); i++) {
 		const struct params *p = conf_service(c, i)->params;
 		if (conf_service(c, i)->kind == SERVICE_LISTENER && p->p_smtpd_sasl_auth_enable && span_caseeq_str(span_str(p->p_smtpd_sasl_type), "cyrus") &&
-		    strcmp(p->p_smtpd_sasl_path, s->params->p_smtpd_sasl_path) != 0)
-			return err_set(e, RC_PERM, "another service has %s: with smtpd_sasl_type = cyrus all need the same", p->p_smtpd_sasl_path);
+		    (strcmp(p->p_smtpd_sasl_path, s->params->p_smtpd_sasl_path) != 0 ||
+		    strcmp(p->p_cyrus_sasl_config_path, s->params->p_cyrus_sasl_config_path) != 0))
+			return err_set(e, RC_PERM, "another service has %s, or another cyrus_sasl_config_path: with smtpd_sasl_type = cyrus all need the same",
+			    p->p_smtpd_sasl_path);
 	}
 	return RC_OK;
 }

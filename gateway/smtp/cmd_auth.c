@@ -25,11 +25,12 @@ enum { METHOD_MAX = 100, ATTEMPTS_OF_STRANGERS = 2, GOOD_SECONDS = 30 * 24 * 360
 
 struct sess_auth {
 	struct sasl_exchange x;
-	size_t method_n, user_n, reason_n;
+	size_t method_n, user_n, known_n, reason_n;
 	char method[METHOD_MAX];     /* as the client wrote it */
 	unsigned responses;
 	bool is_locked;
 	char user[SASL_NAME_MAX];    /* who it says it is */
+	char known[SASL_NAME_MAX];   /* who that is to the backend, which may add a domain */
 	char reason[200];
 	struct op wait;              /* before a refusal */
 	struct timer timer;
@@ -83,21 +84,27 @@ is_locked_out(struct sess *s, struct span user)
 	    lockout_seen(&l->good, k.both, now) == 0;
 }
 
-/* Gives how many failures there were before this one. */
+/* Gives how many failures there were before this one. Both names are counted: what is asked next time is one or the other. */
 static uint32_t
-count_failure(struct sess *s, struct span user)
+count_failure(struct sess *s, struct span user, struct span known)
 {
 	struct lockouts *l = limits_lockouts(&s->edge->limits);
 	uint32_t now = seconds(), time = (uint32_t)(s->svc->p->p_smtpd_sasl_lockout_time / USEC_PER_SEC);
-	struct keys k = keys_of(s, user);
+	const struct span names[2] = { user, span_caseeq(user, known) ? SPAN_EMPTY : known };
 	if (l == NULL)
 		return 0;
-	uint32_t n = lockout_count(&l->failed, k.network, now, time);
-	if (user.n > 0) {
+	uint32_t most = lockout_count(&l->failed, keys_of(s, SPAN_EMPTY).network, now, time);
+	bool any = false;
+	for (size_t i = 0; i < NELEMS(names); i++) {
+		struct keys k = keys_of(s, names[i]);
+		if (names[i].n == 0)
+			continue;
 		(void)lockout_count(&l->failed, k.user, now, time);
-		n = lockout_count(&l->failed, k.both, now, time);
+		uint32_t n = lockout_count(&l->failed, k.both, now, time);
+		most = !any || n > most ? n : most;
+		any = true;
 	}
-	return n - 1;
+	return most - 1;
 }
 
 static void
@@ -157,14 +164,19 @@ keep_text(char *to, size_t *n, size_t max, struct span text)
 		memcpy(to, text.p, *n);
 }
 
+static struct span
+reason_of(const struct sess_auth *a)
+{
+	return a->reason_n > 0 ? span_of(a->reason, a->reason_n) : SPAN("(reason unavailable)");
+}
+
 /* "host[ip]: SASL LOGIN authentication failed: reason, sasl_username=u" */
 static void
 log_failure(struct sess *s, const struct sess_auth *a)
 {
-	struct span reason = a->reason_n > 0 ? span_of(a->reason, a->reason_n) : SPAN("(reason unavailable)");
-	struct span user = a->user_n > 0 ? user_of(a) : SPAN("(unavailable)");
+	struct span user = a->known_n > 0 ? span_of(a->known, a->known_n) : a->user_n > 0 ? user_of(a) : SPAN("(unavailable)");
 	sess_announce(s);
-	LOG(smtpd_auth_failed, &s->log, F_SPAN(client, s->client), F_SPAN(sasl_method, method_of(a)), F_SPAN(reason, reason), F_SPAN(sasl_username, span_head(user, 100)));
+	LOG(smtpd_auth_failed, &s->log, F_SPAN(client, s->client), F_SPAN(sasl_method, method_of(a)), F_SPAN(reason, reason_of(a)), F_SPAN(sasl_username, span_head(user, 100)));
 }
 
 /* Not this time, and not the client's fault. */
@@ -175,7 +187,7 @@ not_now(struct sess *s, struct span reason)
 	keep_text(a->reason, &a->reason_n, sizeof a->reason, reason);
 	metric_add(a->is_locked ? M_smtpd_auth_locked : M_smtpd_auth_temp, 1);
 	log_failure(s, a);
-	sess_reply_text(s, REPLY_AUTH_NOT_NOW, span_of(a->reason, a->reason_n));
+	sess_reply_text(s, REPLY_AUTH_NOT_NOW, reason_of(a));
 	sess_forget_auth(s);
 	return STEP_END;
 }
@@ -207,7 +219,7 @@ failed(struct sess *s, struct span reason)
 	const struct params *p = s->svc->p;
 	struct sess_auth *a = s->auth;
 	keep_text(a->reason, &a->reason_n, sizeof a->reason, reason);
-	uint64_t before = count_failure(s, user_of(a));
+	uint64_t before = count_failure(s, user_of(a), span_of(a->known, a->known_n));
 	uint64_t delay = p->p_smtpd_sasl_failure_delay, most = p->p_smtpd_sasl_failure_delay_limit;
 	delay = before + 1 > most / (delay > 0 ? delay : 1) ? (delay > 0 ? most : 0) : delay * (before + 1);
 	if (delay == 0)
@@ -224,7 +236,7 @@ auth_refuse(struct sess *s)
 	struct sess_auth *a = s->auth;
 	metric_add(M_smtpd_auth_failed, 1);
 	log_failure(s, a);
-	sess_reply_text(s, REPLY_AUTH_FAILED, span_of(a->reason, a->reason_n));
+	sess_reply_text(s, REPLY_AUTH_FAILED, reason_of(a));
 	sess_forget_auth(s);
 	return STEP_END;
 }
@@ -390,8 +402,8 @@ auth_said(struct sess *s)
 {
 	struct sess_auth *a = s->auth;
 	struct span user = buf_span(&a->x.user);
-	if (a->x.outcome != SASL_DONE && user.n > 0 && a->user_n == 0)
-		keep_text(a->user, &a->user_n, sizeof a->user, user);
+	if (a->x.outcome == SASL_FAILED)
+		keep_text(a->known, &a->known_n, sizeof a->known, user);
 	switch (a->x.outcome) {
 	case SASL_GOES_ON:
 		conn_puts(&s->conn, "334 ");
