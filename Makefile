@@ -133,6 +133,7 @@ fuzz: ## fuzz one parser: make fuzz F=line T=60
 attack: ## floods, slow clients, oversized everything: what must fail, under the sanitizers; ONLY="name ..."
 	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools
 	@/usr/bin/python3 tests/attack/run.py $(ONLY)
+	@test -n "$(ONLY)" || /usr/bin/python3 tests/peers/tls.py --full
 
 faults: ## kill each role at random under load, fail every system call of the spool; N=100 kills
 	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools crash-bin
