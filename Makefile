@@ -93,6 +93,7 @@ compat: program tools ## the same configuration and client for Postfix and for u
 	@/usr/bin/python3 tests/compat/conf.py
 	@/usr/bin/python3 tests/compat/dns.py
 	@/usr/bin/python3 tests/compat/lists.py
+	@/usr/bin/python3 tests/compat/triage.py
 	@/usr/bin/python3 tests/compat/routing.py --runs $(or $(SEEDS),3)
 	@/usr/bin/python3 tests/compat/verify.py
 	@/usr/bin/python3 tests/compat/tlsout.py
