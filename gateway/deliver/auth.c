@@ -58,8 +58,8 @@ smtpc_note_offer(struct smtpc *c)
 	if (c->logins == NULL || (c->features & EHLO_AUTH) == 0)
 		return;
 	buf_init(&all, MECHS_MAX);
-	if (ehlo_mechanisms(&c->reply, &all) && !all.over)
-		c->mechs = mem_strdup(buf_cstr(&all));
+	if (ehlo_mechanisms(&c->reply, &all)) /* too many: as if there were none that we can use; who has a login is no stranger */
+		c->mechs = mem_strdup(all.over ? "" : buf_cstr(&all));
 	buf_fini(&all);
 }
 
@@ -88,7 +88,7 @@ filter_offer(struct smtpc *c)
 void
 smtpc_log_in(struct smtpc *c)
 {
-	c->features &= ~(unsigned)EHLO_AUTH; /* until we are in */
+	c->features &= ~(unsigned)EHLO_AUTH; /* from here on: say AUTH=<> to MAIL */
 	if (c->mechs == NULL)
 		smtpc_ready(c);
 	else if (filter_offer(c))
@@ -291,6 +291,7 @@ smtpc_on_auth(struct smtpc *c)
 	}
 	sasl_end(&c->sasl);
 	c->conn.out.is_secret = false; /* it has left: there is a reply */
-	c->features |= EHLO_AUTH;
+	if (c->set->dummy_mail_auth)
+		c->features |= EHLO_AUTH;
 	smtpc_ready(c);
 }

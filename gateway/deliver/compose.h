@@ -5,7 +5,7 @@
 
 #include "deliver/job.h"
 
-/* features: EHLO_*, EHLO_AUTH only when we are logged in; CRLF included. */
+/* features: EHLO_*, EHLO_AUTH only when AUTH=<> is wanted; CRLF included. */
 void compose_mail(struct buf *out, const struct job *j, unsigned features);
 void compose_rcpt(struct buf *out, const struct job *j, unsigned i, unsigned features);
 /* One of the XFORWARD commands, with what the hub takes of it; false: nothing to say. */

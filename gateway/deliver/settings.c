@@ -63,6 +63,7 @@ static const struct {
 	ROW(TIME, t_starttls, p_smtp_starttls_timeout, p_lmtp_starttls_timeout),
 	ROW(BOOL, send_xforward, p_smtp_send_xforward_command, p_lmtp_send_xforward_command),
 	ROW(BOOL, auth_soft_bounce, p_smtp_sasl_auth_soft_bounce, p_lmtp_sasl_auth_soft_bounce),
+	ROW(BOOL, dummy_mail_auth, p_smtp_send_dummy_mail_auth, p_lmtp_send_dummy_mail_auth),
 	ROW(STR, auth_cache, p_smtp_sasl_auth_cache_name, p_lmtp_sasl_auth_cache_name),
 	ROW(TIME, auth_cache_usec, p_smtp_sasl_auth_cache_time, p_lmtp_sasl_auth_cache_time),
 	ROW(STR, verify_target, p_smtp_address_verify_target, p_lmtp_address_verify_target),

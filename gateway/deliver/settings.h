@@ -17,7 +17,7 @@ struct settings {
 	bool bind_enforce, always_ehlo, never_ehlo, skip_5xx_greeting, skip_quit_response, balance, randomize;
 	bool want_v4, want_v6, no_dns, ignore_mx_error, defer_if_no_address, cache_on_demand, soft_bounce;
 	bool send_xforward;
-	bool auth_soft_bounce, send_authzid;
+	bool auth_soft_bounce, send_authzid, dummy_mail_auth;
 	const char *auth_cache;          /* "": bad logins are not remembered */
 	uint64_t auth_cache_usec;
 	bool probe_data;                 /* address_verify_target = data */

@@ -14,7 +14,7 @@ Prints "ready" when it listens on 127.0.0.1, and with other options on the same 
     trick=mail-close|data-cut (content cut off without close_notify)|challenge=BASE64|rounds|work=N|steal (says 235 at once)
     offer=TEXT (the AUTH line as it is)
 
-The reply to a message tells what was seen: "250 2.0.0 Ok: tls=TLSv1.3 reused=no sni=a.test ccert=no user=bob mech=PLAIN".
+The reply to a message tells what was seen: "250 2.0.0 Ok: tls=TLSv1.3 reused=no sni=a.test ccert=no args=SIZE user=bob mech=PLAIN".
 As a module: Provider(port, options) with .events, a list of dictionaries.
 """
 
@@ -22,7 +22,7 @@ import base64
 import hashlib
 import hmac
 import json
-import os
+import re
 import socket
 import ssl
 import sys
@@ -240,7 +240,8 @@ class Session:
             lines.append(line[1:] if line.startswith('.') else line)
         ccert = 'yes' if self.tls and self.sock.getpeercert(True) else 'no'
         reused = 'yes' if self.tls and self.sock.session_reused else 'no'
-        seen = f'tls={self.tls or "no"} reused={reused} sni={self.sni or "-"} ccert={ccert} user={self.user} mech={self.mech}'
+        args = ','.join(re.sub(r'=\d+$', '', w) for w in self.mail.split()[1:])
+        seen = f'tls={self.tls or "no"} reused={reused} sni={self.sni or "-"} ccert={ccert} args={args} user={self.user} mech={self.mech}'
         self.note('message', mail=self.mail, rcpt=self.rcpts, seen=seen, content='\n'.join(lines))
         for _ in range(len(self.rcpts) if self.o.get('proto') == 'lmtp' else 1):
             self.say(f'250 2.0.0 Ok: {seen}')
