@@ -84,7 +84,7 @@ fuzz-bin: $(FUZZ)
 peers: ## fetch what we are compared with into build/peers (installs nothing); NAMES="postfix swaks ..."
 	@tests/tools/peers.sh $(NAMES)
 
-bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery policy dns" N= RUNS=
+bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery policy dns tls triage" N= RUNS=
 	@tests/tools/peers.sh postfix
 	@/usr/bin/python3 tests/bench/bench.py
 
