@@ -154,7 +154,7 @@ on_doubt(struct timer *t)
 	struct rbl_flight *f = container_of(t, struct rbl_flight, doubt);
 	uint64_t timeout = rbl_row_timeout(f->row);
 	if (f->row->heard <= f->began && f->row->probing == PROBE_NONE)
-		rbl_probe_start(f->row, PROBE_LIFE, timeout - timeout / 2);
+		rbl_probe_start(f->row, PROBE_LIFE, timeout - timeout / 2, f->began);
 }
 
 static struct rbl_flight *

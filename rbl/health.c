@@ -121,7 +121,7 @@ begin_probing(struct rbl_row *r)
 		rbl_row_proven(r);
 		return;
 	}
-	rbl_probe_start(r, PROBE_ENTRIES, rbl_row_timeout(r));
+	rbl_probe_start(r, PROBE_ENTRIES, rbl_row_timeout(r), loop_now());
 }
 
 static struct rbl_row *
@@ -368,8 +368,9 @@ static void
 is_silent(struct rbl_row *r, uint64_t usec)
 {
 	char why[WHY_MAX];
-	if (++r->silent == 1)
-		r->silent_since = loop_now() - usec;
+	uint64_t since = loop_now() - usec;
+	if (++r->silent == 1 || since < r->silent_since)
+		r->silent_since = since;
 	if (r->silent < (r->on_trial ? 1 : me.settings.pause_after) || r->state != RBL_USABLE)
 		return;
 	r->on_trial = false;
@@ -390,7 +391,7 @@ is_refusing(struct rbl_row *r, struct in_addr odd)
 		    inet_ntop(AF_INET, &odd, text, sizeof text));
 		rbl_row_set(r, RBL_OUT, why);
 	} else if (r->refused == 1 && r->state == RBL_USABLE && r->probing == PROBE_NONE && !r->is_excepted && me.settings.probe_interval > 0) {
-		rbl_probe_start(r, PROBE_ENTRIES, me.settings.timeout); /* does it refuse everybody's question, or only this one? */
+		rbl_probe_start(r, PROBE_ENTRIES, me.settings.timeout, loop_now()); /* does it refuse everybody's question, or only this one? */
 	}
 }
 

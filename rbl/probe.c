@@ -129,7 +129,7 @@ judge_life(struct rbl_row *r)
 	if (r->is_excepted || rbl_settings_now()->probe_interval == 0)
 		rbl_row_set(r, RBL_USABLE, "");
 	else
-		rbl_probe_start(r, PROBE_ENTRIES, rbl_settings_now()->timeout); /* and is it still itself? */
+		rbl_probe_start(r, PROBE_ENTRIES, rbl_settings_now()->timeout, loop_now()); /* and is it still itself? */
 }
 
 /* ---- asking ---- */
@@ -167,14 +167,14 @@ on_probed(struct op *op)
 }
 
 void
-rbl_probe_start(struct rbl_row *r, enum probe_kind kind, uint64_t timeout)
+rbl_probe_start(struct rbl_row *r, enum probe_kind kind, uint64_t timeout, uint64_t since)
 {
 	unsigned count = PROBE_QUESTIONS;
 	if (kind == PROBE_LIFE && r->state != RBL_USABLE)
 		count = 1; /* it is known to be ill: one is enough */
 	rbl_probe_stop(r);
 	r->probing = kind;
-	r->probe_began = loop_now();
+	r->probe_began = since;
 	r->probe_count = r->probe_pending = count;
 	for (unsigned i = 0; i < count; i++) {
 		struct buf name;
@@ -196,7 +196,8 @@ on_next(struct timer *t)
 {
 	struct rbl_row *r = container_of(t, struct rbl_row, next);
 	bool entries = !r->is_excepted && rbl_settings_now()->probe_interval > 0;
-	rbl_probe_start(r, entries && r->state != RBL_PAUSED ? PROBE_ENTRIES : PROBE_LIFE, rbl_settings_now()->timeout);
+	rbl_probe_start(r, entries && r->state != RBL_PAUSED ? PROBE_ENTRIES : PROBE_LIFE, rbl_settings_now()->timeout,
+	    loop_now());
 }
 
 void

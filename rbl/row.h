@@ -78,7 +78,8 @@ void rbl_row_look(struct rbl_row *r);
 void rbl_row_proven(struct rbl_row *r);
 
 /* probe.c */
-void rbl_probe_start(struct rbl_row *r, enum probe_kind kind, uint64_t timeout);
+/* since: when the silence began that is the reason, or now. */
+void rbl_probe_start(struct rbl_row *r, enum probe_kind kind, uint64_t timeout, uint64_t since);
 void rbl_probe_later(struct rbl_row *r);         /* sets the timer by the state */
 void rbl_probe_stop(struct rbl_row *r);
 

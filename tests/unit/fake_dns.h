@@ -29,6 +29,7 @@ struct fake_dns {
 	const struct fake_rr *rows; /* ends with name NULL */
 	unsigned asked;
 	bool mute;
+	const char *mute_below;   /* NULL, or a domain nothing below which is answered */
 	uint64_t delay_usec;      /* answers come that much later */
 	char last[256];           /* name asked last */
 };
@@ -143,6 +144,9 @@ fake_dns_on_query(struct watch *w, short what)
 		at += q[at] + 1u;
 	}
 	name[name_len] = '\0';
+	size_t below = f->mute_below != NULL ? strlen(f->mute_below) : 0;
+	if (below > 0 && name_len > below && strcasecmp(name + name_len - below, f->mute_below) == 0)
+		return;
 	for (size_t i = 0; i < name_len; i++) /* letters are at random */
 		name[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] | 0x20 : name[i]);
 	snprintf(f->last, sizeof f->last, "%s", name);

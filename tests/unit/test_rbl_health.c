@@ -130,6 +130,7 @@ fresh(void **state)
 	dns_cache_clear();
 	serve((const struct fake_rr[]){ { NULL, 0, NULL, 0 } });
 	server.mute = false;
+	server.mute_below = NULL;
 	return 0;
 }
 
@@ -272,6 +273,30 @@ test_dead_resolver(void **state)
 	assert_int_equal(ask(RBL_ADDRESSES, "o.test", "7.2.0.192"), RBL_SAID_OUT); /* what came back is not what it was taken for */
 }
 
+/* The others answer: then it is the list, however its silence was found out, and no answer of theirs brings it back. */
+static void
+test_only_one_dead(void **state)
+{
+	struct rbl_settings s = quick;
+	(void)state;
+	s.pause = s.pause_limit = 60 * 1000 * MSEC;
+	serve((const struct fake_rr[]){ { "2.0.0.127.p.test", FD_A, "127.0.0.2", 0 }, { "2.0.0.127.q.test", FD_A, "127.0.0.2", 0 }, { NULL, 0, NULL, 0 } });
+	for (unsigned after = 2; after <= 3; after++) {
+		s.pause_after = after;
+		use(&s, RBL_ADDRESSES, "p.test q.test");
+		for (int i = 0; i < 500 && rbl_health_unprobed() > 0; i++)
+			turn(2 * MSEC);
+		server.mute_below = "p.test";
+		rbl_prefetch(RBL_ADDRESSES, SPAN("p.test"), after == 2 ? SPAN("2.2.0.192.p.test") : SPAN("3.2.0.192.p.test"));
+		assert_int_equal(ask(RBL_ADDRESSES, "q.test", "7.2.0.192"), RBL_SAID_NO);
+		wait_state(RBL_ADDRESSES, "p.test", RBL_PAUSED);
+		assert_int_equal(ask(RBL_ADDRESSES, "q.test", "8.2.0.192"), RBL_SAID_NO);
+		assert_int_equal(ask(RBL_ADDRESSES, "p.test", "9.2.0.192"), RBL_SAID_PAUSED);
+		fresh(state);
+		serve((const struct fake_rr[]){ { "2.0.0.127.p.test", FD_A, "127.0.0.2", 0 }, { "2.0.0.127.q.test", FD_A, "127.0.0.2", 0 }, { NULL, 0, NULL, 0 } });
+	}
+}
+
 /* Questions of others end when the list is paused, they do not wait for their own time. */
 static void
 test_in_flight(void **state)
@@ -389,7 +414,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_probes, fresh), cmocka_unit_test_setup(test_first_question_waits, fresh),
-		cmocka_unit_test_setup(test_out_and_back, fresh), cmocka_unit_test_setup(test_dead, fresh), cmocka_unit_test_setup(test_dead_resolver, fresh), cmocka_unit_test_setup(test_in_flight, fresh),
+		cmocka_unit_test_setup(test_out_and_back, fresh), cmocka_unit_test_setup(test_dead, fresh), cmocka_unit_test_setup(test_dead_resolver, fresh), cmocka_unit_test_setup(test_only_one_dead, fresh), cmocka_unit_test_setup(test_in_flight, fresh),
 		cmocka_unit_test_setup(test_refusals, fresh), cmocka_unit_test_setup(test_reload, fresh), cmocka_unit_test_setup(test_without_health, fresh),
 		cmocka_unit_test_setup(test_many, fresh),
 	};
