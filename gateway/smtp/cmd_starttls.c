@@ -189,6 +189,11 @@ forget_client(struct sess *s)
 	sess_set_helo(s, SPAN_EMPTY);
 	s->facts.is_esmtp = false;
 	sess_forget_login(s);
+	if (s->is_xclient && !s->svc->has_upstream_proxy) { /* behind a balancer only its header knew, and that is not the client's word */
+		s->is_xclient = false;
+		sess_name_socket(s);
+		sess_look_up_name(s);
+	}
 }
 
 /* A full handshake too many: said inside TLS. */

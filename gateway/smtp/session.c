@@ -43,6 +43,17 @@ name_client(struct sess *s, const struct sockaddr *peer, const struct sockaddr *
 }
 
 void
+sess_name_socket(struct sess *s)
+{
+	struct sockaddr_storage peer, local;
+	socklen_t np = sizeof peer, nl = sizeof local;
+	if (getpeername(s->conn.fd, (struct sockaddr *)&peer, &np) != 0)
+		peer.ss_family = AF_UNSPEC;
+	bool known = getsockname(s->conn.fd, (struct sockaddr *)&local, &nl) == 0;
+	name_client(s, (struct sockaddr *)&peer, known ? (struct sockaddr *)&local : NULL);
+}
+
+void
 sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const struct sockaddr *peer, const struct sockaddr *local)
 {
 	struct sess *s = mem_zalloc(sizeof *s);

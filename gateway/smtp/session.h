@@ -210,6 +210,8 @@ struct client_id sess_client(const struct sess *s);
 /* Sets all facts about the client, its label in the log, and what it may. Texts are copied; limits and restrictions are
  * the connect steps' business. */
 void sess_set_client(struct sess *s, const struct client_id *id);
+/* Who is at the other end of the socket, whatever XCLIENT said. */
+void sess_name_socket(struct sess *s);
 /* The client is in a list; a list that cannot say is logged and means no. */
 bool sess_may(struct sess *s, const struct matchlist *hosts, const char *what);
 void sess_forget_forward(struct sess *s);
