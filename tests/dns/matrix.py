@@ -114,6 +114,10 @@ DNSWL = Family('dnswl', lambda f: f'smtpd_recipient_restrictions = {f.lists("per
                lambda mode: [(f'{DNSWL.reverse(mode)}.{mode}.dnswl.lists.test', 'A', '127.0.0.2')], ALLOWED)
 RHSWL = named(Family('rhswl', lambda f: f'smtpd_recipient_restrictions = {f.lists("permit_rhswl_client")}, reject',
                      lambda mode: [(f'{mode}.rhswl.test.{mode}.rhswl.lists.test', 'A', '127.0.0.2')], ALLOWED))
+SITES = Family('sites', lambda f: 'smtpd_triage = yes\npostscreen_greet_wait = 1s\npostscreen_cache_map =\npostscreen_dnsbl_action = enforce\npostscreen_dnsbl_timeout = 2s\n'
+               'postscreen_dnsbl_sites = ' + f.lists('').replace(', ', '*1,'),
+               lambda mode: [(f'{SITES.reverse(mode)}.{mode}.sites.lists.test', 'A', '127.0.0.2')],
+               {'yes': '550 5.7.1 Service unavailable; client [{addr}] blocked using {mode}.sites.lists.test', 'no': '250 ', 'later': '250 '})
 TXT = Family('txt', lambda f: f'smtpd_client_restrictions = {f.lists("reject_rbl_client")}',
              lambda mode: [(f'{TXT.reverse(mode)}.{mode}.txt.lists.test', 'TXT', 'why not')],
              {'yes': LISTED.replace('{what}', 'Client host [{addr}]') + '; why not', 'no': LISTED.replace('{what}', 'Client host [{addr}]') + '$',

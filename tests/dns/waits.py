@@ -19,7 +19,9 @@ smtpd_recipient_restrictions = reject_unknown_recipient_domain, reject_rhsbl_rec
 '''
 CLIENT = 'smtpd_client_restrictions = reject_rbl_client late.addr.lists.test, reject_rbl_client quick.addr.lists.test, reject_unknown_client_hostname'
 # service: its settings on top
-SERVICES = {'usual': CLIENT, 'early': CLIENT + '\nsmtpd_delay_reject = no', 'allow': 'smtpd_client_restrictions = permit_dnswl_client late.addr.lists.test, permit_rhswl_client late.helo.lists.test'}
+SERVICES = {'usual': CLIENT, 'early': CLIENT + '\nsmtpd_delay_reject = no', 'allow': 'smtpd_client_restrictions = permit_dnswl_client late.addr.lists.test, permit_rhswl_client late.helo.lists.test',
+            'triage': 'smtpd_triage = yes\npostscreen_greet_wait = 1s\npostscreen_cache_map =\npostscreen_greet_action = enforce\npostscreen_dnsbl_action = enforce\n'
+                      'postscreen_dnsbl_sites = late.addr.lists.test*2, quick.addr.lists.test*-1'}
 # wait: (service, network of the client, what it says)
 WAITS = {
     'ptr': ('usual', 40, ['EHLO {q}.helo.test', 'MAIL FROM:<a@{q}.from.test>', 'RCPT TO:<b@{q}.to.test>']),
@@ -35,6 +37,8 @@ WAITS = {
     'sender': ('usual', 44, ['EHLO {q}.helo.test', 'MAIL FROM:<a@{l}.from.test>', 'RCPT TO:<b@{q}.to.test>']),
     'sender, early': ('early', 44, ['EHLO {q}.helo.test', 'MAIL FROM:<a@{l}.from.test>']),
     'recipient': ('usual', 44, ['EHLO {q}.helo.test', 'MAIL FROM:<a@{q}.from.test>', 'RCPT TO:<b@{l}.to.test>', 'RCPT TO:<c@{l}.to.test>']),
+    'triage': ('triage', 42, []),
+    'triage of who talks early': ('triage', 42, ['EHLO {q}.helo.test', 'MAIL FROM:<a@{q}.from.test>']),
     'everything': ('usual', 40, ['EHLO {l}.helo.test', 'MAIL FROM:<a@{l}.from.test>', 'RCPT TO:<b@{l}.to.test>', 'DATA']),
 }
 
