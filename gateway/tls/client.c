@@ -465,7 +465,7 @@ tls_client_ssl(struct tls_client *t, const struct tls_wish *w, SSL **out, struct
 	}
 	const char *sni = sni_of(w);
 	if (sni != NULL)
-		(void)SSL_set_tlsext_host_name(ssl, sni);
+		(void)SSL_set_tlsext_host_name(ssl, (void *)(uintptr_t)sni);
 	if (t->is_caching && w->key != NULL) {
 		struct saved *s = find(t, w->key);
 		if (s != NULL && s->until < clock_mono()) {
