@@ -6,13 +6,16 @@ two seconds, and memory and descriptors must be back near where they were. Last 
     run.py [NAME...]
 """
 
+import json
 import os
 import pathlib
+import random
 import re
 import resource
 import select
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -147,6 +150,89 @@ class Setting:
             self.gw.remove()
         if problems:
             raise Broken('; '.join(problems))
+
+
+TLS = (f'smtpd_tls_security_level = may\nsmtpd_tls_chain_files = {rig.certificates()}/good.chain\nsmtpd_client_connection_count_limit = 0\n'
+       'smtpd_tls_loglevel = 1\nsmtpd_peername_lookup = no\n')
+
+
+def hello():
+    """A ClientHello as Python's ssl writes it."""
+    out = ssl.MemoryBIO()
+    ctx = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    ctx.check_hostname = False
+    ctx.verify_mode = ssl.CERT_NONE
+    try:
+        ctx.wrap_bio(ssl.MemoryBIO(), out, server_hostname='gateway.test').do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    return out.read()
+
+
+def tls_stalls(t):
+    """T: 400 clients that stop in the middle of a handshake: bounded in memory and time"""
+    before = t.memory()
+    held = []
+    for i in range(400):
+        p = Peer(t, f'127.1.2.{i % 250 + 1}')
+        p.reply()
+        p.ask('EHLO x')
+        if p.ask('STARTTLS') != 220:
+            raise Broken('no STARTTLS')
+        p.s.sendall((b'\x16\x03\x01\x3f\xff\x01' + b'a' * 9000, hello(), hello()[:60], b'')[i % 4])
+        held.append(p)
+    t.canary()
+    grown = (t.memory() - before) * 1024 / len(held)
+    if grown > 200: # under the sanitizer; a release build takes a fifth
+        raise Broken(f'{grown:.0f} kB for each')
+    wait_for('the time limit', lambda: t.gw.metrics().get('smtpd_sessions') <= 1, 15, 0.1)
+    for p in held:
+        p.close()
+
+
+def tls_flood(t):
+    """T: 1500 full handshakes as fast as they come: others are served between"""
+    load = subprocess.Popen([rig.tool('load'), 'send', '-F', '-s', '100', '-m', '1500', '-l', '100', '-t', 'b@local.test', str(t.port)], stdout=subprocess.PIPE, text=True)
+    worst = 0
+    while load.poll() is None:
+        begin = time.monotonic()
+        p = Peer(t, '127.0.0.9')
+        if p.reply() != 220 or p.ask('EHLO x') != 250 or p.ask('NOOP') != 250:
+            raise Broken('not served')
+        p.close()
+        worst = max(worst, time.monotonic() - begin)
+        time.sleep(0.05)
+    said = json.loads(load.stdout.read())
+    if said['accepted'] != 1500 or worst > 2:
+        raise Broken(f'{said}, three replies took {worst:.2f} s')
+
+
+def tls_garbage(t):
+    """T: a thousand hellos with an octet changed, left out, or cut: an alert or the end, and nothing else"""
+    rng = random.Random(7)
+    whole = hello()
+    for i in range(1000):
+        data = bytearray(whole)
+        at = rng.randrange(len(data))
+        if i % 3 == 0:
+            data[at] ^= 1 << rng.randrange(8)
+        elif i % 3 == 1:
+            del data[at:at + rng.randrange(1, 9)]
+        else:
+            data = data[:at]
+        p = Peer(t, f'127.1.3.{i % 250 + 1}', 5)
+        p.reply()
+        p.ask('EHLO x')
+        p.ask('STARTTLS')
+        p.s.sendall(data)
+        if i % 2:
+            p.s.shutdown(socket.SHUT_WR)
+            try:
+                p.s.recv(65536)
+            except OSError:
+                pass
+        p.close()
+    t.canary()
 
 
 def flood_one_address(t):
@@ -445,6 +531,9 @@ ATTACKS = {
     'dns_flood': (dns_flood, {'dns': True, 'extra': 'smtpd_helo_restrictions = permit_mynetworks, reject_unknown_helo_hostname\n'
                               'smtpd_sender_restrictions = permit_mynetworks, reject_unknown_sender_domain, reject_rhsbl_sender names.good.test\n'
                               'smtpd_client_connection_count_limit = 0\ndnsbl_probe_interval = 0\ndns_timeout = 5s\n'}),
+    'tls_stalls': (tls_stalls, {'extra': TLS + 'smtpd_starttls_timeout = 4s\n'}),
+    'tls_flood': (tls_flood, {'extra': TLS}),
+    'tls_garbage': (tls_garbage, {'extra': TLS}),
     'few_descriptors': (few_descriptors, {'limit': 80}),
     'full_disk': (full_disk, {'extra': 'message_size_limit = 1000000\nspool_segment_size = 4194304\nspool_segments_min = 2\n', 'small': True}),
 }
