@@ -263,6 +263,10 @@ starttls_check(struct sess *s)
 		sess_reply(s, s->svc->tls_level == TLS_LEVEL_NONE || s->svc->discards_starttls ? REPLY_NOT_IMPLEMENTED : REPLY_TLS_UNAVAILABLE);
 		return STEP_END;
 	}
+	if (sess_phase(s) != PH_IDLE) {
+		sess_reply(s, REPLY_IN_TRANSACTION);
+		return STEP_END;
+	}
 	return STEP_NEXT;
 }
 

@@ -132,7 +132,8 @@ turn_away(struct listener *l, int fd)
 	const struct reply_args args = { .myhostname = l->svc != NULL ? l->svc->p->p_myhostname : "" };
 	reply_write(&b, REPLY_BUSY, 0, &args);
 	buf_puts(&b, "\r\n");
-	(void)!send(fd, b.p + b.at, buf_len(&b), MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (l->svc == NULL || !l->svc->p->p_smtpd_tls_wrappermode) /* it would not be understood */
+		(void)!send(fd, b.p + b.at, buf_len(&b), MSG_NOSIGNAL | MSG_DONTWAIT);
 	buf_fini(&b);
 	close(fd);
 	metric_add(M_smtpd_session_limit, 1);

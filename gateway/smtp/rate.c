@@ -147,7 +147,8 @@ sess_rate_refuse_connect(struct sess *s, uint32_t n)
 	metric_add(M_smtpd_rate_limit, 1);
 	sess_announce(s);
 	LOG(smtpd_limit, &s->log, F_STR(text, kinds[RATE_CONNECT].text), F_NUM(count, n), F_SPAN(client, s->client), F_STR(name, s->svc->row->name));
-	sess_reply(s, REPLY_TOO_MANY_CONNS);
+	if (!s->svc->p->p_smtpd_tls_wrappermode || s->facts.is_tls)
+		sess_reply(s, REPLY_TOO_MANY_CONNS);
 }
 
 /* ---- statistics, as anvil's ---- */

@@ -178,6 +178,10 @@ void
 sess_drain(struct sess *s, bool at_once)
 {
 	bool is_idle = s->tx == NULL && (s->input == INPUT_COMMAND || s->input == INPUT_TRIAGE);
+	if (starttls_is_waiting(s)) {
+		sess_retire(s); /* nothing can be said in a handshake */
+		return;
+	}
 	if (!sess_is_busy(s) && s->input != INPUT_GONE && (is_idle || at_once))
 		sess_shut(s, REPLY_SHUTDOWN);
 	/* asked again and again: the time that is left only becomes shorter */
@@ -237,6 +241,8 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		size_t n = 2;
 		if (s->tx != NULL && s->tx->has_content && (s->input == INPUT_DATA || s->input == INPUT_CHUNK))
 			f[n++] = F_NUM(bytes, s->tx->content.client_len);
+		if (conn_tls_error(c)[0] != '\0')
+			LOG(tls_library, &s->log, F_STR(text, conn_tls_error(c)));
 		log_event(why == CONN_TIMEOUT ? EV_smtpd_timeout : EV_smtpd_lost, &s->log, f, n);
 		if (why == CONN_TIMEOUT) {
 			metric_add(M_smtpd_timeouts, 1);
