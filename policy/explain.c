@@ -6,6 +6,7 @@
 #include "dns/peer.h"
 #include "policy/engine.h"
 #include "policy/explain_out.h"
+#include "policy/list_use.h"
 
 #include "base/clock.h"
 
@@ -294,12 +295,18 @@ policy_explain(const struct explain_question *q, FILE *out)
 	} else if (dns_open_conf(c, &e) != RC_OK) {
 		fprintf(stderr, "explain: %s\n", e.why);
 	} else if (policy_compile(c, s, &p, &e) == RC_OK) {
+		struct rbl_settings lists = rbl_settings_of(s->params);
+		lists.is_quiet = true;
+		rbl_health_begin(&lists); /* a list that would be out of use is so here */
+		policy_use_lists(p);
+		rbl_health_end();
 		x.policy = p;
 		x.conf = c;
 		status = explain(&x, &f, has_name);
 	}
 	if (status == 2)
 		show_errors(c);
+	rbl_health_close();
 	policy_free(&p);
 	dns_close();
 	loop_fini();
