@@ -7,7 +7,7 @@
 #include "dns/cache.h"
 #include "dns/pool.h"
 
-enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16, YOUNG_MAX = 128, YOUNG_USEC = 20 * 1000 };
+enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16, YOUNG_MAX = 128, YOUNG_USEC = 5 * 1000 };
 
 /* One question with everyone who asked it: in the line, or on its way (then it has a pool). */
 struct dns_flight {
@@ -20,7 +20,7 @@ struct dns_flight {
 	char *alias;                 /* what is asked in the name's place: an answer ended with it */
 	uint32_t ttl;                /* smallest of the answers before */
 	uint16_t type;
-	uint8_t name_len, aliases;
+	uint8_t name_len, aliases, odd_tries;
 	bool is_ahead : 1;           /* a prefetch in its own line */
 	bool is_young : 1;           /* may still lie in the receive buffer of a server */
 	bool is_late : 1;            /* had to be repeated */
@@ -602,12 +602,15 @@ on_done(struct dns_try *t, enum dns_end end, struct span packet, bool trusted)
 		rc = dns_answer_parse(packet, asked_name(f), f->type, &arena, &a);
 	was.is_refused |= end == DNS_END_ANSWER && (a.rcode == RCODE_FORMERR || a.rcode == RCODE_NOTIMP || a.rcode == RCODE_BADVERS);
 	f->is_insecure |= !trusted || !a.is_secure;
-	if (was.is_refused && !was.q.plain && !f->is_plain && dns.ready) {
+	if (was.by_tcp && end != DNS_END_ANSWER && f->by_udp != NULL && f->odd_tries > 0 && f->odd_tries < DNS_CASE_MISSES && dns.ready) {
+		orphan(&f->by_udp); /* no TCP there: with another id and other letters; what comes back wrong again is the server's way */
+		send_by(f, false);
+	} else if (was.is_refused && !was.q.plain && !f->is_plain && dns.ready) {
 		f->is_plain = true;
 		send_by(f, was.by_tcp);
 	} else if ((rc == RC_OK || rc == RC_NONE) && a.alias.p != NULL && dns.ready) {
 		follow(f, &a);
-	} else if (rc == RC_OK || rc == RC_NONE || (f->by_udp == NULL && f->by_tcp == NULL && (f->is_young || !list_linked(&f->line)))) {
+	} else if (rc == RC_OK || rc == RC_NONE || (f->by_udp == NULL && f->by_tcp == NULL && (f->is_young || !list_linked(&f->line) || !dns.ready))) {
 		finish(f, rc, &a);
 	} /* else: the other way may still bring it */
 	arena_fini(&arena);
@@ -639,6 +642,7 @@ on_odd(struct dns_try *t)
 {
 	struct dns_flight *f = t->owner;
 	not_young(f);
+	f->odd_tries++;
 	if (f->by_tcp == NULL && !list_linked(&f->line))
 		list_append(&dns.odd, &f->line);
 }

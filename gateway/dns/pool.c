@@ -462,7 +462,9 @@ pool_receive(struct sock *s, unsigned char *packet, size_t *n, size_t room)
 		if (p->up.s[s->server].caseless_until > loop_now())
 			break;
 		/* once for each question: who found one id and port must not talk us out of the letters with a few more packets */
-		if (!t->is_odd && dns_upstream_case_missed(&p->up, s->server, false, loop_now()))
+		if (t->is_odd)
+			return false;
+		if (dns_upstream_case_missed(&p->up, s->server, false, loop_now()))
 			break;
 		t->is_odd = true;
 		p->ops->odd(t);

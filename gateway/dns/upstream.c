@@ -81,7 +81,7 @@ dns_upstream_case_missed(struct dns_upstreams *u, unsigned i, bool certain, uint
 {
 	struct dns_upstream *s = &u->s[i];
 	s->case_misses++;
-	if (!certain && s->case_misses < DNS_CASE_MISSES)
+	if (!certain && s->caseless_until == 0 && s->case_misses < DNS_CASE_MISSES) /* found out once, it needs no new proof */
 		return false;
 	s->case_misses = 0;
 	s->caseless_until = now + DNS_FORGET_USEC;

@@ -147,7 +147,7 @@ test_busy(void **state)
 		assert_int_equal(q[i].op.rc, RC_TEMP);
 		assert_int_equal(q[i].answer->trouble, i == 0 ? DNS_TROUBLE_TIMEOUT : DNS_TROUBLE_BUSY);
 	}
-	assert_true(q[1].took_usec >= 30 * 1000 && q[1].took_usec < 60 * 1000);
+	assert_true(q[1].took_usec >= 30 * 1000 && q[1].took_usec <= q[2].took_usec);
 	assert_int_equal(arrived, 1);
 	for (unsigned i = 0; i < 6; i++)
 		dns_query_fini(&q[i]);
@@ -161,14 +161,14 @@ test_late_ones(void **state)
 {
 	static struct dns_query silent[8], q;
 	(void)state;
-	begin((struct dns_settings){ .query_limit = 8, .timeout_usec = 100 * 1000, .tries = 4 });
+	begin((struct dns_settings){ .query_limit = 8, .timeout_usec = 100 * 1000, .tries = 5 });
 	for (unsigned i = 0; i < 8; i++)
 		ask_number(&silent[i], "silent", i, 0);
 	ask_number(&q, "q", 0, 0);
 	assert_int_equal(metric_values[M_dns_waiting], 1);
 	raw_run(1);
 	assert_int_equal(q.op.rc, RC_OK);
-	assert_true(q.took_usec >= 90 * 1000 && q.took_usec < 400 * 1000);
+	assert_true(q.took_usec >= 90 * 1000 && q.took_usec < 1500 * 1000);
 	for (unsigned i = 0; i < 8; i++)
 		assert_int_equal(silent[i].op.state, OP_PENDING);
 	/* nobody waits any more: no packet follows, and they end */
