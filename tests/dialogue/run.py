@@ -544,6 +544,8 @@ class Run:
                 os.kill(pid, signal.SIGKILL)
                 # until the master knows: what is asked of a process that is dying is lost with it
                 wait_for(f'{role} to be gone', lambda: not pathlib.Path(f'/proc/{pid}').exists(), pause=0.01)
+                if role == 'keys':  # STARTTLS is 454 until it is back
+                    wait_for('keys to be back', lambda: any(r['role'] == role and r['state'] == 'ready' and r['pid'] != pid for r in self.gw.status()['roles']))
 
     def do_restart(self, words):
         """restart [hard]: the gateway is stopped (or killed) and started again."""
