@@ -20,7 +20,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static struct edge edge;
-static struct edge_conf *confs[4];
 static struct timer stopper;
 
 static const char *const settings[] = {
@@ -35,7 +34,15 @@ static const char *const settings[] = {
 	"smtpd_recipient_restrictions = check_greylist\ngreylist_unavailable = defer\nfast_flush_domains = b.c\n",
 	/* behind a balancer */
 	"smtpd_error_sleep_time = 0\nsmtpd_peername_lookup = no\nsmtpd_upstream_proxy_protocol = haproxy\nsmtpd_forbid_unauth_pipelining = no\n",
+	/* triage: nobody gets past the engine; whoever talks first meets it; everybody is watched in the real session */
+	("smtpd_triage = yes\npostscreen_access_list = reject\npostscreen_denylist_action = enforce\npostscreen_non_smtp_command_action = ignore\n"
+	"postscreen_pipelining_action = ignore\npostscreen_command_count_limit = 10000\npostscreen_command_filter = inline:{{hello=NOOP}}\n"
+	"postscreen_reject_footer = x $client_address\nline_length_limit = 512\n"),
+	"smtpd_triage = yes\npostscreen_greet_action = enforce\npostscreen_bare_newline_action = enforce\npostscreen_access_list =\n",
+	("smtpd_triage = yes\npostscreen_greet_banner =\npostscreen_access_list =\npostscreen_pipelining_enable = yes\npostscreen_non_smtp_command_enable = yes\n"
+	"postscreen_bare_newline_enable = yes\npostscreen_non_smtp_command_action = enforce\nsmtpd_peername_lookup = no\nsmtpd_error_sleep_time = 0\n"),
 };
+static struct edge_conf *confs[NELEMS(settings)];
 
 static void
 check_content(struct span s)
@@ -86,6 +93,14 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		BUG_ON(msg_etrn_get(f->payload, &site) != RC_OK);
 		msg_etrn_answer_put(ipc_answer_begin(c, f->id), site.n % 2 == 0);
 		ipc_end(c);
+	} else if (f->type == IPC_TRIAGE_FIND) {
+		struct ipaddr a;
+		BUG_ON(msg_triage_find_get(f->payload, &a) != RC_OK);
+		msg_triage_found_put(ipc_answer_begin(c, f->id), &(struct msg_triage_found){ 0 });
+		ipc_end(c);
+	} else if (f->type == IPC_TRIAGE_KEEP) {
+		struct msg_triage m;
+		BUG_ON(msg_triage_keep_get(f->payload, &m) != RC_OK);
 	} else if (f->type == IPC_GREYLIST) {
 		struct msg_greylist m;
 		BUG_ON(msg_greylist_get(f->payload, &m) != RC_OK);
