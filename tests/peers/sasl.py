@@ -374,6 +374,65 @@ def saslauthd_hangs():
         w.close()
 
 
+def traces(pid, needles):
+    """Where in the memory of a process one of them is."""
+    found = []
+    with open(f'/proc/{pid}/mem', 'rb', 0) as mem:
+        for line in pathlib.Path(f'/proc/{pid}/maps').read_text().splitlines():
+            words = line.split()
+            begin, end = (int(x, 16) for x in words[0].split('-'))
+            if 'r' not in words[1] or end - begin > 200 << 20:
+                continue
+            try:
+                mem.seek(begin)
+                data = mem.read(end - begin)
+            except (OSError, ValueError):
+                continue
+            found += [f'{words[-1]} {begin + data.index(n):x}' for n in needles if n in data]
+    return found
+
+
+@case
+def memory():
+    """No password stays in the memory of the process that talks to clients, raw or in base64, however it came."""
+    if os.getuid() != 0:
+        raise Skip('needs root')
+    secret = 'Zx9' + 'QvTr7Lm2Kp4'
+    w = World('smtpd_sasl_type = dovecot\nsmtpd_sasl_path = private/auth\n')
+    tool = subprocess.Popen([TOP / 'tests/tools/authserver.py', w.dir / 'queue/private/auth', f'anna={secret}'], stdout=subprocess.PIPE)
+    try:
+        tool.stdout.readline()
+        w.start()
+        context = ssl._create_unverified_context()
+        plain = base64.b64encode(f'\0anna\0{secret}'.encode()).decode()
+        wrong = base64.b64encode(f'\0anna\0{secret}x'.encode()).decode()
+        for tls in (False, True):
+            for dialogue in ([f'AUTH PLAIN {plain}'], ['AUTH LOGIN', 'YW5uYQ==', base64.b64encode(secret.encode()).decode()], ['AUTH PLAIN', wrong]):
+                with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+                    if tls:
+                        s.starttls(context=context)
+                    s.ehlo()
+                    for i, line in enumerate(dialogue):
+                        data = line.encode() + b'\r\n'
+                        for k in range(0, len(data), 7 if i > 0 else len(data)):
+                            s.sock.sendall(data[k:k + 7 if i > 0 else len(data)])
+                            time.sleep(0.002)
+                        code = s.getreply()[0]
+                    assert code == (535 if dialogue[-1] == wrong else 235), code
+        wait_for('the sessions to end', lambda: w.gateway.metrics()['smtpd_sessions'] == 0)
+        needles = [secret.encode()] + [base64.b64encode(b'x' * k + secret.encode())[4 * (k > 0):-4] for k in range(3)]
+        for pid in set(map(int, re.findall(r'"pid":\s*(\d+)', w.gateway.run('status', '--json')[1]))):
+            found = traces(pid, needles)
+            assert not found, (pathlib.Path(f'/proc/{pid}/comm').read_text(), found)
+        for path in (w.dir / 'gw').rglob('*'):
+            if path.is_file():
+                assert not any(n in path.read_bytes() for n in needles), path
+    finally:
+        tool.kill()
+        tool.wait()
+        w.close()
+
+
 @case
 def fail2ban():
     w = World('smtpd_sasl_type = dovecot\nsmtpd_sasl_path = private/auth\nsyslog_name = postfix\n')
