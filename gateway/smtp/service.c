@@ -364,8 +364,10 @@ edge_conf_use_lists(const struct edge_conf *ec)
 	struct rbl_settings settings = rbl_settings_of(conf_params(ec->conf));
 	rbl_health_begin(&settings);
 	for (size_t i = 0; i < ec->n; i++)
-		if (ec->services[i] != NULL)
+		if (ec->services[i] != NULL) {
 			policy_use_lists(ec->services[i]->policy);
+			rbl_sites_use(ec->services[i]->triage != NULL ? ec->services[i]->triage->sites : NULL);
+		}
 	rbl_health_end();
 }
 
