@@ -91,22 +91,19 @@ callback(any_fn *fn)
 	return (callback_fn *)fn;
 }
 
+static int open_conn(struct sasl *s);
+
 /* ---- once ---- */
 
+/* Those that take what we can give them: a name and a password. */
 static void
 list_plugins(void)
 {
+	struct sasl s = { .r.service = "smtp", .r.host = "localhost" };
 	const char *list = NULL;
-	sasl_conn_t *conn = NULL;
-	if (sasl_client_new("smtp", "localhost", NULL, NULL, NULL, 0, &conn) == SASL_OK &&
-	    sasl_listmech(conn, NULL, "", " ", "", &list, NULL, NULL) == SASL_OK && list != NULL)
+	if (open_conn(&s) == SASL_OK && sasl_listmech(s.conn, NULL, "", " ", "", &list, NULL, NULL) == SASL_OK && list != NULL)
 		snprintf(library.plugins, sizeof library.plugins, "%s", list);
-	sasl_dispose(&conn);
-	if (library.plugins[0] == '\0') /* what needs callbacks is not listed without a conversation */
-		for (const char **m = sasl_global_listmech(); m != NULL && *m != NULL; m++) {
-			size_t n = strlen(library.plugins);
-			snprintf(library.plugins + n, sizeof library.plugins - n, "%s%s", n > 0 ? " " : "", *m);
-		}
+	sasl_dispose(&s.conn);
 }
 
 enum rc

@@ -23,6 +23,12 @@ look(struct hubreply *r, struct seen *s)
 	struct span dsn = hubreply_dsn(r), again;
 	BUG_ON(!dsn_parse(dsn, &again) || dsn.p[0] - '0' != (r->code / 100 == 3 ? 2 : r->code / 100));
 	(void)ehlo_parse(r, 0, &max, &name);
+	struct buf mechs;
+	buf_init(&mechs, HUBREPLY_BYTES_MAX);
+	if (!ehlo_mechanisms(r, &mechs))
+		BUG_ON(buf_len(&mechs) > 0);
+	BUG_ON(!span_is_ascii(buf_span(&mechs)) || !span_is_printable(buf_span(&mechs)));
+	buf_fini(&mechs);
 	s->replies++;
 	s->code = r->code;
 	s->lines += r->lines;
