@@ -267,8 +267,7 @@ def logins(w, names):
         s.mail('anna@x.test')
         code, text = s.rcpt('b@hub.test')
         assert code == 554 and b'Client host rejected: Access denied' in text, text
-    wait_for('the messages', lambda: len(w.hub.messages()) >= 5, 20)
-    owned = [w.hub.content(m).decode() for m in w.hub.messages() if 'Subject: owned' in w.hub.content(m).decode()]
+    owned = wait_for('the message', lambda: [t for t in (w.hub.content(m).decode() for m in w.hub.messages()) if 'Subject: owned' in t], 20)
     assert f'(Authenticated sender: {names["anna"]})' in owned[0] and ' with ESMTPSA id ' in owned[0], owned[0]
     log = w.gateway.log_text()
     assert re.search(r'postfix/submission/smtpd\[\d+\]: \w+: client=.*sasl_username', log), 'syslog_name of submission'
