@@ -25,6 +25,7 @@ struct edge {
 	bool draining;
 	struct limits limits;
 	bool stressed;               /* many clients are being tested (triage.c) */
+	bool crowded;                /* nearly as many sessions as it may have (session.c) */
 	void (*told)(struct edge *); /* ADMISSION came */
 	void (*idle)(struct edge *); /* the last session ended */
 };

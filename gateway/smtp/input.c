@@ -90,7 +90,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 	if (!matchlist_empty(s->svc->noop) && matchlist_name(s->svc->noop, word, NULL) == RC_OK) {
 		s->verb = VERB_NOOP;
 		s->counts[VERB_NOOP].all++;
-		if (s->junk++ > (uint64_t)s->svc->p->p_smtpd_junk_command_limit)
+		if (s->junk++ > sess_patience(s)->junk)
 			s->errors++;
 		sess_reply(s, REPLY_OK);
 		return;
@@ -112,7 +112,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 static bool
 may_run(struct sess *s, const struct cmd_row *cmd, const struct line_cmd *line, struct span rest)
 {
-	if ((cmd->flags & CF_JUNK) != 0 && s->junk++ > (uint64_t)s->svc->p->p_smtpd_junk_command_limit)
+	if ((cmd->flags & CF_JUNK) != 0 && s->junk++ > sess_patience(s)->junk)
 		s->errors++;
 	if (breaks_pipelining(s, cmd, rest))
 		return false;
@@ -325,15 +325,15 @@ void
 sess_set_deadline(struct sess *s)
 {
 	const struct params *p = s->svc->p;
-	uint64_t usec = triage_patience(s, p->p_smtpd_timeout);
+	uint64_t usec = triage_patience(s, sess_patience(s)->timeout);
 	bool content = s->input == INPUT_DATA || s->input == INPUT_CHUNK;
 	if (content && p->p_smtpd_per_request_deadline && s->tx != NULL) {
 		/* from the beginning of the content: timeout + octets / rate */
 		uint64_t len = s->tx->content.client_len;
 		uint64_t until = s->content_began + usec + len * USEC_PER_SEC / (uint64_t)p->p_smtpd_min_data_rate;
 		usec = until > loop_now() ? until - loop_now() : 1;
-		if (usec > p->p_smtpd_timeout)
-			usec = p->p_smtpd_timeout;
+		if (usec > sess_patience(s)->timeout)
+			usec = sess_patience(s)->timeout;
 	}
 	conn_deadline(&s->conn, usec);
 }

@@ -252,6 +252,10 @@ service_open(struct conf *c, const struct service *listener, const struct servic
 		.hops = (uint32_t)s->params->p_hopcount_limit,
 		.inline_max = (size_t)(s->params->p_spool_inline_limit < INLINE_MAX ? s->params->p_spool_inline_limit : INLINE_MAX),
 	};
+	svc->patience[0] = (struct patience){ s->params->p_smtpd_timeout, (uint64_t)s->params->p_smtpd_hard_error_limit,
+		(uint64_t)s->params->p_smtpd_junk_command_limit };
+	svc->patience[1] = (struct patience){ (uint64_t)conf_stressed(c, s, "smtpd_timeout"), (uint64_t)conf_stressed(c, s, "smtpd_hard_error_limit"),
+		(uint64_t)conf_stressed(c, s, "smtpd_junk_command_limit") };
 	enum rc rc = RC_OK;
 	if (!bare_lf_of(span_str(s->params->p_smtpd_forbid_bare_newline), &svc->bare_lf)) /* conf has said so already */
 		rc = err_set(e, RC_PERM, "smtpd_forbid_bare_newline: bad value");

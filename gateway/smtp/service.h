@@ -27,6 +27,12 @@ enum ehlo_keyword {
 
 enum bare_lf_mode { BARE_LF_NO, BARE_LF_NORMALIZE, BARE_LF_NOTE, BARE_LF_REJECT };
 
+/* What is shorter when a process has nearly all the sessions it may (stress = yes). */
+struct patience {
+	uint64_t timeout;                    /* smtpd_timeout, usec */
+	uint64_t hard_errors, junk;          /* smtpd_hard_error_limit, smtpd_junk_command_limit */
+};
+
 struct edge_service {
 	const struct service *listener;      /* the line with the socket */
 	const struct service *row;           /* the smtpd line; another one behind postscreen */
@@ -46,6 +52,7 @@ struct edge_service {
 	struct matchlist *forbidden, *noop;  /* commands */
 	struct matchlist *limit_exempt;      /* smtpd_client_event_limit_exceptions */
 	struct matchlist *bare_lf_exempt;
+	struct patience patience[2];         /* [1]: under stress */
 	struct triage_conf *triage;          /* clients are tested first; NULL: they are not */
 	bool has_upstream_proxy;             /* smtpd_ or postscreen_upstream_proxy_protocol = haproxy */
 	uint64_t proxy_timeout;              /* usec */

@@ -53,6 +53,27 @@ sess_name_socket(struct sess *s)
 	name_client(s, (struct sockaddr *)&peer, known ? (struct sockaddr *)&local : NULL);
 }
 
+/* From 90 % of edge_session_limit to 70 % what depends on $stress has its other value. */
+static void
+feel_crowd(struct edge *e)
+{
+	uint64_t n = e->nsessions, limit = (uint64_t)conf_params(e->conf->conf)->p_edge_session_limit;
+	bool crowded = e->crowded ? n * 10 > limit * 7 : n * 10 >= limit * 9;
+	if (crowded == e->crowded)
+		return;
+	e->crowded = crowded;
+	if (crowded)
+		log_warn(NULL, "%zu of at most %llu sessions: from now on as with stress = yes", e->nsessions, (unsigned long long)limit);
+	else
+		log_info(NULL, "%zu of at most %llu sessions: no more stress", e->nsessions, (unsigned long long)limit);
+}
+
+const struct patience *
+sess_patience(const struct sess *s)
+{
+	return &s->svc->patience[s->edge->crowded];
+}
+
 void
 sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const struct sockaddr *peer, const struct sockaddr *local)
 {
@@ -72,6 +93,7 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 	list_init(&s->link);
 	list_append(&edge->sessions, &s->link);
 	edge->nsessions++;
+	feel_crowd(edge);
 	metric_add(M_smtpd_sessions, 1);
 	metric_add(M_smtpd_sessions_total, 1);
 	name_client(s, peer, local);
@@ -80,7 +102,7 @@ sess_begin(struct edge *edge, const struct edge_service *svc, int fd, const stru
 		s->input = INPUT_PROXY;
 		conn_deadline(&s->conn, svc->proxy_timeout);
 	} else {
-		conn_deadline(&s->conn, svc->p->p_smtpd_timeout);
+		conn_deadline(&s->conn, sess_patience(s)->timeout);
 		connect_begin(s);
 	}
 	if (sess_is_alive(s) && !sess_is_busy(s))
@@ -147,6 +169,7 @@ sess_retire(struct sess *s)
 	limits_leave(&s->edge->limits, &s->limit);
 	list_remove(&s->link);
 	s->edge->nsessions--;
+	feel_crowd(s->edge);
 	metric_add(M_smtpd_sessions, -1);
 	if (s->edge->nsessions == 0 && s->edge->idle != NULL)
 		s->edge->idle(s->edge);
@@ -230,7 +253,7 @@ on_ended(struct conn *c, enum conn_end why, int err)
 	if (triage_ended(s, why))
 		return;
 	if (why == CONN_TIMEOUT && sess_is_busy(s)) { /* it is we who are slow */
-		conn_deadline(c, s->svc->p->p_smtpd_timeout);
+		conn_deadline(c, sess_patience(s)->timeout);
 		return;
 	}
 	if (s->input == INPUT_PROXY) {
@@ -340,7 +363,7 @@ sess_command_done(struct sess *s)
 		return;
 	}
 	const struct params *p = s->svc->p;
-	if (s->errors >= (uint64_t)p->p_smtpd_hard_error_limit) {
+	if (s->errors >= sess_patience(s)->hard_errors) {
 		too_many_errors(s);
 	} else if (s->errors >= (uint64_t)p->p_smtpd_soft_error_limit && p->p_smtpd_error_sleep_time > 0) {
 		static const struct op_provider sleeping = { "smtpd_error_sleep_time", NULL };

@@ -166,6 +166,8 @@ enum { SESS_INPUT_MAX = 64 * 1024 }; /* octets unconsumed while something is wai
 /* Deals with what is there, as far as it may. From the loop only: a callback of the connection or a completion. */
 void sess_pump(struct sess *s);
 void sess_set_deadline(struct sess *s);
+/* Limits that depend on how many sessions there are. */
+const struct patience *sess_patience(const struct sess *s);
 /* The client sent seen before it was its turn: logs, and true when that ended the session. */
 bool sess_early_input(struct sess *s, struct span seen);
 
