@@ -17,7 +17,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
-enum { TURN_WIRE = 128 * 1024, TURN_HANDSHAKES = 5000, EARLY_MORE = 64 * 1024 };
+enum { TURN_WIRE = 128 * 1024, TURN_HANDSHAKES = 5000, EARLY_MORE = 64 * 1024, BULK = 4096 };
 
 enum tls_state {
 	TLS_CLEAR,        /* what was written before leaves first */
@@ -386,6 +386,10 @@ conn_tls_recv(struct conn *c, unsigned char *to, size_t most)
 		int err = errno;
 		if (r == 1) {
 			got += n;
+			if (got < BULK && SSL_has_pending(t->ssl) == 0 && buf_len(&t->early) == 0) {
+				t->more = false; /* a command: what the descriptor has, it says */
+				break;
+			}
 			continue;
 		}
 		int how = SSL_get_error(t->ssl, r);

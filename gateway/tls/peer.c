@@ -11,7 +11,7 @@
 static void
 put_text(char *out, size_t size, const char *from)
 {
-	(void)snprintf(out, size, "%s", from != NULL ? from : "");
+	(void)snprintf(out, size, "%.*s", (int)size - 1, from != NULL ? from : "");
 }
 
 /* What came in a certificate, as it may stand in a log, a header or an attribute. */

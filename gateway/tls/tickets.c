@@ -150,7 +150,10 @@ on_ticket(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
 		memcpy(name, k->name, sizeof k->name);
 		rand_bytes(iv, 16);
 	}
-	if (EVP_CipherInit_ex(cipher, EVP_aes_256_cbc(), NULL, k->cipher, iv, make) != 1 || EVP_MAC_CTX_set_params(mac, params) != 1)
+	static EVP_CIPHER *aes; /* looked up once: each time costs more than the ticket */
+	if (aes == NULL)
+		aes = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+	if (aes == NULL || EVP_CipherInit_ex(cipher, aes, NULL, k->cipher, iv, make) != 1 || EVP_MAC_CTX_set_params(mac, params) != 1)
 		return -1;
 	return make || k->hour == me.chain.hour ? 1 : 2;
 }
