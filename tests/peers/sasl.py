@@ -96,12 +96,6 @@ def peer(name):
     return str(path)
 
 
-def certs():
-    where = TOP / 'build/tmp/certs'
-    subprocess.run([TOP / 'tests/tools/certs.sh', where], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return where
-
-
 class Dovecot:
     """An auth server with its socket below a queue directory."""
 
@@ -175,7 +169,7 @@ class World:
         self.dir = rig.workdir('sasl')
         self.hub = rig.Hub(self.dir / 'hub', ['0'])
         self.smtp, self.submission, self.smtps = rig.free_ports(3)
-        self.certs = certs()
+        self.certs = rig.certificates()
         text = (COMMON + main).format(hub=self.hub.ports[0], dir=self.dir, certs=self.certs)
         master = MASTER.format(smtp=self.smtp, submission=self.submission, smtps=self.smtps)
         self.gateway = rig.Gateway(self.dir / 'gw', text, master)
