@@ -121,6 +121,8 @@ count_answer(struct rbl_asked *k)
 		could_not_say(k, k->ask.answer->why != NULL ? k->ask.answer->why : "no answer");
 		return;
 	case RBL_SAID_PAUSED: /* said when it was paused */
+		sc->is_partial = true;
+		return;
 	case RBL_SAID_OUT:
 		return;
 	}
@@ -134,6 +136,8 @@ static void
 set_ttl(struct rbl_score *sc)
 {
 	uint64_t usec = sc->ttl == UINT32_MAX ? sc->sites->max_ttl : sc->ttl * USEC_PER_SEC;
+	if (sc->pending > 0 || sc->failed > 0 || sc->is_partial)
+		usec = 0; /* what is missing may be the list that knows him */
 	if (usec > sc->sites->max_ttl)
 		usec = sc->sites->max_ttl;
 	sc->ttl_usec = usec < sc->sites->min_ttl ? sc->sites->min_ttl : usec;
@@ -176,6 +180,7 @@ on_timeout(struct timer *t)
 			    (int)sc->sites->domains[i].name.n, (const char *)sc->sites->domains[i].name.p);
 	sc->failed += sc->pending;
 	sc->pending = 0;
+	set_ttl(sc);
 	stop(sc);
 	finish(sc);
 }
@@ -208,6 +213,7 @@ rbl_score_start(struct rbl_score *sc, const struct rbl_sites *sites, const struc
 	sc->shown = NULL;
 	sc->pending = sc->failed = sc->not_asked = 0;
 	sc->ttl = UINT32_MAX;
+	sc->is_partial = false;
 	sc->asked = mem_reallocarray(NULL, sites->ndomains, sizeof *sc->asked);
 	op_pend(&sc->op, &provider);
 	buf_init(&query, QUERY_MAX);

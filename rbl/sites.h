@@ -32,7 +32,7 @@ struct rbl_score {
 	struct op op;                /* RC_OK: all have answered. RC_TEMP: some could not say; the score is what the others said */
 	int score;                   /* sum of the weights so far, within int */
 	const char *shown;           /* list with the largest weight so far, as the client may see it; NULL: listed nowhere */
-	uint64_t ttl_usec;           /* how long this result may be believed: the smallest TTL, within min and max */
+	uint64_t ttl_usec;           /* how long this result may be believed: the smallest TTL, within min and max; min when a list could not say */
 	unsigned pending, failed;    /* lists: not answered yet; could not say */
 	unsigned not_asked;          /* of those that failed: at a limit of our own. Who lets the client pass now lets load decide */
 	/* private */
@@ -44,6 +44,7 @@ struct rbl_score {
 	struct ipaddr addr;
 	int shown_weight;
 	uint32_t ttl;                /* seconds; UINT32_MAX: none yet */
+	bool is_partial;             /* a list was paused */
 };
 
 /* For checks and commands: each "domain=filter*weight" as it was understood; shown: the name for replies. */

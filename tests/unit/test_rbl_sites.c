@@ -210,6 +210,7 @@ test_ttls(void **state)
 		const char *bounds;
 		uint64_t ttl; /* seconds; the server says 60 */
 	} cases[] = {
+		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_sites = a.test, fail.test\n", 7 },
 		{ "postscreen_dnsbl_min_ttl = 1s\n", 60 }, { "postscreen_dnsbl_min_ttl = 90s\n", 90 }, { "postscreen_dnsbl_min_ttl = 1s\npostscreen_dnsbl_max_ttl = 30s\n", 30 },
 		{ "postscreen_dnsbl_min_ttl = 1s\npostscreen_dnsbl_ttl = 5\n", 60 },
 	};
