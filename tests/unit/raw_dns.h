@@ -126,7 +126,8 @@ static UNUSED void
 raw_answer_code(struct raw_question *q, unsigned rcode)
 {
 	unsigned char out[1024];
-	raw_send(q, out, raw_begin(q, out, RAW_OK | rcode, 0));
+	size_t n = raw_begin(q, out, RAW_OK | rcode, 0);
+	raw_send(q, out, n);
 }
 
 static UNUSED size_t

@@ -216,7 +216,7 @@ one_kind(const char *kind, int version, const char *ciphers, const char *groups_
 	if (ciphers != NULL)
 		assert_int_equal(SSL_CTX_set_cipher_list(client, ciphers) + SSL_CTX_set_cipher_list(server, ciphers), 2);
 	if (groups_sigalgs != NULL)
-		assert_int_equal(SSL_CTX_set1_sigalgs_list(client, groups_sigalgs), 1);
+		assert_int_equal(SSL_CTX_set1_sigalgs_list(client, (void *)(uintptr_t)groups_sigalgs), 1);
 	SSL *ssl;
 	if (!handshake(server, client, &ssl))
 		fail_msg("%s %x %s %s: no handshake", kind, (unsigned)version, ciphers, groups_sigalgs);
