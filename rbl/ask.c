@@ -202,6 +202,12 @@ rbl_ask_init(struct rbl_ask *a, struct op_owner *owner, op_fn *done)
 	list_init(&a->by_flight);
 }
 
+bool
+rbl_ask_is_held_back(const struct rbl_ask *a)
+{
+	return a->flight != NULL && dns_is_held_back(&a->flight->dns);
+}
+
 void
 rbl_ask_fini(struct rbl_ask *a)
 {

@@ -38,6 +38,8 @@ void rbl_ask_init(struct rbl_ask *a, struct op_owner *owner, op_fn *done);
 /* domain: of the list; query: name below it (rbl_addr_query, rbl_name_query). Both borrowed. true: the answer is there and the
  * op stays idle. */
 bool rbl_ask_now(struct rbl_ask *a, enum rbl_kind kind, struct span domain, struct span query) MUST_CHECK;
+/* It is pending because of limits of our own: cancelled now, it would not have been asked. */
+bool rbl_ask_is_held_back(const struct rbl_ask *a);
 /* Cancels and frees. Idempotent; zeroed memory is fine. */
 void rbl_ask_fini(struct rbl_ask *a);
 /* Somebody will probably ask this. When many questions are in flight: nothing. */

@@ -97,6 +97,19 @@ count_listed(struct rbl_asked *k)
 	}
 }
 
+/* A limit of our own: nobody knows what it would have said. */
+static void
+count_not_asked(struct rbl_asked *k)
+{
+	struct rbl_score *sc = k->score;
+	int64_t most = sc->not_asked_weight;
+	for (unsigned i = 0; i < sc->sites->nsites; i++)
+		if (sc->sites->sites[i].domain == k->domain && sc->sites->sites[i].weight > 0)
+			most += sc->sites->sites[i].weight;
+	sc->not_asked++;
+	sc->not_asked_weight = most < INT_MAX ? (int)most : INT_MAX;
+}
+
 static void
 count_answer(struct rbl_asked *k)
 {
@@ -109,7 +122,7 @@ count_answer(struct rbl_asked *k)
 	case RBL_SAID_NO:
 		break;
 	case RBL_SAID_BUSY:
-		sc->not_asked++;
+		count_not_asked(k);
 		sc->failed++;
 		could_not_say(k, "too many questions under way");
 		return;
@@ -147,8 +160,11 @@ static void
 stop(struct rbl_score *sc)
 {
 	timer_clear(&sc->timer);
-	for (unsigned i = 0; sc->asked != NULL && i < sc->sites->ndomains; i++)
+	for (unsigned i = 0; sc->asked != NULL && i < sc->sites->ndomains; i++) {
+		if (rbl_ask_is_held_back(&sc->asked[i].ask))
+			count_not_asked(&sc->asked[i]);
 		rbl_ask_fini(&sc->asked[i].ask);
+	}
 }
 
 static void
@@ -212,6 +228,7 @@ rbl_score_start(struct rbl_score *sc, const struct rbl_sites *sites, const struc
 	sc->score = 0;
 	sc->shown = NULL;
 	sc->pending = sc->failed = sc->not_asked = 0;
+	sc->not_asked_weight = 0;
 	sc->ttl = UINT32_MAX;
 	sc->is_partial = false;
 	sc->asked = mem_reallocarray(NULL, sites->ndomains, sizeof *sc->asked);

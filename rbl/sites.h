@@ -34,7 +34,8 @@ struct rbl_score {
 	const char *shown;           /* list with the largest weight so far, as the client may see it; NULL: listed nowhere */
 	uint64_t ttl_usec;           /* how long this result may be believed: the smallest TTL, within min and max; min when a list could not say */
 	unsigned pending, failed;    /* lists: not answered yet; could not say */
-	unsigned not_asked;          /* of those that failed: at a limit of our own. Who lets the client pass now lets load decide */
+	unsigned not_asked;          /* lists that limits of our own kept from being asked; who lets the client pass now lets load decide */
+	int not_asked_weight;        /* the most those would have added */
 	/* private */
 	const struct rbl_sites *sites;
 	const struct log_ctx *log;
@@ -59,7 +60,8 @@ void rbl_score_init(struct rbl_score *sc, struct op_owner *owner, op_fn *done);
 /* Asks; the op must be idle. sites: not NULL, kept until rbl_score_fini(). log: kept likewise, for the lines; may be NULL. An IPv4
  * address inside IPv6 is asked as IPv4. */
 void rbl_score_start(struct rbl_score *sc, const struct rbl_sites *sites, const struct ipaddr *addr, const struct log_ctx *log);
-/* Ends it, whatever its state, and frees what it holds; the counted fields stay readable. Idempotent. Required also after done(). */
+/* Ends it, whatever its state, and frees what it holds; the counted fields stay readable, and not_asked counts what was still
+ * held back. Idempotent. Required also after done(). */
 void rbl_score_fini(struct rbl_score *sc);
 
 #endif

@@ -331,6 +331,12 @@ late(const struct dns_flight *f)
 	return in_line(f) || now - f->launched < (now - f->began) / 2 ? &too_many : &timed_out;
 }
 
+bool
+dns_is_held_back(const struct dns_query *q)
+{
+	return q->answer == &too_many || (q->flight != NULL && late(q->flight) == &too_many);
+}
+
 static void
 on_query_timeout(struct timer *t)
 {

@@ -81,6 +81,8 @@ bool dns_known(struct dns_query *q, enum dns_type type, struct span name, enum r
  * the hosts that an MX or NS answer names, DNS_PREFETCH_HOSTS at most. When a question waits for its turn, or a quarter of
  * query_limit is on its way: nothing. */
 void dns_prefetch(enum dns_type type, struct span name, bool hosts);
+/* Limits of our own are why there is no answer: no server has had half of the time that has passed. */
+bool dns_is_held_back(const struct dns_query *q);
 /* PTR of an address. */
 void dns_ask_ptr(struct dns_query *q, const struct sockaddr *addr, uint64_t timeout_usec);
 /* Cancels and frees the answer. Idempotent; a zeroed query is fine. */

@@ -273,7 +273,7 @@ score_now(struct triage *t)
 	t->has_score = true;
 	rbl_score_fini(&t->score);
 	int score = t->score.score;
-	if (p->p_postscreen_dnsbl_allowlist_threshold >= 0 || t->fail != 0 || score >= p->p_postscreen_dnsbl_threshold ||
+	if (p->p_postscreen_dnsbl_allowlist_threshold >= 0 || t->score.not_asked > 0 || t->fail != 0 || score >= p->p_postscreen_dnsbl_threshold ||
 	    score > p->p_postscreen_dnsbl_allowlist_threshold)
 		return;
 	/* so good that nothing else is asked of it, as long as the lists say so */
@@ -359,6 +359,23 @@ triage_input(struct sess *s, struct span in)
 	return true;
 }
 
+/* Lists could not be asked because there was too much to ask. Nobody has passed them then; and where they would have had a say,
+ * whoever makes us busy must not get past them: it may come again. */
+static void
+lists_not_asked(struct triage *t)
+{
+	const struct rbl_score *sc = &t->score;
+	bool matters = t->conf->action[TEST_DNSBL] != TRIAGE_IGNORE && sc->not_asked_weight > 0 &&
+	    (int64_t)sc->score + sc->not_asked_weight >= t->conf->p->p_postscreen_dnsbl_threshold;
+	metric_add(M_triage_unasked, 1);
+	LOG(triage_unasked, &t->log, F_NUM(count, sc->not_asked), F_SPAN(client, who(t)), F_STR(text, matters ? "deferred" : "tested again next time"));
+	if (!matters)
+		return;
+	if (t->fail == 0)
+		t->reply = REPLY_TRIAGE_LATER;
+	t->fail |= FAIL_UNASKED;
+}
+
 /* false: the session is over. */
 static bool
 judge_lists(struct triage *t)
@@ -366,6 +383,10 @@ judge_lists(struct triage *t)
 	if ((t->todo & 1u << TEST_DNSBL) == 0)
 		return true;
 	score_now(t);
+	if (t->score.score < t->conf->p->p_postscreen_dnsbl_threshold && t->score.not_asked > 0) {
+		lists_not_asked(t);
+		return true;
+	}
 	if (t->score.score < t->conf->p->p_postscreen_dnsbl_threshold) {
 		t->until[TEST_DNSBL] = triage_now() + t->score.ttl_usec / USEC_PER_SEC;
 		t->pass |= 1u << TEST_DNSBL;

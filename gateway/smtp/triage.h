@@ -58,7 +58,7 @@ enum triage_stage {
 	TRIAGE_ENGINE,
 };
 
-enum { FAIL_DENYLIST = 1u << 5, FAIL_VETO = 1u << 6 };
+enum { FAIL_DENYLIST = 1u << 5, FAIL_VETO = 1u << 6, FAIL_UNASKED = 1u << 7 };
 enum { WHO_TEXT = 64, NEVER = 0, DISABLED = 1 /* of until[], as in Postfix's cache */ };
 
 struct triage {

@@ -203,6 +203,44 @@ test_early(void **state)
 	confdir_remove();
 }
 
+/* What limits of our own kept from being asked is counted, whether it was turned away or still waits. */
+static void
+test_not_asked(void **state)
+{
+	struct dns_settings few = { .servers = server.servers, .timeout_usec = 3000 * MSEC, .tries = 1, .query_limit = 1, .queue_limit = 2 }, many = few;
+	struct conf *c;
+	struct ipaddr a;
+	struct rbl_score sc;
+	struct err e;
+	enum rc rc;
+	(void)state;
+	many.query_limit = many.queue_limit = 0;
+	confdir_make();
+	dns_cache_clear();
+	struct rbl_sites *s = sites_of("postscreen_dnsbl_sites = dead.test*9, a.test*2, b.test*3, b.test=127.0.0.9*4, white.test*-5, fail.test\n", &rc, &c);
+	assert_int_equal(rc, RC_OK);
+	assert_int_equal(dns_open(&few, &e), RC_OK);
+	assert_int_equal(ipaddr_parse(SPAN("192.0.2.7"), &a), RC_OK);
+	rbl_score_init(&sc, &owner, on_done);
+	rbl_score_start(&sc, s, &a, NULL);
+	rbl_score_fini(&sc);
+	assert_int_equal(sc.not_asked, 4); /* all but dead.test */
+	assert_int_equal(sc.not_asked_weight, 2 + 3 + 4 + 1);
+	rbl_score_fini(&sc);
+	assert_int_equal(sc.not_asked, 4);
+	assert_int_equal(dns_open(&many, &e), RC_OK);
+	assert_int_equal(ipaddr_parse(SPAN("192.0.2.8"), &a), RC_OK); /* what was asked before is still under way */
+	rbl_score_init(&sc, &owner, on_done);
+	rbl_score_start(&sc, s, &a, NULL);
+	rbl_score_fini(&sc);
+	assert_int_equal(sc.not_asked, 0);
+	assert_int_equal(sc.not_asked_weight, 0);
+	assert_true(op_owner_idle(&owner));
+	rbl_sites_free(&s);
+	conf_unref(&c);
+	confdir_remove();
+}
+
 static void
 test_ttls(void **state)
 {
@@ -270,7 +308,7 @@ test_names(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_items), cmocka_unit_test(test_scores), cmocka_unit_test(test_early), cmocka_unit_test(test_ttls),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_items), cmocka_unit_test(test_scores), cmocka_unit_test(test_early), cmocka_unit_test(test_not_asked), cmocka_unit_test(test_ttls),
 		cmocka_unit_test(test_names) };
 	struct err e = { 0 };
 	loop_init();
