@@ -112,12 +112,17 @@ find(struct tls_client *t, const char *key)
 	return NULL;
 }
 
+/*
+ * A copy is kept, and each connection gets a copy: OpenSSL marks a session in its hands as spent once it was resumed in TLS 1.3 (RFC 8446 C.4
+ * would rather have a ticket used once; Postfix uses it as often as it is needed, and so do we) and once its connection broke.
+ */
 static int
 on_session(SSL *ssl, SSL_SESSION *session)
 {
 	struct tls_client *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), client_index);
 	const char *key = SSL_get_ex_data(ssl, key_index);
-	if (t == NULL || key == NULL || !SSL_SESSION_is_resumable(session))
+	SSL_SESSION *copy = t != NULL && key != NULL && SSL_SESSION_is_resumable(session) ? SSL_SESSION_dup(session) : NULL;
+	if (copy == NULL)
 		return 0;
 	struct saved *s = find(t, key);
 	if (s != NULL)
@@ -125,13 +130,13 @@ on_session(SSL *ssl, SSL_SESSION *session)
 	if (t->by_key.count >= TLS_SESSIONS_MAX)
 		drop(t, list_entry(t->by_age.prev, struct saved, by_age));
 	s = mem_zalloc(sizeof *s);
-	s->session = session;
+	s->session = copy;
 	s->until = clock_mono() + t->session_usec;
 	s->key = mem_strdup(key);
 	list_init(&s->by_age);
 	list_prepend(&t->by_age, &s->by_age);
 	htab_insert(&t->by_key, &s->by_key, span_hash(span_str(key)));
-	return 1; /* the reference is ours */
+	return 0;
 }
 
 void
@@ -472,8 +477,10 @@ tls_client_ssl(struct tls_client *t, const struct tls_wish *w, SSL **out, struct
 			drop(t, s);
 			s = NULL;
 		}
-		if (s != NULL)
-			(void)SSL_set_session(ssl, s->session);
+		SSL_SESSION *copy = s != NULL ? SSL_SESSION_dup(s->session) : NULL;
+		if (copy != NULL)
+			(void)SSL_set_session(ssl, copy);
+		SSL_SESSION_free(copy);
 		(void)SSL_set_ex_data(ssl, key_index, mem_strdup(w->key));
 	}
 	SSL_set_connect_state(ssl);
