@@ -3,11 +3,19 @@
  * A whole SMTP server session over a socketpair, with a queue of our own behind a real channel. Property: every
  * reply is one or more clean lines of at most 512 octets; what is submitted has CRLF line ends only and the sum and
  * length that were said; afterwards no session, transaction, op, draft or connection is left.
+ *
+ * AUTH: an auth process of our own behind the channel that the real one has; it says yes, no, not now, nonsense, nothing for a while, and
+ * dies. Properties: 235 only for a yes of the backend, and one a session; no login in the facts and in Received, no relaying, without
+ * it; 334 is base64, and only what may follow it follows; a login that is over is over there, too; where input is secret none of a
+ * password is left in the buffer behind what was consumed.
  */
+#include "base/base64.h"
 #include "base/crc32c.h"
 #include "base/log.h"
 #include "base/metric.h"
+#include "ipc/child.h"
 #include "ipc/msgs.h"
+#include "sasl/cyrus.h"
 #include "smtp/session.h"
 
 #include <errno.h>
@@ -21,6 +29,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static struct edge edge;
 static struct timer stopper;
+
+#define AUTH_SETTINGS \
+	"smtpd_error_sleep_time = 0\nsmtpd_hard_error_limit = 10000\nsmtpd_junk_command_limit = 10000\nsmtpd_forbid_unauth_pipelining = no\n" \
+	"smtpd_peername_lookup = no\nsmtpd_sasl_auth_enable = yes\nsmtpd_sasl_type = cyrus\nsmtpd_sasl_failure_delay = 0s\n" \
+	"smtpd_sasl_authenticated_header = yes\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination\n"
 
 static const char *const settings[] = {
 	"smtpd_error_sleep_time = 0\nmessage_size_limit = 5000\nspool_inline_limit = 500\nsmtpd_recipient_limit = 3\nheader_size_limit = 300\n"
@@ -41,7 +54,13 @@ static const char *const settings[] = {
 	"smtpd_triage = yes\npostscreen_greet_action = enforce\npostscreen_bare_newline_action = enforce\npostscreen_access_list =\n",
 	("smtpd_triage = yes\npostscreen_greet_banner =\npostscreen_access_list =\npostscreen_pipelining_enable = yes\npostscreen_non_smtp_command_enable = yes\n"
 	"postscreen_bare_newline_enable = yes\npostscreen_non_smtp_command_action = enforce\nsmtpd_peername_lookup = no\nsmtpd_error_sleep_time = 0\n"),
+	/* logins: from here on */
+	AUTH_SETTINGS "smtpd_sasl_lockout_limit = 0\nsmtpd_sasl_lockout_client_limit = 0\nsmtpd_sasl_lockout_user_limit = 0\n",
+	AUTH_SETTINGS "smtpd_sasl_security_options =\nsmtpd_sasl_response_limit = 200\nsmtpd_sasl_lockout_limit = 3\nbroken_sasl_auth_clients = yes\n"
+	"smtpd_helo_required = yes\n",
+	AUTH_SETTINGS "smtpd_tls_auth_only = yes\n",
 };
+enum { FIRST_OF_AUTH = NELEMS(settings) - 3, LAST_OF_AUTH = NELEMS(settings) - 1 };
 static struct edge_conf *confs[NELEMS(settings)];
 
 static void
@@ -53,6 +72,191 @@ check_content(struct span s)
 		BUG_ON(s.p[i] == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n'));
 	}
 	BUG_ON(!span_starts(s, SPAN("Received: ")) || !span_caseends(s, SPAN("\r\n")));
+}
+
+/* ---- the auth process ---- */
+
+static struct {
+	struct ipc_chan *chan;
+	bool dies;
+	uint64_t context;        /* of the login under way, 0: none */
+	uint64_t last;           /* of the latest one: it may be ended while its answer is on the way */
+	bool theirs;             /* it waits for the client */
+	uint64_t call, late;     /* late: turns until call is answered, 0: nothing is held back */
+	bool late_yes;
+	/* this session */
+	unsigned yes, seen_yes, challenges, seen_challenges;
+	bool was_challenge;      /* the last reply */
+	unsigned char user[256];
+	size_t user_n;
+} backend;
+
+static void
+say(uint64_t call, enum auth_outcome outcome, struct span text, struct span user)
+{
+	if (backend.context != 0 && outcome == AUTH_DONE && user.n <= sizeof backend.user) {
+		backend.yes++;
+		if (user.n > 0)
+			memcpy(backend.user, user.p, user.n);
+		backend.user_n = user.n;
+	}
+	if (outcome == AUTH_GOES_ON)
+		backend.challenges++;
+	backend.theirs = outcome == AUTH_GOES_ON;
+	if (!backend.theirs)
+		backend.context = 0;
+	msg_auth_said_put(ipc_answer_begin(backend.chan, call), &(struct msg_auth_said){ outcome, text, user });
+	ipc_end(backend.chan);
+}
+
+/* What the client says decides what becomes of it. */
+static void
+decide(uint64_t call, struct span r)
+{
+	static unsigned char challenge[9000];
+	struct span some = span_head(r, 200);
+	if (span_caseends(r, SPAN("secret"))) {
+		say(call, AUTH_DONE, SPAN_EMPTY, SPAN("anna@b.c"));
+		return;
+	}
+	switch (r.n == 0 ? 0 : r.p[r.n - 1] % 16) {
+	case 0: case 1: case 2: case 3:
+		for (size_t i = 0; i < sizeof challenge; i++)
+			challenge[i] = (unsigned char)(i + r.n);
+		say(call, AUTH_GOES_ON, span_of(challenge, r.n < 2 ? r.n : r.p[0] * r.n % sizeof challenge), SPAN_EMPTY);
+		break;
+	case 4: case 5:
+		say(call, AUTH_FAILED, some, some);
+		break;
+	case 6:
+		say(call, AUTH_NOT_NOW, some, SPAN_EMPTY);
+		break;
+	case 7:
+		say(call, AUTH_DONE, SPAN_EMPTY, some);
+		break;
+	case 8:
+		say(call, AUTH_DONE, some, SPAN_EMPTY);
+		break;
+	case 9:
+		backend.context = 0;
+		buf_put(ipc_answer_begin(backend.chan, call), some);
+		ipc_end(backend.chan);
+		break;
+	case 10:
+		backend.dies = true;
+		break;
+	case 11: case 12:
+		backend.call = call;
+		backend.late = 2 + r.n % 4;
+		backend.late_yes = r.p[r.n - 1] % 16 == 12;
+		break;
+	default:
+		say(call, AUTH_FAILED, SPAN_EMPTY, SPAN_EMPTY);
+	}
+}
+
+static enum rc
+on_auth_frame(struct ipc_chan *c, struct ipc_frame *f)
+{
+	if (f->type == IPC_AUTH_MECHS) {
+		struct msg_auth_mechs m;
+		BUG_ON(msg_auth_mechs_get(f->payload, &m) != RC_OK);
+		msg_auth_offer_put(ipc_answer_begin(c, f->id), &(struct msg_auth_offer){ RC_OK, SPAN("PLAIN LOGIN CRAM-MD5 XOAUTH2 ANONYMOUS") });
+		ipc_end(c);
+	} else if (f->type == IPC_AUTH_BEGIN) {
+		struct msg_auth_begin m;
+		BUG_ON(msg_auth_begin_get(f->payload, &m) != RC_OK || backend.context != 0 || m.context == 0);
+		BUG_ON(edge.conf == confs[LAST_OF_AUTH]); /* only under TLS */
+		backend.context = backend.last = m.context;
+		backend.theirs = false;
+		decide(f->id, m.initial);
+	} else if (f->type == IPC_AUTH_STEP) {
+		struct msg_auth_step m;
+		BUG_ON(msg_auth_step_get(f->payload, &m) != RC_OK || m.context != backend.context || !backend.theirs);
+		backend.theirs = false;
+		decide(f->id, m.response);
+	} else {
+		struct cur rd = cur_of(f->payload);
+		BUG_ON(f->type != IPC_AUTH_END || cur_u64(&rd) != backend.last || !cur_done(&rd));
+		backend.context = 0; /* an answer that is held back is given all the same */
+	}
+	return RC_OK;
+}
+
+static void
+on_auth_down(struct ipc_chan *c)
+{
+	(void)c;
+	BUG("the channel to the auth process went down");
+}
+
+static const struct ipc_chan_ops auth_ops = { on_auth_frame, on_auth_down };
+
+static void
+auth_process(void)
+{
+	static struct child child = { .ops = &edge_role };
+	int fds[2];
+	ipc_chan_free(&backend.chan);
+	backend.context = backend.last = backend.late = 0;
+	backend.dies = false;
+	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0);
+	cyrus_peer(&child, 0, fds[0]);
+	backend.chan = ipc_chan_new(fds[1], ROLE_AUTH, ROLE_EDGE, 0, &auth_ops, NULL);
+}
+
+/* What is due after a turn. */
+static void
+auth_turn(void)
+{
+	if (backend.dies)
+		auth_process();
+	else if (backend.late > 0 && --backend.late == 0)
+		say(backend.call, backend.late_yes ? AUTH_DONE : AUTH_FAILED, SPAN_EMPTY, SPAN("late"));
+}
+
+static bool
+is_auth_conf(void)
+{
+	for (size_t i = FIRST_OF_AUTH; i <= LAST_OF_AUTH; i++)
+		if (edge.conf == confs[i])
+			return true;
+	return false;
+}
+
+/* A reply of the server, without CRLF. */
+static void
+check_auth_reply(struct span s)
+{
+	static const char *const behind_challenge[] = { "235", "334", "535", "454", "501", "500", "421" };
+	bool fits = !backend.was_challenge;
+	struct buf b;
+	for (size_t i = 0; i < NELEMS(behind_challenge) && !fits; i++)
+		fits = span_starts(s, span_str(behind_challenge[i]));
+	BUG_ON(!fits);
+	backend.was_challenge = span_starts(s, SPAN("334"));
+	if (backend.was_challenge) {
+		buf_init(&b, 65536);
+		BUG_ON(++backend.seen_challenges > backend.challenges || base64_decode(span_from(s, 4), &b) != RC_OK);
+		buf_fini(&b);
+	}
+	if (span_starts(s, SPAN("235")))
+		BUG_ON(++backend.seen_yes > backend.yes || backend.seen_yes > 1);
+}
+
+/* The session as it is between two turns. */
+static void
+check_auth_session(void)
+{
+	static const char password[] = "c2VjcmV0"; /* the end of what gets a yes, as it is on the wire */
+	list_each(it, &edge.sessions) {
+		const struct sess *s = list_entry(it, struct sess, link);
+		const struct buf *b = &s->conn.in;
+		BUG_ON(s->facts.login.n > 0 && (backend.yes == 0 || !span_eq(s->facts.login, span_of(backend.user, backend.user_n))));
+		BUG_ON(s->facts.sasl_method.n > 0 && backend.yes == 0);
+		if (b->is_secret && b->p != NULL)
+			BUG_ON(memmem(b->p, b->at, password, 8) != NULL || memmem(b->p + b->n, b->cap - b->n, password, 8) != NULL);
+	}
 }
 
 static int last_draft = -1;
@@ -77,12 +281,16 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		struct envelope env;
 		arena_init(&a, 1 << 20);
 		BUG_ON(envelope_get(m.envelope, &a, &env) != RC_OK || env.nrcpt == 0);
+		for (size_t i = 0; i < env.nrcpt && is_auth_conf() && backend.yes == 0; i++)
+			BUG_ON(!span_caseends(env.rcpt[i].addr, SPAN("@b.c")));
 		arena_fini(&a);
 		void *p = m.draft == 0 ? NULL : mmap(NULL, m.content_len, PROT_READ, MAP_SHARED, last_draft, 0);
 		BUG_ON(p == MAP_FAILED);
 		struct span content = m.draft == 0 ? m.content : span_of(p, m.content_len);
 		BUG_ON(crc32c(0, content) != m.content_crc);
 		check_content(content);
+		size_t by = span_find(content, SPAN("\r\n\tby "));
+		BUG_ON(is_auth_conf() && backend.yes == 0 && span_find(span_head(content, by), SPAN("(Authenticated sender: ")) != SIZE_MAX);
 		if (p != NULL)
 			munmap(p, m.content_len);
 		const struct msg_submitted ok = { .outcome = SUBMIT_OK };
@@ -132,6 +340,9 @@ turn(void)
 {
 	timer_set(&stopper, 0);
 	loop_run();
+	auth_turn();
+	if (is_auth_conf())
+		check_auth_session();
 }
 
 static void
@@ -177,6 +388,9 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0);
 	edge_set_queue(&edge, 0, fds[0]);
 	ipc_chan_new(fds[1], ROLE_QUEUE, ROLE_EDGE, 0, &queue_ops, NULL);
+	auth_process();
+	for (int i = 0; i < 10; i++)
+		turn();
 	return 0;
 }
 
@@ -192,9 +406,14 @@ listen_to(int fd, struct buf *in)
 	bool open = n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
 	for (size_t lf; (lf = span_chr(buf_span(in), '\n')) != SIZE_MAX; buf_consume(in, lf + 1)) {
 		struct span s = buf_span(in);
-		BUG_ON(lf < 4 || lf > 511 || s.p[lf - 1] != '\r' || s.p[0] < '2' || s.p[0] > '5' || (s.p[3] != ' ' && s.p[3] != '-'));
+		bool is_challenge = span_starts(s, SPAN("334 ")); /* as long as the backend likes */
+		BUG_ON(lf < 4 || (lf > 511 && !is_challenge) || s.p[lf - 1] != '\r' || s.p[0] < '2' || s.p[0] > '5' || (s.p[3] != ' ' && s.p[3] != '-'));
 		for (size_t i = 0; i + 1 < lf; i++)
 			BUG_ON(s.p[i] < 0x20 || s.p[i] == 0x7f);
+		if (is_auth_conf())
+			check_auth_reply(span_head(s, lf - 1));
+		else
+			BUG_ON(is_challenge || span_starts(s, SPAN("235")));
 	}
 	return open;
 }
@@ -209,6 +428,8 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	BUG_ON(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0);
 	buf_init(&in, 1 << 20);
 	edge.conf = confs[p[0] % NELEMS(confs)];
+	backend.yes = backend.seen_yes = backend.challenges = backend.seen_challenges = 0;
+	backend.was_challenge = false;
 	size_t piece = p[1] < 16 ? p[1] + 1u : p[1] * 64u;
 	struct sockaddr peer = { .sa_family = AF_UNSPEC };
 	sess_begin(&edge, edge.conf->services[0], fds[1], &peer, NULL);
@@ -230,6 +451,9 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		(void)listen_to(fds[0], &in);
 	}
 	turn();
+	for (unsigned i = 0; i < 100 && (backend.late > 0 || backend.dies || metric_values[M_op_pending] != 0); i++)
+		turn();
+	BUG_ON(backend.context != 0); /* the login ended with its session */
 	while (listen_to(fds[0], &in) && buf_len(&in) > 0)
 		;
 	BUG_ON(buf_len(&in) > 0); /* half a reply */
