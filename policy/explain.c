@@ -18,6 +18,8 @@ struct explain {
 	const struct policy *policy;
 	struct conf *conf;
 	policy_explain_reply_fn *reply;
+	policy_explain_first_fn *first;
+	const struct service *listener; /* the line with the socket */
 	const char *list;            /* heading printed last */
 	uint64_t started;            /* the rule at hand */
 	unsigned notes, edits;       /* printed */
@@ -220,9 +222,11 @@ explain(struct explain *x, struct facts *f, bool has_name)
 	int status = 0;
 	op_owner_init(&owner);
 	policy_run_init(&r, &owner, on_done);
-	char service[200];
-	snprintf(service, sizeof service, "%s %s", x->policy->service->name, x->policy->service->type);
-	explain_fact(&x->out, "service", span_str(service), "");
+	char service[200], inner[200] = "";
+	snprintf(service, sizeof service, "%s %s", x->listener->name, x->listener->type);
+	if (x->listener != x->policy->service)
+		snprintf(inner, sizeof inner, "then %s %s", x->policy->service->name, x->policy->service->type);
+	explain_fact(&x->out, "service", span_str(service), inner);
 	explain_fact(&x->out, "client", f->client_addr, "");
 	if (has_name)
 		explain_fact(&x->out, "name", f->client_name, "given");
@@ -231,6 +235,7 @@ explain(struct explain *x, struct facts *f, bool has_name)
 	explain_fact(&x->out, "helo", f->helo, "");
 	show_address(x, "sender", f->sender);
 	show_address(x, "recipient", f->rcpt);
+	status = x->first(x->conf, x->listener, f, &x->out);
 	map_watch(on_table, x);
 	for (size_t i = 0; i < NELEMS(stages) && status == 0; i++) {
 		enum policy_stage stage = stages[i].stage;
@@ -248,7 +253,8 @@ explain(struct explain *x, struct facts *f, bool has_name)
 	map_watch(NULL, NULL);
 	policy_run_fini(&r);
 	dns_peer_fini(&peer);
-	explain_end(&x->out, status == 0);
+	if (status != 2)
+		explain_end(&x->out, status == 0);
 	return status;
 }
 
@@ -264,13 +270,40 @@ show_errors(const struct conf *c)
 	}
 }
 
+/* The listener: the one that was named, or the first. */
+static const struct service *
+find_listener(const struct conf *c, const char *name)
+{
+	const struct service *inner = NULL;
+	for (size_t i = 0; i < conf_service_count(c); i++) {
+		const struct service *s = conf_service(c, i);
+		bool is_smtpd = strcmp(s->command, "smtpd") == 0, is_pass = strcmp(s->type, "pass") == 0;
+		if (s->disabled || (!is_smtpd && strcmp(s->command, "postscreen") != 0) || (name != NULL && strcmp(s->name, name) != 0))
+			continue;
+		if (!is_pass || name != NULL)
+			return s;
+		inner = inner != NULL ? inner : s;
+	}
+	return inner;
+}
+
+/* The line whose restrictions its clients meet. */
+static const struct service *
+served_by(const struct conf *c, const struct service *listener)
+{
+	if (listener == NULL || strcmp(listener->command, "smtpd") == 0)
+		return listener;
+	const struct service *s = conf_service_find(c, listener->params->p_smtpd_service_name, "pass");
+	return s != NULL && strcmp(s->command, "smtpd") == 0 ? s : NULL;
+}
+
 int
 policy_explain(const struct explain_question *q, FILE *out)
 {
 	struct conf *c = NULL;
 	struct policy *p = NULL;
 	struct err e = { 0 };
-	struct explain x = { .trace = { .rule = on_rule, .asked = on_asked }, .out = { .file = out, .json = q->json }, .reply = q->reply };
+	struct explain x = { .trace = { .rule = on_rule, .asked = on_asked }, .out = { .file = out, .json = q->json }, .reply = q->reply, .first = q->first };
 	struct facts f = { .is_esmtp = true, .has_helo = q->helo != NULL, .helo = span_str(q->helo), .qid = SPAN("NOQUEUE") };
 	bool has_name;
 	int status = 2;
@@ -284,14 +317,12 @@ policy_explain(const struct explain_question *q, FILE *out)
 		fprintf(stderr, "explain: %s\n", e.why);
 		return 2;
 	}
-	const struct service *s = NULL;
-	for (size_t i = 0; s == NULL && i < conf_service_count(c); i++)
-		if (strcmp(conf_service(c, i)->command, "smtpd") == 0)
-			s = conf_service(c, i);
+	x.listener = find_listener(c, q->service);
+	const struct service *s = served_by(c, x.listener);
 	buf_init(&x.known, KNOWN_MAX);
 	loop_init();
 	if (s == NULL) {
-		fprintf(stderr, "explain: there is no smtpd service in master.cf\n");
+		fprintf(stderr, "explain: there is no smtpd service%s%s in master.cf\n", q->service != NULL ? " for " : "", q->service != NULL ? q->service : "");
 	} else if (dns_open_conf(c, &e) != RC_OK) {
 		fprintf(stderr, "explain: %s\n", e.why);
 	} else if (policy_compile(c, s, &p, &e) == RC_OK) {

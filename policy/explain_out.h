@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* explain_out.h - what explain prints, for people or as one JSON object a line. For explain.c only. */
+/* explain_out.h - what explain prints, for people or as one JSON object a line. For explain.c and the triage before it. */
 #ifndef POLICY_EXPLAIN_OUT_H
 #define POLICY_EXPLAIN_OUT_H
 

@@ -123,6 +123,10 @@ const struct address_book *policy_addresses(const struct policy *p);
  * own. Exit status: 0 accepted, 1 refused, 2 usage or configuration. */
 /* The reply to a refusal as it would be sent: lines with CRLF, with what is above policy in it (the footer). */
 typedef void policy_explain_reply_fn(struct conf *c, const struct service *s, const struct facts *f, struct span reply, struct buf *out);
+/* What comes before every rule for clients of this listener (triage), told to out. 0: it goes on; 1: it would be refused; 2: the
+ * configuration cannot be used. */
+struct explain_out;
+typedef int policy_explain_first_fn(struct conf *c, const struct service *listener, const struct facts *f, struct explain_out *out);
 struct explain_question {
 	const char *dir;
 	const char *client;          /* address, or name[address] */
@@ -130,7 +134,9 @@ struct explain_question {
 	const char *helo;            /* NULL: none */
 	const char *from, *to;
 	bool json;                   /* an object a line */
+	const char *service;         /* name of a line of master.cf; NULL: the first listener */
 	policy_explain_reply_fn *reply;
+	policy_explain_first_fn *first;
 };
 int policy_explain(const struct explain_question *q, FILE *out);
 

@@ -13,6 +13,7 @@
 #include "policy/dnsbl_check.h"
 #include "policy/policy.h"
 #include "smtp/footer.h"
+#include "smtp/triage_conf.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -278,11 +279,12 @@ cmd_tls_self_signed(const struct command_line *cl)
 static int
 cmd_explain(const struct command_line *cl)
 {
-	struct explain_question x = { .dir = cl->dir, .from = "", .reply = footer_explain };
+	struct explain_question x = { .dir = cl->dir, .from = "", .reply = footer_explain, .first = triage_explain };
 	const struct {
 		const char *option;
 		const char **value;
-	} options[] = { { "--client", &x.client }, { "--name", &x.name }, { "--helo", &x.helo }, { "--from", &x.from }, { "--to", &x.to } };
+	} options[] = { { "--client", &x.client }, { "--name", &x.name }, { "--helo", &x.helo }, { "--from", &x.from }, { "--to", &x.to },
+		{ "--service", &x.service } };
 	for (int i = 0; i < cl->argc; i++) {
 		size_t k = 0;
 		if (strcmp(cl->argv[i], "--json") == 0) {

@@ -220,7 +220,7 @@ open_triage(struct conf *c, const struct service *listener, struct edge_service 
 		conf_problem(c, CONF_ERROR, listener, name, "%s = %s: only \"haproxy\" or nothing", name, protocol);
 		rc = err_set(e, RC_PERM, "%s: bad value", name);
 	}
-	if (!is_postscreen(listener) && !listener->params->p_smtpd_triage)
+	if (!triage_is_on(listener))
 		return rc;
 	if (svc->p->p_smtpd_tls_wrappermode) {
 		conf_problem(c, CONF_ERROR, listener, NULL, "service \"%s\" (inet): no triage with smtpd_tls_wrappermode: who begins with TLS talks before the greeting",

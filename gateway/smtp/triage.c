@@ -537,7 +537,7 @@ listed(struct sess *s)
 	struct triage *t = s->triage;
 	struct err e;
 	map_forget();
-	switch (triage_acl_eval(t->conf->acl, &s->facts.client, &e)) {
+	switch (triage_acl_eval(t->conf->acl, &s->facts.client, NULL, NULL, &e)) {
 	case TRIAGE_PERMIT:
 		sess_forget_call(s);
 		listed_word(t, true, "LISTED");

@@ -158,21 +158,32 @@ in_table(const struct triage_acl *a, const struct item *it, const struct ipaddr 
 	return out;
 }
 
-enum triage_listed
-triage_acl_eval(const struct triage_acl *a, const struct ipaddr *client, struct err *e)
+static enum triage_listed
+ask_item(const struct triage_acl *a, const struct item *it, const struct ipaddr *client, bool *is_last, struct err *e)
 {
-	for (size_t i = 0; i < a->n; i++) {
-		enum triage_listed out = TRIAGE_DUNNO;
-		switch (a->items[i].kind) {
-		case ITEM_PERMIT: return TRIAGE_PERMIT;
-		case ITEM_REJECT: return TRIAGE_REJECT;
-		case ITEM_DUNNO: return TRIAGE_DUNNO;
-		case ITEM_BAD: return trouble(e, "postscreen_access_list", a->items[i].name, "unknown command");
-		case ITEM_NETWORKS: out = in_networks(a, client, "postscreen_access_list", e); break;
-		case ITEM_TABLE: out = in_table(a, &a->items[i], client, e); break;
-		}
-		if (out != TRIAGE_DUNNO)
-			return out;
+	*is_last = true;
+	switch (it->kind) {
+	case ITEM_PERMIT: return TRIAGE_PERMIT;
+	case ITEM_REJECT: return TRIAGE_REJECT;
+	case ITEM_DUNNO: return TRIAGE_DUNNO;
+	case ITEM_BAD: return trouble(e, "postscreen_access_list", it->name, "unknown command");
+	case ITEM_NETWORKS:
+	case ITEM_TABLE: break;
 	}
-	return TRIAGE_DUNNO;
+	enum triage_listed says = it->kind == ITEM_TABLE ? in_table(a, it, client, e) : in_networks(a, client, "postscreen_access_list", e);
+	*is_last = says != TRIAGE_DUNNO;
+	return says;
+}
+
+enum triage_listed
+triage_acl_eval(const struct triage_acl *a, const struct ipaddr *client, triage_acl_fn *told, void *arg, struct err *e)
+{
+	bool is_last = false;
+	enum triage_listed says = TRIAGE_DUNNO;
+	for (size_t i = 0; i < a->n && !is_last; i++) {
+		says = ask_item(a, &a->items[i], client, &is_last, e);
+		if (told != NULL)
+			told(arg, a->items[i].name, says);
+	}
+	return says;
 }

@@ -162,6 +162,12 @@ triage_conf_free(struct triage_conf **tp)
 	mem_free(&t);
 }
 
+bool
+triage_is_on(const struct service *listener)
+{
+	return strcmp(listener->command, "postscreen") == 0 || listener->params->p_smtpd_triage;
+}
+
 void
 triage_conf_notes(struct conf *c, const struct service *s)
 {

@@ -25,8 +25,9 @@ enum triage_listed { TRIAGE_DUNNO, TRIAGE_PERMIT, TRIAGE_REJECT, TRIAGE_TROUBLE 
 struct triage_acl;
 enum rc triage_acl_open(struct conf *c, const struct service *s, struct triage_acl **out, struct err *e) MUST_CHECK;
 void triage_acl_free(struct triage_acl **ap);
-/* TRIAGE_TROUBLE: e says why, as Postfix words it. */
-enum triage_listed triage_acl_eval(const struct triage_acl *a, const struct ipaddr *client, struct err *e);
+/* TRIAGE_TROUBLE: e says why, as Postfix words it. told: hears what each item says, or NULL. */
+typedef void triage_acl_fn(void *arg, const char *item, enum triage_listed says);
+enum triage_listed triage_acl_eval(const struct triage_acl *a, const struct ipaddr *client, triage_acl_fn *told, void *arg, struct err *e);
 
 struct triage_conf {
 	const struct params *p;              /* of the line the listener stands in */
@@ -53,6 +54,12 @@ struct triage_conf {
  * keywords, of the named parameter. */
 enum rc triage_conf_open(struct conf *c, const struct service *s, struct triage_conf **out, struct err *e) MUST_CHECK;
 void triage_conf_free(struct triage_conf **tp);
+/* Are clients of this listener tested? */
+bool triage_is_on(const struct service *listener);
+/* policy_explain_first_fn. */
+struct explain_out;
+struct facts;
+int triage_explain(struct conf *c, const struct service *listener, const struct facts *f, struct explain_out *out);
 /* What is said about settings that could be run as they are. */
 void triage_conf_notes(struct conf *c, const struct service *s);
 

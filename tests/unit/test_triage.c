@@ -61,7 +61,7 @@ test_access_list(void **state)
 		assert_int_equal(ipaddr_parse(span_str(rows[i].client), &client), RC_OK);
 		if (triage_acl_open(c, NULL, &a, &e) != RC_OK)
 			fail_msg("row %zu: %s", i, e.why);
-		enum triage_listed got = triage_acl_eval(a, &client, &e);
+		enum triage_listed got = triage_acl_eval(a, &client, NULL, NULL, &e);
 		if (got != rows[i].want)
 			fail_msg("row %zu \"%s\" %s: %d", i, rows[i].list, rows[i].client, got);
 		triage_acl_free(&a);
