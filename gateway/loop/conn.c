@@ -249,7 +249,7 @@ on_input(struct conn *c)
 	if (n == 0) {
 		c->eof = true;
 		watch_want(&c->watch, (short)(c->watch.want & EV_WRITE));
-		if (!c->paused && !list_linked(&c->again)) /* else the owner first gets what it has left for later */
+		if (c->paused ? c->eager_eof : !list_linked(&c->again)) /* else the owner first gets what it has left for later */
 			conn_end(c, CONN_EOF, 0);
 		return;
 	}

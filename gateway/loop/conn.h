@@ -53,6 +53,7 @@ struct conn {
 	size_t in_max;              /* reading stops while this much is unconsumed */
 	bool paused, eof, connecting, broken, want_drained;
 	bool sparing;               /* set by the owner: never more than in_max is read, the rest stays with the kernel */
+	bool eager_eof;             /* set by the owner: while paused the end of input is told at once; what came before it is not wanted any more */
 	uint64_t bytes_in, bytes_out; /* as the owner sees them, inside TLS */
 };
 
@@ -73,7 +74,7 @@ conn_is_open(const struct conn *c)
 
 struct span conn_input(const struct conn *c);
 void conn_consume(struct conn *c, size_t n);
-/* No input() until resumed. What comes meanwhile is kept, up to in_max; the end of input is told after it, but a
+/* No input() until resumed. What comes meanwhile is kept, up to in_max; the end of input is told after it (unless eager_eof), but a
  * connection that breaks ends at once, ended(CONN_ERROR), as far as its input was read. */
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);   /* input() is called from the loop if bytes are waiting */

@@ -102,7 +102,7 @@ triage_free(struct sess *s)
 	rbl_score_fini(&t->score);
 	forget_call(t);
 	buf_fini(&t->sender);
-	s->conn.sparing = false;
+	s->conn.sparing = s->conn.eager_eof = false;
 	s->conn.in_max = SESS_INPUT_MAX;
 	metric_add(M_triage_now, -1);
 	mem_free(&t);
@@ -193,7 +193,7 @@ triage_act(struct triage *t, enum triage_action a, enum triage_test test, enum r
 static void
 no_more_sparing(struct sess *s)
 {
-	s->conn.sparing = false;
+	s->conn.sparing = s->conn.eager_eof = false;
 	s->conn.in_max = SESS_INPUT_MAX;
 	s->input = INPUT_COMMAND;
 	sess_set_deadline(s);
@@ -351,8 +351,10 @@ triage_input(struct sess *s, struct span in)
 	t->done |= 1u << TEST_PREGREET;
 	if (!triage_act(t, t->conf->action[TEST_PREGREET], TEST_PREGREET, REPLY_TRIAGE_PROTOCOL, REPLY_TRIAGE_PROTOCOL))
 		return true;
-	if (!all_early_done(t))
+	if (!all_early_done(t)) {
+		s->conn.eager_eof = t->fail != 0; /* who is refused anyway and goes need not be kept until the pause is over */
 		return false;
+	}
 	early_over(t);
 	if (sess_is_alive(s) && !sess_is_busy(s))
 		conn_resume(&s->conn);
