@@ -111,8 +111,10 @@ conn_close(struct conn *c)
 {
 	if (c->magic != CONN_MAGIC || c->fd < 0)
 		return;
-	if (!c->connecting && !c->broken)
+	if (!c->connecting && !c->broken) {
+		conn_tls_closing(c);
 		(void)send_some(c);
+	}
 	conn_tls_close(c);
 	watch_clear(&c->watch);
 	timer_clear(&c->timer);

@@ -14,7 +14,8 @@ bool conn_send_clear(struct conn *c, size_t most);  /* most octets of out, as th
 void conn_end(struct conn *c, enum conn_end why, int err);
 void conn_call_again(struct conn *c);               /* the loop looks at its input once more */
 
-/* conn_tls.c; the first three with c->tls set */
+/* conn_tls.c; conn_tls_send() to conn_tls_holds_output() with c->tls set */
+void conn_tls_closing(struct conn *c);               /* what is sent from now on is followed by close_notify; also without TLS */
 bool conn_tls_send(struct conn *c);                 /* as send_some() */
 ssize_t conn_tls_recv(struct conn *c, unsigned char *to, size_t most); /* as recv(): -1 with errno, EPROTO too */
 bool conn_tls_is_open(const struct conn *c);        /* the handshake is done */

@@ -38,6 +38,7 @@ struct conn_tls {
 	bool ended;               /* reading is over, as errno of end says; what came before it is told first */
 	int end;
 	bool read_wants_write, write_wants_read;
+	bool is_closing;          /* close_notify follows in a moment */
 	char error[200];
 };
 
@@ -83,13 +84,20 @@ wire_read(BIO *b, char *to, size_t n, size_t *got)
 	return 0;
 }
 
+/* Will more be sent at once? One packet less then. A ticket leaves with the answer to what came with the end of the handshake. */
+static bool
+more_follows(const struct conn_tls *t)
+{
+	return t->is_closing || (t->state == TLS_HANDSHAKE && SSL_get_state(t->ssl) == TLS_ST_SW_SESSION_TICKET && SSL_has_pending(t->ssl) == 1);
+}
+
 static int
 wire_write(BIO *b, const char *from, size_t n, size_t *put)
 {
 	struct conn *c = BIO_get_data(b);
 	BIO_clear_retry_flags(b);
 	*put = 0;
-	ssize_t r = send(c->fd, from, n, MSG_NOSIGNAL);
+	ssize_t r = send(c->fd, from, n, MSG_NOSIGNAL | (more_follows(c->tls) ? MSG_MORE : 0));
 	if (r >= 0) {
 		*put = (size_t)r;
 		return 1;
@@ -165,10 +173,22 @@ queue_handshake(struct conn *c)
 {
 	if (list_linked(&c->tls->link))
 		return;
-	watch_want(&c->watch, 0); /* its turn comes without the descriptor */
 	if (list_empty(&handshakes))
 		timer_set(&handshake_timer, 0);
 	list_append(&handshakes, &c->tls->link);
+}
+
+/* Who is asked has nothing to do before the question is there. */
+static void
+begin_handshake(struct conn *c)
+{
+	c->tls->state = TLS_HANDSHAKE;
+	if (SSL_is_server(c->tls->ssl) == 1 && buf_len(&c->tls->early) == 0) {
+		watch_want(&c->watch, EV_READ);
+	} else {
+		watch_want(&c->watch, 0);
+		queue_handshake(c);
+	}
 }
 
 /* What was written before the handshake has left, or leaves as the peer takes it. */
@@ -185,8 +205,7 @@ send_before(struct conn *c)
 		watch_want(&c->watch, EV_WRITE);
 		return true;
 	}
-	t->state = TLS_HANDSHAKE;
-	queue_handshake(c);
+	begin_handshake(c);
 	return true;
 }
 
@@ -252,6 +271,12 @@ run_handshakes(struct timer *timer)
 	}
 	if (!list_empty(&handshakes))
 		timer_set(timer, 0);
+	for (l = handshakes.prev; l != &handshakes; l = l->prev) {
+		struct watch *w = &list_entry(l, struct conn_tls, link)->conn->watch;
+		if (w->want == 0)
+			break; /* and all before it */
+		watch_want(w, 0); /* its turn comes without the descriptor */
+	}
 }
 
 static void
@@ -288,15 +313,12 @@ start(struct conn *c, SSL *ssl, bool wrapped)
 		buf_consume(&c->in, buf_len(&c->in));
 	c->eof = false; /* the handshake finds it */
 	list_remove(&c->again);
-	watch_want(&c->watch, 0);
 	if (c->connecting)
 		watch_want(&c->watch, EV_WRITE);
-	else if (t->clear == 0) {
-		t->state = TLS_HANDSHAKE;
-		queue_handshake(c);
-	} else {
+	else if (t->clear == 0)
+		begin_handshake(c);
+	else
 		(void)conn_out(c); /* leaves with this turn */
-	}
 }
 
 void
@@ -410,6 +432,13 @@ conn_tls_recv(struct conn *c, unsigned char *to, size_t most)
 	return t->ended && t->end == 0 ? 0 : -1;
 }
 
+void
+conn_tls_closing(struct conn *c)
+{
+	if (c->tls != NULL)
+		c->tls->is_closing = true;
+}
+
 bool
 conn_tls_send(struct conn *c)
 {
@@ -450,6 +479,7 @@ conn_tls_shutdown(struct conn *c)
 	if (t == NULL || t->state != TLS_OPEN || c->broken || buf_len(&c->out) > 0)
 		return;
 	ERR_clear_error();
+	t->is_closing = false;
 	if ((SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN) == 0)
 		(void)SSL_shutdown(t->ssl);
 	ERR_clear_error();
