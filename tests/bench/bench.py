@@ -387,7 +387,7 @@ def relay_once(gateway, sink, messages, *options):
         say(f'bench: {gateway.name}: {got["duplicates"]} duplicates, {got["strays"]} strays')
     r = {'rate': got['unique'] / max((got['last_ns'] - sent['start_ns']) / 1e9, 1e-9),
          'cpu': cpu / max(got['unique'], 1), 'p50': sent['p50_us'], 'p99': sent['p99_us'],
-         'sessions': got['sessions']}
+         'sessions': got['sessions'], 'client': sent['cpu_us'] / max(sent['accepted'], 1), 'resumed': sent['resumed']}
     say(f'  {gateway.name:8}{r["rate"]:8.0f} messages/s  {r["cpu"]:6.0f} us CPU each  final dot p50 {r["p50"]} us, '
         f'p99 {r["p99"]} us  ({messages} messages, {r["sessions"]} sessions to the sink)')
     return r
@@ -528,19 +528,26 @@ def tls(opponents):
     for g in pair:
         g.start()
         relay_once(g, sink, 200, '-T')
-    cpu = {}
+    cpu, processors = {}, os.cpu_count()
     for mode, options, times in (('STARTTLS, resumed', ['-T'], 4), ('STARTTLS, full handshakes', ['-F'], None), ('the same in the clear', [], None)):
         say(f'relay, 10 kB, 20 clients, new session each, {mode}:')
         results = {g: [] for g in pair}
         for _ in range(RUNS):
             for g in pair:
                 results[g].append(relay_once(g, sink, count if isinstance(g, Dogana) else max(count // 5, 100), *options))
-        med = {g: {k: statistics.median(r[k] for r in results[g]) for k in ('rate', 'cpu')} for g in pair}
+        med = {g: {k: statistics.median(r[k] for r in results[g]) for k in ('rate', 'cpu', 'client')} for g in pair}
         ours = next((g for g in pair if isinstance(g, Dogana)), None)
         theirs = next((g for g in pair if isinstance(g, Postfix)), None)
         ratio = med[ours]['rate'] / med[theirs]['rate'] if ours and theirs else None
         row(f'relay, {mode}: messages/s', theirs and f'{med[theirs]["rate"]:.0f}', ours and f'{med[ours]["rate"]:.0f}', ratio and f'{ratio:.1f} x',
             f'>= {times} x' if times else '', ratio and ratio >= times if times else None)
+        # what the processors allow when nobody else is on the machine: the client's handshakes cost as much as the gateway's
+        cells = {g: f'{med[g]["cpu"]:.0f} + {med[g]["client"]:.0f}' for g in pair}
+        most = {g: processors * 1e6 / (med[g]['cpu'] + med[g]['client']) for g in pair}
+        row('  CPU us a message: gateway + client', theirs and cells[theirs], ours and cells[ours],
+            ours and theirs and f'1/{med[theirs]["cpu"] / med[ours]["cpu"]:.1f} + 1/{med[theirs]["client"] / med[ours]["client"]:.1f}', '', None)
+        row(f'  that many a second on {processors} processors', theirs and f'{most[theirs]:.0f}', ours and f'{most[ours]:.0f}',
+            ours and theirs and f'{most[ours] / most[theirs]:.1f} x', '', None)
         for g in pair:
             cpu[g, options[0] if options else ''] = med[g]['cpu']
     for what, flag in (('resumed', '-T'), ('full', '-F')):
