@@ -228,14 +228,15 @@ on_exit_of(struct proc *pr, int status)
 		snprintf(reason, sizeof reason, "killed by signal %d", WTERMSIG(status));
 	else
 		snprintf(reason, sizeof reason, "exit status %d", WEXITSTATUS(status));
-	if (!(in_order && (pr->state == PROC_DRAINING || all->stopping)))
+	bool is_anew = in_order && pr->role == ROLE_AUTH && pr->state == PROC_READY; /* its configuration has changed: auth.c */
+	if (!(in_order && (pr->state == PROC_DRAINING || all->stopping)) && !is_anew)
 		LOG(child_died, NULL, F_STR(role, role_name(pr->role)), F_NUM(pid, pr->pid), F_STR(reason, reason));
 	bool never_worked = pr->state == PROC_STARTING;
 	bool lived_long = clock_mono() - pr->started > HEALTHY_AFTER;
 	go_down(pr);
 	pr->pid = 0;
 	pr->state = PROC_DOWN;
-	pr->failures = lived_long ? 0 : pr->failures + 1;
+	pr->failures = lived_long || is_anew ? 0 : pr->failures + 1;
 	if (all->stopping) {
 		next_stage(all);
 	} else if (never_worked && !all->was_ready && all->failed != NULL) {
