@@ -6,10 +6,11 @@
 #include "base/htab.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "sasl/cyrus_files.h"
 
 #include <unistd.h>
 
-enum { AUTH_CONTEXTS_MAX = 1024, PATHS_MAX = 4096 };
+enum { AUTH_CONTEXTS_MAX = 1024 };
 static const uint64_t AUTH_CONTEXT_USEC = 150 * USEC_PER_SEC, RESTART_USEC = 100 * 1000;
 
 /* An edge process that asks. */
@@ -282,16 +283,6 @@ first_service(const struct conf *c)
 	return NULL;
 }
 
-/* Where APPLICATION.conf is looked for: as Debian's Postfix does, our own directory first. */
-static void
-find_directories(const struct conf *c, const struct params *p, struct buf *out)
-{
-	if (p->p_cyrus_sasl_config_path[0] != '\0')
-		buf_puts(out, p->p_cyrus_sasl_config_path);
-	else
-		buf_printf(out, "%s/sasl:/etc/postfix/sasl:/etc/sasl2:/usr/lib/sasl2", conf_directory(c));
-}
-
 static void
 read_versions(struct conf_version v[16])
 {
@@ -299,7 +290,7 @@ read_versions(struct conf_version v[16])
 	struct buf path;
 	memset(v, 0, 16 * sizeof v[0]);
 	for (size_t i = 0; i < 16 && span_word(&rest, ":", &dir); i++) {
-		buf_init(&path, PATHS_MAX);
+		buf_init(&path, CYRUS_PATHS_MAX);
 		buf_put(&path, dir);
 		buf_putc(&path, '/');
 		buf_puts(&path, me.application);
@@ -307,6 +298,26 @@ read_versions(struct conf_version v[16])
 		v[i] = conf_version_now(buf_cstr(&path));
 		buf_fini(&path);
 	}
+}
+
+/* mech_list names what no plugin provides: a package is missing, or it is written wrong. */
+static void
+look_at_mechs(void)
+{
+	struct cyrus_settings set;
+	struct span word;
+	struct buf path, text;
+	buf_init(&path, CYRUS_PATHS_MAX);
+	buf_init_secret(&text, CYRUS_CONF_MAX);
+	if (cyrus_find_conf(me.directories, me.application, &path) && cyrus_conf_read(buf_cstr(&path), &text) == RC_OK) {
+		cyrus_settings_parse(buf_span(&text), &set);
+		while (span_word(&set.mech_list, " \t,", &word))
+			if (!cyrus_server_provides(word))
+				log_warn(NULL, "%s: mech_list: no plugin of libsasl2 provides %.*s: it is not offered", buf_cstr(&path), (int)(word.n < 40 ? word.n : 40),
+				    (const char *)word.p);
+	}
+	buf_fini(&path);
+	buf_fini(&text);
 }
 
 static enum rc
@@ -317,13 +328,16 @@ auth_start(struct child *child, struct err *e)
 	struct buf dirs;
 	me.child = child;
 	list_init(&me.askers);
-	buf_init(&dirs, PATHS_MAX);
-	find_directories(child->conf, p, &dirs);
+	buf_init(&dirs, CYRUS_PATHS_MAX);
+	cyrus_directories(child->conf, p, &dirs);
 	me.application = mem_strdup(p->p_smtpd_sasl_path);
 	me.directories = mem_strdup(buf_cstr(&dirs));
 	buf_fini(&dirs);
 	read_versions(me.versions);
-	return cyrus_server_init(me.application, me.directories, e);
+	enum rc rc = cyrus_server_init(me.application, me.directories, e);
+	if (rc == RC_OK)
+		look_at_mechs();
+	return rc;
 }
 
 static enum rc
@@ -351,8 +365,8 @@ auth_reload(struct child *child, struct conf *new_conf, struct err *e)
 	struct buf dirs;
 	if (s == NULL)
 		return RC_OK; /* it will be told to go */
-	buf_init(&dirs, PATHS_MAX);
-	find_directories(new_conf, s->params, &dirs);
+	buf_init(&dirs, CYRUS_PATHS_MAX);
+	cyrus_directories(new_conf, s->params, &dirs);
 	bool is_same = strcmp(s->params->p_smtpd_sasl_path, me.application) == 0 && strcmp(buf_cstr(&dirs), me.directories) == 0;
 	buf_fini(&dirs);
 	read_versions(now);

@@ -83,6 +83,16 @@ cyrus_server_init(const char *application, const char *directories, struct err *
 	return rc == SASL_OK ? RC_OK : err_set(e, RC_PERM, "SASL per-process initialization failed: %s", sasl_errstring(rc, NULL, NULL));
 }
 
+bool
+cyrus_server_provides(struct span mech)
+{
+	const char **names = sasl_global_listmech();
+	for (size_t i = 0; names != NULL && names[i] != NULL; i++)
+		if (span_caseeq_str(mech, names[i]))
+			return true;
+	return false;
+}
+
 /* ---- a login ---- */
 
 static unsigned

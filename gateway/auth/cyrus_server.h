@@ -12,6 +12,8 @@
  * separated by ':'. */
 enum rc cyrus_server_init(const char *application, const char *directories, struct err *e) MUST_CHECK;
 
+/* Is there a plugin for a mechanism, whether or not it may be used? */
+bool cyrus_server_provides(struct span mech);
 /* Appends the names of the mechanisms, separated by blanks. */
 enum rc cyrus_server_mechs(const struct msg_auth_mechs *of, struct buf *out, struct err *e) MUST_CHECK;
 

@@ -4,6 +4,7 @@
 #include "base/span.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <unistd.h>
@@ -62,4 +63,17 @@ rights_take(const struct rights *r, struct rights *own_out)
 		return true;
 	rights_back(own_out);
 	return false;
+}
+
+int
+rights_access(const char *user, const char *path, int mode)
+{
+	struct rights theirs, own;
+	bool is_his = geteuid() == 0 && rights_find(user, true, &theirs);
+	if (is_his && !rights_take(&theirs, &own))
+		return errno;
+	int err = faccessat(AT_FDCWD, path, mode, AT_EACCESS) == 0 ? 0 : errno;
+	if (is_his)
+		rights_back(&own);
+	return err;
 }

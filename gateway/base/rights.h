@@ -29,6 +29,8 @@ struct rights {
 bool rights_find(const char *user, bool with_groups, struct rights *out) MUST_CHECK;
 /* *own_out: for rights_back(). false: nothing has changed, errno says why. */
 bool rights_take(const struct rights *r, struct rights *own_out) MUST_CHECK;
+/* access(2) for a user with all his groups: 0 or an errno. A user there is none of, and a process that is not root, ask for themselves. */
+int rights_access(const char *user, const char *path, int mode);
 /* Ends the process when that fails. errno stays. */
 void rights_back(const struct rights *own);
 

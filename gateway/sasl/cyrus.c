@@ -8,6 +8,7 @@
 #include "base/rand.h"
 #include "ipc/child.h"
 #include "ipc/msgs.h"
+#include "sasl/cyrus_files.h"
 
 enum { CYRUS_MAGIC = 0xc7605a51, ASKS_MAX = 1024 };
 static const uint64_t MECHS_USEC = 10 * USEC_PER_SEC, MECHS_AGAIN = 2 * USEC_PER_SEC;
@@ -243,6 +244,18 @@ cyrus_peer(struct child *child, unsigned index, int fd)
 
 /* ---- life ---- */
 
+/* Of the services with this backend the first one, which speaks for all. */
+static bool
+is_first(struct conf *c, const struct service *s)
+{
+	for (size_t i = 0; i < conf_service_count(c); i++) {
+		const struct params *p = conf_service(c, i)->params;
+		if (conf_service(c, i)->kind == SERVICE_LISTENER && p->p_smtpd_sasl_auth_enable && span_caseeq_str(span_str(p->p_smtpd_sasl_type), "cyrus"))
+			return conf_service(c, i) == s;
+	}
+	return false;
+}
+
 /* libsasl2 has one application name in a process, and there is one auth process. */
 static enum rc
 same_application(struct conf *c, const struct service *s, struct err *e)
@@ -287,6 +300,8 @@ cyrus_open(struct conf *conf, const struct service *s, const unsigned options[2]
 {
 	*out = NULL;
 	enum rc rc = check_path(conf, s, e);
+	if (rc == RC_OK && !live && is_first(conf, s))
+		cyrus_files_check(conf, s);
 	if (rc != RC_OK || !live)
 		return rc;
 	struct cyrus *c = mem_zalloc(sizeof *c);

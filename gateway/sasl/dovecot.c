@@ -5,11 +5,14 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "base/rights.h"
 #include "ipc/dial.h"
 #include "loop/conn.h"
 #include "sasl/dovecot_line.h"
 #include "sasl/setup.h"
 
+#include <errno.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { DOVECOT_MAGIC = 0xd07ec07a, ASKS_MAX = 1024, OUT_MAX = 16 * 1024 * 1024, TURN_LINES = 256 };
@@ -476,6 +479,36 @@ start(struct dovecot *d)
 	timer_set(&d->retry, 0);
 }
 
+/* Of the services with this socket the first one, which speaks for all. */
+static bool
+is_first(struct conf *c, const struct service *s)
+{
+	for (size_t i = 0; i < conf_service_count(c); i++) {
+		const struct params *p = conf_service(c, i)->params;
+		if (conf_service(c, i)->kind == SERVICE_LISTENER && p->p_smtpd_sasl_auth_enable && span_caseeq_str(span_str(p->p_smtpd_sasl_type), "dovecot") &&
+		    strcmp(p->p_smtpd_sasl_path, s->params->p_smtpd_sasl_path) == 0)
+			return conf_service(c, i) == s;
+	}
+	return false;
+}
+
+/* What the first login would find out. The server may not run yet: nothing of it is an error. */
+static void
+look_at_socket(struct conf *c, const struct service *s, const char *path)
+{
+	const char *user = conf_params(c)->p_edge_user;
+	struct stat st;
+	int err = rights_access(user, path, W_OK);
+	const char *set = s->params->p_smtpd_sasl_path;
+	if (err == ENOENT)
+		conf_problem(c, CONF_WARNING, s, "smtpd_sasl_path", "smtpd_sasl_path = %s: %s: %s: nobody can log in before Dovecot makes it (unix_listener)", set, path,
+		    strerror(err));
+	else if (err != 0 && geteuid() == 0) /* else the gateway may be started by somebody who can */
+		conf_problem(c, CONF_WARNING, s, "smtpd_sasl_path", "smtpd_sasl_path = %s: %s: %s for edge_user %s: nobody can log in", set, path, strerror(err), user);
+	else if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		conf_problem(c, CONF_WARNING, s, "smtpd_sasl_path", "smtpd_sasl_path = %s: %s is not a socket: nobody can log in", set, path);
+}
+
 enum rc
 dovecot_open(struct conf *c, const struct service *s, const char *path, bool live, struct dovecot **out, struct err *e)
 {
@@ -489,6 +522,8 @@ dovecot_open(struct conf *c, const struct service *s, const char *path, bool liv
 	buf_put(&text, p);
 	enum rc rc = endpoint_open(c, s, "smtpd_sasl_path", buf_span(&text), &ep, e);
 	buf_fini(&text);
+	if (rc == RC_OK && !live && ep->path != NULL && is_first(c, s))
+		look_at_socket(c, s, ep->path);
 	if (rc != RC_OK || !live) {
 		endpoint_free(&ep);
 		return rc;

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "base/mem.h"
+#include "sasl/cyrus_files.h"
 #include "sasl/dovecot_line.h"
 #include "sasl/mechs.h"
 #include "sasl/said.h"
@@ -179,10 +180,41 @@ crowded(void **state)
 	mem_free(&t);
 }
 
+/* ---- NAME.conf ---- */
+
+static void
+cyrus_settings_lines(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *pwcheck, *path, *mechs;
+		unsigned bad;
+	} rows[] = {
+		{ "", "", "", "", 0 },
+		{ "# a comment\n\n \t\npwcheck_method: auxprop\n  SASLDB_Path:\t/x y  \r\nmech_list: PLAIN  LOGIN", "auxprop", "/x y", "PLAIN  LOGIN", 0 },
+		{ "pwcheck_method:saslauthd\npwcheck_method: auxprop\n", "saslauthd", "", "", 0 },
+		{ "sasldb_path: /a:b\n", "", "/a:b", "", 0 },
+		{ "other-key_2: x\nmech_list: PLAIN\n", "", "", "PLAIN", 0 },
+		{ "mech_list: PLAIN\npwcheck_method auxprop\nsasldb_path: /x\n", "", "", "PLAIN", 2 },
+		{ "pwcheck_method : auxprop\n", "", "", "", 1 },
+		{ "\nsasldb_path:\n", "", "", "", 2 },
+		{ ": x\n", "", "", "", 1 },
+		{ "mech_list", "", "", "", 1 },
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct cyrus_settings set;
+		cyrus_settings_parse(span_str(rows[i].text), &set);
+		if (!span_eq(set.pwcheck_method, span_str(rows[i].pwcheck)) || !span_eq(set.sasldb_path, span_str(rows[i].path)) ||
+		    !span_eq(set.mech_list, span_str(rows[i].mechs)) || set.bad_line != rows[i].bad)
+			fail_msg("row %zu: %s", i, rows[i].text);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(cyrus_settings_lines),
 		cmocka_unit_test(dovecot_lines), cmocka_unit_test(options_and_properties), cmocka_unit_test(names_in_responses), cmocka_unit_test(failures),
 		cmocka_unit_test(crowded),
 	};
