@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* From the first octet to the greeting: limits, access list, memory, the pause. Facts 4.2. */
+/* Before the pause: limits, access list, memory; and where it goes from there. Facts 4.2. */
 #include "smtp/triage.h"
 
 #include "base/clock.h"
@@ -11,14 +11,12 @@
 
 enum {
 	EARLY_INPUT_MAX = 2048,          /* octets taken before the greeting; the rest waits in the kernel */
-	PREGREET_MAX = 1023, PREGREET_TEXT = 100, /* octets counted and shown, as Postfix does */
 	ANSWER_USEC = 1000 * 1000,       /* the queue's memory; then the client is a stranger */
 	SENDER_MAX = 2048,
 	STRESS_ON = 90, STRESS_OFF = 70, /* percent of postscreen_pre_queue_limit */
 	PERCENT = 100,
 };
 
-static void early_over(struct triage *t);
 static enum step open_(struct sess *s);
 static enum step listed(struct sess *s);
 static enum step find(struct sess *s);
@@ -43,16 +41,10 @@ triage_now(void)
 	return clock_wall() / USEC_PER_SEC;
 }
 
-static struct span
-who(const struct triage *t)
-{
-	return span_of(t->who, t->who_n);
-}
-
 void
 triage_say(struct triage *t, const char *word)
 {
-	LOG(triage_word, &t->log, F_STR(text, word), F_SPAN(client, who(t)));
+	LOG(triage_word, &t->log, F_STR(text, word), F_SPAN(client, triage_who(t)));
 }
 
 static void
@@ -190,8 +182,8 @@ triage_act(struct triage *t, enum triage_action a, enum triage_test test, enum r
 
 /* ---- where it goes from here ---- */
 
-static void
-no_more_sparing(struct sess *s)
+void
+triage_takes_commands(struct sess *s)
 {
 	s->conn.sparing = s->conn.eager_eof = false;
 	s->conn.in_max = SESS_INPUT_MAX;
@@ -199,9 +191,8 @@ no_more_sparing(struct sess *s)
 	sess_set_deadline(s);
 }
 
-/* It gets a mail server. Deep tests go along. */
-static void
-becomes_served(struct triage *t)
+void
+triage_serve(struct triage *t)
 {
 	struct sess *s = t->s;
 	if ((t->todo & TESTS_DEEP & ~t->pass) == 0)
@@ -210,14 +201,14 @@ becomes_served(struct triage *t)
 	limits_leave(&s->edge->limits, &t->same);
 	limits_leave(&s->edge->limits, &t->tested);
 	(void)limits_enter(&s->edge->limits, &(struct ipaddr){ 0 }, SPAN("waiting"), &t->waiting);
-	no_more_sparing(s);
+	triage_takes_commands(s);
 }
 
 /* From one of our steps: connect_steps are next. */
 static enum step
 serve(struct triage *t)
 {
-	becomes_served(t);
+	triage_serve(t);
 	t->s->steps = connect_steps;
 	t->s->at = 0;
 	return STEP_NEXT;
@@ -226,7 +217,7 @@ serve(struct triage *t)
 static enum step
 refuse(struct triage *t)
 {
-	no_more_sparing(t->s);
+	triage_takes_commands(t->s);
 	triage_engine_begin(t, true);
 	return STEP_END;
 }
@@ -262,169 +253,15 @@ triage_patience(const struct sess *s, uint64_t usual)
 	return t != NULL && t->stage == TRIAGE_ENGINE ? t->conf->command_time[s->edge->stressed] : usual;
 }
 
-/* ---- the pause ---- */
-
-static void
-score_now(struct triage *t)
-{
-	const struct params *p = t->conf->p;
-	if (t->has_score)
-		return;
-	t->has_score = true;
-	rbl_score_fini(&t->score);
-	int score = t->score.score;
-	if (p->p_postscreen_dnsbl_allowlist_threshold >= 0 || t->score.not_asked > 0 || t->fail != 0 || score >= p->p_postscreen_dnsbl_threshold ||
-	    score > p->p_postscreen_dnsbl_allowlist_threshold)
-		return;
-	/* so good that nothing else is asked of it, as long as the lists say so */
-	uint64_t until = triage_now() + t->score.ttl_usec / USEC_PER_SEC;
-	for (int i = 0; i < TEST_COUNT; i++) {
-		unsigned bit = 1u << i;
-		if (i == TEST_DNSBL)
-			continue;
-		if ((t->todo & bit) != 0) {
-			t->done |= (uint8_t)bit;
-			t->pass |= (uint8_t)bit;
-		}
-		if (t->until[i] < until)
-			t->until[i] = until;
-	}
-}
-
-static bool
-all_early_done(const struct triage *t)
-{
-	return (t->todo & TESTS_EARLY & ~t->done) == 0;
-}
-
-static void
-on_score(struct op *op)
-{
-	struct triage *t = container_of(op, struct triage, score.op);
-	score_now(t);
-	t->done |= 1u << TEST_DNSBL;
-	if (!all_early_done(t))
-		return;
-	struct sess *s = t->s;
-	early_over(t);
-	if (sess_is_alive(s) && !sess_is_busy(s))
-		sess_pump(s);
-	if (sess_is_alive(s) && !sess_is_busy(s) && !s->conn.want_drained)
-		conn_resume(&s->conn);
-}
-
-static enum step
-early_begin(struct triage *t)
-{
-	struct sess *s = t->s;
-	t->stage = TRIAGE_EARLY;
-	s->input = INPUT_TRIAGE;
-	if ((t->todo & 1u << TEST_PREGREET) != 0)
-		conn_put(&s->conn, buf_span(&t->conf->teaser));
-	if ((t->todo & 1u << TEST_DNSBL) != 0)
-		rbl_score_start(&t->score, t->conf->sites, &s->facts.client, &t->log);
-	conn_deadline(&s->conn, t->conf->greet_wait[s->edge->stressed]);
-	return STEP_END;
-}
-
-static void
-put_elapsed(struct triage *t, struct buf *b)
-{
-	buf_init(b, 32);
-	delay_write(b, loop_now() - t->began, (unsigned)t->conf->p->p_delay_logging_resolution_limit);
-}
-
-bool
-triage_input(struct sess *s, struct span in)
-{
-	struct triage *t = s->triage;
-	conn_pause(&s->conn); /* what it says behind that has to wait */
-	if ((t->todo & 1u << TEST_PREGREET) == 0 || (t->done & 1u << TEST_PREGREET) != 0)
-		return false;
-	struct buf after;
-	put_elapsed(t, &after);
-	in = span_head(in, PREGREET_MAX);
-	LOG(triage_pregreet, &t->log, F_NUM(bytes, in.n), F_SPAN(delay, buf_span(&after)), F_SPAN(client, who(t)),
-	    F_SPAN(text, span_head(sess_escaped(s, span_head(in, PREGREET_TEXT)), PREGREET_TEXT)));
-	buf_fini(&after);
-	arena_fini(&s->scratch);
-	t->done |= 1u << TEST_PREGREET;
-	if (!triage_act(t, t->conf->action[TEST_PREGREET], TEST_PREGREET, REPLY_TRIAGE_PROTOCOL, REPLY_TRIAGE_PROTOCOL))
-		return true;
-	if (!all_early_done(t)) {
-		s->conn.eager_eof = t->fail != 0; /* who is refused anyway and goes need not be kept until the pause is over */
-		return false;
-	}
-	early_over(t);
-	if (sess_is_alive(s) && !sess_is_busy(s))
-		conn_resume(&s->conn);
-	return true;
-}
-
-/* Lists could not be asked because there was too much to ask. Nobody has passed them then; and where they would have had a say,
- * whoever makes us busy must not get past them: it may come again. */
-static void
-lists_not_asked(struct triage *t)
-{
-	const struct rbl_score *sc = &t->score;
-	bool matters = t->conf->action[TEST_DNSBL] != TRIAGE_IGNORE && sc->not_asked_weight > 0 &&
-	    (int64_t)sc->score + sc->not_asked_weight >= t->conf->p->p_postscreen_dnsbl_threshold;
-	metric_add(M_triage_unasked, 1);
-	LOG(triage_unasked, &t->log, F_NUM(count, sc->not_asked), F_SPAN(client, who(t)), F_STR(text, matters ? "deferred" : "tested again next time"));
-	if (!matters)
-		return;
-	if (t->fail == 0)
-		t->reply = REPLY_TRIAGE_LATER;
-	t->fail |= FAIL_UNASKED;
-}
-
-/* false: the session is over. */
-static bool
-judge_lists(struct triage *t)
-{
-	if ((t->todo & 1u << TEST_DNSBL) == 0)
-		return true;
-	score_now(t);
-	if (t->score.score < t->conf->p->p_postscreen_dnsbl_threshold && t->score.not_asked > 0) {
-		lists_not_asked(t);
-		return true;
-	}
-	if (t->score.score < t->conf->p->p_postscreen_dnsbl_threshold) {
-		t->until[TEST_DNSBL] = triage_now() + t->score.ttl_usec / USEC_PER_SEC;
-		t->pass |= 1u << TEST_DNSBL;
-		return true;
-	}
-	LOG(triage_dnsbl, &t->log, F_NUM(count, t->score.score), F_SPAN(client, who(t)));
-	return triage_act(t, t->conf->action[TEST_DNSBL], TEST_DNSBL, REPLY_TRIAGE_LISTED, REPLY_TRIAGE_LISTED);
-}
-
-/* From the loop, with no step under way. */
-static void
-early_over(struct triage *t)
-{
-	struct sess *s = t->s;
-	if ((t->todo & ~t->done & 1u << TEST_PREGREET) != 0) {
-		t->until[TEST_PREGREET] = triage_now() + t->conf->ttl[TEST_PREGREET];
-		t->pass |= 1u << TEST_PREGREET;
-	}
-	if (!judge_lists(t))
-		return;
-	if (t->fail == 0) {
-		becomes_served(t);
-		sess_run_steps(s, connect_steps);
-		return;
-	}
-	no_more_sparing(s);
-	triage_engine_begin(t, (t->fail & 1u << TEST_PREGREET) == 0);
-}
+/* ---- it ends without us ---- */
 
 static void
 hangup(struct triage *t)
 {
 	struct buf after;
-	put_elapsed(t, &after);
+	triage_put_elapsed(t, &after);
 	metric_add(M_triage_hangups, 1);
-	LOG(triage_hangup, &t->log, F_SPAN(delay, buf_span(&after)), F_SPAN(client, who(t)),
+	LOG(triage_hangup, &t->log, F_SPAN(delay, buf_span(&after)), F_SPAN(client, triage_who(t)),
 	    F_STR(stage, t->stage == TRIAGE_ENGINE ? "tests after SMTP handshake" : "tests before SMTP handshake"));
 	buf_fini(&after);
 	sess_retire(t->s);
@@ -439,10 +276,10 @@ triage_ended(struct sess *s, enum conn_end why)
 	if (why != CONN_TIMEOUT) {
 		hangup(t);
 	} else if (t->stage == TRIAGE_ENGINE) {
-		LOG(triage_after, &t->log, F_STR(name, "COMMAND TIME LIMIT"), F_SPAN(client, who(t)), F_STR(stage, s->where));
+		LOG(triage_after, &t->log, F_STR(name, "COMMAND TIME LIMIT"), F_SPAN(client, triage_who(t)), F_STR(stage, s->where));
 		triage_drop(t, REPLY_TIMEOUT, 0);
 	} else if (t->stage == TRIAGE_EARLY) {
-		early_over(t);
+		triage_pause_over(t);
 		if (sess_is_alive(s) && !sess_is_busy(s))
 			sess_pump(s);
 		if (sess_is_alive(s) && !sess_is_busy(s) && !s->conn.want_drained)
@@ -466,7 +303,7 @@ triage_begin(struct sess *s)
 	t->log.tag = conf->tag;
 	t->reply = REPLY_TRIAGE_LATER;
 	t->began = loop_now();
-	rbl_score_init(&t->score, &s->ops, on_score);
+	rbl_score_init(&t->score, &s->ops, triage_on_score);
 	buf_init(&t->sender, SENDER_MAX);
 	buf_init(&b, WHO_TEXT);
 	put_endpoint(&b, &s->facts.client, s->facts.client_port);
@@ -486,7 +323,7 @@ too_many(struct triage *t, const char *what, enum reply_id id)
 	struct log_ctx ctx = t->log;
 	ctx.noqueue = true;
 	metric_add(M_triage_limits, 1);
-	LOG(triage_noqueue, &ctx, F_SPAN(client, who(t)), F_STR(text, what));
+	LOG(triage_noqueue, &ctx, F_SPAN(client, triage_who(t)), F_STR(text, what));
 	sess_reply(t->s, id);
 	return STEP_CLOSE;
 }
@@ -508,7 +345,7 @@ open_(struct sess *s)
 	struct buf b;
 	buf_init(&b, WHO_TEXT);
 	put_endpoint(&b, &s->facts.server, s->facts.server_port);
-	LOG(triage_connect, &t->log, F_SPAN(client, who(t)), F_SPAN(value, buf_span(&b)));
+	LOG(triage_connect, &t->log, F_SPAN(client, triage_who(t)), F_SPAN(value, buf_span(&b)));
 	buf_fini(&b);
 	unsigned n = limits_enter(&s->edge->limits, &s->facts.client, SPAN("postscreen"), &t->same);
 	if (n > (uint64_t)p->p_postscreen_client_connection_count_limit)
@@ -665,7 +502,9 @@ found(struct sess *s)
 	feel_stress(s->edge, t, n);
 	if (n > (uint64_t)t->conf->p->p_postscreen_pre_queue_limit)
 		return too_many(t, "all screening ports busy", REPLY_TRIAGE_PRE_BUSY);
-	if ((t->todo & TESTS_EARLY) != 0)
-		return early_begin(t);
+	if ((t->todo & TESTS_EARLY) != 0) {
+		triage_pause_begin(t);
+		return STEP_END;
+	}
 	return t->fail == 0 ? serve(t) : refuse(t);
 }

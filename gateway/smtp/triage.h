@@ -5,7 +5,8 @@
  * A session of a listener that is tested has a struct triage from its first octet until its greeting, or until the deep tests
  * are done, and no longer; the pause before the greeting is the deadline of its connection. What the client sees:
  *
- *   triage.c         limits, access list, memory, the tests before the greeting, and where it goes from there
+ *   triage.c         limits, access list, memory, and where it goes from there
+ *   triage_pause.c   the tests before the greeting: does it talk, what do the lists say
  *   triage_deep.c    tests of its commands: in the engine, or in the real session of a client that is good so far
  *   triage_engine.c  the engine for those that are not: it listens, refuses every recipient and costs nothing
  *   triage_known.c   who has passed already: a small memory of the process before the queue's (queue/passes.h)
@@ -85,6 +86,12 @@ struct triage {
 	char who[WHO_TEXT];              /* "[address]:port" */
 };
 
+static inline struct span
+triage_who(const struct triage *t)
+{
+	return span_of(t->who, t->who_n);
+}
+
 void triage_say(struct triage *t, const char *word);          /* "PASS NEW [address]:port" */
 /* Ends the session with this reply; code: 0 or 521. */
 void triage_drop(struct triage *t, enum reply_id id, unsigned code);
@@ -93,6 +100,17 @@ void triage_conclude(struct triage *t);
 /* The action of a test that failed. false: the session is over. */
 bool triage_act(struct triage *t, enum triage_action a, enum triage_test test, enum reply_id drop, enum reply_id enforce);
 uint64_t triage_now(void);                                     /* wall clock, seconds */
+
+/* It gets a mail server; deep tests go along. */
+void triage_serve(struct triage *t);
+/* The pause is over, for the connection: what comes now are commands. */
+void triage_takes_commands(struct sess *s);
+
+/* The pause, until its time or triage_pause_over(): from the loop, with no step under way. */
+void triage_pause_begin(struct triage *t);
+void triage_pause_over(struct triage *t);
+void triage_on_score(struct op *op);
+void triage_put_elapsed(struct triage *t, struct buf *b);      /* since it connected */
 
 /* Looks at a command as the deep tests do. false: the session is over. */
 bool triage_deep_look(struct triage *t, const struct line_cmd *line, struct span rest);

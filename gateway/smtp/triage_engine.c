@@ -12,12 +12,6 @@ enum { FILTERED_MAX = 2048 };
 enum { OFFERED = 1u << EHLO_SIZE | 1u << EHLO_VRFY | 1u << EHLO_ETRN | 1u << EHLO_STARTTLS | 1u << EHLO_ENHANCEDSTATUSCODES | 1u << EHLO_8BITMIME | 1u << EHLO_DSN |
 	1u << EHLO_SMTPUTF8 | 1u << EHLO_CHUNKING };
 
-static struct span
-who(const struct triage *t)
-{
-	return span_of(t->who, t->who_n);
-}
-
 void
 triage_engine_begin(struct triage *t, bool greet)
 {
@@ -152,7 +146,7 @@ log_refused(struct triage *t, struct span rcpt)
 		reply_soften(&b, 0);
 	struct log_ctx ctx = t->log;
 	ctx.noqueue = true;
-	LOG(triage_reject, &ctx, F_SPAN(client, who(t)), F_SPAN(reply, buf_span(&b)), F_SPAN(from, sess_log_addr(s, buf_span(&t->sender))),
+	LOG(triage_reject, &ctx, F_SPAN(client, triage_who(t)), F_SPAN(reply, buf_span(&b)), F_SPAN(from, sess_log_addr(s, buf_span(&t->sender))),
 	    F_SPAN(to, sess_log_addr(s, rcpt)), F_STR(proto, s->facts.is_esmtp ? "ESMTP" : "SMTP"), F_SPAN(helo, span_of(s->helo, s->helo_n)));
 	buf_fini(&b);
 }
@@ -184,7 +178,7 @@ do_rcpt(struct triage *t, struct span args)
 static void
 without_rcpt(struct triage *t, const char *what)
 {
-	LOG(triage_without, &t->log, F_STR(name, what), F_SPAN(client, who(t)));
+	LOG(triage_without, &t->log, F_STR(name, what), F_SPAN(client, triage_who(t)));
 }
 
 static void
@@ -291,7 +285,7 @@ triage_engine_command(struct triage *t, struct span text)
 	s->where = c != NULL ? c->name : "UNIMPLEMENTED";
 	bool quits = c != NULL && c->fn == do_quit;
 	if (++t->commands > t->conf->p->p_postscreen_command_count_limit && !quits) {
-		LOG(triage_after, &t->log, F_STR(name, "COMMAND COUNT LIMIT"), F_SPAN(client, who(t)), F_STR(stage, before));
+		LOG(triage_after, &t->log, F_STR(name, "COMMAND COUNT LIMIT"), F_SPAN(client, triage_who(t)), F_STR(stage, before));
 		triage_drop(t, REPLY_TRIAGE_LIMIT, 0);
 	} else if (c == NULL || c->fn == NULL) {
 		sess_reply(s, REPLY_TRIAGE_UNKNOWN);
@@ -317,7 +311,7 @@ filtered(struct triage *t, struct span text, struct buf *b)
 	value = arena_span(&t->s->scratch, value);
 	struct buf safe;
 	buf_init(&safe, 1024);
-	buf_put(&safe, who(t));
+	buf_put(&safe, triage_who(t));
 	buf_puts(&safe, ": replacing command \"");
 	buf_put_safe(&safe, text, 100, false);
 	buf_puts(&safe, "\" with \"");
@@ -378,7 +372,7 @@ triage_line_too_long(struct sess *s)
 	struct triage *t = s->triage;
 	if (t->stage != TRIAGE_ENGINE)
 		return false;
-	LOG(triage_after, &t->log, F_STR(name, "COMMAND LENGTH LIMIT"), F_SPAN(client, who(t)), F_STR(stage, s->where));
+	LOG(triage_after, &t->log, F_STR(name, "COMMAND LENGTH LIMIT"), F_SPAN(client, triage_who(t)), F_STR(stage, s->where));
 	triage_drop(t, REPLY_TRIAGE_LIMIT, 0);
 	return true;
 }
