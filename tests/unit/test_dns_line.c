@@ -147,7 +147,7 @@ test_busy(void **state)
 		assert_int_equal(q[i].op.rc, RC_TEMP);
 		assert_int_equal(q[i].answer->trouble, i == 0 ? DNS_TROUBLE_TIMEOUT : DNS_TROUBLE_BUSY);
 	}
-	assert_true(q[1].took_usec >= 30 * 1000 && q[1].took_usec <= q[2].took_usec);
+	assert_in_range(q[1].took_usec, 25 * 1000, q[2].took_usec); /* the clock of timers is coarse */
 	assert_int_equal(arrived, 1);
 	for (unsigned i = 0; i < 6; i++)
 		dns_query_fini(&q[i]);
