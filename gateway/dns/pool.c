@@ -1,65 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "dns/pool.h"
+#include "dns/channel.h"
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/metric.h"
 #include "base/rand.h"
 #include "loop/loop.h"
 
 #include <ares.h>
-#include <errno.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
-enum { TICK_USEC = 50 * 1000, PACKETS_A_TURN = 32, ID_ROWS = 64, RCODE_FORMERR = 1, RCODE_SERVFAIL = 2, RCODE_NOTIMP = 4, RCODE_REFUSED = 5 };
-enum kind { BY_UDP, BY_TCP, BY_PROBE, KINDS };
-
-struct dns_channel {
-	struct dns_pool *pool;
-	ares_channel ares;
-	enum kind kind;
-	unsigned char order[DNS_SERVERS_MAX];   /* the servers, as c-ares asks them */
-	unsigned n, used, pending, version;
-	uint64_t born;
-	bool is_current, is_buried, is_dying;
-	unsigned char heard;                    /* who sent what c-ares is reading */
-	struct dns_try *by_id[ID_ROWS];
-	struct list link, socks;
-	struct grave grave;
-};
-
-struct sock {
-	struct dns_channel *channel;
-	struct list link;
-	struct watch watch;
-	int fd;
-	unsigned char server;                   /* index into the pool's; DNS_SERVERS_MAX: not connected */
-	bool is_udp, is_closed, got;
-	struct grave grave;
-};
-
-struct dns_pool {
-	const struct dns_pool_ops *ops;
-	struct dns_upstreams up;
-	unsigned tries, timeout_msec;
-	bool as_typed, is_retired;
-	struct list channels;
-	struct dns_channel *current[KINDS];
-	unsigned pending;
-	struct list link;                       /* retired, waiting for answers */
-	struct timer tick;
-	struct grave grave;
-};
+enum { TICK_USEC = 50 * 1000, RCODE_FORMERR = 1 };
 
 static struct list retired = { &retired, &retired };
-static const struct ares_socket_functions sock_functions;
 
 /* ---- life ---- */
 
 static void on_tick(struct timer *t);
-static void on_sock_state(void *arg, ares_socket_t fd, int readable, int writable);
 
 struct dns_pool *
 dns_pool_new(const struct dns_pool_settings *s, const struct dns_pool_ops *ops)
@@ -170,7 +126,7 @@ set_servers(struct dns_channel *c)
 
 /* only: the one server, or DNS_SERVERS_MAX. */
 static struct dns_channel *
-channel_new(struct dns_pool *p, enum kind kind, unsigned only)
+channel_new(struct dns_pool *p, enum dns_channel_kind kind, unsigned only)
 {
 	static char lookups[] = "b";
 	struct dns_channel *c = mem_zalloc(sizeof *c);
@@ -181,7 +137,7 @@ channel_new(struct dns_pool *p, enum kind kind, unsigned only)
 		.ednspsz = DNS_EDNS_SIZE,
 		.timeout = (int)p->timeout_msec,
 		.tries = kind == BY_PROBE ? 1 : (int)p->tries,
-		.sock_state_cb = on_sock_state,
+		.sock_state_cb = dns_sock_state,
 		.sock_state_cb_data = c,
 		/* with all of these given no file is read; the servers are replaced below */
 		.servers = &nobody,
@@ -208,7 +164,7 @@ channel_new(struct dns_pool *p, enum kind kind, unsigned only)
 		mem_free(&c);
 		return NULL;
 	}
-	ares_set_socket_functions(c->ares, &sock_functions, c);
+	ares_set_socket_functions(c->ares, &dns_sock_functions, c);
 	list_append(&p->channels, &c->link);
 	if (set_servers(c))
 		return c;
@@ -217,7 +173,7 @@ channel_new(struct dns_pool *p, enum kind kind, unsigned only)
 }
 
 static struct dns_channel *
-channel_for(struct dns_pool *p, enum kind kind)
+channel_for(struct dns_pool *p, enum dns_channel_kind kind)
 {
 	struct dns_channel *c = p->current[kind];
 	unsigned most = kind == BY_TCP ? DNS_CHANNEL_CONNECTIONS : DNS_CHANNEL_QUESTIONS;
@@ -234,21 +190,8 @@ channel_for(struct dns_pool *p, enum kind kind)
 
 /* ---- what we hear of servers ---- */
 
-static void
-heard(struct dns_pool *p, unsigned server)
-{
-	struct dns_upstream *u = &p->up.s[server];
-	char text[DNS_SERVER_TEXT];
-	dns_upstream_answered(&p->up, server, loop_now());
-	if (!u->is_told)
-		return;
-	u->is_told = false;
-	dns_server_text(&u->addr, text);
-	LOG(dns_server_up, NULL, F_STR(name, text));
-}
-
-static void
-missed(struct dns_channel *c, struct dns_try *t)
+void
+dns_channel_missed(struct dns_channel *c, struct dns_try *t)
 {
 	dns_upstream_missed(&c->pool->up, t->server, t->sent, loop_now());
 	if (t->is_late || t->owner == NULL)
@@ -269,32 +212,7 @@ probe_failed(struct dns_pool *p, unsigned server)
 	LOG(dns_server_down, NULL, F_STR(name, text));
 }
 
-/* ---- sockets ---- */
-
-static struct sock *
-sock_of(struct dns_channel *c, int fd)
-{
-	list_each(l, &c->socks) {
-		struct sock *s = list_entry(l, struct sock, link);
-		if (s->fd == fd)
-			return s;
-	}
-	return NULL;
-}
-
-static void
-on_sock_ready(struct watch *w, short what)
-{
-	struct sock *s = container_of(w, struct sock, watch);
-	const struct dns_pool_ops *ops = s->channel->pool->ops;
-	for (unsigned i = 0; i < PACKETS_A_TURN && !s->is_closed; i++) {
-		s->got = false;
-		ares_process_fd(s->channel->ares, what & EV_READ ? s->fd : ARES_SOCKET_BAD, what & EV_WRITE ? s->fd : ARES_SOCKET_BAD);
-		if (!s->got || !s->is_udp)
-			break;
-	}
-	ops->idle();
-}
+/* ---- time ---- */
 
 static void
 on_tick(struct timer *t)
@@ -310,219 +228,20 @@ on_tick(struct timer *t)
 	ops->idle();
 }
 
-static void
-on_sock_state(void *arg, ares_socket_t fd, int readable, int writable)
-{
-	struct sock *s = sock_of(arg, fd);
-	if (s != NULL)
-		watch_want(&s->watch, (short)((readable ? EV_READ : 0) | (writable ? EV_WRITE : 0)));
-}
-
-static ares_socket_t
-sock_open(int family, int type, int protocol, void *arg)
-{
-	struct dns_channel *c = arg;
-	int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
-	if (fd < 0)
-		return ARES_SOCKET_BAD;
-	struct sock *s = mem_zalloc(sizeof *s);
-	s->channel = c;
-	s->fd = fd;
-	s->is_udp = type == SOCK_DGRAM;
-	s->server = DNS_SERVERS_MAX;
-	list_init(&s->link);
-	list_append(&c->socks, &s->link);
-	watch_init(&s->watch, fd, on_sock_ready);
-	return fd;
-}
-
-static void
-dig_sock(struct grave *g)
-{
-	struct sock *s = container_of(g, struct sock, grave);
-	mem_free(&s);
-}
-
-static int
-sock_close(ares_socket_t fd, void *arg)
-{
-	struct sock *s = sock_of(arg, fd);
-	if (s != NULL) {
-		watch_clear(&s->watch);
-		list_remove(&s->link);
-		s->is_closed = true;
-		loop_bury(&s->grave, dig_sock); /* we may be inside its callback */
-	}
-	return close(fd);
-}
-
-static bool
-same_address(const struct dns_server *s, const struct sockaddr *to)
-{
-	if (s->family != to->sa_family)
-		return false;
-	if (s->family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)to;
-		return in->sin_addr.s_addr == s->addr.a.s_addr && ntohs(in->sin_port) == s->port;
-	}
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)to;
-	return memcmp(&in6->sin6_addr, &s->addr.aaaa, sizeof s->addr.aaaa) == 0 && ntohs(in6->sin6_port) == s->port;
-}
-
-static int
-sock_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *arg)
-{
-	struct dns_channel *c = arg;
-	struct sock *s = sock_of(c, fd);
-	for (unsigned i = 0; i < c->n; i++)
-		if (same_address(&c->pool->up.s[c->order[i]].addr, to))
-			s->server = c->order[i];
-	return connect(fd, to, len);
-}
-
-static struct dns_try *
-try_of(const struct dns_channel *c, uint16_t id)
-{
-	struct dns_try *t = c->by_id[id % ID_ROWS];
-	while (t != NULL && t->q.id != id)
-		t = t->next;
-	return t;
-}
-
-/* A question leaves, for the first time or again. -1: not to this server. */
-static ares_ssize_t
-sock_send(ares_socket_t fd, const struct iovec *iov, int n, void *arg)
-{
-	struct dns_channel *c = arg;
-	struct sock *s = sock_of(c, fd);
-	if (s == NULL || !s->is_udp || n != 1 || iov->iov_len < DNS_HEADER)
-		return writev(fd, iov, n);
-	const unsigned char *packet = iov->iov_base;
-	struct dns_try *t = try_of(c, (uint16_t)(packet[0] << 8 | packet[1]));
-	if (t == NULL || s->server == DNS_SERVERS_MAX) {
-		errno = ECONNREFUSED;
-		return -1;
-	}
-	if (t->asked != 0) {
-		if ((t->failed >> t->server & 1) == 0)
-			missed(c, t);
-		/* who could not say will not say more when he is asked at once again */
-		if ((t->failed >> s->server & 1) != 0 || t->owner == NULL || !c->pool->ops->is_wanted(t)) {
-			errno = ECONNREFUSED;
-			return -1;
-		}
-		metric_add(M_dns_repeats, 1);
-	}
-	t->server = s->server;
-	t->asked |= (uint16_t)(1u << s->server);
-	t->sent = loop_now();
-	ssize_t sent = send(fd, packet, iov->iov_len, MSG_NOSIGNAL);
-	if (sent < 0 && errno == ECONNREFUSED) /* what became of a packet before */
-		sent = send(fd, packet, iov->iov_len, MSG_NOSIGNAL);
-	if (sent < 0 && (errno == EAGAIN || errno == ENOBUFS))
-		return (ares_ssize_t)iov->iov_len; /* as if lost: it is sent again when its time is over */
-	if (sent < 0)
-		t->failed |= (uint16_t)(1u << s->server);
-	return sent;
-}
-
 /* ---- answers ---- */
 
-/* The question of t as it was sent; 0: nobody knows any more. */
-static size_t
-asked_of(const struct dns_channel *c, const struct dns_try *t, unsigned char out[DNS_ASKED_MAX])
+size_t
+dns_channel_asked(const struct dns_channel *c, const struct dns_try *t, unsigned char out[DNS_ASKED_MAX])
 {
 	if (t->is_probe)
 		return dns_asked_write(&t->q, SPAN_EMPTY, out);
 	return t->owner != NULL ? dns_asked_write(&t->q, c->pool->ops->name(t), out) : 0;
 }
 
-/* Whether c-ares may see these n octets; it may become more. */
-static bool
-pool_receive(struct sock *s, unsigned char *packet, size_t *n, size_t room)
-{
-	struct dns_channel *c = s->channel;
-	struct dns_pool *p = c->pool;
-	unsigned char asked[DNS_ASKED_MAX];
-	if (*n < DNS_HEADER)
-		return false;
-	struct dns_try *t = try_of(c, (uint16_t)(packet[0] << 8 | packet[1]));
-	if (t == NULL || (t->asked >> s->server & 1) == 0)
-		return false;
-	size_t len = asked_of(c, t, asked);
-	if (len == 0)
-		return false;
-	switch (dns_question_match(span_of(packet, *n), span_of(asked, len))) {
-	case DNS_MATCH:
-		p->up.s[s->server].case_misses = 0;
-		break;
-	case DNS_MATCH_NOT:
-		return false;
-	case DNS_MATCH_CASE:
-		if (p->up.s[s->server].caseless_until > loop_now())
-			break;
-		/* once for each question: who found one id and port must not talk us out of the letters with a few more packets */
-		if (t->is_odd)
-			return false;
-		if (dns_upstream_case_missed(&p->up, s->server, false, loop_now()))
-			break;
-		t->is_odd = true;
-		p->ops->odd(t);
-		return false;
-	case DNS_MATCH_BARE: /* c-ares does not know these: give it the question back */
-		if (len > room - *n)
-			return false;
-		memset(packet + 4, 0, 8);
-		packet[5] = 1;
-		memcpy(packet + DNS_HEADER, asked, len);
-		*n = DNS_HEADER + len;
-		break;
-	}
-	unsigned rcode = packet[3] & 15u;
-	t->is_refused |= rcode == RCODE_FORMERR || rcode == RCODE_NOTIMP;
-	if (rcode == RCODE_FORMERR) { /* c-ares would leave EDNS out by itself, and then cut answers of all others in the channel */
-		t->is_formerr = true;
-		packet[3] &= 0xf0;
-	}
-	if (rcode == RCODE_SERVFAIL || rcode == RCODE_NOTIMP || rcode == RCODE_REFUSED)
-		t->failed |= (uint16_t)(1u << s->server);
-	heard(p, s->server);
-	return true;
-}
-
-static ares_ssize_t
-sock_receive(ares_socket_t fd, void *data, size_t room, int flags, struct sockaddr *from, ares_socklen_t *from_len, void *arg)
-{
-	struct dns_channel *c = arg;
-	struct sock *s = sock_of(c, fd);
-	ssize_t got = recvfrom(fd, data, room, flags, from, from_len);
-	if (s == NULL || s->server == DNS_SERVERS_MAX)
-		return got;
-	c->heard = s->server;
-	if (!s->is_udp)
-		return got;
-	if (got < 0 && errno != EAGAIN && errno != EINTR) {
-		/* nobody listens there: an answer of a kind, but not of a server */
-		dns_upstream_missed(&c->pool->up, s->server, loop_now() + 1, loop_now());
-		return got;
-	}
-	if (got < 0)
-		return got;
-	size_t n = (size_t)got;
-	s->got = true;
-	if (pool_receive(s, data, &n, room))
-		return (ares_ssize_t)n;
-	metric_add(M_dns_unexpected, 1);
-	errno = EAGAIN;
-	return -1;
-}
-
-static const struct ares_socket_functions sock_functions = { sock_open, sock_close, sock_connect, sock_receive, sock_send };
-
 static void
 forget(struct dns_channel *c, struct dns_try *t)
 {
-	struct dns_try **at = &c->by_id[t->q.id % ID_ROWS];
+	struct dns_try **at = &c->by_id[t->q.id % DNS_ID_ROWS];
 	while (*at != t)
 		at = &(*at)->next;
 	*at = t->next;
@@ -534,7 +253,7 @@ static bool
 restore_name(struct dns_channel *c, const struct dns_try *t, unsigned char *packet, size_t n)
 {
 	unsigned char asked[DNS_ASKED_MAX];
-	size_t len = asked_of(c, t, asked);
+	size_t len = dns_channel_asked(c, t, asked);
 	if (len == 0 || n < DNS_HEADER + len)
 		return false;
 	enum dns_match m = dns_question_match(span_of(packet, n), span_of(asked, len));
@@ -561,7 +280,7 @@ on_answer(void *arg, int status, int timeouts, unsigned char *packet, int len)
 	(void)timeouts;
 	forget(c, t);
 	if (end == DNS_END_SILENCE && !t->by_tcp && t->asked != 0)
-		missed(c, t);
+		dns_channel_missed(c, t);
 	if (t->is_probe) {
 		if (status != ARES_SUCCESS && t->failed == 0)
 			probe_failed(p, t->server);
@@ -599,7 +318,7 @@ put_on_way(struct dns_channel *c, struct dns_try *t, struct span name)
 	unsigned char packet[DNS_QUESTION_MAX];
 	do
 		rand_bytes(&t->q.id, sizeof t->q.id);
-	while (try_of(c, t->q.id) != NULL);
+	while (dns_channel_try(c, t->q.id) != NULL);
 	rand_bytes(&t->q.letters, sizeof t->q.letters);
 	t->q.as_typed = p->as_typed;
 	t->q.plain |= p->up.s[c->order[0]].plain_until > loop_now();
@@ -608,8 +327,8 @@ put_on_way(struct dns_channel *c, struct dns_try *t, struct span name)
 	size_t n = dns_question_write(&t->q, name, packet);
 	BUG_ON(n == 0); /* dns.c has looked */
 	t->channel = c;
-	t->next = c->by_id[t->q.id % ID_ROWS];
-	c->by_id[t->q.id % ID_ROWS] = t;
+	t->next = c->by_id[t->q.id % DNS_ID_ROWS];
+	c->by_id[t->q.id % DNS_ID_ROWS] = t;
 	c->used++;
 	c->pending++;
 	if (p->pending++ == 0)
