@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum { MASTER_FD = 3 };
-static const uint64_t RESTART_FIRST = 50 * 1000, RESTART_MOST = 10 * USEC_PER_SEC, HEALTHY_AFTER = 30 * USEC_PER_SEC;
+static const uint64_t RESTART_FIRST = 50 * 1000, RESTART_MOST = 10 * USEC_PER_SEC, HEALTHY_AFTER = 30 * USEC_PER_SEC, ANEW_USEC = 3 * USEC_PER_SEC;
 static const uint64_t CONF_TIMEOUT = 120 * USEC_PER_SEC;
 /* role and how long it may take to finish, in the order in which they stop */
 static const struct {
@@ -205,6 +205,8 @@ static void
 on_restart(struct timer *t)
 {
 	struct proc *pr = container_of(t, struct proc, restart);
+	if (pr->is_anew && pr->pid > 0)
+		kill(pr->pid, SIGKILL); /* it said that it would go */
 	if (!all->stopping && pr->is_wanted && pr->pid == 0)
 		spawn(pr);
 }
@@ -228,15 +230,15 @@ on_exit_of(struct proc *pr, int status)
 		snprintf(reason, sizeof reason, "killed by signal %d", WTERMSIG(status));
 	else
 		snprintf(reason, sizeof reason, "exit status %d", WEXITSTATUS(status));
-	bool is_anew = in_order && pr->role == ROLE_AUTH && pr->state == PROC_READY; /* its configuration has changed: auth.c */
-	if (!(in_order && (pr->state == PROC_DRAINING || all->stopping)) && !is_anew)
+	if (!(in_order && (pr->state == PROC_DRAINING || all->stopping)))
 		LOG(child_died, NULL, F_STR(role, role_name(pr->role)), F_NUM(pid, pr->pid), F_STR(reason, reason));
 	bool never_worked = pr->state == PROC_STARTING;
 	bool lived_long = clock_mono() - pr->started > HEALTHY_AFTER;
 	go_down(pr);
 	pr->pid = 0;
 	pr->state = PROC_DOWN;
-	pr->failures = lived_long || is_anew ? 0 : pr->failures + 1;
+	pr->failures = lived_long || (in_order && pr->is_anew) ? 0 : pr->failures + 1;
+	pr->is_anew = false;
 	if (all->stopping) {
 		next_stage(all);
 	} else if (never_worked && !all->was_ready && all->failed != NULL) {
@@ -276,6 +278,12 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 	struct proc *pr = c->owner;
 	if (f->type == IPC_DIAL)
 		return dial_serve(c, f, all->conf);
+	if (f->type == IPC_ANEW) {
+		pr->state = PROC_DRAINING;
+		pr->is_anew = true;
+		timer_set(&pr->restart, ANEW_USEC);
+		return RC_OK;
+	}
 	if (f->type != IPC_READY)
 		return RC_PERM;
 	if (pr->state == PROC_STARTING)

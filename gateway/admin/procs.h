@@ -29,6 +29,7 @@ struct proc {
 	struct op_owner ops;
 	struct ipc_call conf_call;
 	char last_error[256];        /* why it refused its configuration */
+	bool is_anew;                /* it ends by itself and is to be started again */
 	bool is_wanted;              /* by the configuration: lookup, keys and auth are there only when it needs them */
 };
 

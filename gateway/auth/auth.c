@@ -352,7 +352,8 @@ static void
 on_restart(struct timer *t)
 {
 	(void)t;
-	child_exit(me.child); /* the master starts it anew */
+	ipc_send(me.child->master, IPC_ANEW, 0, SPAN_EMPTY, -1);
+	child_exit(me.child);
 }
 
 /* libsasl2 reads its configuration once in a process: another one needs another process. */
