@@ -336,6 +336,149 @@ def sasldb():
         w.close()
 
 
+PASSWD = 'root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/false\ndogana-auth:x:61006:61006::/:/bin/false\n'
+# a gateway whose machine has a user dogana-auth
+OTHER_USERS = '''#!/bin/sh
+exec unshare -m --propagation private sh -c 'mount --bind {dir}/passwd /etc/passwd && mount --bind {dir}/group /etc/group || exit 77; exec "$@"' - {program} "$@"
+'''
+
+
+@case
+def group_of_database():
+    """/etc/sasldb2 as Debian makes it, root:sasl 0640: the auth process reads it as an ordinary user who is in that group, and not otherwise."""
+    if os.getuid() != 0:
+        raise Skip('needs root')
+    w = World('smtpd_sasl_local_domain = gw.test\ncyrus_sasl_config_path = {dir}/sasl\n')
+    try:
+        db = w.dir / 'sasl/sasldb2'
+        db.parent.mkdir()
+        subprocess.run([rig.tool('saslpass'), db, 'gw.test', 'anna', USERS['anna']], check=True)
+        os.chown(db, 0, 61045)
+        db.chmod(0o640)
+        (w.dir / 'sasl/smtpd.conf').write_text(f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {db}\nmech_list: PLAIN LOGIN CRAM-MD5 SCRAM-SHA-256\n')
+        (w.dir / 'passwd').write_text(PASSWD)
+        script = w.dir / 'other-users'
+        script.write_text(OTHER_USERS.format(dir=w.dir, program=rig.program()))
+        script.chmod(0o755)
+        w.gateway.binary = str(script)
+        main = w.gateway.etc / 'main.cf'
+        main.write_text(main.read_text().replace('auth_user = 61006', 'auth_user = dogana-auth'))
+        # before "adduser dogana-auth sasl"
+        (w.dir / 'group').write_text('root:x:0:\nsasl:x:61045:\ndogana-auth:x:61006:\n')
+        code, text = w.gateway.run('check')
+        if code == 77:
+            raise Skip('no mount namespaces here')
+        assert f'sasldb_path {db}: Permission denied for auth_user dogana-auth: nobody can log in with it' in text, text
+        w.start()
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.ehlo()
+            assert s.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')[0] != 235
+        w.gateway.stop()
+        # and behind it
+        (w.dir / 'group').write_text('root:x:0:\nsasl:x:61045:dogana-auth\ndogana-auth:x:61006:\n')
+        code, text = w.gateway.run('check')
+        assert code == 0 and 'sasldb_path' not in text, text
+        w.start()
+        status = pathlib.Path(f'/proc/{pids(w)["auth"]}/status').read_text()
+        assert re.search(r'^Uid:\t61006\t61006\t61006\t61006$', status, re.M), status
+        assert '61045' in re.search(r'^Groups:(.*)$', status, re.M)[1].split(), status
+        with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+            s.ehlo()
+            assert s.docmd('AUTH', 'PLAIN AGFubmEAd3Jvbmc=')[0] == 535
+            assert scram(s, 'anna', 'secret') == 235
+    finally:
+        w.close()
+
+
+def pids(w):
+    """{role: pid}, of the edges the last."""
+    return dict(rig.status_roles(w.gateway.status()))
+
+
+def begin_login(w):
+    s = smtplib.SMTP('127.0.0.1', w.smtp)
+    s.ehlo()
+    assert s.docmd('AUTH', 'LOGIN')[0] == 334
+    return s
+
+
+@case
+def reloaded():
+    """libsasl2's configuration changes: the auth process starts anew, and only it. Logins under way end with 454, the next ones work."""
+    w = World('smtpd_sasl_local_domain = gw.test\ncyrus_sasl_config_path = {dir}/sasl\n')
+    db, conf = w.dir / 'sasl/sasldb2', w.dir / 'sasl/smtpd.conf'
+    try:
+        conf.parent.mkdir()
+        subprocess.run([rig.tool('saslpass'), db, 'gw.test', 'anna', USERS['anna']], check=True)
+        db.chmod(0o644)
+        lines = f'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: {db}\nmech_list: PLAIN LOGIN'
+        conf.write_text(lines + '\n')
+        w.start()
+        before = pids(w)
+        # a session in the middle of a message, and one that has logged in
+        busy = smtplib.SMTP('127.0.0.1', w.smtp)
+        busy.ehlo()
+        assert (busy.mail('a@sender.test')[0], busy.rcpt('b@hub.test')[0], busy.docmd('DATA')[0]) == (250, 250, 354)
+        user = smtplib.SMTP('127.0.0.1', w.smtp)
+        user.ehlo()
+        assert user.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')[0] == 235
+        # a reload that has nothing to do with it: a login goes on
+        main = w.gateway.etc / 'main.cf'
+        s = begin_login(w)
+        main.write_text(main.read_text() + 'smtpd_recipient_limit = 900\n')
+        code, text = w.gateway.run('reload')
+        assert code == 0, text
+        assert s.docmd('YW5uYQ==')[0] == 334
+        time.sleep(0.3)  # longer than the process would take to end
+        assert s.docmd('c2VjcmV0')[0] == 235
+        s.close()
+        assert pids(w) == before
+        # three that have: no waiting time that grows
+        for mechs in ('PLAIN LOGIN CRAM-MD5', 'PLAIN LOGIN NOSUCH', 'PLAIN LOGIN SCRAM-SHA-256'):
+            old = pids(w)
+            s = begin_login(w)
+            conf.write_text(lines.replace('PLAIN LOGIN', mechs) + '\n')
+            code, text = w.gateway.run('reload')
+            assert code == 0, text
+            wait_for('the new auth process', lambda: pids(w).get('auth') not in (old['auth'], None), 2, 0.01)
+            assert s.docmd('YW5uYQ==') == (454, b'4.7.0 Temporary authentication failure: Connection lost to authentication server')
+
+            def logs_in():
+                code, text = s.docmd('AUTH', 'PLAIN AGFubmEAc2VjcmV0')
+                assert code in (235, 454), (code, text)
+                return code == 235
+            wait_for('a login', logs_in, 2)
+            s.close()
+
+            def offered():
+                with smtplib.SMTP('127.0.0.1', w.smtp) as s:
+                    s.ehlo()
+                    return sorted(s.esmtp_features['auth'].split()) == sorted(mechs.replace('NOSUCH', '').split())
+            wait_for('the new mechanisms', offered, 4)
+            assert {r: p for r, p in pids(w).items() if r != 'auth'} == {r: p for r, p in old.items() if r != 'auth'}
+        log = w.gateway.log_text()
+        assert f'{conf}: mech_list: no plugin of libsasl2 provides NOSUCH: it is not offered' in log
+        assert log.count('the configuration of SASL has changed: starting anew') == 3
+        # one that libsasl2 would not start with is refused, and the process that runs goes on
+        old = pids(w)
+        conf.write_text('pwcheck_method auxprop\n')
+        code, text = w.gateway.run('reload')
+        assert code != 0 and f'{conf}: line 1 is not "key: value"' in text, (code, text)
+        s = begin_login(w)
+        assert s.docmd('YW5uYQ==')[0] == 334
+        assert s.docmd('c2VjcmV0')[0] == 235
+        s.close()
+        assert pids(w) == old
+        # they did not notice
+        assert (busy.send('Subject: busy\r\n\r\nx\r\n.\r\n'), busy.getreply()[0])[1] == 250
+        user.sendmail('a@sender.test', 'b@elsewhere.test', 'Subject: user\n\nx\n')
+        wait_for('both messages', lambda: len(w.hub.messages()) == 2)
+        busy.close()
+        user.close()
+    finally:
+        w.close()
+
+
 @case
 def saslauthd_hangs():
     """saslauthd takes the question and never answers: 454 in time, and the gateway goes on."""
