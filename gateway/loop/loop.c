@@ -10,6 +10,7 @@ static bool stopping;
 static struct list graves = { &graves, &graves };
 static struct list hooks[LOOP_PHASES];
 static uint64_t turn_began;
+static bool is_awake; /* turn_began is of this turn */
 
 void
 loop_init(void)
@@ -44,6 +45,16 @@ end_turn(void)
 	}
 }
 
+/* The first of a turn that runs takes the time: what the process slept before is not of this turn. */
+static void
+wake(void)
+{
+	if (is_awake)
+		return;
+	is_awake = true;
+	turn_began = clock_mono();
+}
+
 void
 loop_run(void)
 {
@@ -51,8 +62,9 @@ loop_run(void)
 	stopping = false;
 	end_turn(); /* what was written before the loop ran leaves too */
 	while (!stopping) {
+		is_awake = false;
 		event_base_loop(base, ops_any_ready() ? EVLOOP_ONCE | EVLOOP_NONBLOCK : EVLOOP_ONCE);
-		turn_began = clock_mono();
+		wake();
 		for (int i = 0; i < ROUNDS && ops_run_ready(); i++)
 			;
 		end_turn();
@@ -112,7 +124,8 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	struct timer *t = arg;
 	t->armed = false;
-	turn_began = clock_mono();
+	is_awake = true;
+	turn_began = clock_mono(); /* never before what it waited for */
 	t->fn(t);
 }
 
@@ -148,6 +161,7 @@ on_watch(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
 	struct watch *w = arg;
+	wake();
 	w->fn(w, what);
 }
 
@@ -189,6 +203,7 @@ on_signal(evutil_socket_t signo, short what, void *arg)
 {
 	(void)what;
 	struct sigwatch *s = arg;
+	wake();
 	s->fn(s, (int)signo);
 }
 

@@ -2,6 +2,7 @@
 /* op, timer, conn and ipc together: they only make sense in a running loop. */
 #include "unit.h"
 
+#include "base/clock.h"
 #include "base/metric.h"
 #include "ipc/ipc.h"
 #include "loop/conn.h"
@@ -9,6 +10,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* turns a test that hangs into one that fails */
@@ -39,6 +41,48 @@ teardown(void **state)
 	assert_int_equal(metric_values[M_op_pending], 0);
 	assert_int_equal(metric_values[M_conns], 0);
 	return 0;
+}
+
+/* ---- the time of a turn ---- */
+
+static struct {
+	struct watch watch;
+	uint64_t seen, really;
+} slept;
+
+static void
+on_octet(struct watch *w, short what)
+{
+	(void)what;
+	slept.seen = loop_now();
+	slept.really = clock_mono();
+	watch_clear(w);
+	loop_stop();
+}
+
+/* What comes after a long quiet time finds the time it is, not the one when the process went to sleep. */
+static void
+loop_now_is_the_time_of_the_wake_up(void **state)
+{
+	(void)state;
+	enum { QUIET_USEC = 200 * 1000 };
+	int fds[2];
+	assert_int_equal(pipe(fds), 0);
+	watch_init(&slept.watch, fds[0], on_octet);
+	watch_want(&slept.watch, EV_READ);
+	uint64_t before = clock_mono();
+	pid_t pid = fork();
+	if (pid == 0) {
+		usleep(QUIET_USEC);
+		_exit(write(fds[1], "x", 1) == 1 ? 0 : 1);
+	}
+	loop_run();
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(slept.really >= before + QUIET_USEC);
+	assert_true(slept.seen >= before + QUIET_USEC && slept.seen <= slept.really);
+	close(fds[0]);
+	close(fds[1]);
 }
 
 /* ---- ops ---- */
@@ -504,6 +548,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(loop_now_is_the_time_of_the_wake_up, teardown),
 		cmocka_unit_test_teardown(ops_complete_from_the_loop_only, teardown),
 		cmocka_unit_test_teardown(conn_keeps_what_is_not_consumed, teardown),
 		cmocka_unit_test_teardown(conn_tells_when_the_peer_goes, teardown),
