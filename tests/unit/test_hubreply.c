@@ -152,11 +152,11 @@ test_ehlo(void **state)
 	assert_int_equal(hubreply_feed(&r, SPAN("250-hub.test Hello\r\n250-pipelining\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-DSN\r\n250-XYZ CHUNKING\r\n"
 	                                        "250-AUTH=PLAIN\r\n250 SMTPUTF8\r\n"), &used), RC_OK);
 	unsigned f = ehlo_parse(&r, 0, &max, &name);
-	assert_int_equal(f, EHLO_PIPELINING | EHLO_SIZE | EHLO_8BITMIME | EHLO_DSN | EHLO_SMTPUTF8);
+	assert_int_equal(f, EHLO_PIPELINING | EHLO_SIZE | EHLO_8BITMIME | EHLO_DSN | EHLO_AUTH | EHLO_SMTPUTF8); /* also with = */
 	assert_int_equal(max, 52428800);
 	assert_true(span_eq_str(name, "hub.test"));
 	f = ehlo_parse(&r, ehlo_keywords(SPAN("pipelining, dsn size nonsense")), &max, &name);
-	assert_int_equal(f, EHLO_8BITMIME | EHLO_SMTPUTF8);
+	assert_int_equal(f, EHLO_8BITMIME | EHLO_AUTH | EHLO_SMTPUTF8);
 	assert_int_equal(max, 0);
 	assert_int_equal(hubreply_feed(&r, SPAN("250 \r\n"), &used), RC_OK);
 	assert_int_equal(ehlo_parse(&r, 0, &max, &name), 0);
