@@ -18,7 +18,7 @@ enum { NAME_SCRATCH = 8192, SNI_MAX = 253 };
 /* The certificates for one value of tls_server_sni_maps. */
 struct sni_chain {
 	struct list link;
-	SSL_CTX *ctx;                /* NULL: could not be made */
+	SSL_CTX *ctx;                /* holds certificates and keys, no session is ever of it; NULL: could not be made */
 	char files[];
 };
 
@@ -112,6 +112,21 @@ chain_of(struct tls_server *t, struct span files)
 	return c->ctx;
 }
 
+/* The certificates of a name in the place of the service's; all else (ciphers, CAs, tickets) stays what the service says. */
+static bool
+use_chain(SSL *ssl, SSL_CTX *from)
+{
+	bool ok = true;
+	SSL_certs_clear(ssl); /* no RSA certificate of another name beside an ECDSA one of this */
+	for (int more = SSL_CTX_set_current_cert(from, SSL_CERT_SET_FIRST); ok && more == 1; more = SSL_CTX_set_current_cert(from, SSL_CERT_SET_NEXT)) {
+		STACK_OF(X509) *above = NULL;
+		SSL_CTX_get0_chain_certs(from, &above);
+		ok = SSL_use_cert_and_key(ssl, SSL_CTX_get0_certificate(from), SSL_CTX_get0_privatekey(from), above, 1) == 1;
+	}
+	ERR_clear_error();
+	return ok && SSL_get_certificate(ssl) != NULL;
+}
+
 static int
 on_name(SSL *ssl, int *alert, void *arg)
 {
@@ -135,7 +150,7 @@ on_name(SSL *ssl, int *alert, void *arg)
 		LOG(tls_sni_none, h->log, F_STR(name, h->name), F_SPAN(client, *h->client));
 		return SSL_TLSEXT_ERR_NOACK;
 	}
-	if (ctx == NULL || SSL_set_SSL_CTX(ssl, ctx) == NULL) {
+	if (ctx == NULL || !use_chain(ssl, ctx)) {
 		log_warn(h->log, "tls_server_sni_maps: lookup of %s failed%s%s", h->name, rc != RC_OK ? ": " : "", rc != RC_OK ? e.why : "");
 		*alert = SSL_AD_INTERNAL_ERROR;
 		return SSL_TLSEXT_ERR_ALERT_FATAL;

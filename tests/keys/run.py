@@ -9,6 +9,7 @@ otherwise that is skipped. Last line: N passed, N failed, N skipped.
 """
 
 import base64
+import hashlib
 import os
 import pathlib
 import re
@@ -326,6 +327,42 @@ def unverified():
     return ctx
 
 
+# ---- certificates by name
+
+def test_names():
+    """relay_clientcerts counts under a name of tls_server_sni_maps as without: the certificate, and only when it can be verified is it more."""
+    certs = rig.certificates()
+
+    def print_of(name):
+        der = ssl.PEM_cert_to_DER_cert(re.search(r'-+BEGIN CERTIFICATE.*?END CERTIFICATE-+', (certs / f'{name}.pem').read_text(), re.S).group())
+        return ':'.join(f'{c:02X}' for c in hashlib.sha256(der).digest())
+    more = ('tls_server_sni_maps = inline:{{ a.sni.test=$CERTS/mx-a.chain }}\nsmtpd_tls_ask_ccert = yes\nsmtpd_tls_CAfile = $CERTS/ca.pem\n'
+            f'smtpd_tls_fingerprint_digest = sha256\nsmtpd_tls_loglevel = 1\nrelay_clientcerts = inline:{{ {print_of("client")}=ok }}\n'
+            'smtpd_relay_restrictions = permit_tls_clientcerts, check_ccert_access inline:{ ' + print_of('client2') + '=permit }, reject_unauth_destination\n')
+    with World(more=more) as w:
+        def rcpt(cert, name):
+            ctx = unverified()
+            ctx.load_cert_chain(certs / f'{cert}.pem', certs / f'{cert}.key')
+            s = w.hello()
+            s._host = name  # the name starttls() asks for
+            try:
+                s.starttls(context=ctx)
+                s.ehlo()
+                s.mail('a@b.test')
+                return s.rcpt('x@elsewhere.test')[0], s.sock.getpeercert(True)
+            finally:
+                s.close()
+        shown = set()
+        for name in ('a.sni.test', 'gateway.test'):
+            for cert, want in (('client', 250), ('client2', 250), ('long', 554), ('unknown', 554)):
+                code, der = rcpt(cert, name)
+                shown.add((name, der))
+                check(f'{cert} at {name}: {want}', code == want or (want == 554 and code == 454), code)
+        check('two certificates were shown', len({der for _, der in shown}) == 2 and len(shown) == 2, len(shown))
+        text = w.gw.log_text()
+        check('trusted under that name', 'Trusted TLS connection established from unknown[127.0.0.9] to a.sni.test' in text, text[-2000:])
+
+
 # ---- the process dies, stops, is not needed
 
 def test_dies():
@@ -412,7 +449,7 @@ def test_self_signed():
         check('STARTTLS with it', got and b'mx.test' in got, got)
 
 
-TESTS = (test_memory, test_refused, test_renewed, test_dies, test_self_signed)
+TESTS = (test_memory, test_refused, test_renewed, test_names, test_dies, test_self_signed)
 
 
 def main():
