@@ -5,43 +5,17 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "dns/cache.h"
-#include "dns/pool.h"
+#include "dns/flight.h"
 
-enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16, YOUNG_MAX = 128, YOUNG_USEC = 5 * 1000 };
-
-/* One question with everyone who asked it: in the line, or on its way (then it has a pool). */
-struct dns_flight {
-	struct hnode by_key;
-	struct list waiters;
-	struct list line;            /* in the line; on its way: among the young, or those to be asked over TCP, too */
-	struct dns_pool *pool;
-	struct dns_try *by_udp, *by_tcp;
-	uint64_t began, launched;
-	char *alias;                 /* what is asked in the name's place: an answer ended with it */
-	uint32_t ttl;                /* smallest of the answers before */
-	uint16_t type;
-	uint8_t name_len, aliases, odd_tries;
-	bool is_ahead : 1;           /* a prefetch in its own line */
-	bool is_young : 1;           /* may still lie in the receive buffer of a server */
-	bool is_late : 1;            /* had to be repeated */
-	bool and_hosts : 1;          /* prefetch: ask for the addresses of the hosts it names */
-	bool is_plain : 1;           /* without EDNS, which was not understood */
-	bool is_insecure : 1;        /* some answer was not proven */
-	bool is_forgotten : 1;       /* nobody joins it any more */
-	char name[];
-};
+enum { ANSWER_BYTES_MAX = 512 * 1024, RCODE_FORMERR = 1, RCODE_NOTIMP = 4, RCODE_BADVERS = 16 };
 
 static struct {
 	bool ready;                  /* dns_open succeeded */
 	struct dns_pool *pool;
 	struct dns_settings set;     /* servers: a copy */
 	struct dns_cache cache;
-	struct htab flights;         /* all, by type and name */
-	struct list line, ahead, young, odd; /* ahead: prefetches whose turn comes when nobody waits */
-	unsigned waiting, flying, late;
-	unsigned n_young;
+	struct dns_line line;
 	uint64_t heard;              /* the last answer that was one */
-	struct timer more;
 } dns;
 
 static const struct dns_answer no_answer = { .why = "Host not found, try again" };
@@ -99,11 +73,7 @@ dns_open(const struct dns_settings *settings, struct err *e)
 			dns_cache_clear(); /* other servers may say other things */
 		} else {
 			dns_cache_init(&dns.cache, s.cache_bytes);
-			list_init(&dns.line);
-			list_init(&dns.ahead);
-			list_init(&dns.young);
-			list_init(&dns.odd);
-			timer_init(&dns.more, on_more);
+			dns_line_init(&dns.line, on_more);
 		}
 		dns.pool = p;
 	}
@@ -125,13 +95,12 @@ dns_close(void)
 	dns_pools_close_retired();
 	dns_pool_close(dns.pool);
 	dns.pool = NULL;
-	list_splice(&dns.line, &dns.ahead);
-	while (!list_empty(&dns.line))
-		finish(list_entry(dns.line.next, struct dns_flight, line), RC_TEMP, NULL);
-	timer_clear(&dns.more);
+	for (struct dns_flight *f; (f = dns_line_first(&dns.line)) != NULL;)
+		finish(f, RC_TEMP, NULL);
+	timer_clear(&dns.line.more);
 	dns_cache_fini(&dns.cache);
 	mem_free(&dns.set.servers);
-	htab_fini(&dns.flights);
+	htab_fini(&dns.line.flights);
 }
 
 void
@@ -143,102 +112,7 @@ dns_cache_clear(void)
 	dns_cache_init(&dns.cache, dns.set.cache_bytes);
 }
 
-/* ---- flights ---- */
-
-static struct dns_flight *
-find_flight(enum dns_type type, struct span name)
-{
-	for (struct hnode *n = htab_first(&dns.flights, dns_key_hash(type, name)); n != NULL; n = htab_next(n)) {
-		struct dns_flight *f = container_of(n, struct dns_flight, by_key);
-		bool is_current = f->pool == NULL || f->pool == dns.pool;
-		if (f->type == type && is_current && !f->is_forgotten && span_caseeq(span_of(f->name, f->name_len), name))
-			return f;
-	}
-	return NULL;
-}
-
-static struct dns_flight *
-flight_new(enum dns_type type, struct span name)
-{
-	struct dns_flight *f = mem_zalloc(sizeof *f + name.n);
-	f->type = (uint16_t)type;
-	f->began = loop_now();
-	f->ttl = DNS_TTL_MAX;
-	f->name_len = (uint8_t)name.n; /* askable(): it fits into 255 */
-	memcpy(f->name, name.p, name.n);
-	list_init(&f->waiters);
-	list_init(&f->line);
-	htab_insert(&dns.flights, &f->by_key, dns_key_hash(type, name));
-	return f;
-}
-
-static bool
-in_line(const struct dns_flight *f)
-{
-	return f->pool == NULL;
-}
-
-static struct span
-asked_name(const struct dns_flight *f)
-{
-	return f->alias != NULL ? span_str(f->alias) : span_of(f->name, f->name_len);
-}
-
-static void
-enter_line(struct dns_flight *f, bool ahead)
-{
-	if (list_empty(&dns.line) && list_empty(&dns.ahead))
-		timer_set(&dns.more, YOUNG_USEC);
-	f->is_ahead = ahead;
-	list_append(ahead ? &dns.ahead : &dns.line, &f->line);
-	metric_set(M_dns_waiting, ++dns.waiting);
-}
-
-static void
-leave_line(struct dns_flight *f)
-{
-	list_remove(&f->line);
-	dns.waiting--;
-	metric_set(M_dns_waiting, dns.waiting);
-}
-
-static void
-not_young(struct dns_flight *f)
-{
-	if (!f->is_young)
-		return;
-	f->is_young = false;
-	list_remove(&f->line);
-	dns.n_young--;
-}
-
-static void
-orphan(struct dns_try **t)
-{
-	if (*t != NULL)
-		(*t)->owner = NULL;
-	*t = NULL;
-}
-
-/* The end of a question: it is in nobody's list any more, and f is gone. */
-static void
-flight_free(struct dns_flight *f)
-{
-	if (in_line(f)) {
-		leave_line(f);
-	} else {
-		not_young(f);
-		list_remove(&f->line);
-		dns.flying--;
-		dns.late -= f->is_late;
-		metric_set(M_dns_flying, dns.flying);
-	}
-	orphan(&f->by_udp);
-	orphan(&f->by_tcp);
-	htab_remove(&dns.flights, &f->by_key);
-	mem_free(&f->alias);
-	mem_free(&f);
-}
+/* ---- leaving ---- */
 
 /* May answer, and free f, at once. */
 static void
@@ -251,36 +125,22 @@ send_by(struct dns_flight *f, bool tcp)
 	t->q.plain = t->was_refused = f->is_plain;
 	*(tcp ? &f->by_tcp : &f->by_udp) = t;
 	metric_add(M_dns_queries, 1);
-	dns_pool_ask(f->pool, t, asked_name(f));
+	dns_pool_ask(f->pool, t, dns_flight_asked(f));
 }
 
-/* The same. */
+static bool
+has_room(void)
+{
+	return dns_line_has_room(&dns.line, dns.set.query_limit);
+}
+
+/* May answer, and free f, at once. */
 static void
 launch(struct dns_flight *f)
 {
 	f->pool = dns.pool;
-	f->launched = loop_now();
-	f->is_young = true;
-	list_append(&dns.young, &f->line);
-	dns.n_young++;
-	dns.flying++;
-	metric_set(M_dns_flying, dns.flying);
+	dns_flight_leaves(&dns.line, f);
 	send_by(f, false);
-}
-
-/* A name server takes as many questions at once as its receive buffer holds (some hundreds, where nobody has made it larger); what is
- * more is lost and costs the time of a repetition. So YOUNG_MAX are under way that left just now: answers make room, and time does.
- * A question that had to be repeated probably waits for somebody far away: many of them do not hold up the others. */
-static bool
-has_room(void)
-{
-	while (!list_empty(&dns.young)) {
-		struct dns_flight *f = list_entry(dns.young.next, struct dns_flight, line);
-		if (loop_now() - f->launched < YOUNG_USEC)
-			break;
-		not_young(f);
-	}
-	return dns.n_young < YOUNG_MAX && dns.flying - dns.late + dns.late / 4 < dns.set.query_limit;
 }
 
 /* Those in the line whose turn has come; and those who have to be asked over TCP. Nothing of c-ares is on the stack. */
@@ -289,16 +149,14 @@ go_on(void)
 {
 	if (!dns.ready)
 		return;
-	for (struct list *l; (l = list_pop(&dns.odd)) != NULL;)
+	for (struct list *l; (l = list_pop(&dns.line.odd)) != NULL;)
 		send_by(list_entry(l, struct dns_flight, line), true);
-	while (dns.waiting > 0 && has_room()) {
-		struct list *l = list_empty(&dns.line) ? &dns.ahead : &dns.line;
-		struct dns_flight *f = list_entry(l->next, struct dns_flight, line);
-		leave_line(f);
+	while (dns.line.waiting > 0 && has_room()) {
+		struct dns_flight *f = dns_line_first(&dns.line);
+		dns_flight_leave_line(&dns.line, f);
 		launch(f);
 	}
-	if (dns.waiting > 0 && dns.n_young >= YOUNG_MAX)
-		timer_set(&dns.more, YOUNG_USEC);
+	dns_line_look_again(&dns.line);
 }
 
 /* ---- questions ---- */
@@ -311,8 +169,8 @@ leave_flight(struct dns_query *q)
 	list_remove(&q->by_flight);
 	timer_clear(&q->timer);
 	q->flight = NULL;
-	if (in_line(f) && list_empty(&f->waiters))
-		flight_free(f);
+	if (dns_flight_in_line(f) && list_empty(&f->waiters))
+		dns_flight_free(&dns.line, f);
 }
 
 static void
@@ -328,7 +186,7 @@ static const struct dns_answer *
 late(const struct dns_flight *f)
 {
 	uint64_t now = loop_now();
-	return in_line(f) || now - f->launched < (now - f->began) / 2 ? &too_many : &timed_out;
+	return dns_flight_in_line(f) || now - f->launched < (now - f->began) / 2 ? &too_many : &timed_out;
 }
 
 bool
@@ -402,18 +260,18 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		give(q, rc, known);
 		return;
 	}
-	struct dns_flight *f = find_flight(type, name);
-	bool is_first = f == NULL || (in_line(f) && f->is_ahead), goes = is_first && list_empty(&dns.line) && has_room(), waits = is_first && !goes;
-	if (waits && dns.waiting >= dns.set.queue_limit) {
+	struct dns_flight *f = dns_flight_find(&dns.line, dns.pool, type, name);
+	bool is_first = f == NULL || (dns_flight_in_line(f) && f->is_ahead), goes = is_first && list_empty(&dns.line.line) && has_room(), waits = is_first && !goes;
+	if (waits && dns.line.waiting >= dns.set.queue_limit) {
 		metric_add(M_dns_failures, 1);
 		metric_add(M_dns_busy, 1);
 		give(q, RC_TEMP, &too_many);
 		return;
 	}
 	if (f == NULL)
-		f = flight_new(type, name);
+		f = dns_flight_new(&dns.line, type, name);
 	else if (is_first)
-		leave_line(f);
+		dns_flight_leave_line(&dns.line, f);
 	if (is_first)
 		f->began = loop_now();
 	uint64_t age = loop_now() - f->began;
@@ -430,7 +288,7 @@ dns_ask(struct dns_query *q, enum dns_type type, struct span name, uint64_t time
 		timer_set(&q->timer, timeout_usec - age);
 	}
 	if (waits)
-		enter_line(f, false);
+		dns_flight_enter_line(&dns.line, f, false);
 	else if (goes)
 		launch(f);
 }
@@ -467,7 +325,7 @@ dns_forget(enum dns_type type, struct span name)
 		return;
 	name = dns_key(name);
 	dns_cache_drop(&dns.cache, type, name);
-	struct dns_flight *f = find_flight(type, name);
+	struct dns_flight *f = dns_flight_find(&dns.line, dns.pool, type, name);
 	if (f != NULL)
 		f->is_forgotten = true;
 }
@@ -485,19 +343,19 @@ dns_prefetch(enum dns_type type, struct span name, bool hosts)
 			prefetch_hosts(known);
 		return;
 	}
-	struct dns_flight *f = find_flight(type, name);
+	struct dns_flight *f = dns_flight_find(&dns.line, dns.pool, type, name);
 	if (f != NULL) {
 		f->and_hosts |= hosts;
 		return;
 	}
-	if (!list_empty(&dns.line) || dns.flying + dns.waiting >= dns.set.query_limit / 4)
+	if (!list_empty(&dns.line.line) || dns.line.flying + dns.line.waiting >= dns.set.query_limit / 4)
 		return;
-	f = flight_new(type, name);
+	f = dns_flight_new(&dns.line, type, name);
 	f->and_hosts = hosts;
-	if (list_empty(&dns.ahead) && has_room())
+	if (list_empty(&dns.line.ahead) && has_room())
 		launch(f);
 	else
-		enter_line(f, true);
+		dns_flight_enter_line(&dns.line, f, true);
 }
 
 /* The names are copied: asking may move the cache they are in. */
@@ -546,7 +404,7 @@ finish(struct dns_flight *f, enum rc rc, struct dns_answer *a)
 			give(q, rc, said);
 	}
 	bool and_hosts = f->and_hosts && rc == RC_OK && keeps;
-	flight_free(f);
+	dns_flight_free(&dns.line, f);
 	if (and_hosts)
 		prefetch_hosts(a);
 }
@@ -568,9 +426,9 @@ follow(struct dns_flight *f, const struct dns_answer *a)
 		finish(f, RC_TEMP, &none);
 		return;
 	}
-	orphan(&f->by_udp);
-	orphan(&f->by_tcp);
-	not_young(f);
+	dns_flight_orphan(&f->by_udp);
+	dns_flight_orphan(&f->by_tcp);
+	dns_flight_not_young(&dns.line, f);
 	list_remove(&f->line);
 	mem_free(&f->alias);
 	f->alias = mem_zalloc(a->alias.n + 1);
@@ -605,11 +463,11 @@ on_done(struct dns_try *t, enum dns_end end, struct span packet, bool trusted)
 	}
 	arena_init(&arena, ANSWER_BYTES_MAX);
 	if (end == DNS_END_ANSWER)
-		rc = dns_answer_parse(packet, asked_name(f), f->type, &arena, &a);
+		rc = dns_answer_parse(packet, dns_flight_asked(f), f->type, &arena, &a);
 	was.is_refused |= end == DNS_END_ANSWER && (a.rcode == RCODE_FORMERR || a.rcode == RCODE_NOTIMP || a.rcode == RCODE_BADVERS);
 	f->is_insecure |= !trusted || !a.is_secure;
 	if (was.by_tcp && end != DNS_END_ANSWER && f->by_udp != NULL && f->odd_tries > 0 && f->odd_tries < DNS_CASE_MISSES && dns.ready) {
-		orphan(&f->by_udp); /* no TCP there: with another id and other letters; what comes back wrong again is the server's way */
+		dns_flight_orphan(&f->by_udp); /* no TCP there: with another id and other letters; what comes back wrong again is the server's way */
 		send_by(f, false);
 	} else if (was.is_refused && !was.q.plain && !f->is_plain && dns.ready) {
 		f->is_plain = true;
@@ -625,7 +483,7 @@ on_done(struct dns_try *t, enum dns_end end, struct span packet, bool trusted)
 static struct span
 on_name(const struct dns_try *t)
 {
-	return asked_name(t->owner);
+	return dns_flight_asked(t->owner);
 }
 
 static bool
@@ -639,7 +497,7 @@ static void
 on_late(struct dns_try *t)
 {
 	struct dns_flight *f = t->owner;
-	dns.late += !f->is_late;
+	dns.line.late += !f->is_late;
 	f->is_late = true;
 }
 
@@ -647,10 +505,10 @@ static void
 on_odd(struct dns_try *t)
 {
 	struct dns_flight *f = t->owner;
-	not_young(f);
+	dns_flight_not_young(&dns.line, f);
 	f->odd_tries++;
 	if (f->by_tcp == NULL && !list_linked(&f->line))
-		list_append(&dns.odd, &f->line);
+		list_append(&dns.line.odd, &f->line);
 }
 
 static const struct dns_pool_ops pool_ops = { on_done, on_name, on_is_wanted, on_late, on_odd, go_on };
