@@ -133,10 +133,9 @@ count_answer(struct rbl_asked *k)
 		sc->failed++;
 		could_not_say(k, k->ask.answer->why != NULL ? k->ask.answer->why : "no answer");
 		return;
-	case RBL_SAID_PAUSED: /* said when it was paused */
-		sc->is_partial = true;
-		return;
+	case RBL_SAID_PAUSED: /* said when that began */
 	case RBL_SAID_OUT:
+		sc->is_partial = true;
 		return;
 	}
 	if (k->ask.answer->ttl < sc->ttl)

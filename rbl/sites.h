@@ -45,7 +45,7 @@ struct rbl_score {
 	struct ipaddr addr;
 	int shown_weight;
 	uint32_t ttl;                /* seconds; UINT32_MAX: none yet */
-	bool is_partial;             /* a list was paused */
+	bool is_partial;             /* a list was paused, or out of use */
 };
 
 /* For checks and commands: each "domain=filter*weight" as it was understood; shown: the name for replies. */

@@ -20,6 +20,7 @@ static const struct fake_rr rows[] = {
 	{ "7.2.0.192.b.test", FD_A, "127.0.0.3", 0 }, { "7.2.0.192.white.test", FD_A, "127.0.5.2", 0 }, { "7.2.0.192.over.test", FD_A, "127.255.255.254", 0 },
 	{ "7.2.0.192.far.test", FD_A, "203.0.113.1", 0 }, { "7.2.0.192.fail.test", FD_RCODE, "", 2 }, { "7.2.0.192.dead.test", FD_SILENT, "", 0 },
 	{ "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.b.test", FD_A, "127.0.0.2", 0 },
+	{ "2.0.0.127.mad.test", FD_A, "127.0.0.2", 0 }, { "1.0.0.127.mad.test", FD_A, "127.0.0.2", 0 },
 	{ NULL, 0, NULL, 0 },
 };
 static struct fake_dns server;
@@ -248,11 +249,25 @@ test_ttls(void **state)
 		const char *bounds;
 		uint64_t ttl; /* seconds; the server says 60 */
 	} cases[] = {
+		/* who has not answered may be the one that knows him */
 		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_sites = a.test, fail.test\n", 7 },
+		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_sites = fail.test\n", 7 },
+		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_sites = over.test\n", 7 },
+		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_sites = mad.test\n", 7 },
+		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_sites = a.test, mad.test\n", 7 },
+		{ "postscreen_dnsbl_min_ttl = 7s\npostscreen_dnsbl_timeout = 1s\npostscreen_dnsbl_sites = a.test, dead.test\n", 7 },
 		{ "postscreen_dnsbl_min_ttl = 1s\n", 60 }, { "postscreen_dnsbl_min_ttl = 90s\n", 90 }, { "postscreen_dnsbl_min_ttl = 1s\npostscreen_dnsbl_max_ttl = 30s\n", 30 },
 		{ "postscreen_dnsbl_min_ttl = 1s\npostscreen_dnsbl_ttl = 5\n", 60 },
 	};
+	struct rbl_settings health = { .probe_interval = 3600 * 1000 * MSEC, .timeout = 1000 * MSEC, .pause = 1000 * MSEC, .pause_limit = 1000 * MSEC,
+		.pause_after = 100, .exceptions = "a.test fail.test over.test dead.test", .is_quiet = true };
 	(void)state;
+	rbl_health_begin(&health);
+	rbl_health_use(RBL_ADDRESSES, SPAN("mad.test")); /* lists what must not be listed: out of use */
+	rbl_health_on_probed(loop_stop);
+	rbl_health_end();
+	run();
+	rbl_health_on_probed(NULL);
 	for (size_t i = 0; i < NELEMS(cases); i++) {
 		char settings[300];
 		struct conf *c;
@@ -266,12 +281,14 @@ test_ttls(void **state)
 		rbl_score_init(&sc, &owner, on_done);
 		rbl_score_start(&sc, s, &a, NULL);
 		run();
-		assert_int_equal(sc.ttl_usec / USEC_PER_SEC, cases[i].ttl);
+		if (sc.ttl_usec / USEC_PER_SEC != cases[i].ttl)
+			fail_msg("%s: %llu", cases[i].bounds, (unsigned long long)(sc.ttl_usec / USEC_PER_SEC));
 		rbl_score_fini(&sc);
 		rbl_sites_free(&s);
 		conf_unref(&c);
 		confdir_remove();
 	}
+	rbl_health_close();
 }
 
 static void
