@@ -445,6 +445,21 @@ match(const struct command_row *row, int argc, char **argv)
 	return n;
 }
 
+/* "dogana dnsbl", or with a wrong word behind it: what there is that begins so. false: nothing. */
+static bool
+usage_of(const char *first)
+{
+	bool any = false;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct span rest = span_str(rows[i].words), word;
+		if (!span_word(&rest, " ", &word) || !span_eq_str(word, first))
+			continue;
+		fprintf(stderr, "%s dogana [-c DIR] %s%s%s\n", any ? "      " : "usage:", rows[i].words, rows[i].synopsis[0] != '\0' ? " " : "", rows[i].synopsis);
+		any = true;
+	}
+	return any;
+}
+
 int
 commands_main(int argc, char **argv)
 {
@@ -468,6 +483,8 @@ commands_main(int argc, char **argv)
 			words = n;
 		}
 	}
+	if (best == NULL && at < argc && usage_of(argv[at]))
+		return EX_USAGE;
 	if (best == NULL) {
 		fprintf(stderr, at < argc ? "dogana: unknown command \"%s\"; try: dogana help\n" : "usage: dogana [-c DIR] COMMAND ...; try: dogana help\n",
 		    at < argc ? argv[at] : "");
