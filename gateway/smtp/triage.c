@@ -68,12 +68,48 @@ put_endpoint(struct buf *b, const struct ipaddr *a, uint16_t port)
 
 /* ---- the end ---- */
 
+/* How many sessions of all processes are in this state. */
+static unsigned
+count_of(struct edge *e, struct span what)
+{
+	struct limits_ref probe = { 0 };
+	unsigned n = limits_enter(&e->limits, &(struct ipaddr){ 0 }, what, &probe);
+	limits_leave(&e->limits, &probe);
+	return n - 1;
+}
+
+/* Near the limit on clients that are tested everything has to be quicker. */
+static void
+feel_stress(struct edge *e, const struct triage *t, unsigned n)
+{
+	uint64_t limit = (uint64_t)t->conf->p->p_postscreen_pre_queue_limit;
+	bool was = e->stressed;
+	if (!was && n * (uint64_t)PERCENT >= limit * STRESS_ON)
+		e->stressed = true;
+	else if (was && n * (uint64_t)PERCENT <= limit * STRESS_OFF)
+		e->stressed = false;
+	if (e->stressed == was)
+		return;
+	metric_add(M_triage_stress, e->stressed);
+	LOG(triage_stress, &t->log, F_STR(text, e->stressed ? "entering" : "leaving"), F_NUM(count, n));
+}
+
+static void
+leave_tested(struct triage *t)
+{
+	struct edge *e = t->s->edge;
+	bool held = t->tested.slot != 0;
+	limits_leave(&e->limits, &t->tested);
+	if (held && e->stressed)
+		feel_stress(e, t, count_of(e, SPAN("tested")));
+}
+
 static void
 leave_limits(struct triage *t)
 {
 	struct limits *l = &t->s->edge->limits;
 	limits_leave(l, &t->same);
-	limits_leave(l, &t->tested);
+	leave_tested(t);
 	limits_leave(l, &t->waiting);
 }
 
@@ -109,7 +145,7 @@ keep(struct triage *t)
 	for (int i = 0; i < TEST_COUNT; i++) /* what is not asked for was never failed */
 		if ((t->conf->enabled & 1u << i) == 0 && t->until[i] == NEVER)
 			t->until[i] = DISABLED;
-	struct msg_triage m = { .addr = t->s->facts.client, .keep = t->conf->p->p_postscreen_cache_retention_time / USEC_PER_SEC };
+	struct msg_triage m = { .addr = t->addr, .keep = t->conf->p->p_postscreen_cache_retention_time / USEC_PER_SEC };
 	for (int i = 0; i < TEST_COUNT; i++)
 		m.until[i] = t->until[i] < UINT32_MAX ? t->until[i] : UINT32_MAX;
 	m.keep = m.keep < UINT32_MAX ? m.keep : UINT32_MAX;
@@ -199,7 +235,7 @@ triage_serve(struct triage *t)
 		triage_conclude(t);
 	t->stage = TRIAGE_SERVED;
 	limits_leave(&s->edge->limits, &t->same);
-	limits_leave(&s->edge->limits, &t->tested);
+	leave_tested(t);
 	(void)limits_enter(&s->edge->limits, &(struct ipaddr){ 0 }, SPAN("waiting"), &t->waiting);
 	triage_takes_commands(s);
 }
@@ -306,7 +342,8 @@ triage_begin(struct sess *s)
 	rbl_score_init(&t->score, &s->ops, triage_on_score);
 	buf_init(&t->sender, SENDER_MAX);
 	buf_init(&b, WHO_TEXT);
-	put_endpoint(&b, &s->facts.client, s->facts.client_port);
+	t->addr = s->facts.client;
+	put_endpoint(&b, &t->addr, s->facts.client_port);
 	t->who_n = (unsigned char)buf_len(&b);
 	memcpy(t->who, buf_span(&b).p, t->who_n);
 	buf_fini(&b);
@@ -328,15 +365,6 @@ too_many(struct triage *t, const char *what, enum reply_id id)
 	return STEP_CLOSE;
 }
 
-static unsigned
-waiting_for_greeting(struct sess *s)
-{
-	struct limits_ref probe = { 0 };
-	unsigned n = limits_enter(&s->edge->limits, &(struct ipaddr){ 0 }, SPAN("waiting"), &probe);
-	limits_leave(&s->edge->limits, &probe);
-	return n - 1;
-}
-
 static enum step
 open_(struct sess *s)
 {
@@ -347,10 +375,10 @@ open_(struct sess *s)
 	put_endpoint(&b, &s->facts.server, s->facts.server_port);
 	LOG(triage_connect, &t->log, F_SPAN(client, triage_who(t)), F_SPAN(value, buf_span(&b)));
 	buf_fini(&b);
-	unsigned n = limits_enter(&s->edge->limits, &s->facts.client, SPAN("postscreen"), &t->same);
+	unsigned n = limits_enter(&s->edge->limits, &t->addr, SPAN("postscreen"), &t->same);
 	if (n > (uint64_t)p->p_postscreen_client_connection_count_limit)
 		return too_many(t, "too many connections", REPLY_TRIAGE_MANY);
-	if (waiting_for_greeting(s) >= (uint64_t)p->p_postscreen_post_queue_limit)
+	if (count_of(s->edge, SPAN("waiting")) >= (uint64_t)p->p_postscreen_post_queue_limit)
 		return too_many(t, "all server ports busy", REPLY_TRIAGE_POST_BUSY);
 	return STEP_NEXT;
 }
@@ -376,7 +404,7 @@ listed(struct sess *s)
 	struct triage *t = s->triage;
 	struct err e;
 	map_forget();
-	switch (triage_acl_eval(t->conf->acl, &s->facts.client, NULL, NULL, &e)) {
+	switch (triage_acl_eval(t->conf->acl, &t->addr, NULL, NULL, &e)) {
 	case TRIAGE_PERMIT:
 		sess_forget_call(s);
 		listed_word(t, true, "LISTED");
@@ -429,7 +457,7 @@ find(struct sess *s)
 	struct triage *t = s->triage;
 	if (t->fail != 0 || !t->conf->remembers)
 		return STEP_NEXT;
-	if (triage_known_find(&s->facts.client, t->until) && is_enough(t->conf, t->until, triage_now())) {
+	if (triage_known_find(&t->addr, t->until) && is_enough(t->conf, t->until, triage_now())) {
 		t->is_known_here = true;
 		return STEP_NEXT;
 	}
@@ -438,7 +466,7 @@ find(struct sess *s)
 		return STEP_NEXT;
 	ipc_call_init(&t->call, &s->ops, on_found);
 	t->has_call = true;
-	msg_triage_find_put(ipc_call_begin(&t->call, s->edge->queue, IPC_TRIAGE_FIND), &s->facts.client);
+	msg_triage_find_put(ipc_call_begin(&t->call, s->edge->queue, IPC_TRIAGE_FIND), &t->addr);
 	ipc_call_send(&t->call, ANSWER_USEC);
 	return STEP_WAIT;
 }
@@ -456,29 +484,13 @@ take_known(struct triage *t)
 	}
 	forget_call(t);
 	if (known)
-		triage_known_keep(&t->s->facts.client, t->until);
+		triage_known_keep(&t->addr, t->until);
 	for (int i = 0; i < TEST_COUNT; i++) {
 		if ((t->conf->enabled & 1u << i) != 0 && t->until[i] < now)
 			t->todo |= (uint8_t)(1u << i);
 		t->is_new |= t->until[i] == NEVER;
 	}
 	return known;
-}
-
-/* Near the limit on clients that are tested everything has to be quicker. */
-static void
-feel_stress(struct edge *e, const struct triage *t, unsigned n)
-{
-	uint64_t limit = (uint64_t)t->conf->p->p_postscreen_pre_queue_limit;
-	bool was = e->stressed;
-	if (!was && n * (uint64_t)PERCENT >= limit * STRESS_ON)
-		e->stressed = true;
-	else if (was && n * (uint64_t)PERCENT <= limit * STRESS_OFF)
-		e->stressed = false;
-	if (e->stressed == was)
-		return;
-	metric_add(M_triage_stress, e->stressed);
-	LOG(triage_stress, &t->log, F_STR(text, e->stressed ? "entering" : "leaving"), F_NUM(count, n));
 }
 
 static enum step

@@ -75,6 +75,7 @@ struct triage {
 	uint16_t commands;               /* of the engine */
 	unsigned hidden;                 /* keywords the engine hides from this client */
 	enum reply_id reply;             /* to recipients */
+	struct ipaddr addr;              /* who is tested: XCLIENT may give the session another */
 	uint64_t began;                  /* loop time */
 	uint64_t until[TEST_COUNT];      /* as msg_triage */
 	struct limits_ref same, tested, waiting; /* of its address; before the greeting; passed and not greeted */

@@ -69,7 +69,7 @@ triage_pause_begin(struct triage *t)
 	if ((t->todo & 1u << TEST_PREGREET) != 0)
 		conn_put(&s->conn, buf_span(&t->conf->teaser));
 	if ((t->todo & 1u << TEST_DNSBL) != 0)
-		rbl_score_start(&t->score, t->conf->sites, &s->facts.client, &t->log);
+		rbl_score_start(&t->score, t->conf->sites, &t->addr, &t->log);
 	conn_deadline(&s->conn, t->conf->greet_wait[s->edge->stressed]);
 }
 
