@@ -9,11 +9,12 @@
 #include "ipc/child.h"
 #include "ipc/msgs.h"
 #include "sasl/cyrus_files.h"
+#include "sasl/setup.h"
 
 enum { CYRUS_MAGIC = 0xc7605a51, ASKS_MAX = 1024 };
-static const uint64_t MECHS_USEC = 10 * USEC_PER_SEC, MECHS_AGAIN = 2 * USEC_PER_SEC;
+static const uint64_t MECHS_USEC = 10 * USEC_PER_SEC, MECHS_AGAIN = 2 * USEC_PER_SEC, PATIENCE = 2 * USEC_PER_SEC;
 
-static const char LOST[] = "Connection lost to authentication server";
+static const char LOST[] = "Connection lost to authentication server", CANNOT_CONNECT[] = "Can't connect to authentication server";
 
 /* What a service offers, in the clear and with TLS. */
 struct offer {
@@ -39,7 +40,8 @@ static struct {
 	uint64_t next_context;
 	size_t nasks;
 	struct list all;                 /* struct cyrus */
-} me = { .all = { &me.all, &me.all } };
+	struct list waiting;             /* exchanges, for a process that is being started: in request is what it will be asked */
+} me = { .all = { &me.all, &me.all }, .waiting = { &me.waiting, &me.waiting } };
 
 static struct msg_auth_mechs
 about(const struct cyrus *c, unsigned options)
@@ -153,15 +155,69 @@ say(struct sasl_exchange *x, uint64_t timeout_usec)
 	ipc_call_send(&x->call, timeout_usec);
 }
 
+/* ---- while there is no auth process ---- */
+
+static void
+stop_waiting(struct sasl_exchange *x)
+{
+	if (x->state != SASL_X_WAITS)
+		return;
+	list_remove(&x->link);
+	timer_clear(&x->timer);
+	buf_reset(&x->request);
+	x->state = SASL_X_IDLE;
+	me.nasks--;
+	metric_add(M_sasl_pending, -1);
+}
+
+static void
+on_patience(struct timer *t)
+{
+	struct sasl_exchange *x = container_of(t, struct sasl_exchange, timer);
+	stop_waiting(x);
+	sasl_exchange_end(x, SASL_NOT_NOW, span_str(CANNOT_CONNECT), SPAN_EMPTY);
+}
+
+/* A process that is started anew (a reload, a death) costs no login that begins meanwhile. */
+static void
+wait_for_process(struct sasl_exchange *x, const struct msg_auth_begin *m)
+{
+	buf_reset(&x->request);
+	msg_auth_begin_put(&x->request, m);
+	x->state = SASL_X_WAITS;
+	list_append(&me.waiting, &x->link);
+	me.nasks++;
+	metric_add(M_sasl_pending, 1);
+	timer_init(&x->timer, on_patience);
+	timer_set(&x->timer, PATIENCE);
+	op_pend(&x->op, &provider);
+}
+
+static void
+ask_waiting(void)
+{
+	while (!list_empty(&me.waiting)) {
+		struct sasl_exchange *x = list_entry(me.waiting.next, struct sasl_exchange, link);
+		buf_put(ipc_call_begin(&x->call, me.chan, IPC_AUTH_BEGIN), buf_span(&x->request));
+		stop_waiting(x);
+		x->chan = me.chan;
+		me.nasks++;
+		metric_add(M_sasl_pending, 1);
+		ipc_call_send(&x->call, sasl_setup_params(x->setup)->p_smtpd_sasl_backend_timeout);
+	}
+}
+
+/* ---- an exchange ---- */
+
 void
 cyrus_begin(struct cyrus *c, struct sasl_exchange *x, unsigned options, const char *mech, bool has_initial, struct span initial)
 {
 	CHECK(c, CYRUS_MAGIC);
 	struct buf octets;
 	buf_init_secret(&octets, SASL_RESPONSE_MAX);
-	if (me.chan == NULL || me.nasks >= ASKS_MAX || base64_decode(initial, &octets) != RC_OK) {
+	if (me.nasks >= ASKS_MAX || base64_decode(initial, &octets) != RC_OK) {
 		metric_add(M_sasl_crowded, me.nasks >= ASKS_MAX);
-		sasl_exchange_end(x, SASL_NOT_NOW, me.chan == NULL ? SPAN("Can't connect to authentication server") : SPAN("Too many logins at a time"), SPAN_EMPTY);
+		sasl_exchange_end(x, SASL_NOT_NOW, SPAN("Too many logins at a time"), SPAN_EMPTY);
 		buf_fini(&octets);
 		return;
 	}
@@ -171,8 +227,12 @@ cyrus_begin(struct cyrus *c, struct sasl_exchange *x, unsigned options, const ch
 	x->context = ++me.next_context;
 	x->chan = me.chan;
 	struct msg_auth_begin m = { x->context, about(c, options), span_str(mech), has_initial, buf_span(&octets) };
-	msg_auth_begin_put(ipc_call_begin(&x->call, me.chan, IPC_AUTH_BEGIN), &m);
-	say(x, c->p->p_smtpd_sasl_backend_timeout);
+	if (me.chan == NULL)
+		wait_for_process(x, &m);
+	else {
+		msg_auth_begin_put(ipc_call_begin(&x->call, me.chan, IPC_AUTH_BEGIN), &m);
+		say(x, c->p->p_smtpd_sasl_backend_timeout);
+	}
 	buf_fini(&octets);
 }
 
@@ -197,6 +257,7 @@ cyrus_forget(struct sasl_exchange *x)
 {
 	if (x->call.op.done == NULL)
 		return;
+	stop_waiting(x);
 	if (x->call.op.state != OP_IDLE) {
 		me.nasks--;
 		metric_add(M_sasl_pending, -1);
@@ -240,6 +301,7 @@ cyrus_peer(struct child *child, unsigned index, int fd)
 	me.next_context = rand_u64() >> 1;
 	list_each(it, &me.all)
 		ask_mechs(list_entry(it, struct cyrus, link));
+	ask_waiting();
 }
 
 /* ---- life ---- */

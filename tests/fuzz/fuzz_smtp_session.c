@@ -79,6 +79,7 @@ check_content(struct span s)
 static struct {
 	struct ipc_chan *chan;
 	bool dies;
+	unsigned away;           /* turns until there is another one */
 	uint64_t context;        /* of the login under way, 0: none */
 	uint64_t last;           /* of the latest one: it may be ended while its answer is on the way */
 	bool theirs;             /* it waits for the client */
@@ -209,7 +210,12 @@ auth_process(void)
 static void
 auth_turn(void)
 {
-	if (backend.dies)
+	if (backend.dies) {
+		ipc_chan_free(&backend.chan);
+		backend.context = backend.late = 0;
+		backend.dies = false;
+		backend.away = 4;
+	} else if (backend.away > 0 && --backend.away == 0)
 		auth_process();
 	else if (backend.late > 0 && --backend.late == 0)
 		say(backend.call, backend.late_yes ? AUTH_DONE : AUTH_FAILED, SPAN_EMPTY, SPAN("late"));
@@ -451,7 +457,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		(void)listen_to(fds[0], &in);
 	}
 	turn();
-	for (unsigned i = 0; i < 100 && (backend.late > 0 || backend.dies || metric_values[M_op_pending] != 0); i++)
+	for (unsigned i = 0; i < 100 && (backend.late > 0 || backend.dies || backend.away > 0 || metric_values[M_op_pending] != 0); i++)
 		turn();
 	BUG_ON(backend.context != 0); /* the login ended with its session */
 	while (listen_to(fds[0], &in) && buf_len(&in) > 0)
