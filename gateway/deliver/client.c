@@ -154,14 +154,33 @@ dig_session(struct grave *g)
 	mem_free(&c);
 }
 
+void
+smtpc_let_go(struct smtpc *c)
+{
+	if (c->holder != NULL)
+		*c->holder = NULL;
+	c->holder = NULL;
+}
+
+void
+smtpc_hold(struct smtpc *c, struct smtpc **holder)
+{
+	CHECK(c, CLIENT_MAGIC);
+	BUG_ON(*holder != NULL && *holder != c);
+	smtpc_let_go(c);
+	if (c->is_over || c->stage == ST_QUIT)
+		return;
+	*holder = c;
+	c->holder = holder;
+}
+
 static void
 bury(struct smtpc *c)
 {
 	if (c->is_over)
 		return;
 	c->is_over = true;
-	if (c->holder != NULL)
-		*c->holder = NULL;
+	smtpc_let_go(c);
 	conn_close(&c->conn);
 	smtpc_forget_login(c);
 	smtpc_forget_tls(c);
@@ -179,7 +198,8 @@ smtpc_retire(struct smtpc *c)
 		op_cancel(&c->call->op); /* comes back here without a call */
 		return;
 	}
-	bool is_idle = c->stage == ST_IDLE && !c->is_sending && conn_is_open(&c->conn);
+	smtpc_let_go(c);
+	bool is_idle = c->stage == ST_IDLE && !c->is_sending && !c->is_dismissed && conn_is_open(&c->conn);
 	if (!is_idle || c->conn.broken || c->conn.eof) {
 		/* in the middle of something: what is unsent must not leave, least of all half of a message */
 		if (conn_is_open(&c->conn) && c->stage != ST_QUIT)
@@ -338,6 +358,7 @@ on_input(struct conn *conn)
 		size_t used;
 		enum rc rc = c->stage == ST_IDLE ? RC_PERM : hubreply_feed(&c->reply, conn_input(conn), &used);
 		if (rc == RC_PERM) {
+			c->is_dismissed |= c->stage == ST_IDLE; /* it speaks unasked, most often to say 421 */
 			metric_add(M_relay_bad_replies, c->stage != ST_IDLE);
 			struct span text = c->job == NULL ? SPAN_EMPTY
 			                                  : job_text(c->job, "host %s sent a malformed reply while %s", c->who, smtpc_doing(c));
@@ -349,7 +370,7 @@ on_input(struct conn *conn)
 			return;
 		c->heard = true;
 		if (c->reply.code == 421)
-			c->is_closing = true;
+			c->is_closing = c->is_dismissed = true;
 		smtpc_steps[c->stage].reply(c);
 	}
 }
@@ -378,6 +399,16 @@ on_ended(struct conn *conn, enum conn_end why, int err)
 }
 
 /* ---- what the hub said ---- */
+
+bool
+smtpc_was_dismissed(struct smtpc *c)
+{
+	if (!c->is_dismissed)
+		return false;
+	c->base.diag = smtpc_reply_text(c);
+	smtpc_fail(c, RC_TEMP, job_keep(c->job, hubreply_dsn(&c->reply)), smtpc_said(c, " said: ", smtpc_steps[c->stage].command));
+	return true;
+}
 
 struct span
 smtpc_said(struct smtpc *c, const char *before, const char *command)

@@ -50,7 +50,7 @@ struct smtpc {
 	const struct settings *set;
 	void *home;
 	void (*gone)(struct smtpc *); /* from the loop, last */
-	struct smtpc **holder;   /* set by who uses it: *holder becomes NULL when the session ends */
+	struct smtpc **holder;   /* smtpc_hold */
 	char *who;               /* "host[ip]" */
 	char *relay;             /* "host[ip]:port" */
 	char *host;
@@ -81,6 +81,7 @@ struct smtpc {
 	bool is_preferred;       /* to a host its next hop names first: set by who opened it */
 	bool is_dirty;           /* RSET before the next transaction */
 	bool is_closing;         /* not to be used again */
+	bool is_dismissed;       /* the hub said 421: nothing more is said to it, not even QUIT */
 	bool is_over;            /* retired */
 	/* the wait and the transaction under way */
 	struct smtpc_call *call;
@@ -108,6 +109,10 @@ struct smtpc_home {
 };
 /* Begins to connect to one address (copied). */
 struct smtpc *smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j, struct smtpc_call *call);
+/* *holder is this session until it ends, is on its way out (QUIT) or is let go, and then NULL, at once: one place
+ * sets both sides and one clears them, so that neither outlives the other. */
+void smtpc_hold(struct smtpc *c, struct smtpc **holder);
+void smtpc_let_go(struct smtpc *c);
 /* Would a session opened for this job be the same somebody at the hub? */
 bool smtpc_suits(const struct smtpc *c, const struct job *j);
 /* fd: content's descriptor, at offset. The session must be idle. */

@@ -28,6 +28,8 @@ void smtpc_begin_call(struct smtpc *c, struct job *j, struct smtpc_call *call); 
 void smtpc_ready(struct smtpc *c);
 /* The session is lost; the job learns why. dsn and text: kept as long as the job. */
 void smtpc_fail(struct smtpc *c, enum rc rc, struct span dsn, struct span text);
+/* After a reply that ends nothing by itself: true: it was 421, and the session is lost with it. */
+bool smtpc_was_dismissed(struct smtpc *c);
 /* The next reply is this step's, and its time begins. */
 void smtpc_await(struct smtpc *c, enum stage stage);
 /* The time for the present step begins anew. */

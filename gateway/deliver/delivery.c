@@ -53,6 +53,17 @@ dig_delivery(struct grave *g)
 	mem_free(&d);
 }
 
+/* We are done with the session: it rests, or it ends. */
+static void
+drop_session(struct delivery *d)
+{
+	struct smtpc *c = d->session;
+	if (c == NULL)
+		return;
+	smtpc_let_go(c);
+	outdest_give_back(d->dest, c);
+}
+
 /* The only way a delivery ends. */
 static void
 retire(struct delivery *d)
@@ -60,9 +71,7 @@ retire(struct delivery *d)
 	ops_cancel_all(&d->ops);
 	target_fini(&d->target);
 	map_wait_fini(&d->maps);
-	if (d->session != NULL && d->dest != NULL)
-		outdest_give_back(d->dest, d->session);
-	d->session = NULL;
+	drop_session(d);
 	if (d->dest != NULL)
 		outdest_release(d->dest);
 	d->dest = NULL;
@@ -300,8 +309,7 @@ open_session(struct delivery *d, bool is_plain)
 	struct smtpc *c;
 	smtpc_call_init(&d->call, &d->ops, on_open);
 	c = outdest_open(d->dest, d->address, d->target.hop.text, is_plain, d->job, &d->call);
-	d->session = c->is_over ? NULL : c;
-	c->holder = c->is_over ? NULL : &d->session;
+	smtpc_hold(c, &d->session);
 }
 
 static void
@@ -362,9 +370,8 @@ on_open(struct op *op)
 		out.status = RCPT_DEFERRED;
 		out.dsn = SPAN("4.4.2");
 		out.text = SPAN("lost connection after the handshake");
-		d->session = NULL;
+		drop_session(d);
 	} else if (d->call.wants_plain) {
-		d->session = NULL;
 		open_session(d, true);
 		return;
 	}
@@ -377,8 +384,7 @@ static void
 transact(struct delivery *d, struct smtpc *c)
 {
 	struct job *j = d->job;
-	d->session = c;
-	c->holder = &d->session;
+	smtpc_hold(c, &d->session);
 	if (j->t_ready == 0)
 		j->t_ready = clock_wall();
 	if (d->address == NULL) {
@@ -417,7 +423,6 @@ on_delivered(struct op *op)
 	if (op->rc != RC_OK && d->call.is_stale && !d->tried_fresh) {
 		/* the hub closed a session at rest just as we used it: that says nothing about the hub */
 		metric_add(M_relay_stale, 1);
-		d->session = NULL;
 		d->tried_fresh = true;
 		d->was_tried = false;
 		j->conn_uses = 0;
@@ -431,23 +436,17 @@ on_delivered(struct op *op)
 	if (op->rc != RC_OK && d->call.is_unsure) {
 		struct outcome out = d->call.out;
 		out.status = RCPT_DEFERRED;
-		d->session = NULL;
 		job_settle_open(j, &out);
 		conclude(d);
 		return;
 	}
 	if (op->rc != RC_OK && d->call.wants_plain && !was_resting && j->n_open > 0) {
-		d->session = NULL;
 		j->t_ready = 0;
 		job_report(j, false);
 		open_session(d, true);
 		return;
 	}
-	if (d->session != NULL) {
-		struct smtpc *c = d->session;
-		d->session = NULL;
-		outdest_give_back(d->dest, c);
-	}
+	drop_session(d);
 	if (j->n_open == 0) {
 		conclude(d);
 		return;

@@ -135,7 +135,6 @@ outdest_open(struct outdest *d, const struct taddr *to, struct span nexthop, boo
 void
 outdest_give_back(struct outdest *d, struct smtpc *c)
 {
-	c->holder = NULL;
 	if (d->is_outdated || !d->may_reuse) {
 		smtpc_retire(c);
 		return;

@@ -155,8 +155,11 @@ smtpc_on_starttls(struct smtpc *c)
 		begin_handshake(c);
 		return;
 	}
-	if (!is_required(c)) { /* it goes on in the clear */
-		smtpc_log_in(c);
+	if (!is_required(c)) { /* it goes on in the clear, unless the hub has had enough: then like a handshake that failed */
+		if (c->is_dismissed && smtpc_may_go_plain(c))
+			c->call->wants_plain = true;
+		if (!smtpc_was_dismissed(c))
+			smtpc_log_in(c);
 		return;
 	}
 	struct buf said;

@@ -261,10 +261,22 @@ smtpc_on_rset(struct smtpc *c)
 	next_command(c);
 }
 
+/* The hub has had enough of this session, not of this message: as if it had gone before it heard of it. */
+static bool
+is_tired(struct smtpc *c)
+{
+	if (!c->is_dismissed || c->uses <= 1)
+		return false;
+	c->heard = false;
+	return smtpc_was_dismissed(c);
+}
+
 /* Who does not want to know gets the message all the same. */
 void
 smtpc_on_xforward(struct smtpc *c)
 {
+	if (is_tired(c) || smtpc_was_dismissed(c))
+		return;
 	if (c->reply.code / 100 != 2) {
 		struct span said = smtpc_said(c, " said: ", smtpc_steps[ST_XFORWARD].command);
 		LOG(warning, &c->job->log, F_SPAN(text, said));
@@ -282,6 +294,9 @@ go_on(struct smtpc *c)
 		smtpc_ready(c);
 		return;
 	}
+	/* once all of the content has left, what becomes of it is worth waiting for */
+	if (!c->is_chunked && smtpc_was_dismissed(c))
+		return;
 	if (c->at < c->job->nrcpt) {
 		smtpc_await(c, ST_RCPT);
 	} else if (is_probe(c) && !c->set->probe_data) {
@@ -303,12 +318,8 @@ void
 smtpc_on_mail(struct smtpc *c)
 {
 	c->is_dirty = true;
-	if (c->reply.code == 421 && c->uses > 1) {
-		/* the hub has had enough of this session, not of this message */
-		c->heard = false;
-		smtpc_fail(c, RC_TEMP, job_keep(c->job, hubreply_dsn(&c->reply)), smtpc_said(c, " said: ", smtpc_steps[ST_MAIL].command));
+	if (is_tired(c))
 		return;
-	}
 	if (c->reply.code / 100 != 2) {
 		struct outcome out = verdict(c, ST_MAIL);
 		c->is_refused = true;

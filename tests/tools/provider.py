@@ -9,6 +9,7 @@ Prints "ready" when it listens on 127.0.0.1, and with other options on the same 
     proto=smtp|lmtp   name=HOST (in greeting and EHLO)   log=FILE (a JSON line per event)
     tls=none|starttls|wrapped   cert=FILE key=FILE   max=1.2 (protocol)   ask=CAFILE (wants a client certificate)
     starttls=CODE TEXT (_ for blanks) | garbage | close | stall | early (a reply to MAIL before the handshake) | hidden
+    linger=SECONDS (after 421 to STARTTLS it waits, notes what comes, and closes)
     auth=plain,login,cram-md5,scram-sha-1,scram-sha-256,xoauth2,oauthbearer   when=tls|clear|always   form=both (AUTH= too)
     user=NAME pass=SECRET   refuse=TEXT (535; _ for blanks, % is what the client sent last, decoded; $ as it came)
     trick=mail-close|data-cut (content cut off without close_notify)|challenge=BASE64|rounds|work=N|steal (says 235 at once)
@@ -23,10 +24,12 @@ import hashlib
 import hmac
 import json
 import re
+import select
 import socket
 import ssl
 import sys
 import threading
+import time
 
 WAIT = 20.0
 
@@ -109,6 +112,17 @@ class Session:
         self.say(how.replace('_', ' '))
         if how.startswith('220'):
             self.secure()
+        if how.startswith('421'):
+            self.linger()
+
+    def linger(self):
+        end = time.monotonic() + float(self.o.get('linger', '0'))
+        while (left := end - time.monotonic()) > 0 and select.select([self.sock], [], [], left)[0]:
+            got = self.sock.recv(65536)
+            if not got:
+                break
+            self.note('behind 421', octets=got.decode('latin-1'))
+        raise Gone()
 
     # -- AUTH
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 struct hub_script {
-	const char *banner, *ehlo, *helo, *mail, *rcpt, *data, *dot, *rset, *quit, *xforward, *auth; /* NULL: the usual */
+	const char *banner, *ehlo, *helo, *mail, *rcpt, *data, *dot, *rset, *quit, *xforward, *auth, *starttls; /* NULL: the usual */
 	const char *bad_rcpt;    /* recipients that begin with "bad" get this; NULL: as rcpt */
 	const char *close_on;    /* closes without a reply at this verb; "." is the end of content */
 	const char *mute_on;     /* never answers this verb */
@@ -36,6 +36,7 @@ struct hub {
 	struct buf content;      /* of the last message, as on the wire but unstuffed */
 	struct buf raw;          /* everything received */
 	bool torn;               /* a connection ended inside content */
+	unsigned behind_421;     /* commands and pieces of content that came after 421 was said, in later reads */
 };
 
 struct hub_conn {
@@ -46,7 +47,7 @@ struct hub_conn {
 	size_t bdat_left;
 	bool bdat_last;
 	unsigned rcpts;
-	bool has_mail;
+	bool has_mail, said_421;
 	long said;
 	struct grave grave;
 };
@@ -78,6 +79,7 @@ hub_say(struct hub_conn *h, const char *text)
 	long cut = h->hub->script.cut;
 	if (h->done)
 		return;
+	h->said_421 = h->said_421 || span_starts(s, SPAN("421"));
 	if (cut >= 0 && h->said + (long)s.n > cut) {
 		conn_put(&h->conn, span_head(s, (size_t)(cut - h->said)));
 		hub_drop(h);
@@ -175,6 +177,8 @@ hub_command(struct hub_conn *h, struct span line)
 		hub->rsets++;
 		h->has_mail = false;
 		hub_say(h, hub_or(s->rset, "250 2.0.0 Ok\r\n"));
+	} else if (strcmp(name, "STARTTLS") == 0) {
+		hub_say(h, hub_or(s->starttls, "454 4.7.0 not now\r\n"));
 	} else if (strcmp(name, "AUTH") == 0) {
 		hub_say(h, hub_or(s->auth, "235 2.7.0 in\r\n"));
 	} else if (strcmp(name, "QUIT") == 0) {
@@ -207,6 +211,7 @@ hub_input(struct conn *conn)
 	long cut = hub->script.cut_input;
 	size_t before = buf_len(&hub->raw);
 	(void)before;
+	hub->behind_421 += h->said_421;
 	while (!h->done && conn_input(conn).n > 0) {
 		struct span in = conn_input(conn);
 		if (h->bdat_left > 0) {
@@ -303,6 +308,7 @@ hub_reset(struct hub *hub)
 	hub->script = none;
 	hub->connects = hub->messages = hub->quits = hub->rsets = hub->bdats = hub->datas = 0;
 	hub->torn = false;
+	hub->behind_421 = 0;
 	buf_reset(&hub->log);
 	buf_reset(&hub->content);
 	buf_reset(&hub->raw);
