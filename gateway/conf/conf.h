@@ -87,7 +87,7 @@ enum conf_audience {
 	CONF_FOR_KEYS = 1,
 	CONF_FOR_RELAY = 2,
 	CONF_FOR_AUTH = 4,
-	CONF_FOR_LOADER = 7,         /* conf_renew() */
+	CONF_FOR_LOADER = 7,         /* all of them: conf_has_secrets() */
 };
 
 /* Image for the other roles: a sealed memfd (close-on-exec, given to the caller), and the way back (fd is

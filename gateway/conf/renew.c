@@ -87,12 +87,37 @@ snap_unwatch(struct conf *c, const char *path)
 	forget(&c->watched, path);
 }
 
+static bool
+is_among(const char *path, const char *const *changed, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(path, changed[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Each in memory of its own, which is wiped: what is replaced later goes with this snapshot, and is in no image that outlives it. */
+static void
+take_secrets(struct conf *c, const struct conf *old, const char *const *changed, size_t n)
+{
+	for (struct hnode *h = NULL; (h = htab_walk(&old->secrets, h)) != NULL;) {
+		const struct keep *was = container_of(h, struct keep, node);
+		if (is_among(was->key, changed, n))
+			continue;
+		struct keep *k = keep_add(c, &c->secrets, was->key);
+		k->rc = was->rc;
+		k->audience = was->audience;
+		k->owns_data = true;
+		k->data = span_of(mem_dup(was->data.p, was->data.n), was->data.n);
+	}
+}
+
 enum rc
 conf_renew(const struct conf *old, const char *const *changed, size_t n, struct conf **out, struct err *e)
 {
 	int image = -1;
 	*out = NULL;
-	enum rc rc = conf_image_write(old, CONF_FOR_LOADER, &image, e);
+	enum rc rc = conf_image_write(old, CONF_FOR_ALL, &image, e);
 	if (rc != RC_OK)
 		return rc;
 	rc = conf_image_read(image, out, e);
@@ -102,8 +127,8 @@ conf_renew(const struct conf *old, const char *const *changed, size_t n, struct 
 	(*out)->loader = true;
 	for (size_t i = 0; i < n; i++) {
 		forget(&(*out)->files, changed[i]);
-		forget(&(*out)->secrets, changed[i]);
 		forget(&(*out)->watched, changed[i]);
 	}
+	take_secrets(*out, old, changed, n);
 	return RC_OK;
 }

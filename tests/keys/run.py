@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import signal
 import smtplib
@@ -26,6 +27,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from provider import Provider  # noqa: E402
 
 passed = failed = skipped = 0
 PROGRAM = str(TOP / 'build/dogana')
@@ -219,6 +221,86 @@ def test_memory():
                 for pid in w.pids(role):
                     for name in ('environ', 'cmdline'):
                         check(f'{role}: {name}', b'PRIVATE' not in pathlib.Path(f'/proc/{pid}/{name}').read_bytes())
+
+
+# ---- what was replaced
+
+def words(prefix):
+    return (prefix + secrets.token_hex(12)).encode()
+
+
+def deliver(w, user='r'):
+    """One message that the relay logs in for."""
+    s = w.hello()
+    s.sendmail('a@b.test', [f'{user}@away.test'], 'Subject: x\r\n\r\nbody\r\n')
+    s.quit()
+
+
+def pem_needle(path):
+    """A line from the middle of a private key as it stands in its file."""
+    lines = path.read_text().splitlines()
+    return lines[len(lines) // 2].encode()
+
+
+def everybody(w):
+    return [('master', w.gw.proc.pid)] + list(rig.status_roles(w.gw.status()))
+
+
+def holders(w, needle):
+    return [f'{role} {pid}' for role, pid in everybody(w) if holds(pid, {'x': needle})]
+
+
+def test_replaced():
+    """A password and a private key that were replaced are in the memory of nobody, at once and after further changes; the new ones where they belong."""
+    global skipped
+    if os.geteuid() != 0:
+        skipped += 1
+        print('skipped: replaced: not root')
+        return
+    port = rig.free_ports(1)[0]
+    certs = rig.certificates()
+    passwords = [words('First'), words('Second'), words('Third')]
+    other = words('Other')
+    provider = Provider(port, {'tls': 'starttls', 'cert': str(certs / 'good.pem'), 'key': str(certs / 'good.key'), 'auth': 'plain,login', 'user': 'anna',
+                               'pass': passwords[0].decode()}, '127.0.0.11')
+    more = (f'relayhost = [127.0.0.11]:{port}\nsmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = hash:$TLS/passwd\nsmtp_tls_security_level = may\n'
+            'smtp_sasl_security_options = noanonymous\nmynetworks = 127.0.0.9/32\n')
+
+    def row(password):
+        return f'[127.0.0.11]:{port} anna:'.encode() + password + b'\nother.test bob:' + other + b'\n'
+
+    with World(more=more, start=False) as w:
+        w.put_text(row(passwords[0]), 'passwd')
+        w.gw.start(w.port)
+        deliver(w)
+        rig.wait_for('a login', lambda: 'status=sent' in w.log(), 10)
+        check('the password is in use', {r.split()[0] for r in holders(w, passwords[0])} <= {'master', 'relay'} and holders(w, passwords[0]), holders(w, passwords[0]))
+        w.shown()
+        pairs = ['good', 'wild', 'rsa3072']
+        for at in (1, 2):
+            old, new = passwords[at - 1], passwords[at]
+            provider.options['pass'] = new.decode()
+            w.put_text(row(new), 'passwd')
+            rig.wait_for('the password to be in force', lambda new=new: any(h.startswith('relay') for h in holders(w, new)), 5)
+            deliver(w)
+            rig.wait_for('another login', lambda at=at: w.log().count('status=sent') > at, 10)
+            rig.wait_for(f'password {at} to be gone', lambda old=old: not holders(w, old), 5)
+            check(f'the other row of the password file is there ({at})', any(h.startswith('relay') for h in holders(w, other)))
+            w.put(pairs[at])
+            rig.wait_for('the renewed pair', lambda at=at: w.shows(pairs[at]), 5, 0.01)
+            gone = pem_needle(certs / f'{pairs[at - 1]}.key')
+            rig.wait_for(f'key file {at} to be gone', lambda gone=gone: not holders(w, gone), 5)
+            numbers = {name: v for name, v in integers(certs / f'{pairs[at - 1]}.key').items()}
+            numbers.update({name + ' (words)': v[::-1] for name, v in list(numbers.items())})
+            # the keys process signs with it for ten minutes more, for sessions that began before
+            left = [f'{role} {pid}' for role, pid in everybody(w) if role != 'keys' and holds(pid, numbers)]
+            check(f'nobody but keys has the numbers of key {at}', not left, left)
+            have = pem_needle(certs / f'{pairs[at]}.key')
+            check(f'the new key file is where it belongs ({at})', {r.split()[0] for r in holders(w, have)} == {'master', 'keys'}, holders(w, have))
+        # a whole reload
+        w.put_text(row(words('Fourth')), 'passwd')
+        check('reload', w.gw.run('reload')[0] == 0)
+        rig.wait_for('all passwords to be gone', lambda: not any(holders(w, p) for p in passwords), 5)
 
 
 # ---- a pair that cannot be used
@@ -449,7 +531,7 @@ def test_self_signed():
         check('STARTTLS with it', got and b'mx.test' in got, got)
 
 
-TESTS = (test_memory, test_refused, test_renewed, test_names, test_dies, test_self_signed)
+TESTS = (test_memory, test_replaced, test_refused, test_renewed, test_names, test_dies, test_self_signed)
 
 
 def main():
