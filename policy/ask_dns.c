@@ -13,6 +13,9 @@ struct question {
 	bool is_done;
 	struct policy_said said;
 	uint64_t began;
+	bool is_reason;              /* of a list: its domain is the end of the name */
+	enum rbl_kind list_kind;
+	size_t domain_len;
 	size_t name_len;
 	unsigned char name[];
 };
@@ -87,6 +90,12 @@ tell(const struct question *q)
 
 /* ---- asking ---- */
 
+static struct span
+list_domain(const struct question *q)
+{
+	return span_of(q->name + q->name_len - q->domain_len, q->domain_len);
+}
+
 static void
 on_answer(struct op *op)
 {
@@ -94,6 +103,8 @@ on_answer(struct op *op)
 	q->is_done = true;
 	q->said = (struct policy_said){ op->rc, q->query.answer };
 	tell(q);
+	if (q->is_reason)
+		rbl_reason_heard(q->list_kind, list_domain(q), rbl_said_of(op->rc, q->query.answer), clock_mono() - q->began);
 	policy_need_done(q->run);
 }
 
@@ -112,15 +123,43 @@ find(struct policy_run *r, enum dns_type type, struct span name, unsigned *count
 	return NULL;
 }
 
-const struct policy_said *
-policy_ask_dns(struct policy_run *r, enum dns_type type, struct span name)
+/* false: it is not worth a question now. */
+static bool
+leaves(struct question *q)
+{
+	uint64_t timeout = q->run->policy->p->p_dns_timeout;
+	if (q->is_reason && !rbl_reason_may_ask(q->list_kind, list_domain(q), &timeout))
+		return false;
+	q->began = clock_mono();
+	dns_ask(&q->query, q->type, span_of(q->name, q->name_len), timeout);
+	return true;
+}
+
+static const struct policy_said *
+start(struct question *q)
+{
+	static const struct dns_answer silent = { .why = "not asked: the list gives no reasons" };
+	q->is_done = dns_known(&q->query, q->type, span_of(q->name, q->name_len), &q->said.rc);
+	if (!q->is_done && leaves(q))
+		return NULL;
+	q->said.answer = q->query.answer;
+	if (!q->is_done)
+		q->said = (struct policy_said){ RC_TEMP, &silent };
+	q->is_done = true;
+	tell(q);
+	return &q->said;
+}
+
+/* domain: of the list whose reason is asked for; empty: it is none. */
+static const struct policy_said *
+ask(struct policy_run *r, enum dns_type type, struct span name, enum rbl_kind list_kind, struct span domain)
 {
 	static const struct dns_answer none = { .why = "Too many questions" };
 	static const struct policy_said enough = { RC_TEMP, &none };
 	unsigned count = 0;
 	struct question *q = find(r, type, name, &count);
 	if (q != NULL && !q->is_done && q->query.op.state == OP_IDLE) /* a rule did not need it any more; another one does */
-		dns_ask(&q->query, type, name, r->policy->p->p_dns_timeout);
+		return start(q);
 	if (q != NULL)
 		return q->is_done ? &q->said : NULL;
 	if (count >= POLICY_DNS_MAX) {
@@ -130,21 +169,28 @@ policy_ask_dns(struct policy_run *r, enum dns_type type, struct span name)
 	q = mem_zalloc(sizeof *q + name.n);
 	q->run = r;
 	q->type = type;
+	q->is_reason = domain.n > 0;
+	q->list_kind = list_kind;
+	q->domain_len = domain.n;
 	q->name_len = name.n;
 	if (name.n > 0)
 		memcpy(q->name, name.p, name.n);
 	dns_query_init(&q->query, &r->waits, on_answer);
 	policy_need_add(r, &q->need, &kind);
-	if (r->trace != NULL)
-		q->began = clock_mono();
-	q->is_done = dns_known(&q->query, type, name, &q->said.rc);
-	q->said.answer = q->query.answer;
-	if (q->is_done) {
-		tell(q);
-		return &q->said;
-	}
-	dns_ask(&q->query, type, name, r->policy->p->p_dns_timeout);
-	return NULL;
+	q->began = r->trace != NULL ? clock_mono() : 0;
+	return start(q);
+}
+
+const struct policy_said *
+policy_ask_dns(struct policy_run *r, enum dns_type type, struct span name)
+{
+	return ask(r, type, name, RBL_ADDRESSES, SPAN_EMPTY);
+}
+
+const struct policy_said *
+policy_ask_reason(struct policy_run *r, enum rbl_kind list_kind, struct span domain, struct span query)
+{
+	return ask(r, DNS_TXT, query, list_kind, domain.n <= query.n ? domain : SPAN_EMPTY);
 }
 
 /* ---- as mail has it ---- */

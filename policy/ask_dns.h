@@ -12,6 +12,7 @@
 
 #include "dns/dns.h"
 #include "policy/engine.h"
+#include "rbl/ask.h"
 
 enum { POLICY_DNS_MAX = 1024 };
 
@@ -21,6 +22,9 @@ struct policy_said {
 };
 /* NULL: it is on its way, return POL_AGAIN. */
 const struct policy_said *policy_ask_dns(struct policy_run *r, enum dns_type type, struct span name);
+
+/* The TXT records of a query to a list (the domain is its end): dnsbl_timeout at most, and what rbl_reason_may_ask() says. */
+const struct policy_said *policy_ask_reason(struct policy_run *r, enum rbl_kind list_kind, struct span domain, struct span query);
 
 /* For explain: what was asked and came. */
 void policy_tell_dns(struct policy_run *r, enum dns_type type, struct span name, enum rc rc, const struct dns_answer *a, uint64_t usec);

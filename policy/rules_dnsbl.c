@@ -141,9 +141,9 @@ reply_value(void *arg, struct span name, struct buf *out)
 
 /* The texts of all TXT records, joined; false: they are on their way. */
 static bool
-reason(struct policy_run *r, struct span query, struct buf *out)
+reason(struct policy_run *r, enum rbl_kind kind, struct span domain, struct span query, struct buf *out)
 {
-	const struct policy_said *said = policy_ask_dns(r, DNS_TXT, query);
+	const struct policy_said *said = policy_ask_reason(r, kind, domain, query);
 	if (said == NULL)
 		return false;
 	for (unsigned i = 0; said->rc == RC_OK && i < said->answer->n && buf_len(out) < REASON_MAX; i++) {
@@ -183,7 +183,7 @@ refuse_text(struct policy_run *r, const struct policy_rule *rule, struct span te
 }
 
 static enum pol
-refuse_listed(struct policy_run *r, const struct policy_rule *rule, struct span query, struct about about, struct span what)
+refuse_listed(struct policy_run *r, const struct policy_rule *rule, enum rbl_kind kind, struct span query, struct about about, struct span what)
 {
 	static const char builtin[] = "$rbl_code Service unavailable; $rbl_class [$rbl_what] blocked using $rbl_domain${rbl_reason?; $rbl_reason}";
 	struct reply_vars v = { .r = r, .l = rule->dnsbl, .about = about, .what = what };
@@ -191,7 +191,7 @@ refuse_listed(struct policy_run *r, const struct policy_rule *rule, struct span 
 	struct span template = span_str(r->policy->p->p_default_rbl_reply);
 	struct err e;
 	buf_init(&why, REASON_MAX + 8);
-	if (!reason(r, query, &why)) {
+	if (!reason(r, kind, rule->dnsbl->list.domain, query, &why)) {
 		buf_fini(&why);
 		return POL_AGAIN;
 	}
@@ -301,7 +301,7 @@ reject_listed(struct policy_run *r, const struct policy_rule *rule, enum rbl_kin
 		pol = POL_AGAIN;
 		break;
 	case LISTED_YES:
-		pol = refuse_listed(r, rule, buf_span(query), policy_about_class(r, class), what);
+		pol = refuse_listed(r, rule, kind, buf_span(query), policy_about_class(r, class), what);
 		break;
 	case LISTED_BUSY:
 		pol = policy_defer_if(r, rule, &r->if_permit, 451, SPAN("4.3.0"), (struct about){ policy_about_class(r, class).class, what },

@@ -21,6 +21,9 @@
 enum rbl_said { RBL_SAID_NOTHING = 0, RBL_SAID_NO, RBL_SAID_YES, RBL_SAID_ERROR, RBL_SAID_TIMEOUT, RBL_SAID_PAUSED, RBL_SAID_OUT, RBL_SAID_BUSY, RBL_SAIDS };
 const char *rbl_said_name(enum rbl_said said);
 
+/* What the outcome of a question to a list means. */
+enum rbl_said rbl_said_of(enum rc rc, const struct dns_answer *a);
+
 struct rbl_flight;
 
 struct rbl_ask {
@@ -44,6 +47,13 @@ bool rbl_ask_is_held_back(const struct rbl_ask *a);
 void rbl_ask_fini(struct rbl_ask *a);
 /* Somebody will probably ask this. When many questions are in flight: nothing. */
 void rbl_prefetch(enum rbl_kind kind, struct span domain, struct span query);
+
+/* Reasons (TXT): what a listed client is told, no more; its refusal does not wait long for it. A list that lets dnsbl_pause_after
+ * questions in a row without an answer is not asked for dnsbl_pause_time_limit, then once; an answer ends that. false: not now.
+ * *timeout_out: how long the question may take, usec. */
+bool rbl_reason_may_ask(enum rbl_kind kind, struct span domain, uint64_t *timeout_out) MUST_CHECK;
+/* What became of a question that was asked. */
+void rbl_reason_heard(enum rbl_kind kind, struct span domain, enum rbl_said said, uint64_t usec);
 
 /* The list answered with what is none of a list (RBL_FOREIGN): a line of the log once in a while. */
 void rbl_note_foreign(enum rbl_kind kind, struct span domain, struct span query, struct in_addr odd);

@@ -445,6 +445,34 @@ rbl_row_heard(struct rbl_row *r, enum rbl_said said, const struct dns_answer *a,
 	}
 }
 
+bool
+rbl_reason_may_ask(enum rbl_kind kind, struct span domain, uint64_t *timeout_out)
+{
+	struct rbl_row *r = rbl_row_get(kind, domain);
+	*timeout_out = rbl_settings_now()->timeout;
+	if (!rbl_row_has_health(r) || r->reasons_silent < me.settings.pause_after)
+		return true;
+	if (loop_now() < r->reasons_until)
+		return false;
+	r->reasons_until = loop_now() + *timeout_out; /* one goes ahead */
+	return true;
+}
+
+void
+rbl_reason_heard(enum rbl_kind kind, struct span domain, enum rbl_said said, uint64_t usec)
+{
+	struct rbl_row *r = rbl_row_get(kind, domain);
+	uint64_t timeout = rbl_settings_now()->timeout;
+	if (!rbl_row_has_health(r) || said == RBL_SAID_BUSY)
+		return;
+	if (said == RBL_SAID_YES || said == RBL_SAID_NO || usec < (said == RBL_SAID_ERROR ? timeout / 2 : timeout / 4)) {
+		r->reasons_silent = said == RBL_SAID_TIMEOUT ? r->reasons_silent : 0;
+		return;
+	}
+	r->reasons_silent++;
+	r->reasons_until = loop_now() + me.settings.pause_limit;
+}
+
 void
 rbl_note_foreign(enum rbl_kind kind, struct span domain, struct span query, struct in_addr odd)
 {

@@ -35,6 +35,8 @@ struct rbl_row {
 	uint64_t silent_since;       /* when the first of the silent questions left */
 	bool all_silent;             /* paused when nothing at all got an answer: it may not be the list */
 	bool on_trial;               /* back from that: a quarter of the time, and one silent question is enough */
+	unsigned reasons_silent;     /* TXT questions in a row that got no answer */
+	uint64_t reasons_until;      /* not asked for reasons before that; loop_now() */
 	uint64_t foreign_told;       /* when rbl_note_foreign() was last a line */
 	uint64_t pause, back;        /* the next pause; when it came back into use: loop_now() */
 	uint64_t questions, listed, errors, timeouts, refusals, skipped;
@@ -84,7 +86,6 @@ void rbl_probe_later(struct rbl_row *r);         /* sets the timer by the state 
 void rbl_probe_stop(struct rbl_row *r);
 
 /* ask.c */
-enum rbl_said rbl_said_of(enum rc rc, const struct dns_answer *a);
 /* All that wait for this list hear that it is not to be used. */
 void rbl_flights_end(struct rbl_row *r, enum rbl_said said);
 /* Those that only waited for the first probe go on. */
