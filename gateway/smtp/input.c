@@ -22,28 +22,12 @@ breaks_pipelining(struct sess *s, const struct cmd_row *cmd, struct span rest)
 	return sess_early_input(s, rest);
 }
 
-/* What may be logged of input: up to where a login begins. */
-static struct span
-without_secrets(const struct sess *s, struct span seen)
-{
-	static const char auth[] = "AUTH";
-	if (s->verb == VERB_AUTH || s->hides_lines)
-		return SPAN_EMPTY;
-	for (size_t at = 0; at < seen.n;) {
-		if (span_casestarts(span_from(seen, at), span_str(auth)))
-			return span_head(seen, at + sizeof auth - 1);
-		size_t lf = span_chr(span_from(seen, at), '\n');
-		at = lf == SIZE_MAX ? seen.n : at + lf + 1;
-	}
-	return seen;
-}
-
 bool
 sess_early_input(struct sess *s, struct span seen)
 {
 	sess_announce(s);
 	LOG(smtpd_pipelining, &s->log, F_STR(stage, s->where), F_SPAN(client, s->client),
-	    F_SPAN(text, sess_escaped(s, span_head(without_secrets(s, seen), 100))));
+	    F_SPAN(text, sess_shown(s, seen, 100)));
 	s->facts.pipelined_early = true;
 	if (!s->svc->p->p_smtpd_forbid_unauth_pipelining)
 		return false;
@@ -100,7 +84,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 	s->counts[VERB_UNKNOWN].all += s->counts[VERB_UNKNOWN].all < UINT16_MAX ? 1u : 0u;
 	if (is_forbidden(s, word)) {
 		sess_announce(s);
-		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, s->hides_lines ? SPAN("(not shown: behind AUTH)") : sess_escaped(s, span_head(line, 100))));
+		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, sess_shown(s, line, 100)));
 		s->failed = true;
 		sess_shut(s, REPLY_FORBIDDEN);
 		return;
@@ -204,6 +188,7 @@ take_command(struct sess *s, struct span in)
 		max = s->svc->p->p_smtpd_sasl_response_limit;
 	switch (line_command(in, max < SESS_INPUT_MAX ? (size_t)max : SESS_INPUT_MAX - 1, &line, &used, &unended)) {
 	case RC_OK:
+		s->hides_lines |= line_is_auth(line.text); /* until there is a command that is not AUTH */
 		/* the line stays where it is until it is consumed */
 		if (s->triage == NULL || !triage_command(s, &line, span_from(in, used)))
 			command(s, &line, span_from(in, used));

@@ -36,6 +36,34 @@ line_skip(struct span in, bool *ended_out)
 	return lf != SIZE_MAX ? lf + 1 : in.n;
 }
 
+static bool
+is_junk(unsigned char c)
+{
+	return !(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9');
+}
+
+struct span
+line_without_secrets(struct span sent)
+{
+	static const struct span auth = { (const unsigned char *)"AUTH", 4 };
+	bool at_start = true;
+	for (size_t i = 0; i < sent.n; i++) {
+		if (at_start && span_casestarts(span_from(sent, i), auth))
+			return span_head(sent, i + auth.n);
+		at_start = is_junk(sent.p[i]) && (at_start || sent.p[i] == '\r' || sent.p[i] == '\n');
+	}
+	return sent;
+}
+
+bool
+line_is_auth(struct span sent)
+{
+	size_t i = 0;
+	while (i < sent.n && is_junk(sent.p[i]))
+		i++;
+	return span_casestarts(span_from(sent, i), SPAN("AUTH"));
+}
+
 /* ---- content ---- */
 
 /* First CR, LF or NUL from p on, or end. *high collects the eighth bits on the way. */

@@ -36,6 +36,12 @@ enum rc line_command(struct span in, size_t max, struct line_cmd *out, size_t *u
 /* The rest of a line that was too long: octets up to and with its LF, or all; *ended_out: the LF was there. */
 size_t line_skip(struct span in, bool *ended_out);
 
+/* The part of what a client sent that may be logged: up to and with the first AUTH at the beginning of a line, any case, also
+ * behind blanks and other junk. All that follows may be a password, whatever the server made of the line. */
+struct span line_without_secrets(struct span sent);
+/* What is sent begins with AUTH, read as above. */
+bool line_is_auth(struct span sent);
+
 /* ---- content ---- */
 
 enum line_state {

@@ -131,6 +131,14 @@ sess_escaped(struct sess *s, struct span text)
 	return out;
 }
 
+struct span
+sess_shown(struct sess *s, struct span sent, size_t max)
+{
+	if (s->hides_lines && !line_is_auth(sent))
+		return SPAN("(not shown: behind AUTH)");
+	return sess_escaped(s, span_head(line_without_secrets(sent), max));
+}
+
 /* "smtpd_sender_restrictions/check_sender_access,hash:/x": one word, at the end of the line, where programs that read
  * Postfix's log do not look. */
 static struct span

@@ -31,7 +31,7 @@ enum verb {
 };
 
 enum phase { PH_IDLE = 1, PH_MAIL = 2, PH_RCPT = 4, PH_BDAT = 8 };
-enum cmd_flags { CF_LAST = 1, CF_JUNK = 2, CF_HELP = 4, CF_QUIT = 8, CF_PRE_TLS = 16 };
+enum cmd_flags { CF_LAST = 1, CF_JUNK = 2, CF_QUIT = 4, CF_PRE_TLS = 8 };
 
 enum step { STEP_NEXT, STEP_WAIT, STEP_AGAIN /* wait, then the same row once more */, STEP_END, STEP_CLOSE };
 struct sess;
@@ -101,7 +101,7 @@ struct sess {
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	struct map_wait *maps;       /* ETRN: fast_flush_domains in tables that are elsewhere; else NULL */
 	struct sess_auth *auth;      /* a login under way, else NULL */
-	bool hides_lines;            /* behind AUTH: lines that are no commands may be secrets, and are not logged */
+	bool hides_lines;            /* behind a line that began with AUTH: lines that are no commands may be secrets, and are not logged */
 	bool skips_auth;             /* INPUT_SKIP: it is a response that was too long */
 	unsigned over_limit;         /* connections there were of its network, when too many */
 	uint32_t over_rate;          /* the same of connections in a time */
@@ -200,6 +200,8 @@ void sess_end_tx(struct sess *s);     /* also what XFORWARD said */
 void sess_undo_mail(struct sess *s);  /* MAIL was refused: the transaction never was */
 /* As in a C string, so that the log shows what was really sent; borrowed until the command ends. */
 struct span sess_escaped(struct sess *s, struct span text);
+/* Octets the client sent, for the log: sess_escaped() of at most max of them, without what may be a login. */
+struct span sess_shown(struct sess *s, struct span sent, size_t max);
 /* Copies what an address or name is in the log; borrowed until the command ends. */
 struct span sess_log_addr(struct sess *s, struct span internal);
 /* The process stops: 421 now, or when the transaction is over; at_once: unless its message is being committed. */

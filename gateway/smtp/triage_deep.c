@@ -60,22 +60,26 @@ triage_deep_look(struct triage *t, const struct line_cmd *line, struct span rest
 	struct sess *s = t->s;
 	struct span text = line->text, word = SPAN_EMPTY;
 	if (line->bare_lf && is_due(t, TEST_BARE_NEWLINE) &&
-	    !failed(t, TEST_BARE_NEWLINE, "BARE NEWLINE", sess_escaped(s, span_head(line->text, SHOWN_MAX)), SPAN_EMPTY, false))
+	    !failed(t, TEST_BARE_NEWLINE, "BARE NEWLINE", sess_shown(s, line->text, SHOWN_MAX), SPAN_EMPTY, false))
 		return false;
 	(void)span_word(&text, " \t", &word);
 	if (is_due(t, TEST_NON_SMTP) && is_foreign(t, word)) {
 		struct buf b;
 		buf_init(&b, 8 * SHOWN_MAX);
-		buf_put_safe(&b, word, SHOWN_MAX, false);
-		buf_putc(&b, ' ');
-		buf_put(&b, sess_escaped(s, span_head(span_trim(text), SHOWN_MAX)));
+		if (s->hides_lines) {
+			buf_put(&b, sess_shown(s, line->text, SHOWN_MAX));
+		} else {
+			buf_put_safe(&b, word, SHOWN_MAX, false);
+			buf_putc(&b, ' ');
+			buf_put(&b, sess_shown(s, span_trim(text), SHOWN_MAX));
+		}
 		bool goes_on = failed(t, TEST_NON_SMTP, "NON-SMTP COMMAND", span_str(s->where), buf_span(&b), true);
 		buf_fini(&b);
 		if (!goes_on)
 			return false;
 	}
 	if (rest.n > 0 && is_due(t, TEST_PIPELINING) && !span_caseeq_str(word, "BDAT"))
-		return failed(t, TEST_PIPELINING, "COMMAND PIPELINING", span_head(word, SHOWN_MAX), sess_escaped(s, span_head(rest, SHOWN_MAX)), true);
+		return failed(t, TEST_PIPELINING, "COMMAND PIPELINING", span_head(line_without_secrets(word), SHOWN_MAX), sess_shown(s, rest, SHOWN_MAX), true);
 	return true;
 }
 

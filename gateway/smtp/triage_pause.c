@@ -91,7 +91,7 @@ triage_input(struct sess *s, struct span in)
 	triage_put_elapsed(t, &after);
 	in = span_head(in, PREGREET_MAX);
 	LOG(triage_pregreet, &t->log, F_NUM(bytes, in.n), F_SPAN(delay, buf_span(&after)), F_SPAN(client, triage_who(t)),
-	    F_SPAN(text, span_head(sess_escaped(s, span_head(in, PREGREET_TEXT)), PREGREET_TEXT)));
+	    F_SPAN(text, span_head(sess_shown(s, in, PREGREET_TEXT), PREGREET_TEXT)));
 	buf_fini(&after);
 	arena_fini(&s->scratch);
 	t->done |= 1u << TEST_PREGREET;

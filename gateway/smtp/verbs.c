@@ -60,12 +60,12 @@ verb_count_write(struct buf *b, enum verb v, const struct verb_count *n)
 void
 verb_help(struct buf *b)
 {
-	/* in the alphabet's order, as Postfix lists them */
+	/* all there are, whether they are offered to this client or not, in the alphabet's order, as Postfix lists them */
 	const char *last = "";
 	for (;;) {
 		const char *next = NULL;
 		for (int v = VERB_NONE + 1; v < VERB_UNKNOWN; v++)
-			if ((rows[v].flags & CF_HELP) != 0 && strcmp(rows[v].name, last) > 0 && (next == NULL || strcmp(rows[v].name, next) < 0))
+			if (strcmp(rows[v].name, last) > 0 && (next == NULL || strcmp(rows[v].name, next) < 0))
 				next = rows[v].name;
 		if (next == NULL)
 			return;

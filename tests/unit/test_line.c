@@ -156,6 +156,39 @@ test_command(void **state)
 	assert_false(ended);
 }
 
+static void
+test_secrets(void **state)
+{
+	static const struct {
+		struct span sent;
+		const char *shown;
+		bool is_auth;
+	} rows[] = {
+		{ S("AUTH PLAIN x"), "AUTH", true },
+		{ S("auth:x"), "auth", true },
+		{ S("  \t[AuTh x"), "  \t[AuTh", true },
+		{ S("\0AUTHx"), "", true },
+		{ S("EHLO a\r\nAUTH x"), "EHLO a\r\nAUTH", false },
+		{ S("EHLO a\n \"auth x"), "EHLO a\n \"auth", false },
+		{ S("EHLO a\rAUTH x"), "EHLO a\rAUTH", false },
+		{ S("MAIL FROM:<auth@a.test>"), "MAIL FROM:<auth@a.test>", false },
+		{ S("MAIL FROM:<> AUTH=<>"), "MAIL FROM:<> AUTH=<>", false },
+		{ S("XAUTH x"), "XAUTH x", false },
+		{ S("AUT"), "AUT", false },
+		{ S("\r\n\r\n"), "\r\n\r\n", false },
+		{ S(""), "", false },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct span shown = line_without_secrets(rows[i].sent);
+		assert_int_equal(line_is_auth(rows[i].sent), rows[i].is_auth);
+		if (rows[i].shown[0] != '\0' || rows[i].sent.n == 0)
+			assert_true(span_eq_str(shown, rows[i].shown));
+		else
+			assert_int_equal(shown.n, 5);
+	}
+}
+
 int
 main(void)
 {
@@ -163,6 +196,7 @@ main(void)
 		cmocka_unit_test(test_cases),
 		cmocka_unit_test(test_long),
 		cmocka_unit_test(test_command),
+		cmocka_unit_test(test_secrets),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

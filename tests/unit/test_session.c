@@ -467,7 +467,7 @@ static const struct dialogue dialogues[] = {
 	{ "vrfy and help", 0, NULL, NULL,
 	    { { EHLO, "250 CHUNKING", 0 }, { "VRFY known@example.org\r\n", "252 2.0.0 known@example.org", 0 }, { "VRFY x@elsewhere.example\r\n", "554 5.7.1 *", 0 },
 	        { "VRFY a b\r\n", "501 5.1.3 *", 0 }, { "VRFY\r\n", "501 5.5.4 Syntax: VRFY address [SMTPUTF8]", 0 },
-	        { "HELP\r\n", "214 2.0.0 Commands: BDAT DATA EHLO HELO HELP MAIL NOOP QUIT RCPT RSET VRFY", 0 }, { "ETRN x\r\n", "459 <x>: service unavailable", 0 } } },
+	        { "HELP\r\n", "214 2.0.0 Commands: AUTH BDAT DATA EHLO ETRN HELO HELP MAIL NOOP QUIT RCPT RSET STARTTLS VRFY XCLIENT XFORWARD", 0 }, { "ETRN x\r\n", "459 <x>: service unavailable", 0 } } },
 	/* P04, P05, P06 */
 	{ "nul", 0, NULL, NULL,
 	    { { EHLO, "250 CHUNKING", 0 }, { "NO\0OP\r\n", "500 5.5.2 Error: command not recognized", 7 }, { "NOOP \0\r\n", "501 5.5.2 *", 8 },
