@@ -244,6 +244,11 @@ cert_argument(struct span arg, bool is_group, struct span *table, unsigned char 
 static void
 check_use(struct compile *k, const struct restriction *row)
 {
+	/* a sender without an owner is nobody's: without a table these refuse all mail of all who logged in */
+	if ((row->fn == r_login_mismatch || row->fn == r_auth_login_mismatch) && k->p->has_sasl && map_list_empty(k->p->sender_logins))
+		conf_problem(k->p->conf, CONF_WARNING, k->p->service, k->parameter,
+		    "%s: %s refuses every sender of every user: smtpd_sender_login_maps is empty (reject_known_sender_login_mismatch lets senders nobody owns pass)",
+		    k->parameter, row->name);
 	static policy_rule_fn *const logins[] = { r_login_mismatch, r_auth_login_mismatch, r_known_login_mismatch, r_unauth_login_mismatch, r_sasl_access };
 	for (size_t i = 0; i < NELEMS(logins); i++)
 		if (row->fn == logins[i] && !k->p->has_sasl)

@@ -101,7 +101,9 @@ tls_self_signed_command(const char *config_dir, int argc, char *const *argv)
 		bool is_name = strcmp(arg, "--name") == 0, is_years = strcmp(arg, "--years") == 0;
 		if ((is_name || is_years) && value == NULL)
 			return usage();
-		if (is_name && n < NAMES)
+		if (is_name && n == NAMES)
+			return complain("no more than %d names", NAMES);
+		if (is_name)
 			names[n++] = value;
 		else if (is_years && !span_u64(span_str(value), 1000, &years))
 			return usage();

@@ -519,6 +519,9 @@ def test_self_signed():
         for words in (['--name', 'a b'], ['--name', 'x', '--years', '11'], ['--years', '0'], ['--name'], ['--bogus'], ['--name', 'a.,DNS:evil']):
             code, text = w.gw.run('tls', 'self-signed', *words, str(w.dir / 'none'))
             check(f'refused: {words}', code != 0 and not (w.dir / 'none' / 'key.pem').exists(), text)
+        many = [word for i in range(101) for word in ('--name', f'h{i}.test')]
+        code, text = w.gw.run('tls', 'self-signed', *many, str(w.dir / 'none'))
+        check('too many names', code == 1 and 'no more than 100 names' in text and not (w.dir / 'none' / 'key.pem').exists(), text)
         old = os.umask(0)
         code, text = w.gw.run('tls', 'self-signed', '--name', 'mx.test', '--name', '192.0.2.1', '--years', '1', str(w.dir / 'second'))
         os.umask(old)

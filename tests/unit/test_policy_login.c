@@ -169,6 +169,25 @@ test_ccert_access(void **state)
 	assert_true(confdir_has_problem(checked, CONF_WARNING, "restriction `reject_sender_login_mismatch' ignored"));
 	policy_free(&q);
 	conf_unref(&checked);
+	static const struct {
+		const char *settings;
+		bool warns;
+	} empty[] = {
+		{ "smtpd_sender_restrictions = reject_sender_login_mismatch\n", true },
+		{ "smtpd_recipient_restrictions = reject_authenticated_sender_login_mismatch\n", true },
+		{ "smtpd_sender_restrictions = reject_known_sender_login_mismatch\n", false },
+		{ "smtpd_sender_restrictions = reject_unauthenticated_sender_login_mismatch\n", false },
+		{ "smtpd_sender_restrictions = reject_sender_login_mismatch\nsmtpd_sender_login_maps = inline:{a@a.test=a}\n", false },
+	};
+	for (size_t i = 0; i < NELEMS(empty); i++) {
+		char settings[2000];
+		snprintf(settings, sizeof settings, POLICY_COMMON "smtpd_sasl_auth_enable = yes\n%s", empty[i].settings);
+		checked = NULL;
+		q = policy_of(settings, &checked);
+		assert_int_equal(confdir_has_problem(checked, CONF_WARNING, "refuses every sender of every user: smtpd_sender_login_maps is empty"), empty[i].warns);
+		policy_free(&q);
+		conf_unref(&checked);
+	}
 	for (size_t i = 0; i < NELEMS(bad); i++) {
 		struct policy *p = NULL;
 		struct err e;
