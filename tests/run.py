@@ -139,11 +139,11 @@ def lint():
 
 
 def dialogue():
-    return counted('dialogue', [TOP / 'tests/dialogue/run.py', '-j', '2'], 600)
+    return counted('dialogue', [TOP / 'tests/dialogue/run.py', '-j', '4'], 600)
 
 
 def cut():
-    return counted('cut', [TOP / 'tests/dialogue/run.py', '--cut', '-j', '2'], 900)
+    return counted('cut', [TOP / 'tests/dialogue/run.py', '--cut', '-j', '4'], 900)
 
 
 def dns():
