@@ -667,7 +667,8 @@ policy_check(struct conf *c)
 	struct policy **all = mem_calloc(n + 1, sizeof(struct policy *));
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(conf_service(c, i)->command, "smtpd") == 0)
-			(void)!policy_compile(c, conf_service(c, i), &all[i], &e);
+			if (policy_compile(c, conf_service(c, i), &all[i], &e) == RC_OK)
+				policy_dnsbl_check_reply(c, all[i]);
 	for (size_t i = 0; i < n; i++)
 		policy_free(&all[i]);
 	mem_free(&all);

@@ -215,6 +215,8 @@ bool policy_result_complaint(const struct policy *p, const struct restriction *b
 enum rc policy_dnsbl_open(struct arena *a, struct span arg, const struct policy_dnsbl **out, struct err *e) MUST_CHECK;
 
 /* What this rule will ask a DNS list about a subject, into query; false: nothing. */
+/* default_rbl_reply of this policy's service: what would be said instead of it, as a warning. */
+void policy_dnsbl_check_reply(struct conf *c, const struct policy *p);
 bool policy_dnsbl_early(const struct policy_rule *rule, enum early_subject subject, const struct facts *f, struct buf *query);
 void policy_dnsbl_prefetch(const struct policy_rule *rule, struct span query);
 

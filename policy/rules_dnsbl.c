@@ -162,10 +162,16 @@ is_digit(unsigned char c)
 	return c >= '0' && c <= '9';
 }
 
+static bool
+has_code(struct span text)
+{
+	return text.n >= 4 && (text.p[0] == '4' || text.p[0] == '5') && is_digit(text.p[1]) && is_digit(text.p[2]) && text.p[3] == ' ';
+}
+
 static enum pol
 refuse_text(struct policy_run *r, const struct policy_rule *rule, struct span text)
 {
-	if (text.n < 4 || (text.p[0] != '4' && text.p[0] != '5') || !is_digit(text.p[1]) || !is_digit(text.p[2]) || text.p[3] != ' ') {
+	if (!has_code(text)) {
 		struct buf b;
 		buf_init(&b, 600);
 		buf_printf(&b, "%s: the reply does not begin with 4XX or 5XX and a blank: ", rule->shown);
@@ -215,6 +221,28 @@ refuse_listed(struct policy_run *r, const struct policy_rule *rule, enum rbl_kin
 	buf_fini(&text);
 	buf_fini(&why);
 	return pol;
+}
+
+void
+policy_dnsbl_check_reply(struct conf *c, const struct policy *p)
+{
+	static const char name[] = "default_rbl_reply";
+	const struct facts facts = { .client_addr = SPAN("192.0.2.1"), .client_name = SPAN("unknown"), .reverse_name = SPAN("unknown"),
+		.helo = SPAN("client.example"), .has_sender = true, .sender = SPAN("a@client.example"), .rcpt = SPAN("b@local.example") };
+	const struct policy_dnsbl list = { .list = { .domain = SPAN("lists.example") } };
+	struct policy_run run = { .policy = p, .facts = &facts };
+	struct reply_vars v = { .r = &run, .l = &list, .about = { ABOUT_CLIENT, SPAN_EMPTY }, .what = facts.client_addr };
+	for (int with = 0; with < 2; with++) { /* many lists give no reason */
+		struct buf text;
+		struct err e;
+		buf_init(&text, 4096);
+		v.reason = with ? SPAN("listed") : SPAN_EMPTY;
+		if (policy_template(&p->expansion, span_str(p->p->p_default_rbl_reply), reply_value, &v, &text, &e) != RC_OK)
+			conf_problem(c, CONF_WARNING, p->service, name, "%s: %s; the default's text is used", name, e.why);
+		else if (p->p->p_maps_rbl_reject_code >= 400 && p->p->p_maps_rbl_reject_code <= 599 && !has_code(buf_span(&text)))
+			conf_problem(c, CONF_WARNING, p->service, name, "%s: the reply does not begin with 4XX or 5XX and a blank; refusals are 450 instead", name);
+		buf_fini(&text);
+	}
 }
 
 /* ---- restrictions ---- */

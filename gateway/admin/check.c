@@ -129,13 +129,13 @@ check_renewed(struct conf *c, struct err *e)
 }
 
 void
-check_print(const struct conf *conf, struct buf *out)
+check_print(const struct conf *conf, bool notes, struct buf *out)
 {
 	static const struct {
 		enum conf_severity severity;
 		const char *word;
-	} kinds[] = { { CONF_WARNING, "warning: " }, { CONF_ERROR, "error: " } };
-	for (size_t k = 0; k < NELEMS(kinds); k++)
+	} kinds[] = { { CONF_NOTE, "note: " }, { CONF_WARNING, "warning: " }, { CONF_ERROR, "error: " } };
+	for (size_t k = notes ? 0 : 1; k < NELEMS(kinds); k++)
 		for (size_t i = 0; i < conf_problem_count(conf, kinds[k].severity); i++) {
 			const struct conf_problem *p = conf_problem_at(conf, i, kinds[k].severity);
 			if (p->file != NULL && p->file[0] != '\0') {

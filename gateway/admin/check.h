@@ -13,7 +13,7 @@ enum rc check_load(const char *dir, struct conf **out, struct err *e) MUST_CHECK
 enum rc check_strictly(const char *dir, struct conf **out, struct err *e) MUST_CHECK;
 /* The same checks on a snapshot made by conf_renew(). */
 enum rc check_renewed(struct conf *c, struct err *e) MUST_CHECK;
-/* Prints warnings and errors as "file:line: text" lines. */
-void check_print(const struct conf *conf, struct buf *out);
+/* Prints warnings and errors as "file:line: text" lines; before them, for who asks, also what is true and harmless. */
+void check_print(const struct conf *conf, bool notes, struct buf *out);
 
 #endif

@@ -245,7 +245,7 @@ cmd_check(const struct command_line *cl)
 	if (conf != NULL) {
 		struct buf text;
 		buf_init(&text, 4 * 1024 * 1024);
-		check_print(conf, &text);
+		check_print(conf, true, &text);
 		fputs(buf_cstr(&text), stderr);
 		buf_fini(&text);
 	}

@@ -152,7 +152,7 @@ log_problems(const struct conf *conf)
 {
 	struct buf text;
 	buf_init(&text, 1024 * 1024);
-	check_print(conf, &text);
+	check_print(conf, false, &text);
 	struct span rest = buf_span(&text), line;
 	while (span_word(&rest, "\n", &line))
 		LOG(warning, NULL, F_SPAN(text, line));
@@ -308,7 +308,7 @@ start_reload(struct control_client *client)
 		buf_init(&text, 1024 * 1024);
 		buf_puts(&text, "reload refused, the old configuration stays in force: ");
 		if (next != NULL)
-			check_print(next, &text);
+			check_print(next, false, &text);
 		if (next == NULL || conf_problem_count(next, CONF_ERROR) == 0)
 			buf_puts(&text, e.why);
 		end_reload(false, span_rtrim(buf_span(&text)));
@@ -581,7 +581,7 @@ print_problems(const struct conf *conf)
 {
 	struct buf text;
 	buf_init(&text, 1024 * 1024);
-	check_print(conf, &text);
+	check_print(conf, false, &text);
 	if (buf_len(&text) > 0)
 		fwrite(buf_span(&text).p, 1, buf_len(&text), stderr);
 	buf_fini(&text);

@@ -396,6 +396,31 @@ check_enums(struct conf *c, const struct service *s)
 	check_words(c, s, "smtpd_forbid_bare_newline", p->p_smtpd_forbid_bare_newline, newline);
 }
 
+static bool
+is_refusal_code(const struct param *row)
+{
+	struct span name = span_str(row->name);
+	return row->type == PT_INT && (row->flags & P_LIVE) != 0 &&
+	    (span_caseends(name, SPAN("reject_code")) || span_caseends(name, SPAN("defer_code")));
+}
+
+/* What a client is told with a code must be a refusal. Rules say 450 instead; what is not a rule has no such net. */
+static void
+check_codes(struct conf *c, const struct service *s)
+{
+	for (size_t i = 0; i < param_count(); i++) {
+		const struct param *row = param_at(i);
+		const char *value = is_refusal_code(row) ? conf_value(c, s, row->name) : NULL;
+		uint64_t n;
+		if (value == NULL || !span_u64(span_str(value), INT64_MAX, &n) || (n >= 400 && n <= 599))
+			continue;
+		if (strcmp(row->name, "smtpd_forbid_bare_newline_reject_code") == 0)
+			conf_problem(c, CONF_ERROR, s, row->name, "%s = %s: 4XX or 5XX expected", row->name, value);
+		else
+			conf_problem(c, CONF_WARNING, s, row->name, "%s = %s: 4XX or 5XX expected; refusals are 450 instead", row->name, value);
+	}
+}
+
 /* Defaults of old, in force because compatibility_level is low. */
 static void
 check_level(struct conf *c)
@@ -416,13 +441,16 @@ conf_check_params(struct conf *c)
 	for (size_t i = 0; i < c->nset; i++)
 		check_setting(c, c->list[i]);
 	check_enums(c, NULL);
+	check_codes(c, NULL);
 	for (size_t k = 0; k < c->nenabled; k++) {
 		const struct svc *svc = c->enabled[k];
 		check_service(c, svc);
 		for (size_t i = 0; i < svc->nset; i++)
 			check_setting(c, &svc->sets[i]);
-		if (svc->pub.params != &c->params)
-			check_enums(c, &svc->pub);
+		if (svc->pub.params == &c->params)
+			continue;
+		check_enums(c, &svc->pub);
+		check_codes(c, &svc->pub);
 	}
 	snap_check_main_names(c);
 	snap_check_service_names(c);

@@ -113,12 +113,74 @@ test_routes(void **state)
 	}
 }
 
+/* A template that listed clients would never see. */
+static void
+test_rbl_reply(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *main_cf, *says;
+	} rows[] = {
+		{ "", NULL }, { "default_rbl_reply = 554 5.7.1 $rbl_what is listed: $rbl_reason\n", NULL },
+		{ "default_rbl_reply = $rbl_code x${rbl_reason?; $rbl_reason}\n", NULL },
+		{ "default_rbl_reply = foo\n", "does not begin with 4XX or 5XX" },
+		{ "default_rbl_reply = 554\n", "does not begin with 4XX or 5XX" },
+		{ "default_rbl_reply = ${rbl_reason?554 $rbl_reason}\n", "does not begin with 4XX or 5XX" },
+		{ "default_rbl_reply = 554 $nosuch\n", "unknown name \"nosuch\"" },
+		{ "default_rbl_reply = $rbl_code ${rbl_reason?\n", "default_rbl_reply: " },
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		char text[1024];
+		struct conf *c = NULL;
+		struct err e = { .why = "" };
+		snprintf(text, sizeof text, SAFE "%s", rows[i].main_cf);
+		confdir_write("main.cf", text);
+		confdir_write("master.cf", "smtp inet n - n - - smtpd\n" STOCK);
+		assert_int_equal(check_load(confdir, &c, &e), RC_OK);
+		bool found = false;
+		for (size_t k = 0; k < conf_problem_count(c, CONF_WARNING); k++) {
+			const struct conf_problem *p = conf_problem_at(c, k, CONF_WARNING);
+			if (strstr(p->text, "default_rbl_reply") == NULL)
+				continue;
+			found = true;
+			assert_int_equal(p->line, 6);
+			if (rows[i].says == NULL || strstr(p->text, rows[i].says) == NULL)
+				fail_msg("%s: %s", rows[i].main_cf, p->text);
+		}
+		assert_int_equal(found, rows[i].says != NULL);
+		conf_unref(&c);
+	}
+}
+
+/* What is true and harmless is for who asks, and no reason to fail. */
+static void
+test_notes(void **state)
+{
+	(void)state;
+	struct conf *c = NULL;
+	struct err e = { .why = "" };
+	struct buf b;
+	confdir_write("main.cf", SAFE "biff = no\n");
+	confdir_write("master.cf", "smtp inet n - n - - smtpd\n" STOCK);
+	assert_int_equal(check_strictly(confdir, &c, &e), RC_OK);
+	buf_init(&b, 4096);
+	check_print(c, false, &b);
+	assert_null(strstr(buf_cstr(&b), "biff"));
+	buf_reset(&b);
+	check_print(c, true, &b);
+	assert_non_null(strstr(buf_cstr(&b), "main.cf:6: note: biff: has no effect here\n"));
+	buf_fini(&b);
+	conf_unref(&c);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_start, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rbl_reply, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_notes, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

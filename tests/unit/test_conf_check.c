@@ -133,6 +133,12 @@ test_problems(void **state)
 		{ "smtp_tls_security_level = may\nsmtpd_milters =\n", STOCK, CONF_ERROR, NULL, 0 },
 		{ "smtpd_milters = inet:127.0.0.1:11332\n", STOCK, CONF_ERROR, "mail would pass unprotected", 3 },
 		{ "", STOCK "465 inet n - n - - smtpd -o smtpd_milters=inet:127.0.0.1:1\n", CONF_ERROR, "smtpd_milters: known", 5 },
+		{ "maps_rbl_reject_code = 999\n", STOCK, CONF_WARNING, "maps_rbl_reject_code = 999: 4XX or 5XX expected; refusals are 450", 3 },
+		{ "reject_code = 5\n", STOCK, CONF_WARNING, "reject_code = 5: 4XX", 3 },
+		{ "unverified_sender_defer_code = 250\n", STOCK, CONF_WARNING, "unverified_sender_defer_code = 250: 4XX", 3 },
+		{ "smtpd_forbid_bare_newline_reject_code = 220\n", STOCK, CONF_ERROR, "smtpd_forbid_bare_newline_reject_code = 220: 4XX or 5XX expected", 3 },
+		{ "", STOCK "25 inet n - n - - smtpd -o access_map_reject_code=600\n", CONF_WARNING, "access_map_reject_code = 600: 4XX", 5 },
+		{ "reject_code = 599\ndefer_code = 400\n", STOCK, CONF_WARNING, NULL, 0 },
 		{ "smtpd_forbid_bare_newline = maybe\n", STOCK, CONF_ERROR, "smtpd_forbid_bare_newline", 3 },
 	};
 	for (size_t i = 0; i < NELEMS(rows); i++) {
