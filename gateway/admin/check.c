@@ -97,11 +97,13 @@ check_all(struct conf *c, enum conf_severity rows)
 }
 
 static enum rc
-load(const char *dir, enum conf_severity rows, struct conf **out, struct err *e)
+load(const char *dir, const struct conf *in_force, enum conf_severity rows, struct conf **out, struct err *e)
 {
 	enum rc rc = conf_load(dir, out, e);
 	if (*out == NULL)
 		return rc;
+	if (in_force != NULL)
+		tls_certs_in_force(*out, in_force);
 	check_all(*out, rows);
 	size_t errors = conf_problem_count(*out, CONF_ERROR);
 	if (errors > 0)
@@ -112,13 +114,19 @@ load(const char *dir, enum conf_severity rows, struct conf **out, struct err *e)
 enum rc
 check_load(const char *dir, struct conf **out, struct err *e)
 {
-	return load(dir, CONF_WARNING, out, e);
+	return load(dir, NULL, CONF_WARNING, out, e);
+}
+
+enum rc
+check_reload(const char *dir, const struct conf *in_force, struct conf **out, struct err *e)
+{
+	return load(dir, in_force, CONF_WARNING, out, e);
 }
 
 enum rc
 check_strictly(const char *dir, struct conf **out, struct err *e)
 {
-	return load(dir, CONF_ERROR, out, e);
+	return load(dir, NULL, CONF_ERROR, out, e);
 }
 
 enum rc

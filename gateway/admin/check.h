@@ -8,6 +8,8 @@
 /* Loads DIR and runs every layer's checks; problems are in the snapshot. RC_PERM: at least one error;
  * *out is given even then (NULL when DIR cannot be read at all). */
 enum rc check_load(const char *dir, struct conf **out, struct err *e) MUST_CHECK;
+/* The same for a reload: certificates that in_force shows are only warned about when they have expired since. */
+enum rc check_reload(const char *dir, const struct conf *in_force, struct conf **out, struct err *e) MUST_CHECK;
 /* For the administrator who asks: what a start only warns about, because all other mail can go its way, is an error (rows
  * of tables that name a transport or next hop that is none). */
 enum rc check_strictly(const char *dir, struct conf **out, struct err *e) MUST_CHECK;

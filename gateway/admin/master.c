@@ -303,7 +303,7 @@ start_reload(struct control_client *client)
 		control_on_gone(client, &ma.reload_client);
 	struct err e = { .why = "" };
 	struct conf *next = NULL;
-	if (check_load(ma.dir, &next, &e) != RC_OK) {
+	if (check_reload(ma.dir, ma.conf, &next, &e) != RC_OK) {
 		struct buf text;
 		buf_init(&text, 1024 * 1024);
 		buf_puts(&text, "reload refused, the old configuration stays in force: ");

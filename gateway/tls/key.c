@@ -9,6 +9,7 @@
 #include "tls/keynote.h"
 
 #include <openssl/err.h>
+#include <openssl/sha.h>
 
 static const char *
 ssl_why(void)
@@ -75,7 +76,42 @@ read_file(struct conf *c, const char *path, struct pem_file *f, struct err *e)
 	return RC_OK;
 }
 
-/* Its dates. One that was in force before goes on; a new one that has expired is refused. */
+/* ---- dates ---- */
+
+static const char *
+in_force_name(char text[16 + 2 * SHA256_DIGEST_LENGTH], const X509 *cert)
+{
+	unsigned char digest[EVP_MAX_MD_SIZE] = { 0 };
+	(void)X509_digest(cert, EVP_sha256(), digest, NULL);
+	int at = snprintf(text, 16, "tls-in-force:");
+	for (size_t i = 0; i < SHA256_DIGEST_LENGTH; i++)
+		at += snprintf(text + at, 3, "%02x", digest[i]);
+	return text;
+}
+
+static void
+note_in_force(void *arg, const char *files, const X509 *leaf)
+{
+	char name[16 + 2 * SHA256_DIGEST_LENGTH];
+	(void)files;
+	conf_attach(arg, in_force_name(name, leaf), "");
+}
+
+void
+tls_certs_in_force(struct conf *next, const struct conf *c)
+{
+	tls_certs_each(c, note_in_force, next);
+}
+
+/* noted: what these files held in the snapshot this one was made of. A snapshot of a reload has what was in force before it. */
+static bool
+was_in_force(const struct conf *c, const X509 *leaf, const char *own, const char *noted)
+{
+	char name[16 + 2 * SHA256_DIGEST_LENGTH];
+	return noted != NULL ? strstr(noted, own) != NULL : conf_attached(c, in_force_name(name, leaf)) != NULL;
+}
+
+/* One that was in force before goes on; a new one that has expired is refused. */
 static enum rc
 look_at_dates(struct conf *c, const char *file, const X509 *cert, bool was_accepted, struct err *e)
 {
@@ -86,19 +122,23 @@ look_at_dates(struct conf *c, const char *file, const X509 *cert, bool was_accep
 	if (until <= now) {
 		cert_time_put(&when, until);
 		if (!was_accepted)
-			rc = err_set(e, RC_PERM, "%s: the certificate has expired on %s", file, buf_cstr(&when));
+			rc = err_set(e, RC_PERM, "%s: the certificate has expired on %s: put a valid one (and its key) there, "
+			    "or make one with \"dogana tls self-signed\"", file, buf_cstr(&when));
 		else
-			conf_problem(c, CONF_WARNING, NULL, NULL, "%s: the certificate has expired on %s", file, buf_cstr(&when));
+			conf_problem(c, CONF_WARNING, NULL, NULL, "%s: the certificate has expired on %s: it is shown as it was in use before, but clients that "
+			    "look will not believe it, and the next start is refused; put a valid one there", file, buf_cstr(&when));
 	} else if (from > now) {
 		cert_time_put(&when, from);
 		conf_problem(c, CONF_WARNING, NULL, NULL, "%s: the certificate counts only from %s on", file, buf_cstr(&when));
 	} else if (until - now < TLS_CERT_WARN_DAYS * 86400 * USEC_PER_SEC) {
 		cert_time_put(&when, until);
-		conf_problem(c, CONF_WARNING, NULL, NULL, "%s: the certificate expires on %s", file, buf_cstr(&when));
+		conf_problem(c, CONF_WARNING, NULL, NULL, "%s: the certificate expires on %s: renew it before, a start with it will be refused then", file, buf_cstr(&when));
 	}
 	buf_fini(&when);
 	return rc;
 }
+
+/* ---- the loader: into the snapshot ---- */
 
 /* What an image shows of it, and, when a context is given, whether OpenSSL takes it. */
 static enum rc
@@ -107,7 +147,7 @@ take_chain(struct conf *c, enum tls_side side, SSL_CTX *ctx, const struct chain 
 	struct buf own;
 	buf_init(&own, 4 << 20);
 	keynote_chain_put(&own, ch);
-	enum rc rc = look_at_dates(c, file, ch->leaf, noted != NULL && strstr(noted, buf_cstr(&own)) != NULL, e);
+	enum rc rc = look_at_dates(c, file, ch->leaf, was_in_force(c, ch->leaf, buf_cstr(&own), noted), e);
 	buf_put(note, buf_span(&own));
 	buf_fini(&own);
 	ERR_clear_error();

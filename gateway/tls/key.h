@@ -40,6 +40,9 @@ enum rc tls_key_use_chains(struct conf *c, enum tls_side side, SSL_CTX *ctx, con
 /* What the snapshot shows to others: for status. files: as in main.cf. */
 void tls_certs_each(const struct conf *c, void (*fn)(void *arg, const char *files, const X509 *leaf), void *arg);
 
+/* Loader, before it looks at next: the certificates that c shows may have expired, that is a warning then; of others it is an error. */
+void tls_certs_in_force(struct conf *next, const struct conf *c);
+
 /* ---- role ---- */
 
 /* The socket to the keys process (given); replaces the one before. */

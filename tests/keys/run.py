@@ -409,6 +409,77 @@ def unverified():
     return ctx
 
 
+# ---- a certificate that runs out while it is in use
+
+def short_lived(where, seconds):
+    """A self-signed pair that has expired after that: (certificate, key, when)."""
+    end = int(time.time()) + seconds
+    (where / 'ca.conf').write_text('[ca]\ndefault_ca=c\n[c]\ndatabase=index.txt\nserial=serial.txt\nnew_certs_dir=.\ndefault_md=sha256\npolicy=p\n'
+                                   '[p]\ncommonName=optional\n[req]\ndistinguished_name=dn\n[dn]\n')
+    (where / 'index.txt').write_text('')
+    (where / 'serial.txt').write_text('01\n')
+    openssl('genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256', '-out', 'k.pem', cwd=where)
+    openssl('req', '-new', '-key', 'k.pem', '-subj', '/CN=gateway.test', '-config', 'ca.conf', '-out', 'r.pem', cwd=where)
+    openssl('ca', '-batch', '-config', 'ca.conf', '-selfsign', '-keyfile', 'k.pem', '-startdate', time.strftime('%Y%m%d%H%M%SZ', time.gmtime(end - 86400)),
+            '-enddate', time.strftime('%Y%m%d%H%M%SZ', time.gmtime(end)), '-notext', '-in', 'r.pem', '-out', 'c.pem', cwd=where)
+    return (where / 'c.pem').read_bytes(), (where / 'k.pem').read_bytes(), end
+
+
+def test_expires():
+    """In use and expired since: tables change and reloads go through, with a warning; another that has expired, and a start, are refused."""
+    with World(start=False, more='smtpd_client_restrictions = check_client_access texthash:$TLS/access\n') as w:
+        w.put_text(b'10.0.0.1 OK\n', 'access')
+        work = w.dir / 'short'
+        work.mkdir()
+        cert, key, end = short_lived(work, 4)
+        w.put_text(cert, 'cert.pem')
+        w.put_text(key, 'key.pem')
+        code, text = w.gw.run('check')
+        check('check warns before', code == 0 and 'warning: ' in text and 'the certificate expires on' in text and 'a start with it will be refused' in text, text)
+        w.gw.start(w.port)
+        der = ssl.PEM_cert_to_DER_cert(cert[cert.index(b'-----BEGIN'):].decode())
+        check('it is shown', w.shown() == der)
+        rig.wait_for('the end of it', lambda: time.time() > end + 0.1, 10)
+        # a table
+        since = w.gw.log_size()
+        w.put_text(b'127.0.0.9 REJECT not you\n', 'access')
+        rig.wait_for('the table to be in force', lambda: 'table' in w.gw.log_text(since), 5)
+        check('the table is in force', 'cannot be used' not in w.gw.log_text(since), w.gw.log_text(since))
+        w.put_text(b'10.0.0.1 OK\n', 'access')
+        # reloads, of something else, and twice
+        for name in ('first', 'second'):
+            since = w.gw.log_size()
+            w.gw.write('main.cf', (w.gw.etc / 'main.cf').read_text() + f'smtpd_banner = $myhostname ESMTP {name}\n')
+            code, text = w.gw.run('reload')
+            check(f'{name} reload', code == 0, text)
+            check(f'{name} reload warns', re.search(r'warning: \S+cert\.pem: the certificate has expired on .* the next start is refused', w.gw.log_text(since)),
+                  w.gw.log_text(since))
+            check(f'{name} reload: still shown', w.shown() == der)
+        code, text = w.gw.run('check')
+        check('check says that a start would be refused', code == 1 and 'the certificate has expired on' in text, text)
+        check('status says it', 'has expired on' in w.gw.run('status')[1])
+        # another that has expired
+        w.put('expired')
+        code, text = w.gw.run('reload')
+        check('a new one that has expired is refused', code != 0 and 'expired on 2021-01-01' in text and 'put a valid one (and its key) there' in text, text)
+        check('the old one is shown', w.shown() == der)
+        # the way out
+        w.put('good')
+        rig.wait_for('the renewed pair', lambda: w.shows('good'), 5)
+        check('reload is clean', w.gw.run('reload')[0] == 0)
+        # what was in force once is not any more
+        w.put_text(cert, 'cert.pem')
+        w.put_text(key, 'key.pem')
+        code, text = w.gw.run('reload')
+        check('nor the one before', code != 0 and 'the certificate has expired on' in text, text)
+        check('the valid one is shown', w.shows('good'))
+        w.put('good')
+    with World('expired', start=False) as w:
+        done = subprocess.run([PROGRAM, '-c', str(w.gw.etc), 'run'], capture_output=True, text=True, timeout=20)
+        check('a start with it is refused, and says what to do', done.returncode == 1 and 'put a valid one (and its key) there, or make one with "dogana tls self-signed"' in done.stderr,
+              done.stderr)
+
+
 # ---- certificates by name
 
 def test_names():
@@ -534,7 +605,7 @@ def test_self_signed():
         check('STARTTLS with it', got and b'mx.test' in got, got)
 
 
-TESTS = (test_memory, test_replaced, test_refused, test_renewed, test_names, test_dies, test_self_signed)
+TESTS = (test_memory, test_replaced, test_refused, test_renewed, test_expires, test_names, test_dies, test_self_signed)
 
 
 def main():
