@@ -10,7 +10,7 @@
 
 #include <unistd.h>
 
-enum { AUTH_CONTEXTS_MAX = 1024 };
+enum { AUTH_CONTEXTS_MAX = 2048 }; /* of one edge: what it has under way (cyrus.c) and what waits for clients (SASL_TURNS_MAX) is less */
 static const uint64_t AUTH_CONTEXT_USEC = 150 * USEC_PER_SEC, RESTART_USEC = 100 * 1000;
 
 /* An edge process that asks. */

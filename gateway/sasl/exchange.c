@@ -1,9 +1,70 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "sasl/exchange.h"
 
+#include "base/metric.h"
 #include "sasl/cyrus.h"
 #include "sasl/dovecot.h"
 #include "sasl/setup.h"
+
+static const char CROWDED[] = "Too many logins at a time";
+
+static struct {
+	struct list all;             /* the oldest first */
+	size_t n;
+} turns = { .all = { &turns.all, &turns.all } };
+
+/* ---- whose turn it is ---- */
+
+static void
+end_turn(struct sasl_exchange *x)
+{
+	if (list_empty(&x->turn))
+		return;
+	list_remove(&x->turn);
+	turns.n--;
+}
+
+static void
+forget(struct sasl_exchange *x)
+{
+	struct dovecot *d = sasl_setup_dovecot(x->setup);
+	if (d != NULL)
+		dovecot_forget(d, x);
+	else
+		cyrus_forget(x);
+}
+
+static void
+expel(struct sasl_exchange *x)
+{
+	end_turn(x);
+	x->is_expelled = true;
+	metric_add(M_sasl_crowded, 1);
+	forget(x);
+}
+
+/* It is the client's. */
+static void
+begin_turn(struct sasl_exchange *x)
+{
+	struct sasl_exchange *oldest = NULL;
+	unsigned n = 0;
+	list_each(l, &turns.all) {
+		struct sasl_exchange *other = list_entry(l, struct sasl_exchange, turn);
+		if (!ipaddr_eq(&other->network, &x->network))
+			continue;
+		oldest = oldest == NULL ? other : oldest;
+		n++;
+	}
+	if (n >= SASL_TURNS_NETWORK_MAX)
+		expel(oldest);
+	if (turns.n >= SASL_TURNS_MAX)
+		expel(list_entry(turns.all.next, struct sasl_exchange, turn));
+	list_append(&turns.all, &x->turn);
+	turns.n++;
+}
+
+/* ---- an exchange ---- */
 
 void
 sasl_exchange_init(struct sasl_exchange *x, struct op_owner *owner, op_fn *done)
@@ -12,6 +73,7 @@ sasl_exchange_init(struct sasl_exchange *x, struct op_owner *owner, op_fn *done)
 	op_init(&x->op, owner, done);
 	op_owner_init(&x->ops);
 	list_init(&x->link);
+	list_init(&x->turn);
 	buf_init_secret(&x->text, SASL_TEXT_MAX);
 	buf_init_secret(&x->user, 1024);
 	buf_init_secret(&x->request, SASL_RESPONSE_MAX + 1024);
@@ -25,6 +87,8 @@ sasl_exchange_end(struct sasl_exchange *x, enum sasl_outcome outcome, struct spa
 	buf_put(&x->text, text);
 	buf_put(&x->user, user);
 	x->outcome = x->text.over || x->user.over ? SASL_NOT_NOW : outcome;
+	if (x->outcome == SASL_GOES_ON)
+		begin_turn(x);
 	op_finish(&x->op, RC_OK);
 }
 
@@ -60,6 +124,7 @@ sasl_exchange_begin(struct sasl_exchange *x, const struct sasl_setup *setup, con
 {
 	struct dovecot *d = sasl_setup_dovecot(setup);
 	x->setup = setup;
+	x->network = who->network;
 	if (d == NULL) {
 		cyrus_begin(sasl_setup_cyrus(setup), x, sasl_setup_options(setup, who->is_tls), mech, has_initial, initial);
 		return;
@@ -75,7 +140,10 @@ void
 sasl_exchange_answer(struct sasl_exchange *x, struct span response)
 {
 	struct dovecot *d = sasl_setup_dovecot(x->setup);
-	if (d != NULL && response.n > SASL_DOVECOT_MAX) {
+	end_turn(x);
+	if (x->is_expelled)
+		sasl_exchange_end(x, SASL_NOT_NOW, span_str(CROWDED), SPAN_EMPTY);
+	else if (d != NULL && response.n > SASL_DOVECOT_MAX) {
 		dovecot_forget(d, x);
 		sasl_exchange_end(x, SASL_FAILED, SPAN("response too long"), SPAN_EMPTY);
 	} else if (d != NULL)
@@ -90,13 +158,9 @@ sasl_exchange_fini(struct sasl_exchange *x)
 	if (x->op.done == NULL)
 		return;
 	op_cancel(&x->op);
-	if (x->setup != NULL) {
-		struct dovecot *d = sasl_setup_dovecot(x->setup);
-		if (d != NULL)
-			dovecot_forget(d, x);
-		else
-			cyrus_forget(x);
-	}
+	end_turn(x);
+	if (x->setup != NULL)
+		forget(x);
 	x->setup = NULL;
 	buf_fini(&x->text);
 	buf_fini(&x->user);

@@ -15,6 +15,7 @@
 #ifndef SASL_EXCHANGE_H
 #define SASL_EXCHANGE_H
 
+#include "base/ipaddr.h"
 #include "ipc/ipc.h"
 
 struct sasl_setup;
@@ -25,10 +26,15 @@ enum {
 	SASL_DOVECOT_MAX = 16000,    /* octets of a line to Dovecot: behind 16384 it ends the connection, which all sessions share */
 };
 
+/* Exchanges that wait for their client's next line, in one process: who holds many of them, and says nothing, takes logins from nobody.
+ * When there is one too many the oldest goes (of the same client network first); its client hears SASL_NOT_NOW to its next line. */
+enum { SASL_TURNS_MAX = 512, SASL_TURNS_NETWORK_MAX = 25 };
+
 enum sasl_outcome { SASL_GOES_ON = 1, SASL_DONE, SASL_FAILED, SASL_NOT_NOW };
 
 struct sasl_who {                    /* borrowed while it begins */
 	struct span client_addr, server_addr; /* text */
+	struct ipaddr network;       /* of the client */
 	bool is_tls;
 };
 
@@ -39,6 +45,9 @@ struct sasl_exchange {
 	struct buf user;             /* DONE: who it is; FAILED: who it was said to be, may be empty */
 	/* private */
 	const struct sasl_setup *setup;
+	struct list turn;            /* among those that wait for their client, the oldest first */
+	struct ipaddr network;
+	bool is_expelled;            /* there were too many of these */
 	struct list link;            /* Dovecot: among those that wait, or that are asked */
 	struct hnode by_id;
 	uint32_t id;

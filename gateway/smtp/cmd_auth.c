@@ -392,7 +392,7 @@ auth_begin(struct sess *s)
 		return locked_out(s);
 	char server[IPADDR_TEXT];
 	size_t n = ipaddr_text(&s->facts.server, server);
-	const struct sasl_who who = { .client_addr = s->facts.client_addr, .server_addr = span_of(server, n), .is_tls = s->facts.is_tls };
+	const struct sasl_who who = { .client_addr = s->facts.client_addr, .server_addr = span_of(server, n), .network = sess_network(s), .is_tls = s->facts.is_tls };
 	sasl_exchange_begin(&s->auth->x, s->svc->sasl, &who, mech, has_initial, initial);
 	return STEP_WAIT;
 }
