@@ -392,6 +392,40 @@ test_without_health(void **state)
 	assert_int_equal(server.asked, before + 1); /* the cache */
 }
 
+/* A list without TXT records costs its clients nothing for long; of each kind it has its own row. */
+static void
+test_reasons(void **state)
+{
+	(void)state;
+	uint64_t timeout;
+	const struct span d = SPAN("plain.test");
+	use(&quick, RBL_ADDRESSES, "plain.test");
+	for (unsigned i = 0; i < quick.pause_after; i++) {
+		assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+		assert_int_equal(timeout, quick.timeout);
+		rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_TIMEOUT, quick.timeout);
+	}
+	assert_false(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+	assert_true(rbl_reason_may_ask(RBL_NAMES, d, &timeout));
+	turn(quick.pause_limit + 20 * MSEC);
+	assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout)); /* one goes ahead */
+	assert_false(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+	rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_ERROR, quick.timeout); /* a resolver that waited in vain itself */
+	assert_false(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+	turn(quick.pause_limit + 20 * MSEC);
+	assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+	rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_NO, 5 * MSEC);
+	for (unsigned i = 0; i < 10; i++) { /* what says nothing about the list */
+		assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+		rbl_reason_heard(RBL_ADDRESSES, d, i % 2 == 0 ? RBL_SAID_BUSY : RBL_SAID_TIMEOUT, 5 * MSEC);
+	}
+	rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_TIMEOUT, quick.timeout);
+	rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_YES, 5 * MSEC);
+	for (unsigned i = 0; i + 1 < quick.pause_after; i++)
+		rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_TIMEOUT, quick.timeout);
+	assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
+}
+
 /* A domain per client, out of a pattern table, fills no memory. */
 static void
 test_many(void **state)
@@ -416,7 +450,7 @@ main(void)
 		cmocka_unit_test_setup(test_probes, fresh), cmocka_unit_test_setup(test_first_question_waits, fresh),
 		cmocka_unit_test_setup(test_out_and_back, fresh), cmocka_unit_test_setup(test_dead, fresh), cmocka_unit_test_setup(test_dead_resolver, fresh), cmocka_unit_test_setup(test_only_one_dead, fresh), cmocka_unit_test_setup(test_in_flight, fresh),
 		cmocka_unit_test_setup(test_refusals, fresh), cmocka_unit_test_setup(test_reload, fresh), cmocka_unit_test_setup(test_without_health, fresh),
-		cmocka_unit_test_setup(test_many, fresh),
+		cmocka_unit_test_setup(test_reasons, fresh), cmocka_unit_test_setup(test_many, fresh),
 	};
 	struct err e = { 0 };
 	loop_init();
