@@ -236,6 +236,7 @@ struct world_send {
 	uint32_t flags;
 	uint8_t notify;
 	const char *orcpt, *envid, *forward;
+	uint64_t waited;          /* microseconds in the queue before this attempt, besides half a second */
 };
 
 static unsigned
@@ -246,7 +247,7 @@ world_send(const struct world_send *w)
 		.segment = w->segment,
 		.offset = w->segment > 0 ? 100 : 0,
 		.length = w->segment > 0 ? w->length : w->content.n,
-		.arrival = clock_wall() - 1500000,
+		.arrival = clock_wall() - 1500000 - w->waited,
 		.active = clock_wall() - 1000000,
 		.transport = span_str(w->transport != NULL ? w->transport : "smtp"),
 		.nexthop = span_str(w->nexthop),

@@ -179,11 +179,37 @@ test_resting(void **state)
 	world_end();
 }
 
+/* Mail that has waited long enough goes in the clear, on a connection of its own; never with a login. */
+static void
+test_plain_in_the_end(void **state)
+{
+	static const char patient[] = "smtp_tls_security_level = may\nminimal_backoff_time = 1s\n";
+	char hop[64], with_login[400];
+	(void)state;
+	snprintf(hop, sizeof hop, "[127.0.0.1]:%u", hub.port);
+	snprintf(with_login, sizeof with_login, "%ssmtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = inline:{127.0.0.1=anna:secret!}\n", patient);
+	for (int i = 0; i < 2; i++) {
+		hub_reset(&hub);
+		hub.script.ehlo = tls;
+		hub.script.starttls = BYE;
+		world_start(i == 0 ? patient : with_login);
+		struct world_send w = mail(hop);
+		w.waited = 1000000;
+		struct world_job *j = world_deliver(&w);
+		assert_int_equal(j->r[0].status, i == 0 ? RCPT_SENT : RCPT_DEFERRED);
+		assert_int_equal(hub.connects, i == 0 ? 2 : 1);
+		assert_int_equal(hub.behind_421, 0);
+		assert_null(strstr(buf_cstr(&hub.log), "AUTH "));
+		world_end();
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_next_host), cmocka_unit_test(test_alone), cmocka_unit_test(test_used_session), cmocka_unit_test(test_resting),
+		cmocka_unit_test(test_plain_in_the_end),
 	};
 	log_open(LOG_TO_FD, open("/dev/null", O_WRONLY | O_APPEND | O_CLOEXEC), LOG_POSTFIX, "dogana", "relay");
 	loop_init();
