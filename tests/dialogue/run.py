@@ -439,8 +439,11 @@ class Run:
             regex = re.compile(words[1:-1])
             wait_for(f'{words} in the queue', lambda: regex.search('\n'.join(json.dumps(r) for r in self.gw.queue())), pause=0.1)
         else:
-            wait_for(f'{rest} messages in {verb}',
-                     lambda: sum(r.get('queue_name') == verb for r in self.gw.queue()) == int(rest), pause=0.1)
+            try:
+                wait_for(f'{rest} messages in {verb}',
+                         lambda: sum(r.get('queue_name') == verb for r in self.gw.queue()) == int(rest), pause=0.1)
+            except Broken as e:
+                raise Broken(f'{e}; there are: {json.dumps(self.gw.queue())}\n{self.gw.log_text(self.log_from)[-2000:]}')
 
     def do_log(self, words):
         words = self.place.fill(words)
