@@ -5,7 +5,7 @@
     run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut dns sandbox keys leaks kill compat sessions peers demo
 
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
-failed. FUZZ: seconds per fuzz harness (default 4). KILLS: kills in the kill suite (default 10).
+failed. FUZZ: seconds per fuzz harness (default 2). KILLS: kills in the kill suite (default 10).
 """
 
 import concurrent.futures
@@ -20,7 +20,7 @@ import time
 TOP = pathlib.Path(__file__).resolve().parents[1]
 ASAN = TOP / 'build/asan'
 FUZZ = TOP / 'build/fuzz'
-SECONDS = os.environ.get('FUZZ') or '4'
+SECONDS = os.environ.get('FUZZ') or '2'
 KILLS = os.environ.get('KILLS') or '10'
 ENV = dict(os.environ, DOGANA=os.environ.get('DOGANA') or str(ASAN / 'dogana'), TOOLS=str(ASAN / 'tools'),
            ASAN_OPTIONS='detect_leaks=1:' + os.environ.get('ASAN_OPTIONS', ''))
