@@ -299,7 +299,8 @@ start(struct conn *c, SSL *ssl, bool wrapped)
 	if (wrapped)
 		buf_put(&t->early, conn_input(c));
 	SSL_set_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
-	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+	SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF |
+	    SSL_OP_CLEANSE_PLAINTEXT /* a login is in none of its buffers afterwards */);
 	SSL_set_read_ahead(ssl, 1); /* a record is one system call, not two */
 	BIO *wire = BIO_new(method);
 	BUG_ON(wire == NULL);

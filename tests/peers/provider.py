@@ -184,6 +184,9 @@ def main():
         skip('needs root')
     if not (PEERS / 'bin/postfix').exists():
         skip(f'postfix is not in {PEERS}: tests/tools/peers.sh postfix')
+    for name in ('saslpluginviewer', 'saslpasswd2'):
+        if not (PEERS / 'bin' / name).exists():
+            skip(f'{name} is not in {PEERS}: tests/tools/peers.sh sasl2-bin')
     where = pathlib.Path(tempfile.mkdtemp(prefix='provider.'))
     where.chmod(0o755)
     passed = failed = skipped = 0
