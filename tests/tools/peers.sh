@@ -9,7 +9,7 @@
 # Without NAME: all of ALL. A NAME is a Debian package or one of the groups below.
 set -eu
 
-ALL="postfix swaks pflogsumm fail2ban aiosmtpd postgrey policyd-spf dovecot rspamd opendkim clamav rbldnsd nsd dnsdist"
+ALL="postfix swaks pflogsumm fail2ban aiosmtpd postgrey policyd-spf dovecot sasl2-bin rspamd opendkim clamav rbldnsd nsd dnsdist gnutls-bin sslscan testssl.sh"
 
 group() {
 	case $1 in
