@@ -10,6 +10,7 @@
 #include "confdir.h"
 #include "unit.h"
 
+#include <ftw.h>
 #include <grp.h>
 #include <sys/wait.h>
 
@@ -244,6 +245,24 @@ test_problems(void **state)
 	}
 }
 
+static int
+file_without_secret(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+	(void)where;
+	if (kind != FTW_F || st->st_size == 0)
+		return 0;
+	FILE *f = fopen(path, "rb");
+	assert_non_null(f);
+	char *text = malloc((size_t)st->st_size);
+	size_t n = fread(text, 1, (size_t)st->st_size, f);
+	fclose(f);
+	assert_int_equal(n, st->st_size);
+	if (memmem(text, n, "s3cret", 6) != NULL)
+		fail_msg("%s has the secret", path);
+	free(text);
+	return 0;
+}
+
 /* Passwords: in memory of the role they are for, in no file of ours, and of no use to others. */
 static void
 test_secret(void **state)
@@ -281,10 +300,9 @@ test_secret(void **state)
 		}
 		conf_unref(&c);
 	}
-	char path[200], command[300];
+	char path[200];
 	snprintf(path, sizeof path, "%s/data", confdir);
-	snprintf(command, sizeof command, "grep -rqs s3cret %s", path);
-	assert_int_not_equal(system(command), 0);
+	(void)nftw(path, file_without_secret, 8, FTW_PHYS); /* it may not even be there */
 	snprintf(path, sizeof path, "%s/passwd", confdir);
 	assert_int_equal(chmod(path, 0600), 0);
 	struct conf *c = confdir_load("");
