@@ -316,10 +316,7 @@ def main():
     args = parser.parse_args()
     if args.inside:
         inside(args)
-    if os.geteuid() != 0 or subprocess.run(['unshare', '-mn', 'true'], stderr=subprocess.DEVNULL).returncode != 0:
-        print('triage: skipped: needs root and namespaces')
-        sys.exit(77)
-    sys.exit(subprocess.run(['unshare', '-mn', '--propagation', 'private', sys.executable, __file__, '--inside', *sys.argv[1:]]).returncode)
+    rig.again_in_namespaces('triage', __file__)
 
 
 if __name__ == '__main__':

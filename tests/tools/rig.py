@@ -14,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -41,6 +42,14 @@ def tool(name):
         if d and os.access(pathlib.Path(d) / name, os.X_OK):
             return str(pathlib.Path(d) / name)
     raise SystemExit(f'no {name}: make tools')
+
+
+def again_in_namespaces(name, program):
+    """Ends this program and runs it again with --inside, in network and mount namespaces of its own; 77 where there are none."""
+    if os.geteuid() != 0 or subprocess.run(['unshare', '-mn', 'true'], stderr=subprocess.DEVNULL).returncode != 0:
+        print(f'{name}: skipped: needs root and namespaces')
+        sys.exit(77)
+    sys.exit(subprocess.run(['unshare', '-mn', '--propagation', 'private', sys.executable, program, '--inside', *sys.argv[1:]]).returncode)
 
 
 def free_ports(n):
