@@ -67,6 +67,7 @@ enum {                           /* flags of a message, also in the envelope */
 	MSGF_HOLD = 16,          /* goes to the hold queue */
 	MSGF_INTERNAL = 32,      /* made by us: a report */
 	MSGF_PROBE = 64,         /* job: no message, the transaction ends before content */
+	MSGF_RELEASED = 128,     /* an administrator let it out of the quarantine: no content filter, never held again */
 	/* about the content, found while it was received */
 	MSGF_HAS_8BIT = 256,
 	MSGF_HAS_DOTS = 512,     /* a line begins with a dot: must be stuffed */

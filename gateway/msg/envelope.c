@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "msg/envelope.h"
 
-enum { VERSION_1 = 1, VERSION = 2, RCPT_MAX = 100000, RCPT_BYTES_MIN = 13 };
+enum { VERSION_1 = 1, VERSION_2, VERSION, RCPT_MAX = 100000, RCPT_BYTES_MIN = 13 };
 
 void
 envelope_put(struct buf *b, const struct envelope *env)
@@ -14,6 +14,7 @@ envelope_put(struct buf *b, const struct envelope *env)
 	buf_put_block(b, env->client);
 	buf_put_block(b, env->filter);
 	buf_put_block(b, env->forward);
+	buf_put_block(b, env->held);
 	buf_put_u32(b, env->nrcpt);
 	for (uint32_t i = 0; i < env->nrcpt; i++) {
 		const struct env_rcpt *r = &env->rcpt[i];
@@ -21,6 +22,7 @@ envelope_put(struct buf *b, const struct envelope *env)
 		buf_put_block(b, r->orig);
 		buf_put_block(b, r->orcpt);
 		buf_put_u8(b, r->notify);
+		buf_put_u8(b, r->held);
 	}
 }
 
@@ -29,7 +31,7 @@ envelope_get(struct span in, struct arena *a, struct envelope *out)
 {
 	struct cur rd = cur_of(in);
 	unsigned version = cur_u8(&rd);
-	if (version != VERSION && version != VERSION_1)
+	if (version < VERSION_1 || version > VERSION)
 		return RC_PERM;
 	*out = (struct envelope){ 0 };
 	out->arrival = cur_u64(&rd);
@@ -41,6 +43,8 @@ envelope_get(struct span in, struct arena *a, struct envelope *out)
 		out->filter = cur_block(&rd);
 		out->forward = cur_block(&rd);
 	}
+	if (version > VERSION_2)
+		out->held = cur_block(&rd);
 	out->nrcpt = cur_u32(&rd);
 	if (rd.bad || out->nrcpt > RCPT_MAX || out->nrcpt > cur_left(&rd) / RCPT_BYTES_MIN)
 		return RC_PERM;
@@ -53,6 +57,10 @@ envelope_get(struct span in, struct arena *a, struct envelope *out)
 		r->orig = cur_block(&rd);
 		r->orcpt = cur_block(&rd);
 		r->notify = cur_u8(&rd);
+		uint8_t held = version > VERSION_2 ? cur_u8(&rd) : 0;
+		if (held > 1)
+			return RC_PERM;
+		r->held = held == 1;
 	}
 	return cur_done(&rd) ? RC_OK : RC_PERM;
 }

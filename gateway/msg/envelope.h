@@ -15,6 +15,7 @@ struct env_rcpt {
 	struct span orig;        /* as given by the client when rewriting changed it; else empty */
 	struct span orcpt;       /* "type;xtext", RFC 3461 4.2; empty: not given */
 	uint8_t notify;          /* 0: not given */
+	bool held;               /* goes to the quarantine, not to its next hop */
 };
 
 struct envelope {
@@ -25,6 +26,7 @@ struct envelope {
 	struct span client;      /* "host[ip]" for logs and tools */
 	struct span filter;      /* "transport:nexthop" all recipients go to instead of their own (content_filter, FILTER); empty: none */
 	struct span forward;     /* XFORWARD attributes of the client as they are sent on: "NAME=x ADDR=y ..."; empty: none */
+	struct span held;        /* msg/held.h's encoding: why some or all recipients are held; empty: none is */
 	uint32_t nrcpt;
 	struct env_rcpt *rcpt;   /* in order of acceptance */
 };

@@ -5,6 +5,7 @@
 #include "base/metric.h"
 #include "ipc/msgs.h"
 #include "msg/envelope.h"
+#include "msg/held.h"
 
 typedef enum rc read_fn(struct span in);
 
@@ -439,8 +440,8 @@ static void
 envelopes(void **state)
 {
 	(void)state;
-	struct env_rcpt r[2] = { { SPAN("a@x"), SPAN(""), SPAN("rfc822;a@x"), NOTIFY_DELAY }, { SPAN("b@x"), SPAN("c@x"), SPAN(""), 0 } };
-	struct envelope env = { .arrival = 99, .flags = MSGF_8BITMIME, .sender = SPAN("s@y"), .envid = SPAN("e"), .client = SPAN("h[1]"), .nrcpt = 2, .rcpt = r }, out;
+	struct env_rcpt r[2] = { { SPAN("a@x"), SPAN(""), SPAN("rfc822;a@x"), NOTIFY_DELAY, false }, { SPAN("b@x"), SPAN("c@x"), SPAN(""), 0, true } };
+	struct envelope env = { .arrival = 99, .flags = MSGF_8BITMIME, .sender = SPAN("s@y"), .envid = SPAN("e"), .client = SPAN("h[1]"), .held = SPAN("why"), .nrcpt = 2, .rcpt = r }, out;
 	struct buf b;
 	buf_init(&b, 10000);
 	envelope_put(&b, &env);
@@ -450,14 +451,60 @@ envelopes(void **state)
 	assert_int_equal(out.nrcpt, 2);
 	assert_span(out.rcpt[1].orig, "c@x");
 	assert_int_equal(out.rcpt[0].notify, NOTIFY_DELAY);
+	assert_span(out.held, "why");
+	assert_true(out.rcpt[1].held && !out.rcpt[0].held);
 	arena_fini(&a);
 	only_whole(&b, read_envelope);
+}
+
+static enum rc
+read_held(struct span in)
+{
+	struct arena a;
+	struct held h;
+	arena_init(&a, 100000);
+	enum rc rc = held_get(in, &a, &h);
+	arena_fini(&a);
+	return rc;
+}
+
+static void
+held(void **state)
+{
+	(void)state;
+	const struct held_part part[2] = { { .type = SPAN("multipart/mixed"), .size = 9 }, { .depth = 1, .type = SPAN("image/png"), .name = SPAN("a.png"), .sha256 = { 7 } } };
+	struct held h = { .class = HELD_VIRUS, .reason = SPAN("Eicar"), .subject = SPAN("Grüße"), .trace = SPAN("one\ntwo\n"), .nparts = 2, .parts = part }, out;
+	struct buf b;
+	struct arena a;
+	buf_init(&b, HELD_BYTES_MAX);
+	arena_init(&a, 10000);
+	held_put(&b, &h);
+	assert_int_equal(held_get(buf_span(&b), &a, &out), RC_OK);
+	assert_int_equal(out.class, HELD_VIRUS);
+	assert_span(out.reason, "Eicar");
+	assert_span(out.trace, "one\ntwo\n");
+	assert_span(out.parts[1].name, "a.png");
+	assert_int_equal(out.parts[1].sha256[0], 7);
+	arena_fini(&a);
+	only_whole(&b, read_held);
+
+	static const char *const dirty[] = { "a\nb", "\033[2J", "\xff" };
+	for (size_t i = 0; i < NELEMS(dirty); i++) {
+		buf_reset(&b);
+		h.subject = span_str(dirty[i]);
+		held_put(&b, &h);
+		assert_int_equal(read_held(buf_span(&b)), RC_PERM);
+	}
+	buf_fini(&b);
+	for (unsigned c = HELD_NONE + 1; c < HELD_CLASSES; c++)
+		assert_int_equal(held_class_of(span_str(held_class_name((enum held_class)c))), c);
+	assert_int_equal(held_class_of(SPAN("x")), HELD_NONE);
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(submit),
-		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(envelopes) };
+		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(envelopes), cmocka_unit_test(held) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
