@@ -140,6 +140,7 @@ faults: ## kill each role at random under load, fail every system call of the sp
 	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools crash-bin
 	@/usr/bin/python3 tests/run.py crash
 	@/usr/bin/python3 tests/crash/killrun.py $(or $(N),100)
+	@/usr/bin/python3 tests/dialogue/run.py --cut -j 4
 
 soak: ## mixed load for T seconds; nothing lost, memory and descriptors level
 	@$(MAKE) --no-print-directory -s $(PAR) program tools

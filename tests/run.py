@@ -143,7 +143,7 @@ def dialogue():
 
 
 def cut():
-    return counted('cut', [TOP / 'tests/dialogue/run.py', '--cut', '-j', '4'], 900)
+    return counted('cut', [TOP / 'tests/dialogue/run.py', '--cut', '--points', '32', '-j', '4'], 900)
 
 
 def dns():

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs the dialogues (*.dlg, grammar in README.md) against real gateways with the recording hub behind them.
 
-    run.py [-v] [-j N] [--cut [--bytes N]] [--keep] [--list] [SCRIPT...]
+    run.py [-v] [-j N] [--cut [--bytes N] [--points N]] [--keep] [--list] [SCRIPT...]
 
 Each script runs as written, with all pipelinable commands in one write, and with one byte per write. --cut
 runs every script over and over instead: the client gone after each step and (scripts of at most N bytes, default 200) after each byte, the hub gone at each
@@ -706,10 +706,17 @@ def run_script(place, scr):
 
 # ---- cut passes
 
-def cut_client(place, scr, limit):
-    """The client goes away after each step, and in scripts of at most `limit' bytes after each byte."""
+def spread(items, most):
+    """At most so many of them, evenly, the first and the last included; 0: all."""
+    n = len(items)
+    return items if not most or n <= most else [items[j * (n - 1) // (most - 1)] for j in range(most)]
+
+
+def cut_client(place, scr, limit, most):
+    """The client goes away after each step (of a long script: at `most' of them, since each needs all before it), and in scripts
+    of at most `limit' bytes after each byte."""
     acting = [i for i, s in enumerate(scr.steps) if s.client]
-    points = [(i, None) for i in acting]
+    points = [(i, None) for i in spread(acting, most)]
     size = sum(len(s.data) for s in scr.steps)
     if size <= limit:
         points += [(i, k) for i in acting for k in range(1, len(scr.steps[i].data))]
@@ -778,11 +785,11 @@ def cut_hub(place, scr):
     return done
 
 
-def run_cut(place, scr, limit):
+def run_cut(place, scr, limit, most):
     if scr.modes is not None and 'cut' not in scr.modes:
         return []
     try:
-        cut_client(place, scr, limit)
+        cut_client(place, scr, limit, most)
         cut_hub(place, scr)
         check_wire(place)
         canary(place)
@@ -807,7 +814,7 @@ def run_group(scripts, args):
             begin = time.monotonic()
             if place.gateway.proc.poll() is not None:
                 raise Broken(f'the gateway ended with {place.gateway.proc.returncode}')
-            failures = run_cut(place, scr, args.bytes) if args.cut else run_script(place, scr)
+            failures = run_cut(place, scr, args.bytes, args.points) if args.cut else run_script(place, scr)
             results.append((scr, failures, time.monotonic() - begin))
     except (Broken, OSError, ValueError, KeyError) as e:
         done = {r[0] for r in results}
@@ -825,6 +832,7 @@ def main():
     ap.add_argument('-j', type=int, default=2)
     ap.add_argument('--cut', action='store_true')
     ap.add_argument('--bytes', type=int, default=200)
+    ap.add_argument('--points', type=int, default=0)
     ap.add_argument('--keep', action='store_true')
     ap.add_argument('--list', action='store_true')
     ap.add_argument('scripts', nargs='*')
