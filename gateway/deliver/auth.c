@@ -7,7 +7,7 @@
 #include "deliver/client_private.h"
 
 #include "base/mem.h"
-#include "deliver/ehlo.h"
+#include "msg/ehlo.h"
 
 enum { MECHS_MAX = 8192, REMARK_SHOWN = 200 };
 
@@ -55,7 +55,7 @@ smtpc_note_offer(struct smtpc *c)
 {
 	struct buf all;
 	mem_free(&c->mechs);
-	if (c->logins == NULL || (c->features & EHLO_AUTH) == 0)
+	if (c->logins == NULL || (c->features & HUB_AUTH) == 0)
 		return;
 	buf_init(&all, MECHS_MAX);
 	if (ehlo_mechanisms(&c->reply, &all)) /* too many: as if there were none that we can use; who has a login is no stranger */
@@ -88,7 +88,7 @@ filter_offer(struct smtpc *c)
 void
 smtpc_log_in(struct smtpc *c)
 {
-	c->features &= ~(unsigned)EHLO_AUTH; /* from here on: say AUTH=<> to MAIL */
+	c->features &= ~(unsigned)HUB_AUTH; /* from here on: say AUTH=<> to MAIL */
 	if (c->mechs == NULL)
 		smtpc_ready(c);
 	else if (filter_offer(c))
@@ -292,6 +292,6 @@ smtpc_on_auth(struct smtpc *c)
 	sasl_end(&c->sasl);
 	c->conn.out.is_secret = false; /* it has left: there is a reply */
 	if (c->set->dummy_mail_auth)
-		c->features |= EHLO_AUTH;
+		c->features |= HUB_AUTH;
 	smtpc_ready(c);
 }

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "deliver/client_private.h"
-#include "deliver/ehlo.h"
+#include "msg/ehlo.h"
 
 #include <errno.h>
 

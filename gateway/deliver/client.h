@@ -15,7 +15,7 @@
 #include "deliver/outbody.h"
 #include "deliver/badlogins.h"
 #include "deliver/job.h"
-#include "deliver/hubreply.h"
+#include "msg/hubreply.h"
 #include "deliver/login.h"
 #include "deliver/sasl.h"
 #include "deliver/target.h"

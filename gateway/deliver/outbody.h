@@ -8,7 +8,7 @@
 #ifndef DELIVER_OUTBODY_H
 #define DELIVER_OUTBODY_H
 
-#include "deliver/wire.h"
+#include "msg/wire.h"
 #include "msg/mime7.h"
 
 enum { OUTBODY_PIECE = 64 * 1024 };

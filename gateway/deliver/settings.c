@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "deliver/settings.h"
 
-#include "deliver/ehlo.h"
+#include "msg/ehlo.h"
 
 static bool
 has_word(const char *list, const char *word)

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
-#include "deliver/ehlo.h"
+#include "msg/ehlo.h"
 
 #include <errno.h>
 
@@ -128,7 +128,7 @@ is_required(const struct smtpc *c)
 void
 smtpc_secure(struct smtpc *c)
 {
-	bool is_offered = (c->features & EHLO_STARTTLS) != 0;
+	bool is_offered = (c->features & HUB_STARTTLS) != 0;
 	smtpc_note_offer(c);
 	if (conn_ssl(&c->conn) != NULL || c->policies == NULL) {
 		smtpc_log_in(c);

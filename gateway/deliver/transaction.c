@@ -4,7 +4,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "deliver/compose.h"
-#include "deliver/ehlo.h"
+#include "msg/command.h"
+#include "msg/ehlo.h"
 
 /* ---- outcomes ---- */
 
@@ -69,18 +70,18 @@ choose(struct smtpc *c)
 		bool is_open = j->rcpt[i].out.status == 0;
 		j->rcpt[i].tx = is_open ? TX_SENT : TX_NOT;
 		if (is_open)
-			j->rcpt[i].dsn_passed = (c->features & EHLO_DSN) != 0;
+			j->rcpt[i].dsn_passed = (c->features & HUB_DSN) != 0;
 	}
 	if (c->size_max > 0 && job_length(j) > c->size_max) {
 		refuse_all(c, RCPT_BOUNCED, SPAN("5.3.4"), job_text(j, "message size %llu exceeds size limit %llu of server %s",
 		    (unsigned long long)job_length(j), (unsigned long long)c->size_max, c->who));
 		return false;
 	}
-	if ((c->features & EHLO_SMTPUTF8) == 0 && compose_needs_utf8(j)) {
+	if ((c->features & HUB_SMTPUTF8) == 0 && compose_needs_utf8(j)) {
 		refuse_all(c, RCPT_BOUNCED, SPAN("5.6.7"), job_text(j, "SMTPUTF8 is required, but was not offered by host %s", c->who));
 		return false;
 	}
-	if (!compose_can_send(j->sender)) {
+	if (!command_can_send(j->sender)) {
 		refuse_all(c, RCPT_BOUNCED, SPAN("5.1.7"), SPAN("sender address has control characters"));
 		return false;
 	}
@@ -88,7 +89,7 @@ choose(struct smtpc *c)
 	for (unsigned i = 0; i < j->nrcpt; i++) {
 		if (j->rcpt[i].tx != TX_SENT)
 			continue;
-		if (compose_can_send(j->rcpt[i].wire)) {
+		if (command_can_send(j->rcpt[i].wire)) {
 			n++;
 			continue;
 		}
@@ -128,8 +129,8 @@ static unsigned
 features_of(const struct smtpc *c)
 {
 	if (is_probe(c))
-		return c->features & ~(unsigned)EHLO_DSN;
-	return c->content.mime != NULL ? c->features & ~(unsigned)EHLO_SIZE : c->features;
+		return c->features & ~(unsigned)HUB_DSN;
+	return c->content.mime != NULL ? c->features & ~(unsigned)HUB_SIZE : c->features;
 }
 
 /* What there is to say with XFORWARD, and what of it comes first. */
@@ -139,8 +140,8 @@ plan_xforward(struct smtpc *c)
 	struct buf b;
 	buf_init(&b, 8192);
 	c->forward_due = 0;
-	for (unsigned i = 0; i < XFORWARD_COMMANDS && c->set->send_xforward && (c->features & EHLO_XFORWARD); i++)
-		if (compose_xforward(&b, c->job, c->features, i))
+	for (unsigned i = 0; i < XFORWARD_COMMANDS && c->set->send_xforward && (c->features & HUB_XFORWARD); i++)
+		if (command_xforward(&b, c->job->m.forward, c->features, i))
 			c->forward_due |= 1u << i;
 	buf_fini(&b);
 	c->forward_at = 0;
@@ -161,7 +162,7 @@ static void next_command(struct smtpc *c);
 static void
 make_7bit(struct smtpc *c, struct job *j)
 {
-	if ((c->features & EHLO_8BITMIME) != 0 || (j->m.flags & MSGF_HAS_8BIT) == 0 || c->set->no_mime_conversion)
+	if ((c->features & HUB_8BITMIME) != 0 || (j->m.flags & MSGF_HAS_8BIT) == 0 || c->set->no_mime_conversion)
 		return;
 	if (j->mime == NULL)
 		j->mime = mem_alloc(sizeof *j->mime);
@@ -178,7 +179,7 @@ send_group(struct smtpc *c, struct buf *out)
 	struct job *j = c->job;
 	for (unsigned i = 0; i < XFORWARD_COMMANDS; i++)
 		if (c->forward_due & 1u << i)
-			(void)compose_xforward(out, j, c->features, i);
+			(void)command_xforward(out, j->m.forward, c->features, i);
 	compose_mail(out, j, features_of(c));
 	for (unsigned i = 0; i < j->nrcpt; i++)
 		if (j->rcpt[i].tx == TX_SENT)
@@ -208,8 +209,8 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	c->xfer_until = 0;
 	c->base = (struct outcome){ .mta = job_keep(j, span_str(c->host)), .relay = job_keep(j, span_str(c->relay)) };
 	j->conn_uses = c->uses;
-	c->is_pipelined = (c->features & EHLO_PIPELINING) != 0;
-	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & EHLO_CHUNKING) && !c->set->lmtp && job_length(j) <= OUTBODY_MEMORY_MAX;
+	c->is_pipelined = (c->features & HUB_PIPELINING) != 0;
+	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & HUB_CHUNKING) && !c->set->lmtp && job_length(j) <= OUTBODY_MEMORY_MAX;
 	if (!choose(c)) {
 		smtpc_ready(c);
 		return;
@@ -238,7 +239,7 @@ next_command(struct smtpc *c)
 		return;
 	struct buf *out = conn_out(&c->conn);
 	if (c->stage == ST_XFORWARD)
-		(void)compose_xforward(out, c->job, c->features, c->forward_at);
+		(void)command_xforward(out, c->job->m.forward, c->features, c->forward_at);
 	else if (c->stage == ST_MAIL)
 		compose_mail(out, c->job, features_of(c));
 	else if (c->stage == ST_RCPT)

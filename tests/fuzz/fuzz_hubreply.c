@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Replies of a hub. First byte: where the rest is cut in two. Property: in two pieces as in one; a reply is
  * bounded, its text has no CR or NUL, its dsn is of its class. */
-#include "deliver/ehlo.h"
-#include "deliver/hubreply.h"
+#include "msg/ehlo.h"
+#include "msg/hubreply.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

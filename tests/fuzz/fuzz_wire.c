@@ -2,7 +2,7 @@
 /* Content. Bytes 0 and 1: stuffing and line limit, where it is cut in two. Property: no CR or LF outside CRLF, no line
  * too long, unstuffed end marker never appears, in two pieces as in one, and unstuffing gives what comes out without
  * stuffing. */
-#include "deliver/wire.h"
+#include "msg/wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Replies of hubs, whole and byte by byte; what EHLO replies offer. */
-#include "deliver/ehlo.h"
-#include "deliver/hubreply.h"
+#include "msg/ehlo.h"
+#include "msg/hubreply.h"
 
 #include "base/mem.h"
 
@@ -152,11 +152,11 @@ test_ehlo(void **state)
 	assert_int_equal(hubreply_feed(&r, SPAN("250-hub.test Hello\r\n250-pipelining\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-DSN\r\n250-XYZ CHUNKING\r\n"
 	                                        "250-AUTH=PLAIN\r\n250 SMTPUTF8\r\n"), &used), RC_OK);
 	unsigned f = ehlo_parse(&r, 0, &max, &name);
-	assert_int_equal(f, EHLO_PIPELINING | EHLO_SIZE | EHLO_8BITMIME | EHLO_DSN | EHLO_AUTH | EHLO_SMTPUTF8); /* also with = */
+	assert_int_equal(f, HUB_PIPELINING | HUB_SIZE | HUB_8BITMIME | HUB_DSN | HUB_AUTH | HUB_SMTPUTF8); /* also with = */
 	assert_int_equal(max, 52428800);
 	assert_true(span_eq_str(name, "hub.test"));
 	f = ehlo_parse(&r, ehlo_keywords(SPAN("pipelining, dsn size nonsense")), &max, &name);
-	assert_int_equal(f, EHLO_8BITMIME | EHLO_AUTH | EHLO_SMTPUTF8);
+	assert_int_equal(f, HUB_8BITMIME | HUB_AUTH | HUB_SMTPUTF8);
 	assert_int_equal(max, 0);
 	assert_int_equal(hubreply_feed(&r, SPAN("250 \r\n"), &used), RC_OK);
 	assert_int_equal(ehlo_parse(&r, 0, &max, &name), 0);

@@ -4,7 +4,7 @@
 #include "confdir.h"
 
 #include "base/mem.h"
-#include "deliver/ehlo.h"
+#include "msg/ehlo.h"
 #include "deliver/login.h"
 #include "deliver/oauth.h"
 #include "deliver/sasl.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Content in wire form, whole and byte by byte; seconds as they are logged. */
 #include "base/seconds.h"
-#include "deliver/wire.h"
+#include "msg/wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "deliver/ehlo.h"
+#include "msg/ehlo.h"
 
 static const struct {
 	const char *word;
 	unsigned bit;
 } keywords[] = {
-	{ "PIPELINING", EHLO_PIPELINING }, { "8BITMIME", EHLO_8BITMIME }, { "SIZE", EHLO_SIZE }, { "SMTPUTF8", EHLO_SMTPUTF8 },
-	{ "CHUNKING", EHLO_CHUNKING }, { "DSN", EHLO_DSN }, { "ENHANCEDSTATUSCODES", EHLO_ENHANCED }, { "STARTTLS", EHLO_STARTTLS },
-	{ "AUTH", EHLO_AUTH }, { "XFORWARD", EHLO_XFORWARD },
+	{ "PIPELINING", HUB_PIPELINING }, { "8BITMIME", HUB_8BITMIME }, { "SIZE", HUB_SIZE }, { "SMTPUTF8", HUB_SMTPUTF8 },
+	{ "CHUNKING", HUB_CHUNKING }, { "DSN", HUB_DSN }, { "ENHANCEDSTATUSCODES", HUB_ENHANCED }, { "STARTTLS", HUB_STARTTLS },
+	{ "AUTH", HUB_AUTH }, { "XFORWARD", HUB_XFORWARD },
 };
 
 static const struct {
 	const char *word;
 	unsigned bit;
 } attributes[] = {
-	{ "NAME", EHLO_XF_NAME }, { "ADDR", EHLO_XF_ADDR }, { "PORT", EHLO_XF_PORT }, { "PROTO", EHLO_XF_PROTO }, { "HELO", EHLO_XF_HELO },
-	{ "IDENT", EHLO_XF_IDENT }, { "SOURCE", EHLO_XF_SOURCE },
+	{ "NAME", HUB_XF_NAME }, { "ADDR", HUB_XF_ADDR }, { "PORT", HUB_XF_PORT }, { "PROTO", HUB_XF_PROTO }, { "HELO", HUB_XF_HELO },
+	{ "IDENT", HUB_XF_IDENT }, { "SOURCE", HUB_XF_SOURCE },
 };
 
 unsigned
@@ -61,9 +61,9 @@ ehlo_parse(const struct hubreply *r, unsigned discard, uint64_t *size_max_out, s
 		unsigned bit = keyword(word) & ~discard;
 		bits |= bit;
 		uint64_t n;
-		if (bit == EHLO_SIZE && span_word(&rest, " \t", &arg) && span_u64(arg, UINT64_MAX, &n))
+		if (bit == HUB_SIZE && span_word(&rest, " \t", &arg) && span_u64(arg, UINT64_MAX, &n))
 			*size_max_out = n;
-		while (bit == EHLO_XFORWARD && span_word(&rest, " \t", &arg))
+		while (bit == HUB_XFORWARD && span_word(&rest, " \t", &arg))
 			bits |= ehlo_xforward_attribute(arg);
 	}
 	return bits;
@@ -84,7 +84,7 @@ ehlo_mechanisms(const struct hubreply *r, struct buf *out)
 	bool is_offered = false;
 	for (unsigned i = 1; i < r->lines; i++) {
 		struct span word, rest = hubreply_line(r, i);
-		if (!span_word(&rest, " \t=", &word) || keyword(word) != EHLO_AUTH)
+		if (!span_word(&rest, " \t=", &word) || keyword(word) != HUB_AUTH)
 			continue;
 		is_offered = true;
 		while (span_word(&rest, " \t=", &word)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "deliver/hubreply.h"
+#include "msg/hubreply.h"
 
 static enum rc take_line(struct hubreply *r, struct span line);
 

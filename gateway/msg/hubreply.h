@@ -6,8 +6,8 @@
  * then text without NUL, and ends in CRLF; the code stays the same from line to line. A line, the
  * number of lines and the whole reply have limits, so 1 MB without an end costs a few kilobytes.
  */
-#ifndef DELIVER_HUBREPLY_H
-#define DELIVER_HUBREPLY_H
+#ifndef MSG_HUBREPLY_H
+#define MSG_HUBREPLY_H
 
 #include "base/buf.h"
 

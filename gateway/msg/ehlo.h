@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ehlo.h - what a hub offers. Pure. */
-#ifndef DELIVER_EHLO_H
-#define DELIVER_EHLO_H
+#ifndef MSG_EHLO_H
+#define MSG_EHLO_H
 
-#include "deliver/hubreply.h"
+#include "msg/hubreply.h"
 
 enum {
-	EHLO_PIPELINING = 1, EHLO_8BITMIME = 2, EHLO_SIZE = 4, EHLO_SMTPUTF8 = 8, EHLO_CHUNKING = 16,
-	EHLO_DSN = 32, EHLO_ENHANCED = 64, EHLO_STARTTLS = 128, EHLO_AUTH = 256, EHLO_XFORWARD = 512,
+	HUB_PIPELINING = 1, HUB_8BITMIME = 2, HUB_SIZE = 4, HUB_SMTPUTF8 = 8, HUB_CHUNKING = 16,
+	HUB_DSN = 32, HUB_ENHANCED = 64, HUB_STARTTLS = 128, HUB_AUTH = 256, HUB_XFORWARD = 512,
 	/* attributes XFORWARD takes */
-	EHLO_XF_NAME = 1 << 16, EHLO_XF_ADDR = 1 << 17, EHLO_XF_PORT = 1 << 18, EHLO_XF_PROTO = 1 << 19, EHLO_XF_HELO = 1 << 20,
-	EHLO_XF_IDENT = 1 << 21, EHLO_XF_SOURCE = 1 << 22,
+	HUB_XF_NAME = 1 << 16, HUB_XF_ADDR = 1 << 17, HUB_XF_PORT = 1 << 18, HUB_XF_PROTO = 1 << 19, HUB_XF_HELO = 1 << 20,
+	HUB_XF_IDENT = 1 << 21, HUB_XF_SOURCE = 1 << 22,
 };
 
 /* Features of a 250 reply to EHLO or LHLO without those in discard. *size_max_out: limit of SIZE, 0: none.

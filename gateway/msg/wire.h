@@ -6,8 +6,8 @@
  * more than line_max octets (longer ones go on behind CRLF and a space), with stuff no line that begins
  * with a single dot, and a CRLF at its end. Clean lines are copied as they are.
  */
-#ifndef DELIVER_WIRE_H
-#define DELIVER_WIRE_H
+#ifndef MSG_WIRE_H
+#define MSG_WIRE_H
 
 #include "base/buf.h"
 

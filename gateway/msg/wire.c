@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "deliver/wire.h"
+#include "msg/wire.h"
 
 void
 wire_init(struct wire *w, bool stuff, size_t line_max)
