@@ -165,6 +165,34 @@ do_hold(struct result *a)
 	return POL_DUNNO;
 }
 
+/* Ours. A result about the recipient in question is about that one alone; anything else is about the message. */
+static enum pol
+do_quarantine(struct result *a)
+{
+	struct policy_run *r = a->r;
+	struct verdict *v = &r->verdict;
+	bool one = a->about.class == ABOUT_RECIPIENT && r->stage == POLICY_RCPT;
+	if (!has_message(a) || r->facts->is_vrfy || (one ? v->quarantine_rcpt : r->facts->is_quarantined || v->quarantine_all))
+		return POL_DUNNO;
+	if (!v->quarantine_all && !v->quarantine_rcpt) {
+		struct buf b;
+		buf_init(&b, 1000);
+		if (a->text.n > 0) {
+			buf_put_safe(&b, a->text, 800, true);
+		} else {
+			buf_puts(&b, reply_class_name(a->about.class));
+			buf_puts(&b, " triggers QUARANTINE action");
+		}
+		v->quarantine_reason = arena_span(&r->text, buf_span(&b));
+		v->quarantine_rule = a->rule->shown;
+		v->quarantine_list = r->frames[0].list->name;
+		buf_fini(&b);
+	}
+	*(one ? &v->quarantine_rcpt : &v->quarantine_all) = true;
+	note(a, NOTE_QUARANTINE, a->text.n > 0 ? "" : "triggers QUARANTINE action", a->text);
+	return POL_DUNNO;
+}
+
 static enum pol
 do_discard(struct result *a)
 {
@@ -321,6 +349,7 @@ static const struct action {
 	{ "DEFER_IF_PERMIT", do_defer_if_permit },
 	{ "DEFER_IF_REJECT", do_defer_if_reject },
 	{ "HOLD", do_hold },
+	{ "QUARANTINE", do_quarantine },
 	{ "INFO", do_info },
 	{ "WARN", do_warn },
 	{ "BCC", do_bcc },

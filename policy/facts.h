@@ -59,6 +59,7 @@ struct facts {
 	uint64_t size_bytes;         /* end of data: of the message; before: SIZE= or 0 */
 	bool pipelined_early;        /* the client sent ahead where it may not */
 	bool is_held;                /* likewise the hold mark: said once */
+	bool is_quarantined;         /* likewise the mark that the whole message goes to the quarantine */
 	bool is_discarded;           /* a verdict of this transaction had the discard mark: no list runs any more */
 
 	struct span where;           /* the command as the log has it: "RCPT", "BDAT", "XCLIENT"; empty: by the stage */

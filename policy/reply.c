@@ -30,6 +30,7 @@ verdict_note_name(enum verdict_note_kind kind)
 		[NOTE_WARN] = "warn",
 		[NOTE_INFO] = "info",
 		[NOTE_HOLD] = "hold",
+		[NOTE_QUARANTINE] = "quarantine",
 		[NOTE_DISCARD] = "discard",
 		[NOTE_FILTER] = "filter",
 		[NOTE_REDIRECT] = "redirect",

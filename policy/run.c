@@ -353,6 +353,8 @@ run_lists(struct policy_run *r)
 				r->depth = 0; /* whatever comes, it is a deferral */
 			break;
 		case POL_PERMIT:
+			r->verdict.permit_rule = rule->row != NULL ? rule->row->name : NULL;
+			r->verdict.permit_list = r->frames[0].list->name;
 			rule_over(r, depth);
 			if (unwind_permit(r) == POL_REFUSE)
 				return POL_REFUSE;

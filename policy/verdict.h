@@ -3,7 +3,7 @@
  * verdict.h - what policy says: one decision, marks that go with it, and notes for the log.
  *
  * The decision is about the command in question. Marks are about the message and gather over all its
- * commands, in this order of strength: discard, (reject,) hold. Notes are Postfix's log lines with other
+ * commands, in this order of strength: discard, (reject,) hold, quarantine. Notes are Postfix's log lines with other
  * keywords than "reject" (facts 3.2); the session logs them, in order, before it acts.
  */
 #ifndef POLICY_VERDICT_H
@@ -24,6 +24,7 @@ enum verdict_note_kind {
 	NOTE_WARN,               /* "warn: ..." */
 	NOTE_INFO,               /* "info: ..." */
 	NOTE_HOLD,               /* "hold: ..." */
+	NOTE_QUARANTINE,         /* "quarantine: ..." */
 	NOTE_DISCARD,            /* "discard: ..." */
 	NOTE_FILTER,             /* "filter: ..." */
 	NOTE_REDIRECT,           /* "redirect: ..." */
@@ -60,7 +61,14 @@ struct verdict {
 	const char *rule;        /* name of the restriction that decided, NULL: end of list */
 	const char *list;        /* name of the parameter it stands in, NULL: none */
 
+	/* The last rule that permitted, and the list it ended; of a permission that came after none: NULL. */
+	const char *permit_rule, *permit_list;
+
 	bool hold, discard;      /* marks: the message goes to the hold queue; is accepted and thrown away */
+	/* marks: the message goes to the quarantine; the recipient in question does, and no other. The first reason counts. */
+	bool quarantine_all, quarantine_rcpt;
+	struct span quarantine_reason; /* for people, into verdict.text */
+	const char *quarantine_rule, *quarantine_list; /* "check_client_access hash:/x" */
 	unsigned nnotes;
 	struct verdict_note notes[VERDICT_NOTES];
 	unsigned nedits;

@@ -60,6 +60,7 @@ rcpt_parse(struct sess *s)
 	struct tx *tx = s->tx;
 	struct param_fault fault;
 	struct err e;
+	tx_hold_forget_rcpt(tx);
 	if (!syntax_keyword(s->args, SPAN("TO:"), &path) || span_trim(path).n == 0) {
 		sess_reply(s, REPLY_SYNTAX_RCPT);
 		return STEP_END;
@@ -160,11 +161,12 @@ rcpt_accept(struct sess *s)
 	s->addr.text = arena_span(&tx->arena, s->addr.text);
 	s->addr.local = span_head(s->addr.text, s->addr.local.n);
 	s->addr.domain = s->addr.domain.n > 0 ? span_from(s->addr.text, s->addr.local.n + 1) : SPAN_EMPTY;
-	struct env_rcpt r = { .addr = sess_complete(s, &s->addr), .orcpt = arena_span(&tx->arena, s->rcpt_params.orcpt), .notify = s->rcpt_params.notify };
+	struct env_rcpt r = { .addr = sess_complete(s, &s->addr), .orcpt = arena_span(&tx->arena, s->rcpt_params.orcpt), .notify = s->rcpt_params.notify, .held = tx->holding.next };
 	if (!span_eq(r.addr, s->addr.text))
 		r.orig = s->addr.text;
 	if (!tx_add_rcpt(tx, &r))
 		return too_many(s);
+	tx->holding.some |= r.held;
 	s->facts.nrcpt = tx->nsaid;
 	if (tx->nsaid == 1) {
 		tx->first_rcpt = s->addr.text;

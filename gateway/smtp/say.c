@@ -216,7 +216,7 @@ sess_policy_done(struct op *op)
 static const enum log_event_id note_events[] = {
 	[NOTE_REJECT_WARNING] = EV_smtpd_reject_warning, [NOTE_WARN] = EV_smtpd_warn, [NOTE_INFO] = EV_smtpd_info,
 	[NOTE_FILTER] = EV_smtpd_filter, [NOTE_REDIRECT] = EV_smtpd_redirect, [NOTE_BCC] = EV_smtpd_bcc, [NOTE_PERMIT] = EV_smtpd_permit,
-	[NOTE_HOLD] = EV_smtpd_hold, [NOTE_DISCARD] = EV_smtpd_discard, [NOTE_TROUBLE] = EV_warning,
+	[NOTE_HOLD] = EV_smtpd_hold, [NOTE_QUARANTINE] = EV_smtpd_quarantine, [NOTE_DISCARD] = EV_smtpd_discard, [NOTE_TROUBLE] = EV_warning,
 };
 
 static void
@@ -240,6 +240,15 @@ take_edits(struct sess *s, const struct verdict *v)
 	s->tx->discard |= v->discard;
 	s->facts.is_discarded |= v->discard;
 	s->facts.is_held |= v->hold;
+	s->facts.is_quarantined |= v->quarantine_all;
+	if (v->quarantine_all || v->quarantine_rcpt) {
+		const struct hold_why why = { .class = HELD_POLICY, .reason = v->quarantine_reason, .filter = span_str(v->quarantine_list),
+			.rule = span_str(v->quarantine_rule) };
+		if (v->quarantine_all)
+			tx_hold_all(s->tx, &why);
+		if (v->quarantine_rcpt)
+			tx_hold_rcpt(s->tx, &why);
+	}
 	for (unsigned i = 0; i < v->nedits; i++) {
 		bool fit = tx_edit(s->tx, &v->edits[i]);
 		fits &= fit;
@@ -249,6 +258,20 @@ take_edits(struct sess *s, const struct verdict *v)
 		sess_warn(s, "too many headers or copies for one message: some are left out");
 }
 
+/* What people may want to know when the message is held (smtp/holding.h). */
+static void
+note_verdict(struct sess *s, const struct verdict *v)
+{
+	struct tx *tx = s->tx;
+	for (unsigned i = 0; i < v->nnotes; i++)
+		if (v->notes[i].kind != NOTE_MAPPING)
+			tx_note(tx, s->where, verdict_note_name(v->notes[i].kind), v->notes[i].text);
+	if (v->kind == VERDICT_REFUSE)
+		tx_note(tx, s->where, NULL, span_head(v->reply, span_chr(v->reply, '\n')));
+	else if (v->permit_rule != NULL)
+		tx_note_permit(tx, v->permit_list, v->permit_rule);
+}
+
 enum step
 sess_verdict(struct sess *s)
 {
@@ -256,8 +279,10 @@ sess_verdict(struct sess *s)
 	BUG_ON(v->kind == VERDICT_NONE);
 	if (v->nnotes > 0)
 		log_notes(s, v);
-	if (s->tx != NULL) /* policy says nothing about a message that is not there */
+	if (s->tx != NULL) { /* policy says nothing about a message that is not there */
+		note_verdict(s, v);
 		take_edits(s, v);
+	}
 	enum step next = STEP_NEXT;
 	if (v->kind == VERDICT_REFUSE) {
 		log_refusal(s, EV_smtpd_reject, span_head(v->reply, span_chr(v->reply, '\n')), v);

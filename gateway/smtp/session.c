@@ -325,7 +325,7 @@ sess_undo_mail(struct sess *s)
 	s->facts.sender = s->facts.rcpt = s->facts.sasl_sender = SPAN_EMPTY;
 	s->facts.nrcpt = 0;
 	s->facts.size_bytes = 0;
-	s->facts.is_discarded = s->facts.is_held = false;
+	s->facts.is_discarded = s->facts.is_held = s->facts.is_quarantined = false;
 	s->facts.qid = SPAN("NOQUEUE");
 	s->overshoot = 0;
 }

@@ -94,7 +94,7 @@ tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 	uint64_t hash = span_casehash(r->addr) + r->notify;
 	for (uint32_t i = 0; i < tx->nrcpt; i++) {
 		const struct env_rcpt *old = &tx->rcpts[i];
-		if (tx->rcpt_hash[i] == hash && span_caseeq(old->addr, r->addr) && span_caseeq(old->orcpt, r->orcpt) && old->notify == r->notify &&
+		if (tx->rcpt_hash[i] == hash && old->held == r->held && span_caseeq(old->addr, r->addr) && span_caseeq(old->orcpt, r->orcpt) && old->notify == r->notify &&
 		    span_caseeq(old->orig, r->orig))
 			return true;
 	}
@@ -225,16 +225,22 @@ put_forward(const struct tx *tx, struct buf *b)
 void
 tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 {
-	struct buf env_buf, forward;
+	struct buf env_buf, forward, held;
 	const struct edge_service *svc = tx->sess->svc;
 	buf_init(&env_buf, IPC_FRAME_MAX);
 	buf_init(&forward, FORWARD_TEXT_MAX);
 	if (svc->wants_forward)
 		put_forward(tx, &forward);
+	buf_init(&held, HELD_BYTES_MAX);
+	if (tx_is_held(tx)) {
+		for (uint32_t i = 0; tx->holding.all && i < tx->nrcpt; i++)
+			tx->rcpts[i].held = true;
+		holding_write(tx->sess, &held);
+	}
 	const struct envelope env = {
 		.arrival = tx->arrival, .flags = flags_of(tx), .sender = tx->env_sender, .envid = tx->params.envid,
 		.client = client, .filter = tx->no_filter ? SPAN_EMPTY : tx->filter.n > 0 ? tx->filter : span_str(svc->p->p_content_filter),
-		.forward = forward.over ? SPAN_EMPTY : buf_span(&forward), .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
+		.forward = forward.over ? SPAN_EMPTY : buf_span(&forward), .held = buf_span(&held), .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
 	};
 	envelope_put(&env_buf, &env);
 	BUG_ON(env_buf.over);
@@ -247,4 +253,5 @@ tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 	msg_submit_put(out, &m);
 	buf_fini(&env_buf);
 	buf_fini(&forward);
+	buf_fini(&held);
 }

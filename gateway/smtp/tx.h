@@ -17,6 +17,7 @@
 #include "policy/header_rules.h"
 #include "policy/verdict.h"
 #include "smtp/content.h"
+#include "smtp/holding.h"
 #include "spool/spool.h"
 
 enum {
@@ -52,6 +53,7 @@ struct tx {
 	struct span qid;             /* empty until the first recipient was accepted */
 	char qid_text[SPOOL_ID_TEXT];
 	bool hold, discard;          /* marks of the policy */
+	struct holding holding;      /* for the quarantine */
 	bool lost_way;               /* a REDIRECT, FILTER or BCC of the policy did not fit: must not go where it would */
 	/* What it asked for (access(5); sess_verdict() puts it here, everything up to the end of data). Texts are
 	 * clean and live in arena. */

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "smtp/holding.h"
+
+#include "smtp/session.h"
+
+enum { NOTE_MAX = 600 };
+
+struct holding_note {
+	struct holding_note *next;
+	struct span text;
+};
+
+/* ---- marks ---- */
+
+static unsigned
+strength(enum held_class c)
+{
+	static const unsigned char order[HELD_CLASSES] = {
+		[HELD_POLICY] = 1, [HELD_CONTENT] = 2, [HELD_MILTER] = 3, [HELD_UNSCANNED] = 4, [HELD_ATTACHMENT] = 5, [HELD_VIRUS] = 6,
+	};
+	return order[c];
+}
+
+static struct span
+keep(struct tx *tx, struct span text)
+{
+	struct buf b;
+	buf_init(&b, HELD_TEXT_MAX);
+	buf_put_safe(&b, text, HELD_TEXT_MAX, true);
+	struct span out = arena_span(&tx->arena, buf_span(&b));
+	buf_fini(&b);
+	return out;
+}
+
+static void
+take_why(struct tx *tx, const struct hold_why *why)
+{
+	struct holding *h = &tx->holding;
+	bool counts = h->all || h->some; /* else it was about a recipient that was refused */
+	if (counts && strength(why->class) <= strength(h->class))
+		return;
+	h->class = why->class;
+	h->reason = keep(tx, why->reason);
+	h->filter = keep(tx, why->filter);
+	h->rule = keep(tx, why->rule);
+	h->signature = keep(tx, why->signature);
+	h->score = keep(tx, why->score);
+}
+
+void
+tx_hold_all(struct tx *tx, const struct hold_why *why)
+{
+	BUG_ON(why->class <= HELD_NONE || why->class >= HELD_CLASSES);
+	take_why(tx, why);
+	tx->holding.all = true;
+}
+
+void
+tx_hold_rcpt(struct tx *tx, const struct hold_why *why)
+{
+	BUG_ON(why->class <= HELD_NONE || why->class >= HELD_CLASSES);
+	take_why(tx, why);
+	tx->holding.next = true;
+}
+
+void
+tx_hold_forget_rcpt(struct tx *tx)
+{
+	tx->holding.next = false;
+}
+
+bool
+tx_is_held(const struct tx *tx)
+{
+	return tx->holding.all || tx->holding.some;
+}
+
+/* ---- the trace ---- */
+
+void
+tx_note(struct tx *tx, const char *where, const char *what, struct span text)
+{
+	struct holding *h = &tx->holding;
+	struct buf b;
+	if (h->notes_bytes >= HELD_TRACE_MAX / 2)
+		return;
+	buf_init(&b, 2 * NOTE_MAX);
+	buf_puts(&b, where);
+	buf_puts(&b, ": ");
+	if (what != NULL) {
+		buf_puts(&b, what);
+		buf_puts(&b, ": ");
+	}
+	buf_put_safe(&b, text, NOTE_MAX, true);
+	struct holding_note *n = arena_alloc(&tx->arena, sizeof *n);
+	if (n != NULL) {
+		n->next = NULL;
+		n->text = arena_span(&tx->arena, buf_span(&b));
+		if (h->notes_end == NULL)
+			h->notes_end = &h->notes;
+		*h->notes_end = n;
+		h->notes_end = &n->next;
+		h->notes_bytes += n->text.n + 1;
+	}
+	buf_fini(&b);
+}
+
+void
+tx_note_permit(struct tx *tx, const char *list, const char *rule)
+{
+	struct holding *h = &tx->holding;
+	for (unsigned i = 0; i < h->npermits; i++)
+		if (h->permits[i].list == list && h->permits[i].rule == rule)
+			return;
+	if (h->npermits == HOLDING_PERMITS)
+		return;
+	h->permits[h->npermits].list = list;
+	h->permits[h->npermits++].rule = rule;
+}
+
+static void
+put_line(struct buf *b, const char *name, struct span text)
+{
+	if (text.n == 0)
+		return;
+	buf_puts(b, name);
+	buf_puts(b, ": ");
+	buf_put_safe(b, text, NOTE_MAX, true);
+	buf_putc(b, '\n');
+}
+
+static void
+put_trace(struct sess *s, struct span tls, struct buf *b)
+{
+	const struct tx *tx = s->tx;
+	const struct holding *h = &tx->holding;
+	put_line(b, "client", s->client);
+	put_line(b, s->facts.is_esmtp ? "EHLO" : "HELO", s->facts.helo);
+	put_line(b, "TLS", tls);
+	put_line(b, "login", s->facts.login);
+	for (unsigned i = 0; i < h->npermits; i++) {
+		buf_puts(b, h->permits[i].list);
+		buf_puts(b, ": permitted by ");
+		buf_puts(b, h->permits[i].rule);
+		buf_putc(b, '\n');
+	}
+	for (const struct holding_note *n = h->notes; n != NULL; n = n->next) {
+		buf_put(b, n->text);
+		buf_putc(b, '\n');
+	}
+}
+
+/* ---- the block ---- */
+
+void
+holding_write(struct sess *s, struct buf *out)
+{
+	const struct facts *f = &s->facts;
+	struct tx *tx = s->tx;
+	const struct holding *h = &tx->holding;
+	struct buf tls, trace;
+	buf_init(&tls, HELD_TEXT_MAX);
+	buf_init(&trace, HELD_TRACE_MAX);
+	if (f->is_tls) {
+		buf_put_safe(&tls, f->tls_protocol, 64, true);
+		buf_putc(&tls, ' ');
+		buf_put_safe(&tls, f->tls_cipher, 128, true);
+	}
+	put_trace(s, buf_span(&tls), &trace);
+	struct span id = tx->message_id.n > 0 ? tx->message_id : header_message_id(&tx->content.header);
+	const struct held held = {
+		.class = h->class, .reason = h->reason, .filter = h->filter, .rule = h->rule, .signature = h->signature, .score = h->score,
+		.client_name = keep(tx, f->client_name), .client_addr = keep(tx, f->client_addr), .helo = keep(tx, f->helo), .tls = buf_span(&tls),
+		.login = keep(tx, f->login), .message_id = keep(tx, id), .trace = buf_span(&trace),
+	};
+	held_put(out, &held);
+	buf_fini(&tls);
+	buf_fini(&trace);
+}
