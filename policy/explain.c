@@ -208,7 +208,12 @@ run_stage(struct explain *x, struct policy_run *r, size_t i, const struct facts 
 	if (!accepted)
 		x->reply(x->conf, x->policy->service, f, v->reply, &reply);
 	explain_verdict(&x->out, buf_span(&reply), v->rule, v->list,
-	    v->hold && v->discard ? ", held and thrown away" : v->hold ? ", and held" : v->discard ? ", and thrown away" : "");
+	    v->hold && v->discard  ? ", held and thrown away"
+	        : v->discard       ? ", and thrown away"
+	        : v->hold          ? ", and held"
+	        : v->quarantine_all  ? ", and goes to the quarantine"
+	        : v->quarantine_rcpt ? ", and goes to the quarantine for this recipient"
+	                           : "");
 	buf_fini(&reply);
 	return accepted;
 }

@@ -38,7 +38,7 @@ rewrite_take(struct work *k, const struct given *g, struct span addr, const stru
 /* ---- automatic copies ---- */
 
 static enum rc
-add_bcc(struct work *k, struct span bcc)
+add_bcc(struct work *k, struct span bcc, bool held)
 {
 	struct buf full;
 	struct span ignored;
@@ -51,7 +51,7 @@ add_bcc(struct work *k, struct span bcc)
 		if (addrlist_next(&l, &word))
 			bcc = l.text;
 		rc = l.too_long ? RC_PERM : address_standard(k->w->book, bcc, &full);
-		struct given g = { .notify = NOTIFY_NEVER };
+		struct given g = { .notify = NOTIFY_NEVER, .held = held };
 		if (rc == RC_OK)
 			rc = rewrite_take(k, &g, arena_span(k->a, buf_span(&full)), NULL, &ignored);
 		else
@@ -69,7 +69,7 @@ makes_copies(const struct work *k)
 }
 
 static enum rc
-mapped_bcc(struct work *k, const struct map_list *l, struct span addr)
+mapped_bcc(struct work *k, const struct map_list *l, struct span addr, bool held)
 {
 	struct buf scratch;
 	struct span value, ext;
@@ -78,7 +78,7 @@ mapped_bcc(struct work *k, const struct map_list *l, struct span addr)
 	buf_init(&scratch, REWRITE_VALUE_MAX);
 	enum rc rc = mapping_value(k->w->book, l, addr, &scratch, &value, &ext, k->e);
 	if (rc == RC_OK)
-		rc = add_bcc(k, value);
+		rc = add_bcc(k, value, held);
 	buf_fini(&scratch);
 	return rc == RC_NONE ? RC_OK : rc;
 }
@@ -88,7 +88,7 @@ one_recipient(struct work *k, const struct given *g, struct span addr)
 {
 	struct span now;
 	enum rc rc = rewrite_take(k, g, addr, NULL, &now);
-	return rc == RC_OK ? mapped_bcc(k, k->w->rcpt_bcc, now) : rc;
+	return rc == RC_OK ? mapped_bcc(k, k->w->rcpt_bcc, now, g->held) : rc;
 }
 
 /* ---- the whole ---- */
@@ -113,7 +113,7 @@ do_sender(struct work *k, struct envelope *out)
 	if (rc == RC_OK && now.p == text.p)
 		out->sender = arena_span(k->a, now);
 	buf_fini(&text);
-	return rc == RC_OK ? mapped_bcc(k, k->w->sender_bcc, out->sender) : rc;
+	return rc == RC_OK ? mapped_bcc(k, k->w->sender_bcc, out->sender, false) : rc;
 }
 
 static enum rc
@@ -123,7 +123,7 @@ do_recipients(struct work *k)
 	bool on = true;
 	for (uint32_t i = 0; i < k->in->nrcpt && on; i++) {
 		const struct env_rcpt *r = &k->in->rcpt[i];
-		const struct given g = { .orig = r->orig.n > 0 ? r->orig : r->addr, .orcpt = r->orcpt, .notify = r->notify };
+		const struct given g = { .orig = r->orig.n > 0 ? r->orig : r->addr, .orcpt = r->orcpt, .notify = r->notify, .held = r->held };
 		on = rewrite_goes_on(k, one_recipient(k, &g, r->addr), &rc);
 	}
 	for (uint32_t i = 0; i < k->x->nbcc && on; i++) {
@@ -138,11 +138,11 @@ do_recipients(struct work *k)
 	}
 	const char *always = k->w->p->p_always_bcc;
 	if (on && makes_copies(k) && *always != '\0')
-		(void)rewrite_goes_on(k, add_bcc(k, span_str(always)), &rc);
+		(void)rewrite_goes_on(k, add_bcc(k, span_str(always), false), &rc);
 	return rc;
 }
 
-/* One recipient for all; what was asked for the first one counts. */
+/* One recipient for all; what was asked for the first one counts, and it is held if one of them was. */
 static enum rc
 do_redirect(struct work *k, struct envelope *out)
 {
@@ -154,6 +154,9 @@ do_redirect(struct work *k, struct envelope *out)
 	} else {
 		struct env_rcpt *one = NULL;
 		uint32_t n = 0;
+		bool held = false;
+		for (uint32_t i = 0; i < out->nrcpt; i++)
+			held |= out->rcpt[i].held;
 		for (uint32_t i = 0; i < out->nrcpt; i++) {
 			struct env_rcpt r = out->rcpt[i];
 			if ((r.notify & NOTIFY_EXPANDED) == 0 && one != NULL)
@@ -166,6 +169,8 @@ do_redirect(struct work *k, struct envelope *out)
 		out->nrcpt = n;
 		if (one != NULL && one->orig.n == 0)
 			one->orig = one->addr;
+		if (one != NULL)
+			one->held = held;
 		if (one != NULL)
 			one->addr = arena_span(k->a, buf_span(&full));
 		out->filter = SPAN_EMPTY;

@@ -18,6 +18,7 @@ hash_of(const struct work *k, const struct given *g, struct span addr)
 	uint64_t h = span_casehash(addr);
 	if (k->w->p->p_enable_original_recipient)
 		h ^= span_casehash(g->orig) * 3 + span_casehash(g->orcpt) * 5 + g->notify;
+	h ^= g->held;
 	return h + k->group * UINT64_C(0x9e3779b97f4a7c15);
 }
 
@@ -26,7 +27,7 @@ seen_has(const struct work *k, const struct seen *l, const struct given *g, stru
 {
 	for (struct hnode *n = htab_first(&l->by_hash, hash_of(k, g, addr)); n != NULL; n = htab_next(n)) {
 		const struct env_rcpt *r = &l->rcpt[container_of(n, struct place, by_hash)->at];
-		if (!span_caseeq(r->addr, addr))
+		if (!span_caseeq(r->addr, addr) || r->held != g->held)
 			continue;
 		struct span orig = r->orig.n > 0 ? r->orig : r->addr;
 		if (!k->w->p->p_enable_original_recipient || (span_caseeq(orig, g->orig) && span_caseeq(r->orcpt, g->orcpt) && r->notify == g->notify))
@@ -40,7 +41,7 @@ seen_add(struct work *k, struct seen *l, const struct given *g, struct span addr
 {
 	bool told = (g->notify & NOTIFY_EXPANDED) != 0;
 	struct place *p = arena_alloc(k->a, sizeof *p);
-	struct env_rcpt r = { .addr = arena_span(k->a, addr), .orcpt = g->orcpt, .notify = g->notify };
+	struct env_rcpt r = { .addr = arena_span(k->a, addr), .orcpt = g->orcpt, .notify = g->notify, .held = g->held };
 	if (p == NULL || k->a->over)
 		return err_set(k->e, RC_PERM, "unreasonable alias expansion size");
 	if (!span_eq(g->orig, addr))

@@ -41,6 +41,7 @@ enum { REWRITE_ALIAS_DEPTH = 100, REWRITE_VALUE_MAX = 256 * 1024 };
 struct given {
 	struct span orig, orcpt;
 	uint8_t notify;
+	bool held;                   /* for the quarantine; so is whatever becomes of it */
 };
 
 /* A row of recipients that finds each; heap, texts and nodes in the arena. */

@@ -55,6 +55,12 @@ verdict_show(const struct verdict *v, struct buf *b)
 		buf_puts(b, " | held");
 	if (v->discard)
 		buf_puts(b, " | discarded");
+	if (v->quarantine_all || v->quarantine_rcpt) {
+		buf_puts(b, v->quarantine_all ? " | all quarantined: " : " | rcpt quarantined: ");
+		buf_put(b, v->quarantine_reason);
+		if (v->quarantine_all && v->quarantine_rcpt)
+			buf_puts(b, " | rcpt quarantined");
+	}
 	for (unsigned i = 0; i < v->nnotes; i++) {
 		buf_printf(b, " | %s: ", verdict_note_name(v->notes[i].kind));
 		buf_put(b, v->notes[i].text);

@@ -49,6 +49,8 @@ test_edits(void **state)
 		{ "INFO x y", "ok | info: x y" },
 		{ "WARN", "ok | warn: " },
 		{ "HOLD it", "ok | held | hold: " ABOUT "it" },
+		{ "QUARANTINE", "ok | rcpt quarantined: Recipient address triggers QUARANTINE action | quarantine: " ABOUT "triggers QUARANTINE action" },
+		{ "quarantine see ticket 7", "ok | rcpt quarantined: see ticket 7 | quarantine: " ABOUT "see ticket 7" },
 		{ "DISCARD", "ok | discarded | discard: " ABOUT "triggers DISCARD action" },
 	};
 	(void)state;
@@ -69,6 +71,11 @@ test_several(void **state)
 	    "554 5.7.1 " ABOUT "rejected: Access denied | filter: <a@s.example>: Sender address triggers FILTER a: | filter: " ABOUT
 	    "triggers FILTER b: | PREPEND A: 1 | FILTER a: | PREPEND B: 2 | FILTER b:");
 	at_rcpt("check_sender_access static:{HOLD}, check_recipient_access static:HOLD", "ok | held | hold: <a@s.example>: Sender address triggers HOLD action");
+	at_rcpt("check_sender_access static:{QUARANTINE}, check_recipient_access static:QUARANTINE",
+	    "ok | all quarantined: Sender address triggers QUARANTINE action | rcpt quarantined | quarantine: <a@s.example>: Sender address triggers "
+	    "QUARANTINE action | quarantine: " ABOUT "triggers QUARANTINE action");
+	at_rcpt("check_recipient_access static:QUARANTINE, reject", "554 5.7.1 " ABOUT "rejected: Access denied | rcpt quarantined: Recipient address triggers "
+	    "QUARANTINE action | quarantine: " ABOUT "triggers QUARANTINE action");
 	at_rcpt("check_sender_access static:{DISCARD}, check_recipient_access static:{BCC x@y}",
 	    "ok | discarded | discard: <a@s.example>: Sender address triggers DISCARD action");
 	struct facts f = policy_facts();

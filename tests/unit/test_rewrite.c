@@ -36,7 +36,7 @@ close_conf(void)
 	conf_unref(&t.conf);
 }
 
-/* "sender: rcpt rcpt", with "rcpt<orig" where orig is said and "/N" for a notify; "TEMP why", "PERM why". */
+/* "sender: rcpt rcpt", with "rcpt<orig" where orig is said and "/N" for a notify, "!" in front of one that is held; "TEMP why", "PERM why". */
 static const char *
 rewritten(const char *from, const char *to, const struct rewrite_extra *x)
 {
@@ -48,6 +48,8 @@ rewritten(const char *from, const char *to, const struct rewrite_extra *x)
 	struct span rest = span_str(to), word;
 	while (span_word(&rest, " ", &word)) {
 		struct env_rcpt *r = &rcpts[env.nrcpt++];
+		r->held = word.p[0] == '!';
+		word = span_from(word, r->held);
 		size_t slash = span_rchr(word, '/');
 		r->addr = span_head(word, slash);
 		if (slash != SIZE_MAX)
@@ -69,7 +71,7 @@ rewritten(const char *from, const char *to, const struct rewrite_extra *x)
 		buf_put(&b, out.sender);
 		buf_putc(&b, ':');
 		for (uint32_t i = 0; i < out.nrcpt; i++) {
-			buf_putc(&b, ' ');
+			buf_puts(&b, out.rcpt[i].held ? " !" : " ");
 			buf_put(&b, out.rcpt[i].addr);
 			if (out.rcpt[i].orig.n > 0) {
 				buf_putc(&b, '<');
@@ -97,6 +99,14 @@ static const struct row rows[] = {
 	{ "", "", "x@example.org", ": x@example.org" },
 	{ "", "MAILER-DAEMON@mx.example.com", "x@example.org", ": x@example.org" },
 	{ "", "mailer-daemon@elsewhere.example", "x@example.org", "mailer-daemon@elsewhere.example: x@example.org" },
+
+	/* marks for the quarantine */
+	{ "", "a@b.example", "!x@example.org x@example.org", "a@b.example: !x@example.org x@example.org" },
+	{ "canonical_maps = inline:{{a@b.example=c@d.example}}", "a@b.example", "!a@b.example x@example.org", "c@d.example: !c@d.example<a@b.example x@example.org" },
+	{ "virtual_alias_maps = inline:{{v@example.org=o@example.org, p@example.org}}", "a@b.example", "!v@example.org o@example.org",
+	    "a@b.example: !o@example.org<v@example.org !p@example.org<v@example.org o@example.org" },
+	{ "recipient_bcc_maps = inline:{{x@example.org=copy@example.org}}\nalways_bcc = all@example.org", "a@b.example", "!x@example.org y@example.org",
+	    "a@b.example: !x@example.org !copy@example.org/1 y@example.org all@example.org/1" },
 
 	/* canonical */
 	{ "canonical_maps = inline:{{a@b.example=c@d.example}}", "a@b.example", "A@B.example", "c@d.example: c@d.example<A@B.example" },
