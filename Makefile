@@ -32,19 +32,25 @@ LDFLAGS += $(L_$(MODE))
 
 LIB_SRC := $(sort $(wildcard gateway/*/*.c policy/*.c rbl/*.c filters/*.c quarantine/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
+PROGRAMS := virus attachments
+PROG_OBJ := $(foreach n,$(PROGRAMS),$(patsubst %.c,$(B)/%.o,$(sort $(wildcard filters/$(n)/*.c))))
+# what the bundled filters link to; --as-needed leaves out of each program what it does not use
+FILTER_LIBS = -Wl,--as-needed $(LDLIBS) -lmilter $(shell pkg-config --libs libclamav gmime-3.0 2>/dev/null)
+GMIME_FLAGS = $(subst -I,-isystem ,$(shell pkg-config --cflags gmime-3.0 2>/dev/null))
 UNIT    := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 FUZZ    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 TOOLS   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))
 CRASH   := $(patsubst tests/crash/%.c,$(B)/crash/%,$(sort $(wildcard tests/crash/*.c)))
 
 .DEFAULT_GOAL := all
+.SECONDARY: $(PROG_OBJ)
 .PHONY: install demo test lint fuzz attack faults soak peers bench compat all program tools unit-bin crash-bin fuzz-bin help clean
 
-all: deps ## the program: build/dogana
+all: deps ## the program: build/dogana, and the bundled filters: build/dogana-*
 	@$(MAKE) --no-print-directory program
 
-program: $(B)/dogana
-	@mkdir -p build && ln -sf $(MODE)/dogana build/dogana
+program: $(B)/dogana $(PROGRAMS:%=$(B)/dogana-%)
+	@mkdir -p build && for n in dogana $(PROGRAMS:%=dogana-%); do ln -sf $(MODE)/$$n build/$$n; done
 
 deps:
 	@tests/tools/deps.sh build
@@ -60,9 +66,20 @@ $(B)/libdogana.a: $(LIB_OBJ)
 $(B)/dogana: $(B)/gateway/main.o $(B)/libdogana.a
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-$(B)/unit/%: $(B)/tests/unit/%.o $(B)/libdogana.a
+# their objects but main.o, for the unit tests
+$(B)/libfilters.a: $(filter-out %/main.o,$(PROG_OBJ))
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+$(B)/filters/attachments/%.o: CPPFLAGS += $(GMIME_FLAGS)
+$(B)/filters/virus/%.o: CPPFLAGS += $(shell pkg-config --cflags libclamav 2>/dev/null)
+
+$(B)/dogana-%: $(B)/filters/%/main.o $(B)/libfilters.a $(B)/libdogana.a
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(FILTER_LIBS) -o $@
+
+$(B)/unit/%: $(B)/tests/unit/%.o $(B)/libfilters.a $(B)/libdogana.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -lcmocka -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(FILTER_LIBS) -lcmocka -o $@
 
 $(B)/crash/%: $(B)/tests/crash/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
@@ -72,9 +89,9 @@ $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
-$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libdogana.a
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(B)/libfilters.a $(B)/libdogana.a
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(LDLIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer $^ $(FILTER_LIBS) -o $@
 
 tools: $(TOOLS)
 unit-bin: $(UNIT)
@@ -115,14 +132,14 @@ demo: deps ## the gateway at work on loopback with real messages, in a minute
 test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue cut dns kill compat sessions peers demo"
 	@tests/tools/deps.sh test
 	@timeout 240 tests/tools/peers.sh postfix nsd rbldnsd dnsdist >/dev/null 2>&1 || echo "test: no Postfix to compare with: what needs it is skipped" >&2
-	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan WERROR=-Werror build/asan/dogana tools unit-bin crash-bin
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan WERROR=-Werror build/asan/dogana $(PROGRAMS:%=build/asan/dogana-%) tools unit-bin crash-bin
 	@$(MAKE) --no-print-directory -s $(PAR) WERROR=-Werror program
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory -s $(PAR) MODE=fuzz WERROR=-Werror fuzz-bin; fi
 	@/usr/bin/python3 tests/run.py $(SUITE)
 
 lint: ## layers, banned calls, tables, every warning of gcc, clang and cppcheck; silent when clean
 	@bad=0; /usr/bin/python3 tests/lint/lint.py || bad=1; \
-	tests/lint/compile.sh "$(CPPFLAGS) -std=c17 $(WARN)" $(LIB_SRC) gateway/main.c $(wildcard tests/*/*.c) || bad=1; exit $$bad
+	tests/lint/compile.sh "$(CPPFLAGS) $(GMIME_FLAGS) -std=c17 $(WARN)" $(LIB_SRC) $(PROG_OBJ:$(B)/%.o=%.c) gateway/main.c $(wildcard tests/*/*.c) || bad=1; exit $$bad
 
 fuzz: ## fuzz one parser: make fuzz F=line T=60
 	@test -n "$(F)" || { echo "make fuzz F=name T=seconds; name: $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))"; exit 2; }
@@ -132,12 +149,12 @@ fuzz: ## fuzz one parser: make fuzz F=line T=60
 	    build/tmp/corpus/fuzz_$(F) $(wildcard tests/fuzz/corpus/$(F)) $(addprefix -dict=,$(wildcard tests/fuzz/fuzz_$(F).dict))
 
 attack: ## floods, slow clients, oversized everything: what must fail, under the sanitizers; ONLY="name ..."
-	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana $(PROGRAMS:%=build/asan/dogana-%) tools
 	@/usr/bin/python3 tests/attack/run.py $(ONLY)
 	@test -n "$(ONLY)" || /usr/bin/python3 tests/peers/tls.py --full
 
 faults: ## kill each role at random under load, fail every system call of the spool; N=100 kills
-	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana tools crash-bin
+	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan build/asan/dogana $(PROGRAMS:%=build/asan/dogana-%) tools crash-bin
 	@/usr/bin/python3 tests/run.py crash
 	@/usr/bin/python3 tests/crash/killrun.py $(or $(N),100)
 	@/usr/bin/python3 tests/dialogue/run.py --cut -j 4
@@ -148,12 +165,14 @@ soak: ## mixed load for T seconds; nothing lost, memory and descriptors level
 
 PREFIX ?= /usr
 SBIN   := $(DESTDIR)$(PREFIX)/sbin
+LIBDIR := $(DESTDIR)$(PREFIX)/lib/dogana
 MAN    := $(DESTDIR)$(PREFIX)/share/man
 COMPAT_NAMES := mailq postqueue postsuper postcat postconf postmap postalias qshape newaliases sendmail
 
 install: program ## program, man pages, /etc/dogana, systemd unit; DESTDIR=, COMPAT=1 adds mailq, postqueue, ...
-	install -d $(SBIN) $(MAN)/man5 $(MAN)/man8 $(DESTDIR)/etc/dogana $(DESTDIR)/usr/lib/systemd/system $(DESTDIR)/usr/lib/sysusers.d
+	install -d $(SBIN) $(LIBDIR) $(MAN)/man5 $(MAN)/man8 $(DESTDIR)/etc/dogana $(DESTDIR)/usr/lib/systemd/system $(DESTDIR)/usr/lib/sysusers.d
 	install -m 755 $(B)/dogana $(SBIN)/dogana
+	install -m 755 $(PROGRAMS:%=$(B)/dogana-%) $(LIBDIR)/
 	$(B)/dogana help --man >$(MAN)/man8/dogana.8
 	$(B)/dogana conf --man >$(MAN)/man5/dogana.cf.5
 	for f in conf.d/*.cf; do test -e $(DESTDIR)/etc/dogana/$${f#conf.d/} || install -m 644 $$f $(DESTDIR)/etc/dogana/; done
@@ -163,12 +182,12 @@ install: program ## program, man pages, /etc/dogana, systemd unit; DESTDIR=, COM
 	    if [ -e $(SBIN)/$$n ] && [ "$$(readlink $(SBIN)/$$n)" != dogana ]; then echo "$(SBIN)/$$n is somebody else's: left alone" >&2; \
 	    else ln -sf dogana $(SBIN)/$$n; fi; done)
 	@test -n "$(DESTDIR)" || systemd-sysusers dogana.conf 2>/dev/null || \
-	    for u in edge queue relay lookup keys auth; do getent passwd dogana-$$u >/dev/null || useradd -r -d /nonexistent -s /usr/sbin/nologin dogana-$$u; done
+	    for u in edge queue relay lookup keys auth filter; do getent passwd dogana-$$u >/dev/null || useradd -r -d /nonexistent -s /usr/sbin/nologin dogana-$$u; done
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-12s %s\n", $$1, $$2}' Makefile
 
 clean: ## remove everything built (not build/peers)
-	rm -rf build/release build/debug build/asan build/fuzz build/cov build/tmp build/dogana
+	rm -rf build/release build/debug build/asan build/fuzz build/cov build/tmp build/dogana $(PROGRAMS:%=build/dogana-%)
 
--include $(LIB_OBJ:.o=.d) $(wildcard $(B)/gateway/main.d $(B)/tests/*/*.d)
+-include $(LIB_OBJ:.o=.d) $(PROG_OBJ:.o=.d) $(wildcard $(B)/gateway/main.d $(B)/tests/*/*.d)

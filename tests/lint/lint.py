@@ -84,14 +84,19 @@ def calls_and_marks():
                 say(path, n, f'unfinished: {m.group(1)}')
 
 
+def licence(path):
+    """What is linked with libclamav has its licence."""
+    return 'GPL-2.0-only' if 'virus' in path.relative_to(TOP).parts else 'BSD-2-Clause'
+
+
 def headers():
     """A prototype belongs to the comment above its group or behind it; a header begins with a comment."""
     for path in sources('.h'):
         text = read(path)
-        if not re.match(r'/\* SPDX-License-Identifier: BSD-2-Clause \*/\n/\*', text):
+        if not re.match(rf'/\* SPDX-License-Identifier: {licence(path)} \*/\n/\*', text):
             say(path, 1, 'begins without SPDX line and header comment')
     for path in sources('.c'):
-        if not read(path).startswith('/* SPDX-License-Identifier: BSD-2-Clause */'):
+        if not read(path).startswith(f'/* SPDX-License-Identifier: {licence(path)} */'):
             say(path, 1, 'begins without an SPDX line')
 
 
