@@ -38,17 +38,17 @@ static const int calls_all[] = { SCMP_SYS(read), SCMP_SYS(write), SCMP_SYS(readv
 	SCMP_SYS(getegid), SCMP_SYS(tgkill), SCMP_SYS(sched_yield), SCMP_SYS(sched_getaffinity), SCMP_SYS(restart_syscall), SCMP_SYS(fcntl),
 	SCMP_SYS(dup), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt), SCMP_SYS(shutdown), SCMP_SYS(getsockname), SCMP_SYS(getpeername),
 	SCMP_SYS(rseq), SCMP_SYS(set_robust_list), SCMP_SYS(prlimit64), SCMP_SYS(getrlimit), SCMP_SYS(getrusage), SCMP_SYS(times),
-	SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(membarrier), SCMP_SYS(ftruncate), SCMP_SYS(memfd_create), SCMP_SYS(umask), SCMP_SYS(signalfd4) };
+	SCMP_SYS(uname), SCMP_SYS(sysinfo), SCMP_SYS(membarrier), SCMP_SYS(ftruncate), SCMP_SYS(memfd_create), SCMP_SYS(umask), SCMP_SYS(signalfd4), SCMP_SYS(pipe2) };
 static const int calls_threads[] = { SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address), SCMP_SYS(sched_setaffinity) };
 static const int calls_serve[] = { SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(ioctl) };
-static const int calls_connect[] = { SCMP_SYS(socket), SCMP_SYS(connect), SCMP_SYS(socketpair), SCMP_SYS(pipe2) };
+static const int calls_connect[] = { SCMP_SYS(socket), SCMP_SYS(connect), SCMP_SYS(socketpair) };
 static const int calls_read[] = { SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(access), SCMP_SYS(faccessat),
 	SCMP_SYS(faccessat2), SCMP_SYS(getdents64), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd), SCMP_SYS(fstatfs),
 	SCMP_SYS(statfs), SCMP_SYS(fadvise64), SCMP_SYS(inotify_init1), SCMP_SYS(inotify_add_watch), SCMP_SYS(inotify_rm_watch) };
 static const int calls_write[] = { SCMP_SYS(mkdir), SCMP_SYS(mkdirat), SCMP_SYS(rmdir), SCMP_SYS(unlink), SCMP_SYS(unlinkat),
 	SCMP_SYS(rename), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(fchmod), SCMP_SYS(chmod), SCMP_SYS(fchmodat) };
 static const int calls_fork[] = { SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(fork), SCMP_SYS(vfork), SCMP_SYS(wait4), SCMP_SYS(waitid),
-	SCMP_SYS(kill), SCMP_SYS(socketpair), SCMP_SYS(pipe2), SCMP_SYS(prctl), SCMP_SYS(seccomp), SCMP_SYS(landlock_create_ruleset),
+	SCMP_SYS(kill), SCMP_SYS(socketpair), SCMP_SYS(prctl), SCMP_SYS(seccomp), SCMP_SYS(landlock_create_ruleset),
 	SCMP_SYS(landlock_add_rule), SCMP_SYS(landlock_restrict_self), SCMP_SYS(setrlimit), SCMP_SYS(dup2), SCMP_SYS(dup3),
 	SCMP_SYS(close_range), SCMP_SYS(set_tid_address), SCMP_SYS(pidfd_open) };
 static const int calls_exec[] = { SCMP_SYS(execve), SCMP_SYS(arch_prctl) };

@@ -12,6 +12,8 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 
 static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER, control_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -81,6 +83,7 @@ block_signals(void)
 	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	tzset(); /* /etc/localtime is out of reach later */
 }
 
 enum rc
@@ -297,4 +300,34 @@ program_log(enum log_level level, struct span qid, const char *fmt, ...)
 		log_info(&ctx, "%s", text);
 	log_flush();
 	pthread_mutex_unlock(&log_lock);
+}
+
+/* libmilter's complaints: in a process that can make no socket the C library's would go nowhere. */
+static void
+log_for_library(int priority, const char *fmt, va_list ap)
+{
+	char text[512];
+	vsnprintf(text, sizeof text, fmt, ap);
+	program_log((priority & LOG_PRIMASK) <= LOG_WARNING ? LOG_L_WARNING : LOG_L_INFO, SPAN_EMPTY, "libmilter: %s", text);
+}
+
+void
+syslog(int priority, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	log_for_library(priority, fmt, ap);
+	va_end(ap);
+}
+
+void __syslog_chk(int priority, int flag, const char *fmt, ...) PRINTF(3, 4);
+
+void
+__syslog_chk(int priority, int flag, const char *fmt, ...)
+{
+	va_list ap;
+	(void)flag;
+	va_start(ap, fmt);
+	log_for_library(priority, fmt, ap);
+	va_end(ap);
 }
