@@ -68,7 +68,7 @@ $(B)/dogana: $(B)/gateway/main.o $(B)/libdogana.a
 
 # their objects but main.o, for the unit tests
 $(B)/libfilters.a: $(filter-out %/main.o,$(PROG_OBJ))
-	@rm -f $@
+	@mkdir -p $(@D) && rm -f $@
 	@$(AR) rcs $@ $^
 
 $(B)/filters/attachments/%.o: CPPFLAGS += $(GMIME_FLAGS)
