@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/crc32c.h"
 
+#define POLYNOMIAL 0x82f63b78u
+
 static uint32_t table[8][256];
 
 static void
@@ -9,7 +11,7 @@ fill_table(void)
 	for (uint32_t i = 0; i < 256; i++) {
 		uint32_t c = i;
 		for (int k = 0; k < 8; k++)
-			c = c & 1 ? c >> 1 ^ 0x82f63b78u : c >> 1;
+			c = c & 1 ? c >> 1 ^ POLYNOMIAL : c >> 1;
 		table[0][i] = c;
 	}
 	for (uint32_t i = 0; i < 256; i++)
@@ -49,6 +51,29 @@ crc_sse42(uint32_t c, const unsigned char *p, size_t n)
 	return c;
 }
 #endif
+
+/* Product of two polynomials modulo ours; the highest bit is x^0. */
+static uint32_t
+times(uint32_t a, uint32_t b)
+{
+	uint32_t product = 0;
+	for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+		if ((a & bit) != 0)
+			product ^= b;
+		b = (b & 1) != 0 ? b >> 1 ^ POLYNOMIAL : b >> 1;
+	}
+	return product;
+}
+
+uint32_t
+crc32c_shift(uint32_t crc, uint64_t len)
+{
+	uint32_t power = 1u << 23; /* x^8: one octet */
+	for (; len > 0; len >>= 1, power = times(power, power))
+		if ((len & 1) != 0)
+			crc = times(power, crc);
+	return crc;
+}
 
 typedef uint32_t crc_fn(uint32_t, const unsigned char *, size_t);
 

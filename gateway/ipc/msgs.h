@@ -38,7 +38,7 @@ struct msg_submitted {
 void msg_submitted_put(struct buf *b, const struct msg_submitted *m);
 enum rc msg_submitted_get(struct span payload, struct msg_submitted *out) MUST_CHECK;
 
-/* ---- DRAFT: edge -> queue (call); the answer brings the descriptor, opened for writing only, at
+/* ---- DRAFT: edge -> queue (call); the answer brings the descriptor, opened for reading and writing, at
  * the offset where content begins: the edge only writes. ---- */
 struct msg_draft {
 	enum submit_outcome outcome;

@@ -43,7 +43,8 @@
 #define CALLS_NET SCMP_SYS(socket), SCMP_SYS(connect), SCMP_SYS(bind), SCMP_SYS(ioctl)
 #define CALLS_TABLES SCMP_SYS(openat), SCMP_SYS(open), SCMP_SYS(fstatfs), SCMP_SYS(access), SCMP_SYS(readlink)
 
-static const int edge_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(accept4), SCMP_SYS(pwrite64), SCMP_SYS(getdents64) };
+static const int edge_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(accept4), SCMP_SYS(pwrite64), SCMP_SYS(getdents64),
+	SCMP_SYS(copy_file_range) };
 static const int relay_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES };
 static const int queue_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(pwrite64), SCMP_SYS(pwritev), SCMP_SYS(pwritev2),
 	SCMP_SYS(preadv), SCMP_SYS(openat2), SCMP_SYS(unlinkat), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(linkat),

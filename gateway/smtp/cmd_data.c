@@ -297,6 +297,9 @@ end_submit(struct sess *s)
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
 	}
+	content_close(&tx->content);
+	if (tx->content.fault != CONTENT_FINE)
+		return data_fault(s);
 	struct ipc_call *call = new_call(s);
 	tx_write_submit(tx, s->client, ipc_call_begin(call, s->edge->queue, IPC_SUBMIT));
 	tx->submitted = true;

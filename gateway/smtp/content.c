@@ -88,12 +88,13 @@ check_header(struct content *c)
 		content_fail(c, CONTENT_TOO_MANY_HOPS);
 }
 
-/* The header has so many octets. */
+/* The header has so many octets; an empty line follows. */
 static void
-header_over(struct content *c, size_t end)
+header_over(struct content *c, size_t end, bool has_blank)
 {
 	c->header.done = true;
 	c->header_end = end;
+	c->body_at = end + (has_blank ? 2 : 0);
 	c->is_settled = !c->always_edit && !c->header.is_watched && !c->header.is_spaced;
 }
 
@@ -114,7 +115,7 @@ walk_header(struct content *c, bool at_end)
 		}
 	}
 	if (c->header.done)
-		header_over(c, c->scanned - 2);
+		header_over(c, c->scanned - 2, true);
 	check_header(c);
 }
 
@@ -187,6 +188,7 @@ content_settle_header(struct content *c, struct span header)
 		buf_cut(&c->out, header.n + tail);
 	c->len = c->len - old.n + header.n;
 	c->scanned = c->scanned - old.n + header.n;
+	c->body_at = c->body_at - c->header_end + header.n;
 	c->header_end = header.n;
 	c->header.has_8bit = !span_is_ascii(header);
 	c->line.has_8bit |= c->header.has_8bit;
@@ -229,7 +231,7 @@ content_finish(struct content *c)
 	if (c->fault == CONTENT_FINE && !c->header.done) {
 		walk_header(c, true);
 		if (c->fault == CONTENT_FINE && !c->header.done)
-			header_over(c, buf_len(&c->out)); /* a message without a body */
+			header_over(c, buf_len(&c->out), false); /* a message without a body */
 	}
 	if (content_wants_edit(c))
 		return;
@@ -237,11 +239,15 @@ content_finish(struct content *c)
 		write_draft(c);
 	else if (c->fault == CONTENT_FINE && !content_wants_draft(c))
 		c->crc = crc32c(0, buf_span(&c->out));
-	if (c->draft_fd >= 0) {
-		if (close(c->draft_fd) != 0)
-			content_fail(c, CONTENT_NO_DRAFT);
-		c->draft_fd = -1;
-	}
+	c->is_whole = !content_wants_draft(c);
+}
+
+void
+content_close(struct content *c)
+{
+	if (c->draft_fd >= 0 && close(c->draft_fd) != 0)
+		content_fail(c, CONTENT_NO_DRAFT);
+	c->draft_fd = -1;
 }
 
 bool

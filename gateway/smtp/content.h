@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * content.h - the content of one message on its way in: lines made right, header looked at, limits kept,
- * in memory while it is small and in a draft (a file of the spool, opened for writing only) when it is not.
+ * in memory while it is small and in a draft (a file of the spool) when it is not. Filters read it back while it arrives, and
+ * may have it changed when all of it is there (content_edit.c).
  *
  * The header stays in memory until it is complete and, when something in it has to change, until the owner has changed
  * it (content_wants_edit()): a draft only ever gets what is final.
@@ -49,9 +50,12 @@ struct content {
 	struct buf out;          /* the content, or what has not gone to the draft yet */
 	size_t scanned;          /* octets of out (from its front) the header walk has settled */
 	size_t header_end;       /* octets of the header at the front of out, once it is over and until it is settled */
+	uint64_t body_at;        /* where the body begins, behind the empty line; valid with header.done */
 	bool always_edit;        /* the owner wants to see every header */
 	bool is_settled;         /* the header is final: it may go to a draft */
+	bool is_whole;           /* content_finish() is through with it */
 	int draft_fd;            /* -1: none */
+	uint64_t draft_at;       /* offset of the content in it, when content_read_body() needed it; 0: not looked up yet */
 };
 
 /* dots: DATA, otherwise BDAT. */
@@ -74,6 +78,8 @@ size_t content_feed(struct content *c, struct span in);
 /* No more will come: decides about what is held back, writes the rest to the draft, sums up. When
  * content_wants_edit() or content_wants_draft() afterwards: again, once that is done. */
 void content_finish(struct content *c);
+/* The draft is complete: closes it. */
+void content_close(struct content *c);
 
 /* The header is over and something in it may have to change. While it says so nothing should be fed. */
 bool content_wants_edit(const struct content *c);
@@ -88,6 +94,40 @@ bool content_wants_draft(const struct content *c);
 void content_draft_open(struct content *c, int fd);
 /* Gives up: nothing more is kept. */
 void content_fail(struct content *c, enum content_fault fault);
+
+/* ---- what filters read and change (content_edit.c) ---- */
+
+/* Nothing of the header changes any more, and the message is fine so far. */
+bool content_header_is_final(const struct content *c);
+/* The header, into out. RC_TEMP: the draft cannot be read. */
+enum rc content_read_header(struct content *c, struct buf *out) MUST_CHECK;
+/* At most max octets of the body from pos on, into out, which is emptied first. RC_NONE: there are none yet. */
+enum rc content_read_body(struct content *c, uint64_t pos, size_t max, struct buf *out) MUST_CHECK;
+uint64_t content_body_len(const struct content *c); /* so far */
+
+/* Another header, or body, for a message that is whole. Whatever lines they have are made right. */
+struct content_change {
+	struct span header;          /* without the empty line */
+	bool has_body;               /* else the body stays */
+	struct span body;            /* when body_fd is -1 */
+	int body_fd;                 /* where it was written, from body_at on; borrowed */
+	uint64_t body_at, body_len;
+};
+/* Can it be done without another draft? */
+bool content_change_fits(const struct content *c, const struct content_change *n);
+/* It was: what is wrong is the content's fault. */
+void content_change_here(struct content *c, const struct content_change *n);
+/* Into another draft (given), CONTENT_COPY_TURN octets a call, until it is true: then that one is the draft, the one before closed. */
+struct content_copy {
+	int fd;
+	bool begun;
+	uint64_t done, left;         /* of a body that is copied as it is */
+	struct content to;
+};
+enum { CONTENT_COPY_TURN = 4 * 1024 * 1024 };
+void content_copy_begin(struct content_copy *k, int fd);
+bool content_copy_on(struct content_copy *k, struct content *c, const struct content_change *n);
+void content_copy_fini(struct content_copy *k); /* idempotent */
 
 /* MSGF_HAS_* and MSGF_UTF8_HEADERS. */
 unsigned content_flags(const struct content *c);

@@ -80,7 +80,7 @@ spool_draft_open(struct spool *s, uint64_t *draft_out, int *fd_out, struct err *
 		return err_set(e, RC_TEMP, "the spool does not accept");
 	uint64_t draft = s->next_draft++;
 	draft_name(name, draft);
-	int fd = io_open(s->drafts_fd, name, O_WRONLY | O_CREAT | O_EXCL);
+	int fd = io_open(s->drafts_fd, name, O_RDWR | O_CREAT | O_EXCL); /* filters read what was written */
 	if (fd >= 0 && lseek(fd, FILE_HEADER, SEEK_SET) != FILE_HEADER) {
 		(void)spool_io->close(fd);
 		fd = -1;
@@ -88,7 +88,7 @@ spool_draft_open(struct spool *s, uint64_t *draft_out, int *fd_out, struct err *
 	if (fd < 0)
 		return err_set(e, RC_TEMP, "draft: %s", strerrordesc_np(errno));
 	/* a regular file: non-blocking means nothing there, but the flag would be inherited */
-	(void)fcntl(fd, F_SETFL, O_WRONLY);
+	(void)fcntl(fd, F_SETFL, O_RDWR);
 	if (s->ndrafts == s->drafts_cap) {
 		s->drafts_cap = s->drafts_cap == 0 ? 16 : 2 * s->drafts_cap;
 		s->drafts = mem_reallocarray(s->drafts, s->drafts_cap, sizeof *s->drafts);

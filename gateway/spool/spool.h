@@ -103,7 +103,7 @@ void spool_accept_draft(struct spool *s, struct spool_msg *m, const struct spool
 /* Why the last accept failed: true if for want of space. */
 bool spool_was_full(const struct spool *s);
 
-/* A nameless file for content, written from the descriptor's current offset on. fd_out is given (write-only). */
+/* A nameless file for content, written from the descriptor's current offset on. fd_out is given (reading and writing). */
 enum rc spool_draft_open(struct spool *s, uint64_t *draft_out, int *fd_out, struct err *e) MUST_CHECK;
 void spool_draft_drop(struct spool *s, uint64_t draft);  /* unknown numbers are ignored */
 size_t spool_draft_count(const struct spool *s);
