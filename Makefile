@@ -85,6 +85,7 @@ $(B)/crash/%: $(B)/tests/crash/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+$(B)/tools/okmilter: LDLIBS += -lmilter
 $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
@@ -101,8 +102,8 @@ fuzz-bin: $(FUZZ)
 peers: ## fetch what we are compared with into build/peers (installs nothing); NAMES="postfix swaks ..."
 	@tests/tools/peers.sh $(NAMES)
 
-bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery policy dns tls triage" N= RUNS=
-	@tests/tools/peers.sh postfix
+bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery policy dns tls triage filters" N= RUNS=
+	@tests/tools/peers.sh postfix clamav
 	@/usr/bin/python3 tests/bench/bench.py
 
 compat: program tools ## the same configuration and client for Postfix and for us; every reply compared

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The benchmarks: Dogana and Debian's Postfix in one run, alternating, as ratios.
 
-    make bench [ONLY="relay latency idle recovery policy dns tls triage"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
+    make bench [ONLY="relay latency idle recovery policy dns tls triage filters"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
 
 relay     durable relay of 10 kB messages, 20 clients, until the sink has them all; CPU of all gateway processes
 latency   one idle client: reply to the final dot, beside a bare fdatasync of 4 kB on the same disk
@@ -10,6 +10,7 @@ idle      memory (PSS) of a session that does nothing
 triage    memory of a client in the pause before the greeting; listed clients refused a second on one core
 tls       relay with STARTTLS (TLS 1.3, new session each), resumed and not; CPU of a handshake; memory of an idle session
 dns       eight DNS lists of 50 ms, one of them dead, a client that is known: time to the reply to RCPT, questions
+filters   relay with three milters that accept, a dead one, and virus scanning (beside clamav-milter and clamd)
 policy    lookups in large tables, processor time of a RCPT, memory of a table, changed tables (no Postfix beside it)
 recovery  queued messages, kill -9 of everything, restart: until listening, until the queue is known, delivered
 
@@ -41,12 +42,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import policy as policy_bench  # noqa: E402
 import dns as dns_bench  # noqa: E402
 import triage as triage_bench  # noqa: E402
+import filters as filters_bench  # noqa: E402
 BUILD = TOP / 'build'
 N = int(os.environ.get('N') or 20000)
 RUNS = int(os.environ.get('RUNS') or 3)
 SESSIONS = int(os.environ.get('SESSIONS') or 10000)
 QUEUED = int(os.environ.get('QUEUED') or 100000)
-WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns tls triage').replace(',', ' ').split()
+WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns tls triage filters').replace(',', ' ').split()
 
 PRIORITY = os.environ.get('PRIORITY')
 
@@ -631,9 +633,14 @@ def triage(opponents):
         triage_bench.run(lambda name, extra: Dogana(name, free_port(), extra), tool('crowd'), scratch, row, say, SESSIONS)
 
 
+def filters(opponents):
+    if Dogana in opponents:
+        filters_bench.run(sys.modules[__name__], opponents, scratch, max(N // 3, 300), RUNS)
+
+
 def main():
     global scratch
-    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns, 'tls': tls, 'triage': triage}
+    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns, 'tls': tls, 'triage': triage, 'filters': filters}
     for name in WHICH:
         if name not in known:
             sys.exit(f'bench: unknown benchmark {name}: {" ".join(known)}')
