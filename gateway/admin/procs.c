@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/procs.h"
 
+#include "admin/filterprocs.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -18,11 +19,11 @@
 enum { MASTER_FD = 3 };
 static const uint64_t RESTART_FIRST = 50 * 1000, RESTART_MOST = 10 * USEC_PER_SEC, HEALTHY_AFTER = 30 * USEC_PER_SEC, ANEW_USEC = 3 * USEC_PER_SEC;
 static const uint64_t CONF_TIMEOUT = 120 * USEC_PER_SEC;
-/* role and how long it may take to finish, in the order in which they stop */
+/* role and how long it may take to finish, in the order in which they stop; ROLE_MASTER stands for the bundled filters */
 static const struct {
 	enum role role;
 	uint64_t usec;
-} stop_stages[] = { { ROLE_EDGE, 8 * USEC_PER_SEC }, { ROLE_RELAY, 10 * USEC_PER_SEC }, { ROLE_QUEUE, 10 * USEC_PER_SEC },
+} stop_stages[] = { { ROLE_EDGE, 8 * USEC_PER_SEC }, { ROLE_MASTER, 8 * USEC_PER_SEC }, { ROLE_RELAY, 10 * USEC_PER_SEC }, { ROLE_QUEUE, 10 * USEC_PER_SEC },
 	{ ROLE_LOOKUP, 3 * USEC_PER_SEC }, { ROLE_KEYS, 3 * USEC_PER_SEC }, { ROLE_AUTH, 3 * USEC_PER_SEC } };
 
 /* Roles that are there only when the configuration needs them. */
@@ -254,10 +255,13 @@ on_sigchld(struct sigwatch *s, int signo)
 {
 	(void)s, (void)signo;
 	int status;
-	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		if (filterprocs_exited(all, pid, status) && all->stopping)
+			next_stage(all);
 		for (size_t i = 0; i < all->count; i++)
 			if (all->proc[i].pid == pid)
 				on_exit_of(&all->proc[i], status);
+	}
 }
 
 static void
@@ -400,6 +404,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].is_wanted)
 			spawn(&p->proc[i]);
+	filterprocs_apply(p);
 }
 
 struct proc *
@@ -476,6 +481,7 @@ procs_trim(struct procs *p)
 		pr->state = PROC_DRAINING;
 		ipc_send(pr->chan, IPC_DRAIN, 0, SPAN_EMPTY, -1);
 	}
+	filterprocs_apply(p);
 }
 
 static void
@@ -524,6 +530,7 @@ void
 procs_reload_start(struct procs *p, struct procs_reload *r)
 {
 	want_optional(p);
+	filterprocs_want(p);
 	r->procs = p;
 	r->pending = 1;
 	r->ok = true;
@@ -537,6 +544,8 @@ procs_reload_start(struct procs *p, struct procs_reload *r)
 static bool
 any_alive(const struct procs *p, enum role role)
 {
+	if (role == ROLE_MASTER)
+		return filterprocs_any();
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].pid > 0 && p->proc[i].role == role)
 			return true;
@@ -547,6 +556,8 @@ static void
 on_stage_timeout(struct timer *t)
 {
 	struct procs *p = container_of(t, struct procs, stop_timer);
+	if (stop_stages[p->stop_stage].role == ROLE_MASTER)
+		filterprocs_kill();
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].pid > 0 && p->proc[i].role == stop_stages[p->stop_stage].role) {
 			log_warn(NULL, "%s pid %d did not finish in time", role_name(p->proc[i].role), (int)p->proc[i].pid);
@@ -561,6 +572,8 @@ drain_stage(struct procs *p)
 {
 	enum role role = stop_stages[p->stop_stage].role;
 	timer_set(&p->stop_timer, stop_stages[p->stop_stage].usec);
+	if (role == ROLE_MASTER)
+		filterprocs_stop();
 	for (size_t i = 0; i < p->count; i++) {
 		struct proc *pr = &p->proc[i];
 		bool is_meant = pr->role == role || (role == ROLE_RELAY && pr->role == ROLE_QUEUE);
@@ -603,6 +616,7 @@ void
 procs_abort(struct procs *p)
 {
 	procs_stop(p);
+	filterprocs_kill();
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].pid > 0)
 			kill(p->proc[i].pid, SIGKILL);
@@ -615,6 +629,7 @@ procs_fini(struct procs *p)
 		go_down(&p->proc[i]);
 	mem_free(&p->proc);
 	p->count = 0;
+	filterprocs_fini();
 	if (all != NULL) {
 		sigwatch_clear(&p->child_signal);
 		if (p->limits >= 0)

@@ -53,7 +53,7 @@ struct procs {
 	struct sigwatch child_signal;
 };
 
-/* Makes the table (edges, queue, relays, lookup, keys, auth) and starts all that the configuration wants. conf, image and log_* are set by the caller before. */
+/* Makes the table (edges, queue, relays, lookup, keys, auth) and starts all that the configuration wants, bundled filters included. conf, image and log_* are set by the caller before. */
 void procs_start(struct procs *p, unsigned edges, unsigned relays);
 /* Sends the log target, the configuration (p->conf, p->image) and the listeners to all. done(owner, ok, why)
  * when each has answered. */
@@ -68,7 +68,7 @@ struct procs_reload {
 void procs_reload_start(struct procs *p, struct procs_reload *r);
 /* What the configuration in force does not want any more is told to finish; after a reload. */
 void procs_trim(struct procs *p);
-/* Edges drain first, then relays, then the queue, then lookup, keys and auth; each stage has a time limit, then SIGKILL. */
+/* Edges drain first, then the bundled filters (filterprocs.h), relays, the queue, then lookup, keys and auth; each stage has a time limit, then SIGKILL. */
 void procs_stop(struct procs *p);
 /* SIGKILL to all, at once. */
 void procs_abort(struct procs *p);

@@ -2,6 +2,7 @@
 #include "admin/status.h"
 
 #include "admin/certs.h"
+#include "admin/filterprocs.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -123,6 +124,8 @@ put_json(const struct status *s, struct buf *out)
 		buf_puts(out, "}");
 		first = false;
 	}
+	buf_puts(out, "],\"filters\":[");
+	filterprocs_json(out);
 	buf_puts(out, "],\"tables\":{");
 	filewatch_json(s->tables, out);
 	buf_puts(out, "},\"certificates\":[");
@@ -173,6 +176,7 @@ put_text(const struct status *s, struct buf *out)
 			buf_printf(out, " %u restarts", c->proc->restarts);
 		buf_puts(out, "\n");
 	}
+	filterprocs_text(out);
 	filewatch_text(s->tables, out);
 	put_remarks(s, out);
 	certs_text(s->procs->conf, out);

@@ -142,7 +142,7 @@ TROUBLE = re.compile(r'panic:|AddressSanitizer|LeakSanitizer|UndefinedBehaviorSa
 
 
 # As root each role has a user of its own; numbers, because a test machine has no such names.
-ROLE_USERS = 'edge_user = 61001\nqueue_user = 61002\nrelay_user = 61003\nlookup_user = 61004\nkeys_user = 61005\nauth_user = 61006\n'
+ROLE_USERS = 'edge_user = 61001\nqueue_user = 61002\nrelay_user = 61003\nlookup_user = 61004\nkeys_user = 61005\nauth_user = 61006\nfilter_user = 61007\n'
 
 
 class Gateway:
