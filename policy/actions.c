@@ -140,16 +140,17 @@ has_message(struct result *a)
 {
 	struct policy_run *r = a->r;
 	bool etrn = r->stage == POLICY_ETRN && !span_eq_str(a->word, "PREPEND");
-	if (r->facts->has_sender && !etrn)
+	bool proxied = r->facts->is_proxied && !span_eq_str(a->word, "PREPEND");
+	if (r->facts->has_sender && !etrn && !proxied)
 		return true;
 	struct buf b;
 	buf_init(&b, 500);
 	buf_printf(&b, "access table %.200s: ", table_name(a->rule));
 	if (!etrn)
-		buf_puts(&b, "with smtpd_delay_reject=no, ");
+		buf_puts(&b, proxied ? "with smtpd_proxy_filter specified, " : "with smtpd_delay_reject=no, ");
 	buf_puts(&b, "action ");
 	buf_put(&b, a->word);
-	buf_puts(&b, etrn ? " is unavailable in smtpd_etrn_restrictions" : " is always skipped in Client host or Helo command restrictions");
+	buf_puts(&b, proxied ? " is unavailable" : etrn ? " is unavailable in smtpd_etrn_restrictions" : " is always skipped in Client host or Helo command restrictions");
 	policy_note(r, NOTE_TROUBLE, buf_span(&b));
 	buf_fini(&b);
 	return false;

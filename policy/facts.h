@@ -57,6 +57,7 @@ struct facts {
 	uint32_t nrcpt;              /* accepted so far, the one in question not counted */
 
 	uint64_t size_bytes;         /* end of data: of the message; before: SIZE= or 0 */
+	bool is_proxied;             /* smtpd_proxy_filter gets the message, not the queue: no action that concerns the queue */
 	bool pipelined_early;        /* the client sent ahead where it may not */
 	bool is_held;                /* likewise the hold mark: said once */
 	bool is_quarantined;         /* likewise the mark that the whole message goes to the quarantine */

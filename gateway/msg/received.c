@@ -70,8 +70,10 @@ received_write(struct buf *b, const struct received *r)
 		buf_puts(b, " with ");
 		buf_puts(b, protocol(r));
 	}
-	buf_puts(b, " id ");
-	buf_put(b, r->qid);
+	if (r->qid.n > 0) {
+		buf_puts(b, " id ");
+		buf_put(b, r->qid);
+	}
 	if (r->for_rcpt.n > 0 && !r->hide_client) {
 		struct buf quoted;
 		buf_init(&quoted, 4 * ADDR_MAX_OCTETS);

@@ -92,6 +92,8 @@ const struct step_row data_steps[] = {
 	{ "data_parse", data_parse },
 	{ "data_policy", data_policy },
 	{ "data_verdict", data_verdict },
+	{ "data_filter_say", data_filter_say },
+	{ "data_filter_said", data_filter_said },
 	{ "data_go", data_go },
 };
 
@@ -154,8 +156,8 @@ static const struct step_row draft_steps[] = {
 
 /* ---- the end of the message ---- */
 
-static enum step
-message_done(struct sess *s)
+enum step
+data_done(struct sess *s)
 {
 	s->input = INPUT_COMMAND;
 	sess_end_tx(s);
@@ -166,14 +168,14 @@ enum step
 data_refuse(struct sess *s, enum reply_id id)
 {
 	sess_refuse(s, id);
-	return message_done(s);
+	return data_done(s);
 }
 
 static enum step
 bare_lf_message(struct sess *s)
 {
 	sess_refuse_code(s, REPLY_BARE_LF, (unsigned)s->svc->p->p_smtpd_forbid_bare_newline_reject_code);
-	return message_done(s);
+	return data_done(s);
 }
 
 enum step
@@ -283,7 +285,7 @@ message_accepted(struct sess *s)
 	metric_add(M_smtpd_messages, 1);
 	sess_reply_full(s, tx->chunking ? REPLY_QUEUED_BDAT : REPLY_QUEUED, 0, tx->qid, tx->content.client_len);
 	s->errors = s->junk = 0;
-	return message_done(s);
+	return data_done(s);
 }
 
 static enum step
@@ -337,6 +339,11 @@ const struct step_row end_steps[] = {
 	{ "end_draft_got", end_draft_got },
 	{ "end_policy", end_policy },
 	{ "end_verdict", end_verdict },
+	{ "end_filter_start", end_filter_start },
+	{ "end_filter_envelope", end_filter_envelope },
+	{ "end_filter_data", end_filter_data },
+	{ "end_filter_content", end_filter_content },
+	{ "end_filter_said", end_filter_said },
 	{ "end_rewrite", end_rewrite },
 	{ "end_submit", end_submit },
 	{ "end_submitted", end_submitted },

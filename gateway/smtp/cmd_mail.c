@@ -141,5 +141,8 @@ const struct step_row mail_steps[] = {
 	{ "mail_headers", mail_headers },
 	{ "mail_policy", mail_policy },
 	{ "mail_verdict", mail_verdict },
+	{ "mail_filter_start", mail_filter_start },
+	{ "mail_filter_say", mail_filter_say },
+	{ "mail_filter_said", mail_filter_said },
 	{ "mail_accept", mail_accept },
 };

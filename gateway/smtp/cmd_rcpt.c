@@ -133,10 +133,13 @@ origin(struct sess *s, const struct forwarded *f)
 static void
 name_message(struct sess *s)
 {
-	tx_name(s->tx, s->edge->serial);
-	s->facts.qid = s->tx->qid;
 	struct log_ctx ctx = s->log;
+	if (s->svc->proxied == NULL) {
+		tx_name(s->tx, s->edge->serial);
+		s->facts.qid = s->tx->qid;
+	}
 	ctx.qid = s->tx->qid;
+	ctx.noqueue = ctx.qid.n == 0;
 	const struct facts *f = &s->facts;
 	struct log_field fields[6] = { F_SPAN(client, s->client) };
 	size_t n = 1;
@@ -180,6 +183,8 @@ const struct step_row rcpt_steps[] = {
 	{ "rcpt_parse", rcpt_parse },
 	{ "rcpt_policy", rcpt_policy },
 	{ "rcpt_verdict", rcpt_verdict },
+	{ "rcpt_filter_say", rcpt_filter_say },
+	{ "rcpt_filter_said", rcpt_filter_said },
 	{ "rcpt_accept", rcpt_accept },
 };
 

@@ -200,6 +200,34 @@ sess_refuse(struct sess *s, enum reply_id id)
 	sess_refuse_code(s, id, 0);
 }
 
+void
+sess_reply_lines(struct sess *s, unsigned code, struct span lines)
+{
+	if (!sess_is_alive(s))
+		return;
+	struct buf *out = conn_out(&s->conn);
+	size_t from = buf_len(out);
+	reply_write_lines(out, lines);
+	bool softened = is_soft(s) && code >= 500;
+	if (softened)
+		reply_soften(out, from);
+	count_reply(s, code);
+	add_footer(s, out, from, softened);
+}
+
+void
+sess_log_proxied(struct sess *s, bool accepted, struct span reply)
+{
+	struct log_field f[6] = { F_STR(stage, s->where), F_SPAN(reply, reply), F_SPAN(from, sess_log_addr(s, s->facts.sender)) };
+	size_t n = 3;
+	if (s->tx->nsaid == 1)
+		f[n++] = F_SPAN(to, sess_log_addr(s, s->tx->first_rcpt));
+	f[n++] = F_STR(proto, s->facts.is_esmtp ? "ESMTP" : "SMTP");
+	if (s->facts.has_helo)
+		f[n++] = F_SPAN(helo, s->facts.helo);
+	log_event(accepted ? EV_smtpd_proxy_accept : EV_smtpd_proxy_reject, &s->log, f, n);
+}
+
 enum step
 sess_ask(struct sess *s, enum policy_stage stage)
 {

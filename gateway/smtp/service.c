@@ -172,6 +172,7 @@ service_free(struct edge_service **sp)
 	matchlist_free(&svc->limit_exempt);
 	matchlist_free(&svc->bare_lf_exempt);
 	map_list_free(&svc->footer_maps);
+	proxied_conf_free(&svc->proxied);
 	matchlist_free(&svc->flush_domains);
 	matchlist_free(&svc->proxy_hosts);
 	matchlist_free(&svc->xclient_hosts);
@@ -276,6 +277,7 @@ service_open(struct conf *c, const struct service *listener, const struct servic
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
 	rc = worse(rc, sasl_setup_open(c, s, with_policy, &svc->sasl, e));
 	rc = worse(rc, maps_open_param(c, s, "smtpd_reject_footer_maps", &svc->footer_maps, e));
+	rc = worse(rc, proxied_conf_open(c, s, &svc->proxied, e));
 	if (strlen(s->params->p_content_filter) > FILTER_MAX)
 		rc = err_set(e, RC_PERM, "content_filter: too long");
 	if (with_policy)

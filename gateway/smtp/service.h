@@ -15,6 +15,7 @@
 #include "policy/rewrite.h"
 #include "sasl/setup.h"
 #include "smtp/content.h"
+#include "smtp/proxied.h"
 #include "smtp/triage_conf.h"
 #include "tls/server.h"
 
@@ -57,6 +58,7 @@ struct edge_service {
 	bool has_upstream_proxy;             /* smtpd_ or postscreen_upstream_proxy_protocol = haproxy */
 	uint64_t proxy_timeout;              /* usec */
 	struct matchlist *proxy_hosts;       /* who may be that; empty: everybody who can reach us */
+	struct proxied_conf *proxied;        /* smtpd_proxy_filter; NULL: none */
 	struct matchlist *flush_domains;     /* ETRN */
 	struct matchlist *xclient_hosts, *xforward_hosts;
 	struct sasl_setup *sasl;             /* NULL: no AUTH */

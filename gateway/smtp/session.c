@@ -39,6 +39,7 @@ name_client(struct sess *s, const struct sockaddr *peer, const struct sockaddr *
 	if (local == NULL || !ipaddr_from_sockaddr(local, &id.server, &id.server_port))
 		id.server = (struct ipaddr){ 0 };
 	s->facts.qid = SPAN("NOQUEUE");
+	s->facts.is_proxied = s->svc->proxied != NULL;
 	sess_set_client(s, &id);
 }
 

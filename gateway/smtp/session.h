@@ -178,6 +178,10 @@ void sess_reply_text(struct sess *s, enum reply_id id, struct span text);
 void sess_reply_full(struct sess *s, enum reply_id id, unsigned code, struct span text, uint64_t number);
 /* "warning: ..." as smtpd says it; arguments are ours or already clean. */
 void sess_warn(struct sess *s, const char *fmt, ...) PRINTF(2, 3);
+/* A complete reply of somebody else, lines separated by LF, with the footer behind a refusal. */
+void sess_reply_lines(struct sess *s, unsigned code, struct span lines);
+/* "proxy-accept: ...", "proxy-reject: ...". */
+void sess_log_proxied(struct sess *s, bool accepted, struct span reply);
 /* Reply and reject line. */
 void sess_refuse(struct sess *s, enum reply_id id);
 void sess_refuse_code(struct sess *s, enum reply_id id, unsigned code);
@@ -276,10 +280,26 @@ size_t data_chunk_piece(struct sess *s, struct span in);
 /* Answers what is wrong with the content and ends the transaction, or STEP_NEXT. */
 enum step data_fault(struct sess *s);
 extern const struct step_row end_steps[];
+/* The message has been answered, the transaction is over. */
+enum step data_done(struct sess *s);
 /* The message is refused, the transaction over. */
 enum step data_refuse(struct sess *s, enum reply_id id);
 /* The row before SUBMIT (rewrite.c): who it is really from and for. */
 enum step end_rewrite(struct sess *s);
+
+/* ---- smtpd_proxy_filter (proxied.c): each row hears what the one before has asked ---- */
+enum step mail_filter_start(struct sess *s);
+enum step mail_filter_say(struct sess *s);
+enum step mail_filter_said(struct sess *s);
+enum step rcpt_filter_say(struct sess *s);
+enum step rcpt_filter_said(struct sess *s);
+enum step data_filter_say(struct sess *s);
+enum step data_filter_said(struct sess *s);
+enum step end_filter_start(struct sess *s);
+enum step end_filter_envelope(struct sess *s);
+enum step end_filter_data(struct sess *s);
+enum step end_filter_content(struct sess *s);
+enum step end_filter_said(struct sess *s);
 
 #define SMTP_CMD(verb, flags, steps, doc) extern const struct step_row steps[];
 #define SMTP_PHASE(verb, phases, reply)

@@ -26,6 +26,7 @@ tx_begin(struct edge *edge, struct sess *sess)
 	arena_init(&tx->arena, TX_ARENA_MAX);
 	tx->arrival = clock_wall();
 	tx->submitted = false;
+	tx->proxied = NULL;
 	tx->draft = 0;
 	tx->has_call = false;
 	metric_add(M_smtpd_transactions, 1);
@@ -66,6 +67,7 @@ tx_end(struct tx **tp)
 	CHECK(tx, TX_MAGIC);
 	if (tx->has_call)
 		ipc_call_fini(&tx->call);
+	tx_proxied_free(&tx->proxied);
 	if (tx->has_header_maps)
 		map_wait_fini(&tx->header_maps);
 	if (tx->draft != 0) {
@@ -204,8 +206,8 @@ put_attribute(struct buf *b, const char *name, struct span value)
 }
 
 /* XFORWARD attributes for a hub that wants them: of who spoke to the host in front of us, if it said, else of our client. */
-static void
-put_forward(const struct tx *tx, struct buf *b)
+void
+tx_put_forward(const struct tx *tx, struct buf *b)
 {
 	const struct facts *f = &tx->sess->facts;
 	const struct forwarded *x = f->forward;
@@ -230,7 +232,7 @@ tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 	buf_init(&env_buf, IPC_FRAME_MAX);
 	buf_init(&forward, FORWARD_TEXT_MAX);
 	if (svc->wants_forward)
-		put_forward(tx, &forward);
+		tx_put_forward(tx, &forward);
 	buf_init(&held, HELD_BYTES_MAX);
 	if (tx_is_held(tx)) {
 		for (uint32_t i = 0; tx->holding.all && i < tx->nrcpt; i++)

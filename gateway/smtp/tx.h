@@ -34,6 +34,7 @@ struct tx_texts {
 
 struct edge;
 struct sess;
+struct tx_proxied;
 
 struct tx {
 	unsigned magic;
@@ -74,6 +75,7 @@ struct tx {
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
 	size_t held;                 /* octets of memory for content that are accounted for */
 	struct content content;
+	struct tx_proxied *proxied;  /* the filter in front of the queue has it (proxied.h); NULL: none */
 	bool submitted;              /* SUBMIT is on its way, or answered OK */
 	uint64_t draft;              /* 0: none */
 	unsigned draft_generation;   /* of the queue that gave it */
@@ -93,6 +95,8 @@ void tx_account(struct tx *tx);
 /* Takes what the policy asked for. false: there is too much already, it is dropped. Headers count against
  * smtpd_header_bytes_limit; over it none is kept any more and the content fails (prepend_over). */
 bool tx_edit(struct tx *tx, const struct verdict_edit *edit);
+/* XFORWARD attributes of the client. */
+void tx_put_forward(const struct tx *tx, struct buf *b);
 /* Makes the queue id. */
 void tx_name(struct tx *tx, uint32_t serial);
 
