@@ -48,7 +48,8 @@ struct milter_source {
 	struct span header;                      /* borrowed until the message ends */
 	/* At most max octets from pos into out (cleared). RC_NONE: not there yet (or, when complete, the end). RC_TEMP: cannot be read. */
 	enum rc (*read)(void *owner, uint64_t pos, size_t max, struct buf *out);
-	bool (*is_complete)(void *owner, uint64_t *len_out); /* the body has ended; its octets */
+	/* The body has ended. len_out: its octets that are there, also as long as it has not. */
+	bool (*is_complete)(void *owner, uint64_t *len_out);
 };
 
 struct milter_run_ops {
@@ -123,8 +124,8 @@ struct milter_edits {
 	struct span header;      /* all of it, as in milter_source */
 	bool body_changed;
 	struct span body;        /* CRLF lines; when it is in memory */
-	int body_fd;             /* when it was spilled: it was written there, from its offset at milter_run_spill() on; else -1. The owner's. */
-	uint64_t body_len;
+	int body_fd;             /* when it was spilled: there, from body_at on; else -1. The owner's. */
+	uint64_t body_at, body_len;
 	bool sender_changed;
 	struct span sender, sender_args; /* angle brackets off; empty: the null sender */
 	const struct milter_rcpt *rcpts; /* in the order in which they were said */
@@ -139,7 +140,7 @@ struct milter_edits {
 /* Valid until the transaction ends. */
 const struct milter_edits *milter_run_edits(const struct milter_run *r);
 
-/* The file that was asked for; fd is borrowed until the message ends. */
+/* The file that was asked for; fd is borrowed until the message ends. What is written goes behind its offset of now. */
 void milter_run_spill(struct milter_run *r, int fd);
 /* There is none: the message is "not now". */
 void milter_run_fail(struct milter_run *r, const char *why);
