@@ -98,6 +98,71 @@ msg_etrn_answer_get(struct span payload, bool *started_out)
 }
 
 void
+msg_inspect_put(struct buf *b, const struct msg_inspect *m)
+{
+	buf_put_u64(b, m->number);
+	buf_put_u8(b, (uint8_t)m->purpose);
+	buf_put_u64(b, m->offset);
+	buf_put_u64(b, m->length);
+	buf_put_block(b, m->qid);
+	buf_put_block(b, m->sender);
+	buf_put_u32(b, m->nrcpt);
+}
+
+void
+msg_inspect_rcpt_put(struct buf *b, struct span addr)
+{
+	buf_put_block(b, addr);
+}
+
+enum rc
+msg_inspect_get(struct span payload, struct msg_inspect *out)
+{
+	struct cur rd = cur_of(payload);
+	out->number = cur_u64(&rd);
+	uint8_t purpose = cur_u8(&rd);
+	out->purpose = (enum inspect_purpose)purpose;
+	out->offset = cur_u64(&rd);
+	out->length = cur_u64(&rd);
+	out->qid = cur_block(&rd);
+	out->sender = cur_block(&rd);
+	out->nrcpt = cur_u32(&rd);
+	out->rcpts = rd;
+	if (rd.bad || purpose < INSPECT_INTERNAL || purpose > INSPECT_AGAIN || out->nrcpt > INSPECT_RCPTS_MAX)
+		return RC_PERM;
+	for (uint32_t i = 0; i < out->nrcpt; i++)
+		(void)cur_block(&rd);
+	return cur_done(&rd) ? RC_OK : RC_PERM;
+}
+
+void
+msg_inspected_put(struct buf *b, const struct msg_inspected *m)
+{
+	buf_put_u64(b, m->number);
+	buf_put_u8(b, (uint8_t)m->outcome);
+	buf_put_block(b, m->text);
+	buf_put_block(b, m->milter);
+	buf_put_u8(b, m->header_changed);
+	buf_put_block(b, m->header);
+}
+
+enum rc
+msg_inspected_get(struct span payload, struct msg_inspected *out)
+{
+	struct cur rd = cur_of(payload);
+	out->number = cur_u64(&rd);
+	uint8_t outcome = cur_u8(&rd);
+	out->outcome = (enum inspect_outcome)outcome;
+	out->text = cur_block(&rd);
+	out->milter = cur_block(&rd);
+	uint8_t changed = cur_u8(&rd);
+	out->header_changed = changed == 1;
+	out->header = cur_block(&rd);
+	bool fits = outcome >= INSPECT_PASS && outcome <= INSPECT_NOT_NOW && changed <= 1 && (changed == 1 || out->header.n == 0);
+	return cur_done(&rd) && fits ? RC_OK : RC_PERM;
+}
+
+void
 msg_greylist_put(struct buf *b, const struct msg_greylist *m)
 {
 	buf_put_block(b, m->client);

@@ -181,6 +181,38 @@ struct msg_triage_found {
 void msg_triage_found_put(struct buf *b, const struct msg_triage_found *m);
 enum rc msg_triage_found_get(struct span payload, struct msg_triage_found *out) MUST_CHECK;
 
+/* ---- INSPECT: queue -> edge, with a descriptor. Not a call: calls between siblings go one way (ipc.h). ---- */
+enum inspect_purpose {
+	INSPECT_INTERNAL = 1,    /* mail of our own: non_smtpd_milters */
+	INSPECT_AGAIN,           /* held because the virus filter was away: that one alone */
+};
+enum { INSPECT_RCPTS_MAX = 1000 };
+struct msg_inspect {
+	uint64_t number;         /* the queue's, for INSPECTED */
+	enum inspect_purpose purpose;
+	uint64_t offset, length; /* of the content in the descriptor */
+	struct span qid, sender;
+	uint32_t nrcpt;
+	struct cur rcpts;        /* cur_block() nrcpt times */
+};
+/* Writes all but the recipients; msg_inspect_rcpt_put() then nrcpt times. */
+void msg_inspect_put(struct buf *b, const struct msg_inspect *m);
+void msg_inspect_rcpt_put(struct buf *b, struct span addr);
+enum rc msg_inspect_get(struct span payload, struct msg_inspect *out) MUST_CHECK;
+
+/* INSPECTED: edge -> queue. */
+enum inspect_outcome { INSPECT_PASS = 1, INSPECT_REFUSE, INSPECT_DISCARD, INSPECT_HOLD, INSPECT_NOT_NOW };
+struct msg_inspected {
+	uint64_t number;
+	enum inspect_outcome outcome;
+	struct span text;        /* the reply, the reason to hold it, or why not now */
+	struct span milter;      /* who said so; empty: nobody */
+	bool header_changed;
+	struct span header;      /* all of it, without the empty line */
+};
+void msg_inspected_put(struct buf *b, const struct msg_inspected *m);
+enum rc msg_inspected_get(struct span payload, struct msg_inspected *out) MUST_CHECK;
+
 /* ---- VERIFY: edge -> queue (call). ---- */
 enum { VERIFY_WAIT_MAX = 600 };  /* seconds */
 struct msg_verify {

@@ -136,6 +136,20 @@ read_status(struct span in)
 }
 
 static enum rc
+read_inspect(struct span in)
+{
+	struct msg_inspect m;
+	return msg_inspect_get(in, &m);
+}
+
+static enum rc
+read_inspected(struct span in)
+{
+	struct msg_inspected m;
+	return msg_inspected_get(in, &m);
+}
+
+static enum rc
 read_envelope(struct span in)
 {
 	struct arena a;
@@ -437,6 +451,37 @@ status(void **state)
 }
 
 static void
+inspect(void **state)
+{
+	(void)state;
+	struct msg_inspect m = { .number = 7, .purpose = INSPECT_AGAIN, .offset = 3, .length = 9, .qid = SPAN("Q1"), .sender = SPAN("a@x"), .nrcpt = 2 }, out;
+	struct buf b;
+	buf_init(&b, 10000);
+	msg_inspect_put(&b, &m);
+	msg_inspect_rcpt_put(&b, SPAN("b@x"));
+	msg_inspect_rcpt_put(&b, SPAN("c@x"));
+	assert_int_equal(msg_inspect_get(buf_span(&b), &out), RC_OK);
+	assert_int_equal(out.number, 7);
+	assert_int_equal(out.length, 9);
+	(void)cur_block(&out.rcpts);
+	assert_span(cur_block(&out.rcpts), "c@x");
+	only_whole(&b, read_inspect);
+
+	struct msg_inspected said = { .number = 7, .outcome = INSPECT_HOLD, .text = SPAN("why"), .milter = SPAN("m"), .header_changed = true, .header = SPAN("A: b\r\n") }, heard;
+	buf_reset(&b);
+	msg_inspected_put(&b, &said);
+	assert_int_equal(msg_inspected_get(buf_span(&b), &heard), RC_OK);
+	assert_int_equal(heard.outcome, INSPECT_HOLD);
+	assert_span(heard.header, "A: b\r\n");
+	only_whole(&b, read_inspected);
+	buf_reset(&b);
+	said.header_changed = false; /* a header that was not changed is not sent */
+	msg_inspected_put(&b, &said);
+	assert_int_equal(read_inspected(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+}
+
+static void
 envelopes(void **state)
 {
 	(void)state;
@@ -505,6 +550,6 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(submit),
-		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(envelopes), cmocka_unit_test(held) };
+		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(inspect), cmocka_unit_test(envelopes), cmocka_unit_test(held) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
