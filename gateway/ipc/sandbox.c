@@ -50,7 +50,7 @@ static const int queue_calls[] = { CALLS_ALL, CALLS_TABLES, SCMP_SYS(pwrite64), 
 	SCMP_SYS(preadv), SCMP_SYS(openat2), SCMP_SYS(unlinkat), SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(linkat),
 	SCMP_SYS(mkdirat), SCMP_SYS(ftruncate), SCMP_SYS(fallocate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(sync_file_range),
 	SCMP_SYS(syncfs), SCMP_SYS(fchmod), SCMP_SYS(flock), SCMP_SYS(getdents64), SCMP_SYS(copy_file_range), SCMP_SYS(sendfile),
-	SCMP_SYS(fadvise64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address), SCMP_SYS(utimensat), SCMP_SYS(faccessat2) };
+	SCMP_SYS(fadvise64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address), SCMP_SYS(utimensat), SCMP_SYS(faccessat2), SCMP_SYS(memfd_create) };
 
 /* SQLite looks at files in its own way; its threads come after this list is in force */
 static const int lookup_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(readlinkat),

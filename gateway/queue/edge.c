@@ -7,6 +7,7 @@
 #include "base/metric.h"
 #include "ipc/msgs.h"
 #include "queue/attempt.h"
+#include "queue/inspect.h"
 #include "queue/record.h"
 #include "queue/sched.h"
 #include "queue/verify.h"
@@ -28,6 +29,7 @@ edge_gone(struct edge *ed)
 	struct queue *q = ed->q;
 	list_remove(&ed->link);
 	verify_edge_gone(q, ed);
+	inspect_edge_gone(q, ed);
 	list_each(l, &q->accepting) { /* the messages are kept, the answers are not */
 		struct accepting *acc = list_entry(l, struct accepting, link);
 		if (acc->edge == ed)
@@ -385,6 +387,8 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return on_triage_keep(ed, f->payload);
 	if (f->type == IPC_VERIFY)
 		return verify_ask(ed->q, ed, f->id, f->payload);
+	if (f->type == IPC_INSPECTED)
+		return inspect_heard(ed->q, ed, f->payload);
 	if (f->type == IPC_ETRN)
 		return on_etrn(ed, f->id, f->payload);
 	return RC_PERM;

@@ -8,6 +8,7 @@
 #include "lookup/lookup.h"
 #include "queue/attempt.h"
 #include "queue/edge.h"
+#include "queue/inspect.h"
 #include "queue/relay.h"
 #include "queue/requests.h"
 #include "queue/sched.h"
@@ -87,6 +88,8 @@ queue_init(struct queue *q, const struct queue_settings *set)
 	list_init(&q->relays);
 	list_init(&q->edges);
 	list_init(&q->accepting);
+	list_init(&q->inspections);
+	list_init(&q->looked_at);
 	list_init(&q->requests);
 	list_init(&q->sites);
 	op_owner_init(&q->ops);
@@ -175,6 +178,7 @@ queue_fini(struct queue *q)
 {
 	q->draining = true;
 	requests_fini(q);
+	inspect_fini(q);
 	verify_fini(q);
 	sites_fini(q);
 	greylist_close(&q->greylist);

@@ -62,6 +62,8 @@ struct queue {
 	/* edge.c, report.c */
 	struct list edges;
 	struct list accepting;           /* messages on their way to the disk */
+	struct list inspections, looked_at; /* inspect.c */
+	uint64_t next_inspection;
 	struct op_owner ops;
 
 	struct verifier *verify;         /* verify.c; NULL: nobody can ask */

@@ -10,6 +10,7 @@
 #include "msg/xtext.h"
 #include "policy/rewrite.h"
 #include "queue/edge.h"
+#include "queue/inspect.h"
 #include "queue/record.h"
 #include "queue/route.h"
 #include "queue/sched.h"
@@ -190,7 +191,8 @@ send_one(struct attempt *a, struct plan *p)
 		.flags = MSGF_INTERNAL | (is_8bit ? MSGF_8BITMIME | MSGF_HAS_8BIT : 0) | (utf8_envelope ? MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS : 0) | MSGF_HAS_DOTS,
 	};
 	metric_add(M_queue_bounces, p->kind == DSN_FAILED ? 1 : 0);
-	accept_report(q, a, (uint8_t)p->notice, &id, &env, buf_span(&text));
+	if (!inspect_report(q, a, (uint8_t)p->notice, p->postmaster ? INTERNAL_NOTIFY : INTERNAL_BOUNCE, &id, &env, buf_span(&text)))
+		accept_report(q, a, (uint8_t)p->notice, &id, &env, buf_span(&text));
 out:
 	mem_free(&p->rcpts);
 	buf_fini(&original);

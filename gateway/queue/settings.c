@@ -2,6 +2,7 @@
 #include "queue/settings.h"
 
 #include "base/clock.h"
+#include "queue/inspect.h"
 
 #define SECONDS(n) ((uint64_t)(n) * USEC_PER_SEC)
 
@@ -153,6 +154,7 @@ settings_read(struct queue_settings *out, const struct conf *c, struct err *e)
 		.bounce2_recipient = p->p_2bounce_notice_recipient,
 		.delay_recipient = p->p_delay_notice_recipient,
 		.threaded_bounces = p->p_enable_threaded_bounces,
+		.filtered = inspect_classes(c),
 		.delay_digits = (unsigned)p->p_delay_logging_resolution_limit,
 		.clog_warn = p->p_qmgr_clog_warn_time,
 	};

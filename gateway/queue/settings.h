@@ -29,6 +29,7 @@ struct queue_settings {
 	const char *double_bounce_sender;
 	const char *bounce_recipient, *bounce2_recipient, *delay_recipient;
 	bool threaded_bounces;
+	unsigned filtered;               /* mail of our own that milters look at: INTERNAL_* (inspect.h) */
 	unsigned delay_digits;           /* delay_logging_resolution_limit */
 	uint64_t clog_warn;              /* qmgr_clog_warn_time; 0: never */
 };

@@ -11,6 +11,7 @@
 #include "policy/ask_queue.h"
 #include "rbl/health.h"
 #include "sasl/cyrus.h"
+#include "smtp/inspect.h"
 #include "smtp/session.h"
 #include "tls/tickets.h"
 
@@ -61,6 +62,11 @@ on_queue_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
 	struct edge *e = c->owner;
 	struct msg_admission m;
+	if (f->type == IPC_INSPECT) {
+		int fd = f->fd;
+		f->fd = -1;
+		return inspect_begin(e, f->payload, fd);
+	}
 	if (f->type != IPC_ADMISSION || msg_admission_get(f->payload, &m) != RC_OK)
 		return RC_PERM;
 	e->accepting = m.accepting;
@@ -77,6 +83,7 @@ on_queue_down(struct ipc_chan *c)
 	if (e->queue == c) {
 		e->queue = NULL;
 		policy_set_queue(NULL);
+		inspect_end_all(e);
 	}
 	ipc_chan_free(&c);
 }
@@ -90,6 +97,7 @@ edge_init(struct edge *e, unsigned index)
 	e->serial = (uint32_t)index << INDEX_SHIFT | ((uint32_t)getpid() & ((1u << INDEX_SHIFT) - 1));
 	e->session_id = rand_u64();
 	list_init(&e->sessions);
+	list_init(&e->inspections);
 	limits_init(&e->limits, index);
 }
 
@@ -99,6 +107,7 @@ edge_set_queue(struct edge *e, unsigned index, int fd)
 	struct ipc_chan *old = e->queue;
 	e->queue = NULL;
 	policy_set_queue(NULL);
+	inspect_end_all(e); /* nobody waits for their answers */
 	e->queue_generation++;
 	ipc_chan_free(&old);
 	e->accepting = true; /* until it says otherwise */

@@ -19,6 +19,8 @@ struct edge {
 	uint64_t free_bytes;         /* of the spool's file system; UINT64_MAX: not told yet */
 	uint32_t serial;             /* in queue ids: tells edges apart */
 	uint64_t session_id;         /* of the last one; begins anywhere, so that processes do not have the same */
+	struct list inspections;     /* inspect.h */
+	unsigned ninspections;
 	struct list sessions;
 	size_t nsessions;
 	size_t content_bytes;        /* memory their content takes */

@@ -2,6 +2,7 @@
 #include "smtp/service.h"
 
 #include "base/mem.h"
+#include "filters/bundled.h"
 #include "ipc/ipc.h"
 #include "policy/list_use.h"
 #include "smtp/footer.h"
@@ -322,6 +323,16 @@ listener_open(struct conf *c, const struct service *listener, bool with_policy, 
 	return s != NULL ? service_open(c, listener, s, with_policy, out, e) : RC_PERM;
 }
 
+/* Milters for messages that come from no client. */
+static enum rc
+open_inspection(struct conf *c, struct milter_set **internal, struct milter_set **again, struct err *e)
+{
+	enum rc rc = milter_set_open(c, NULL, "non_smtpd_milters", internal, e);
+	if (bundled_is_on(c, BUNDLED_VIRUS))
+		rc = worse(rc, milter_set_parse(c, NULL, SPAN(BUNDLED_PREFIX "virus"), again, e));
+	return rc;
+}
+
 enum rc
 edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e)
 {
@@ -334,6 +345,7 @@ edge_conf_open(struct conf *c, struct edge_conf **out, struct err *e)
 	for (size_t i = 0; i < n; i++)
 		if (is_listener(conf_service(c, i)))
 			rc = worse(rc, listener_open(c, conf_service(c, i), true, &ec->services[i], e));
+	rc = worse(rc, open_inspection(c, &ec->milters_internal, &ec->milters_again, e));
 	if (rc != RC_OK)
 		edge_conf_unref(&ec);
 	*out = ec;
@@ -360,6 +372,8 @@ edge_conf_unref(struct edge_conf **ecp)
 		return;
 	for (size_t i = 0; i < ec->n; i++)
 		service_free(&ec->services[i]);
+	milter_set_free(&ec->milters_internal);
+	milter_set_free(&ec->milters_again);
 	conf_unref(&ec->conf);
 	mem_free(&ec);
 }
@@ -404,6 +418,11 @@ service_notes(struct conf *c, const struct edge_service *svc)
 void
 edge_conf_check(struct conf *c)
 {
+	struct milter_set *internal = NULL, *again = NULL;
+	struct err e;
+	(void)!open_inspection(c, &internal, &again, &e);
+	milter_set_free(&internal);
+	milter_set_free(&again);
 	for (size_t i = 0; i < conf_service_count(c); i++) {
 		struct edge_service *svc = NULL;
 		if (!is_listener(conf_service(c, i)))

@@ -9,6 +9,7 @@
 #define SMTP_SERVICE_H
 
 #include "conf/conf.h"
+#include "filters/milter.h"
 #include "map/matchlist.h"
 #include "policy/header_rules.h"
 #include "policy/policy.h"
@@ -70,6 +71,8 @@ struct edge_service {
 struct edge_conf {
 	int refs;
 	struct conf *conf;
+	struct milter_set *milters_internal; /* non_smtpd_milters */
+	struct milter_set *milters_again;    /* the virus filter, for what was held unscanned; NULL: there is none */
 	size_t n;                            /* rows of master.cf */
 	struct edge_service *services[];     /* by row; NULL: not smtpd */
 };
