@@ -386,7 +386,9 @@ check_enums(struct conf *c, const struct service *s)
 	static const char *const lookup[] = { "dns", "native", "dns, native", "native, dns", "dns,native", "native,dns", NULL };
 	static const char *const target[] = { "rcpt", "data", NULL };
 	static const char *const newline[] = { "no", "yes", "normalize", "note", "reject", NULL };
+	static const char *const held[] = { "quarantine", "hold", NULL };
 	const struct params *p = s != NULL ? s->params : &c->params;
+	check_words(c, s, "milter_quarantine_queue", p->p_milter_quarantine_queue, held);
 	check_words(c, s, "smtp_address_preference", p->p_smtp_address_preference, family);
 	check_words(c, s, "lmtp_address_preference", p->p_lmtp_address_preference, family);
 	check_words(c, s, "smtp_host_lookup", p->p_smtp_host_lookup, lookup);

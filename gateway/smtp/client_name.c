@@ -26,6 +26,7 @@ take_names(struct sess *s, struct dns_peer *p)
 	id.reverse_rc = p->reverse_rc;
 	id.reverse = p->reverse;
 	sess_set_client(s, &id);
+	s->is_forged = p->denied.n > 0 && p->denied_why == NULL;
 	if (p->denied.n > 0) {
 		struct buf b;
 		buf_init(&b, 512);

@@ -20,6 +20,7 @@
 #include "sasl/said.h"
 #include "sasl/setup.h"
 #include "smtp/line.h"
+#include "smtp/milter.h"
 
 enum { METHOD_MAX = 100, ATTEMPTS_OF_STRANGERS = 2, GOOD_SECONDS = 30 * 24 * 3600 };
 
@@ -367,7 +368,7 @@ auth_begin(struct sess *s)
 {
 	struct span rest = s->args, method, initial = SPAN_EMPTY, more;
 	const char *mech = NULL;
-	if (sess_rate_exceeded(s, RATE_AUTH) || is_out_of_place(s))
+	if (sess_rate_exceeded(s, RATE_AUTH) || is_out_of_place(s) || sess_milter_denies(s, true))
 		return STEP_END;
 	bool has_method = span_word(&rest, " \t", &method), has_initial = span_word(&rest, " \t", &initial);
 	if (!has_method || span_word(&rest, " \t", &more)) {

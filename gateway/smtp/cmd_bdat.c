@@ -4,7 +4,7 @@
  * commands; only when the number itself cannot be read does nobody know where the next command begins, and
  * the session ends.
  */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 #include "base/metric.h"
 
@@ -63,6 +63,23 @@ bdat_verdict(struct sess *s)
 }
 
 static enum step
+bdat_milter(struct sess *s)
+{
+	return s->tx->chunking ? STEP_NEXT : data_milter(s);
+}
+
+static enum step
+bdat_milter_said(struct sess *s)
+{
+	if (s->tx->chunking)
+		return STEP_NEXT;
+	enum step next = data_milter_said(s);
+	if (next != STEP_NEXT && s->input == INPUT_COMMAND && s->chunk_left > 0)
+		s->input = INPUT_SWALLOW;
+	return next;
+}
+
+static enum step
 bdat_go(struct sess *s)
 {
 	if (!s->tx->chunking)
@@ -100,6 +117,8 @@ const struct step_row bdat_steps[] = {
 	{ "bdat_parse", bdat_parse_args },
 	{ "bdat_policy", bdat_policy },
 	{ "bdat_verdict", bdat_verdict },
+	{ "bdat_milter", bdat_milter },
+	{ "bdat_milter_said", bdat_milter_said },
 	{ "bdat_go", bdat_go },
 	{ "chunk_over", chunk_over },
 	{ "chunk_last", chunk_last },

@@ -4,6 +4,7 @@
 #include "smtp/session.h"
 
 #include "base/metric.h"
+#include "smtp/milter.h"
 #include "smtp/proxy.h"
 #include "smtp/starttls.h"
 
@@ -86,13 +87,14 @@ connect_limits(struct sess *s)
 {
 	const struct params *p = s->svc->p;
 	int64_t sessions = p->p_smtpd_client_connection_count_limit, rate = p->p_smtpd_client_connection_rate_limit;
-	s->over_limit = s->over_rate = 0;
+	s->over_limit = s->over_rate = s->nsessions = 0;
 	if ((sessions == 0 && rate == 0) || sess_rate_exempt(s))
 		return STEP_NEXT;
 	struct span service = span_str(s->svc->row->name);
 	struct ipaddr network = sess_network(s);
 	if (sessions > 0) {
 		unsigned n = limits_enter(&s->edge->limits, &network, service, &s->limit);
+		s->nsessions = n;
 		s->over_limit = n > (uint64_t)sessions ? n : 0;
 		limits_note(&s->edge->limits, RATE_SESSIONS, n, service, &network);
 	}
@@ -175,5 +177,9 @@ const struct step_row connect_steps[] = {
 	{ "connect_wrapped", starttls_wrapped },
 	{ "connect_policy", connect_policy },
 	{ "connect_verdict", connect_verdict },
+	{ "connect_milters", connect_milters },
+	{ "connect_milter_name", connect_milter_name },
+	{ "connect_milter", connect_milter },
+	{ "connect_milter_said", connect_milter_said },
 	{ "connect_banner", connect_banner },
 };

@@ -6,6 +6,7 @@
 #include "base/metric.h"
 #include "ipc/msgs.h"
 #include "msg/received.h"
+#include "smtp/milter.h"
 #include "smtp/starttls.h"
 
 #define SUBMIT_USEC (UINT64_C(300) * USEC_PER_SEC) /* a queue that hangs: the client gives up after ten minutes */
@@ -92,6 +93,8 @@ const struct step_row data_steps[] = {
 	{ "data_parse", data_parse },
 	{ "data_policy", data_policy },
 	{ "data_verdict", data_verdict },
+	{ "data_milter", data_milter },
+	{ "data_milter_said", data_milter_said },
 	{ "data_filter_say", data_filter_say },
 	{ "data_filter_said", data_filter_said },
 	{ "data_go", data_go },
@@ -99,23 +102,6 @@ const struct step_row data_steps[] = {
 
 /* ---- the draft of a large message ---- */
 
-static void
-on_call(struct op *op)
-{
-	struct tx *tx = container_of(op, struct tx, call.op);
-	sess_resume(tx->sess);
-}
-
-static struct ipc_call *
-new_call(struct sess *s)
-{
-	struct tx *tx = s->tx;
-	if (tx->has_call)
-		ipc_call_fini(&tx->call);
-	ipc_call_init(&tx->call, &s->ops, on_call);
-	tx->has_call = true;
-	return &tx->call;
-}
 
 static enum step
 draft_ask(struct sess *s)
@@ -124,7 +110,7 @@ draft_ask(struct sess *s)
 		content_fail(&s->tx->content, CONTENT_NO_DRAFT);
 		return STEP_END;
 	}
-	struct ipc_call *call = new_call(s);
+	struct ipc_call *call = tx_new_call(s->tx);
 	(void)ipc_call_begin(call, s->edge->queue, IPC_DRAFT);
 	ipc_call_send(call, SUBMIT_USEC);
 	return STEP_WAIT;
@@ -268,9 +254,12 @@ end_verdict(struct sess *s)
 	return next;
 }
 
-static void
-log_message_id(struct sess *s)
+void
+data_log_message_id(struct sess *s)
 {
+	if (s->tx->has_logged_id)
+		return;
+	s->tx->has_logged_id = true;
 	struct log_ctx ctx = s->log;
 	ctx.qid = s->tx->qid;
 	struct span id = s->tx->message_id.n > 0 ? s->tx->message_id : header_message_id(&s->tx->content.header);
@@ -292,7 +281,7 @@ static enum step
 end_submit(struct sess *s)
 {
 	struct tx *tx = s->tx;
-	log_message_id(s);
+	data_log_message_id(s);
 	if (tx->discard)
 		return message_accepted(s);
 	if (tx->lost_way || !edge_queue_is_up(s->edge) || tx_draft_is_lost(tx)) {
@@ -302,7 +291,7 @@ end_submit(struct sess *s)
 	content_close(&tx->content);
 	if (tx->content.fault != CONTENT_FINE)
 		return data_fault(s);
-	struct ipc_call *call = new_call(s);
+	struct ipc_call *call = tx_new_call(s->tx);
 	tx_write_submit(tx, s->client, ipc_call_begin(call, s->edge->queue, IPC_SUBMIT));
 	tx->submitted = true;
 	buf_fini(&tx->content.out); /* the channel has its copy */
@@ -339,12 +328,18 @@ const struct step_row end_steps[] = {
 	{ "end_draft_got", end_draft_got },
 	{ "end_policy", end_policy },
 	{ "end_verdict", end_verdict },
+	{ "end_milter", end_milter },
+	{ "end_milter_said", end_milter_said },
+	{ "end_milter_draft", end_milter_draft },
+	{ "end_milter_copy", end_milter_copy },
 	{ "end_filter_start", end_filter_start },
 	{ "end_filter_envelope", end_filter_envelope },
 	{ "end_filter_data", end_filter_data },
 	{ "end_filter_content", end_filter_content },
 	{ "end_filter_said", end_filter_said },
 	{ "end_rewrite", end_rewrite },
+	{ "end_keep", end_keep },
+	{ "end_kept", end_kept },
 	{ "end_submit", end_submit },
 	{ "end_submitted", end_submitted },
 };
@@ -373,6 +368,7 @@ data_input(struct sess *s, struct span in)
 	while (used < in.n && !c->line.ended && !content_wants_edit(c) && !content_wants_draft(c))
 		used += content_feed(c, span_from(in, used));
 	watch_memory(s);
+	sess_milter_content(s);
 	if (c->line.ended)
 		sess_run_steps(s, end_steps);
 	else if (content_wants_edit(c))
@@ -390,6 +386,7 @@ data_chunk_piece(struct sess *s, struct span in)
 	while (used < in.n && !content_wants_edit(c) && !content_wants_draft(c))
 		used += content_feed(c, span_from(in, used));
 	watch_memory(s);
+	sess_milter_content(s);
 	if (content_wants_edit(c) && used < in.n)
 		sess_run_steps(s, header_steps);
 	else if (content_wants_draft(c) && used < in.n)

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "ipc/msgs.h"
 #include "msg/addr.h"
+#include "smtp/milter.h"
 
 enum { ETRN_USEC = 10 * 1000 * 1000 };
 
@@ -44,6 +45,8 @@ etrn_parse(struct sess *s)
 		sess_reply(s, REPLY_SYNTAX_ETRN);
 		return STEP_END;
 	}
+	if (sess_milter_denies(s, false))
+		return STEP_END;
 	if (site.p[0] == '@' || site.p[0] == '#')
 		site = span_from(site, 1);
 	if (!addr_is_hostname(site, false) && !addr_is_literal(site)) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* HELO and EHLO: the client's name, and the end of whatever transaction there was. */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 /* Printable, and without what could end a word or open a comment in a header or a log line. */
 static struct span
@@ -24,6 +24,7 @@ take_name(struct sess *s, bool esmtp)
 		sess_reply(s, esmtp ? REPLY_SYNTAX_EHLO : REPLY_SYNTAX_HELO);
 		return STEP_END;
 	}
+	sess_milter_name(s, s->args);
 	s->facts.helo = clean_name(s, s->args);
 	s->facts.has_helo = true; /* ESMTP only when it is accepted, as in Postfix */
 	policy_prefetch(&s->pol, s->svc->policy, PREFETCH_HELO, &s->facts);
@@ -58,6 +59,16 @@ helo_verdict(struct sess *s)
 	return next;
 }
 
+/* A milter ends the session: the same. */
+static enum step
+helo_milter_over(struct sess *s)
+{
+	enum step next = helo_milter_said(s);
+	if (next != STEP_NEXT)
+		sess_set_helo(s, span_of(s->helo, s->helo_n));
+	return next;
+}
+
 void
 sess_set_helo(struct sess *s, struct span name)
 {
@@ -75,6 +86,10 @@ helo_accept(struct sess *s)
 	sess_set_helo(s, s->facts.helo);
 	s->facts.is_esmtp = s->verb == VERB_EHLO;
 	unsigned tested = triage_hides(s);
+	if (s->facts.is_esmtp && sess_milter_refuses(s)) { /* nothing is promised to whom nothing will be done for */
+		service_ehlo(s->svc, s->svc->keywords & 1u << EHLO_ENHANCEDSTATUSCODES, SPAN_EMPTY, conn_out(&s->conn));
+		return STEP_END;
+	}
 	if (s->facts.is_esmtp && (s->may_xclient || s->may_xforward || s->facts.is_tls || s->svc->sasl != NULL || tested != 0)) {
 		unsigned hidden = tested | (s->facts.is_tls ? 1u << EHLO_STARTTLS : 0) | (s->may_xclient ? 0 : 1u << EHLO_XCLIENT) |
 		    (s->may_xforward ? 0 : 1u << EHLO_XFORWARD);
@@ -93,6 +108,8 @@ const struct step_row helo_steps[] = {
 	{ "helo_name", helo_name },
 	{ "helo_policy", helo_policy },
 	{ "helo_verdict", helo_verdict },
+	{ "helo_milter", helo_milter },
+	{ "helo_milter_said", helo_milter_over },
 	{ "helo_accept", helo_accept },
 };
 
@@ -101,5 +118,7 @@ const struct step_row ehlo_steps[] = {
 	{ "ehlo_name", ehlo_name },
 	{ "helo_policy", helo_policy },
 	{ "helo_verdict", helo_verdict },
+	{ "helo_milter", helo_milter },
+	{ "helo_milter_said", helo_milter_over },
 	{ "helo_accept", helo_accept },
 };

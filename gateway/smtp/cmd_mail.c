@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* MAIL: a transaction begins when sender, parameters, room and policy are all fine. */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 #include "base/metric.h"
 
@@ -86,6 +86,7 @@ mail_parse(struct sess *s)
 		sess_reply(s, REPLY_BAD_SENDER);
 		return no_tx(s);
 	}
+	sess_milter_args(s, path, rest);
 	if (mail_params_parse(rest, &tx->arena, &tx->params, &fault) != RC_OK) {
 		bad_parameter(s, &fault);
 		return no_tx(s);
@@ -141,6 +142,8 @@ const struct step_row mail_steps[] = {
 	{ "mail_headers", mail_headers },
 	{ "mail_policy", mail_policy },
 	{ "mail_verdict", mail_verdict },
+	{ "mail_milter", mail_milter },
+	{ "mail_milter_said", mail_milter_said },
 	{ "mail_filter_start", mail_filter_start },
 	{ "mail_filter_say", mail_filter_say },
 	{ "mail_filter_said", mail_filter_said },

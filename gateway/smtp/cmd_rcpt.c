@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* RCPT, and VRFY, which asks the same question without consequences; completing addresses. */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 #include "base/metric.h"
 #include "policy/standard.h"
@@ -72,6 +72,7 @@ rcpt_parse(struct sess *s)
 	/* in scratch until it is accepted: what is refused must not fill the transaction's memory */
 	if (addr_parse_path(path, how(s), &s->scratch, &s->addr, &rest, &e) != RC_OK || s->addr.text.n == 0 || sess_bad_user(s, &s->addr))
 		return bad_address(s, path);
+	sess_milter_args(s, path, rest);
 	if (rcpt_params_parse(rest, &s->scratch, &s->rcpt_params, &fault) != RC_OK) {
 		sess_reply_text(s, fault.param == PARAM_NOTIFY ? REPLY_BAD_NOTIFY : fault.param == PARAM_ORCPT ? REPLY_BAD_ORCPT : REPLY_BAD_OPTION,
 		    span_head(fault.word, 200));
@@ -90,8 +91,8 @@ rcpt_parse(struct sess *s)
 	return STEP_NEXT;
 }
 
-static void
-forget_rcpt(struct sess *s)
+void
+sess_forget_rcpt(struct sess *s)
 {
 	s->facts.has_rcpt = s->facts.is_vrfy = false;
 	s->facts.rcpt = SPAN_EMPTY;
@@ -108,7 +109,18 @@ rcpt_verdict(struct sess *s)
 {
 	enum step next = sess_verdict(s);
 	if (next != STEP_NEXT)
-		forget_rcpt(s);
+		sess_forget_rcpt(s);
+	return next;
+}
+
+/* Who wants to hear of refused recipients does, before the command is over. */
+static enum step
+rcpt_judge(struct sess *s)
+{
+	rcpt_milter_note(s, s->pol.verdict.reply);
+	enum step next = rcpt_milter_told(s, sess_verdict(s));
+	if (next != STEP_NEXT && next != STEP_WAIT)
+		sess_forget_rcpt(s);
 	return next;
 }
 
@@ -160,7 +172,7 @@ static enum step
 rcpt_accept(struct sess *s)
 {
 	struct tx *tx = s->tx;
-	forget_rcpt(s);
+	sess_forget_rcpt(s);
 	s->addr.text = arena_span(&tx->arena, s->addr.text);
 	s->addr.local = span_head(s->addr.text, s->addr.local.n);
 	s->addr.domain = s->addr.domain.n > 0 ? span_from(s->addr.text, s->addr.local.n + 1) : SPAN_EMPTY;
@@ -182,7 +194,9 @@ rcpt_accept(struct sess *s)
 const struct step_row rcpt_steps[] = {
 	{ "rcpt_parse", rcpt_parse },
 	{ "rcpt_policy", rcpt_policy },
-	{ "rcpt_verdict", rcpt_verdict },
+	{ "rcpt_verdict", rcpt_judge },
+	{ "rcpt_milter", rcpt_milter },
+	{ "rcpt_milter_said", rcpt_milter_said },
 	{ "rcpt_filter_say", rcpt_filter_say },
 	{ "rcpt_filter_said", rcpt_filter_said },
 	{ "rcpt_accept", rcpt_accept },
@@ -202,6 +216,8 @@ vrfy_parse(struct sess *s)
 		sess_reply(s, REPLY_SYNTAX_VRFY);
 		return STEP_END;
 	}
+	if (sess_milter_denies(s, false))
+		return STEP_END;
 	struct err e;
 	unsigned flags = how(s) & ~(unsigned)ADDR_STRICT;
 	bool ok = addr_parse_path(path, flags, &s->scratch, &s->addr, &rest, &e) == RC_OK && s->addr.text.n > 0 && !sess_bad_user(s, &s->addr);
@@ -223,7 +239,7 @@ vrfy_parse(struct sess *s)
 static enum step
 vrfy_answer(struct sess *s)
 {
-	forget_rcpt(s);
+	sess_forget_rcpt(s);
 	sess_reply_text(s, REPLY_VRFY_OK, s->args);
 	return STEP_END;
 }

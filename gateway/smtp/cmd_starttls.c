@@ -5,7 +5,7 @@
  * Both ways share the wait for the handshake and the steps behind it. Nothing that came in the clear is used afterwards:
  * conn_start_tls() throws away what was sent ahead, and the transaction, the name, the login and what XFORWARD said end.
  */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 #include "base/mem.h"
 #include "base/metric.h"
@@ -267,7 +267,7 @@ starttls_check(struct sess *s)
 		sess_reply(s, REPLY_IN_TRANSACTION);
 		return STEP_END;
 	}
-	return STEP_NEXT;
+	return sess_milter_denies(s, true) ? STEP_END : STEP_NEXT;
 }
 
 static enum step

@@ -3,7 +3,7 @@
  * XCLIENT: an authorised host says who the client is, and the session begins anew as if that client had connected; and
  * XFORWARD: it says who gave it the next message. Facts 10.5. Either takes effect as a whole or not at all.
  */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 #include "base/mem.h"
 #include "msg/addr.h"
@@ -170,6 +170,7 @@ begin_anew(struct sess *s, const struct said *x)
 	sess_forget_auth(s);
 	sess_end_tx(s);
 	limits_leave(&s->edge->limits, &s->limit);
+	sess_milter_free(s);
 	policy_run_fini(&s->pol);
 	policy_run_init(&s->pol, &s->ops, sess_policy_done);
 	s->facts.pipelined_early = false;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What the client sends: command lines to their rows, content to where it belongs, the rest to nowhere. */
-#include "smtp/session.h"
+#include "smtp/milter.h"
 
 #include "base/clock.h"
 #include "base/metric.h"
@@ -77,6 +77,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 		if (s->junk++ > sess_patience(s)->junk)
 			s->errors++;
 		sess_reply(s, REPLY_OK);
+		sess_command_done(s);
 		return;
 	}
 	s->verb = VERB_UNKNOWN;
@@ -87,9 +88,16 @@ unknown_command(struct sess *s, struct span word, struct span line)
 		LOG(smtpd_noncommand, &s->log, F_SPAN(client, s->client), F_SPAN(text, sess_shown(s, line, 100)));
 		s->failed = true;
 		sess_shut(s, REPLY_FORBIDDEN);
+		sess_command_done(s);
+		return;
+	}
+	if (s->milter != NULL) {
+		sess_milter_name(s, line);
+		sess_run_steps(s, unknown_steps);
 		return;
 	}
 	sess_reply(s, REPLY_NOT_RECOGNIZED);
+	sess_command_done(s);
 }
 
 /* What every command has to pass before its own steps. */
@@ -138,7 +146,6 @@ command(struct sess *s, const struct line_cmd *line, struct span rest)
 	const struct cmd_row *cmd = verb_find(word, &s->verb);
 	if (cmd == NULL) {
 		unknown_command(s, word, line->text);
-		sess_command_done(s);
 		return;
 	}
 	s->where = cmd->name;

@@ -182,6 +182,21 @@ log_refusal(struct sess *s, enum log_event_id ev, struct span reply, const struc
 }
 
 void
+sess_log_refusal(struct sess *s, enum log_event_id ev, struct span text)
+{
+	struct facts *f = &s->facts;
+	struct span rcpt = f->rcpt;
+	bool has_rcpt = f->has_rcpt;
+	if (!has_rcpt && s->tx != NULL && s->tx->nrcpt > 0) { /* behind RCPT it is the first one */
+		f->has_rcpt = true;
+		f->rcpt = s->tx->rcpts[0].addr;
+	}
+	log_refusal(s, ev, text, NULL);
+	f->has_rcpt = has_rcpt;
+	f->rcpt = rcpt;
+}
+
+void
 sess_refuse_code(struct sess *s, enum reply_id id, unsigned code)
 {
 	if (!sess_is_alive(s))

@@ -6,6 +6,7 @@
 #include "ipc/ipc.h"
 #include "policy/list_use.h"
 #include "smtp/footer.h"
+#include "smtp/milter_choice.h"
 #include "smtp/tx.h"
 
 enum {
@@ -163,6 +164,7 @@ service_free(struct edge_service **sp)
 		return;
 	tls_server_free(&svc->tls);
 	sasl_setup_free(&svc->sasl);
+	milter_choice_free(&svc->milters);
 	triage_conf_free(&svc->triage);
 	header_rules_free(&svc->headers);
 	rewriter_free(&svc->rewriter);
@@ -277,6 +279,8 @@ service_open(struct conf *c, const struct service *listener, const struct servic
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xclient_hosts", MATCH_HOST, &svc->xclient_hosts, e));
 	rc = worse(rc, matchlist_open_param(c, s, "smtpd_authorized_xforward_hosts", MATCH_HOST, &svc->xforward_hosts, e));
 	rc = worse(rc, sasl_setup_open(c, s, with_policy, &svc->sasl, e));
+	rc = worse(rc, milter_choice_open(c, s, &svc->milters, e));
+	svc->holds_in_queue = strcmp(s->params->p_milter_quarantine_queue, "hold") == 0;
 	rc = worse(rc, maps_open_param(c, s, "smtpd_reject_footer_maps", &svc->footer_maps, e));
 	rc = worse(rc, proxied_conf_open(c, s, &svc->proxied, e));
 	if (strlen(s->params->p_content_filter) > FILTER_MAX)
@@ -410,6 +414,9 @@ service_notes(struct conf *c, const struct edge_service *svc)
 	check_footer(c, svc);
 	if (svc->triage != NULL)
 		triage_conf_notes(c, svc->listener);
+	if (svc->milters != NULL && svc->proxied != NULL)
+		conf_problem(c, CONF_WARNING, svc->row, "smtpd_milters",
+		    "smtpd_milters with smtpd_proxy_filter: milters hear the envelope, the content goes to the proxy filter alone");
 	if (svc->bare_lf == BARE_LF_NO)
 		conf_problem(c, CONF_NOTE, svc->row, "smtpd_forbid_bare_newline",
 		    "smtpd_forbid_bare_newline = no: only <CR><LF>.<CR><LF> ends a message all the same, unless the client's commands end in bare <LF>");

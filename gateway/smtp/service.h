@@ -20,6 +20,8 @@
 #include "smtp/triage_conf.h"
 #include "tls/server.h"
 
+struct milter_choice;                          /* milter_choice.h */
+
 enum ehlo_keyword {
 #define EHLO_KEYWORD(name, bit, doc) EHLO_##bit,
 #include "smtp/keywords.def"
@@ -63,6 +65,8 @@ struct edge_service {
 	struct matchlist *flush_domains;     /* ETRN */
 	struct matchlist *xclient_hosts, *xforward_hosts;
 	struct sasl_setup *sasl;             /* NULL: no AUTH */
+	struct milter_choice *milters;         /* smtpd_milters, smtpd_milter_maps; NULL: nobody has any */
+	bool holds_in_queue;                 /* milter_quarantine_queue = hold */
 	struct map_list *footer_maps;        /* smtpd_reject_footer_maps */
 	struct content_limits content;
 	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT, XFORWARD and AUTH */

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "smtp/milter.h"
 #include "smtp/starttls.h"
 #include "smtp/verbs.h"
 
@@ -163,6 +164,7 @@ sess_retire(struct sess *s)
 	policy_run_fini(&s->pol);
 	sess_forget_call(s);
 	sess_forget_auth(s);
+	sess_milter_free(s);
 	ops_cancel_all(&s->ops);
 	conn_close(&s->conn);
 	starttls_free(s);
@@ -319,6 +321,7 @@ sess_end_tx(struct sess *s)
 void
 sess_undo_mail(struct sess *s)
 {
+	sess_milter_end_tx(s);
 	if (s->tx == NULL)
 		return;
 	tx_end(&s->tx);

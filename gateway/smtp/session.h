@@ -76,6 +76,8 @@ struct verb_count {
 	uint16_t good, all;
 };
 
+struct sess_milter;              /* milter.h */
+
 struct sess {
 	unsigned magic;
 	struct edge *edge;
@@ -92,6 +94,7 @@ struct sess {
 	struct facts facts;
 	struct dns_peer *peer;       /* the client's name is being asked for; NULL: what is in facts is all there is */
 	bool name_awaited;           /* a step waits for it */
+	bool is_forged;              /* its address has a name that leads elsewhere */
 	bool is_announced;           /* "connect from" was logged */
 	bool is_served;              /* it got as far as smtpd; else it is, or was, postscreen's alone */
 	struct policy_run pol;
@@ -101,8 +104,10 @@ struct sess {
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	struct map_wait *maps;       /* ETRN: fast_flush_domains in tables that are elsewhere; else NULL */
 	struct sess_auth *auth;      /* a login under way, else NULL */
+	struct sess_milter *milter;  /* its milters; NULL: it has none */
 	bool hides_lines;            /* behind a line that began with AUTH: lines that are no commands may be secrets, and are not logged */
 	bool skips_auth;             /* INPUT_SKIP: it is a response that was too long */
+	unsigned nsessions;          /* of its network when it came in, itself included; 0: not counted */
 	unsigned over_limit;         /* connections there were of its network, when too many */
 	uint32_t over_rate;          /* the same of connections in a time */
 	struct tx *tx;
@@ -185,6 +190,8 @@ void sess_log_proxied(struct sess *s, bool accepted, struct span reply);
 /* Reply and reject line. */
 void sess_refuse(struct sess *s, enum reply_id id);
 void sess_refuse_code(struct sess *s, enum reply_id id, unsigned code);
+/* A line of the log as that of a refusal, with what is known of the command. */
+void sess_log_refusal(struct sess *s, enum log_event_id ev, struct span text);
 /* The op of a step that returned STEP_WAIT is done: goes on at the next row. */
 void sess_resume(struct sess *s);
 void sess_policy_done(struct op *op);
@@ -260,6 +267,7 @@ struct ipaddr sess_network(const struct sess *s);
 /* ---- addresses (cmd_rcpt.c) ---- */
 bool sess_bad_user(const struct sess *s, const struct addr *a);
 struct span sess_complete(struct sess *s, const struct addr *a); /* in tx->arena */
+void sess_forget_rcpt(struct sess *s); /* the RCPT at hand is over, without a recipient */
 
 /* ---- the header (heading.c) ---- */
 /* At MAIL: is this a client whose headers are rewritten? */
@@ -280,6 +288,8 @@ size_t data_chunk_piece(struct sess *s, struct span in);
 /* Answers what is wrong with the content and ends the transaction, or STEP_NEXT. */
 enum step data_fault(struct sess *s);
 extern const struct step_row end_steps[];
+/* Once for each message, when its header is complete. */
+void data_log_message_id(struct sess *s);
 /* The message has been answered, the transaction is over. */
 enum step data_done(struct sess *s);
 /* The message is refused, the transaction over. */

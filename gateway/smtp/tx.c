@@ -48,13 +48,33 @@ tx_account(struct tx *tx)
 	metric_set(M_smtpd_content_bytes, (int64_t)tx->edge->content_bytes);
 }
 
-static void
-drop_draft(struct tx *tx)
+void
+tx_drop_draft(struct tx *tx)
 {
-	if (tx->edge->queue == NULL || tx_draft_is_lost(tx))
+	if (tx->draft == 0)
 		return;
-	buf_put_u64(ipc_begin(tx->edge->queue, IPC_DRAFT_DROP, 0), tx->draft);
-	ipc_end(tx->edge->queue);
+	metric_add(M_smtpd_drafts, -1);
+	if (!tx->submitted && tx->edge->queue != NULL && !tx_draft_is_lost(tx)) {
+		buf_put_u64(ipc_begin(tx->edge->queue, IPC_DRAFT_DROP, 0), tx->draft);
+		ipc_end(tx->edge->queue);
+	}
+	tx->draft = 0;
+}
+
+static void
+on_call(struct op *op)
+{
+	sess_resume(container_of(op, struct tx, call.op)->sess);
+}
+
+struct ipc_call *
+tx_new_call(struct tx *tx)
+{
+	if (tx->has_call)
+		ipc_call_fini(&tx->call);
+	ipc_call_init(&tx->call, &tx->sess->ops, on_call);
+	tx->has_call = true;
+	return &tx->call;
 }
 
 void
@@ -70,11 +90,7 @@ tx_end(struct tx **tp)
 	tx_proxied_free(&tx->proxied);
 	if (tx->has_header_maps)
 		map_wait_fini(&tx->header_maps);
-	if (tx->draft != 0) {
-		metric_add(M_smtpd_drafts, -1);
-		if (!tx->submitted)
-			drop_draft(tx);
-	}
+	tx_drop_draft(tx);
 	if (tx->has_content) {
 		content_fini(&tx->content);
 		tx_account(tx);
@@ -112,6 +128,25 @@ tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 	tx->rcpt_hash[tx->nrcpt] = hash;
 	tx->rcpts[tx->nrcpt++] = *r;
 	return true;
+}
+
+void
+tx_delete_rcpt(struct tx *tx, struct span given)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < tx->nrcpt; i++) {
+		const struct env_rcpt *r = &tx->rcpts[i];
+		if (span_eq(r->orig.n > 0 ? r->orig : r->addr, given))
+			continue;
+		tx->rcpt_hash[n] = tx->rcpt_hash[i];
+		tx->rcpts[n++] = *r;
+	}
+	tx->nrcpt = n;
+	n = 0;
+	for (uint32_t i = 0; i < tx->bcc.n; i++)
+		if (!span_eq(tx->bcc.at[i], given))
+			tx->bcc.at[n++] = tx->bcc.at[i];
+	tx->bcc.n = n;
 }
 
 static bool
@@ -184,9 +219,9 @@ tx_name(struct tx *tx, uint32_t serial)
 }
 
 static uint32_t
-flags_of(const struct tx *tx)
+marks_of(const struct tx *tx)
 {
-	uint32_t f = content_flags(&tx->content);
+	uint32_t f = 0;
 	f |= tx->params.is_8bitmime ? (uint32_t)MSGF_8BITMIME : 0;
 	f |= tx->params.is_smtputf8 ? (uint32_t)MSGF_SMTPUTF8 : 0;
 	f |= tx->params.ret == DSN_RET_FULL ? (uint32_t)MSGF_RET_FULL : tx->params.ret == DSN_RET_HDRS ? (uint32_t)MSGF_RET_HDRS : 0;
@@ -224,8 +259,9 @@ tx_put_forward(const struct tx *tx, struct buf *b)
 	put_attribute(b, "SOURCE=", is_local ? SPAN("LOCAL") : SPAN("REMOTE"));
 }
 
-void
-tx_write_submit(struct tx *tx, struct span client, struct buf *out)
+/* flags: MSGF_*; m: all but the envelope. */
+static void
+write_submit(struct tx *tx, struct span client, uint32_t flags, struct msg_submit *m, struct buf *out)
 {
 	struct buf env_buf, forward, held;
 	const struct edge_service *svc = tx->sess->svc;
@@ -240,20 +276,49 @@ tx_write_submit(struct tx *tx, struct span client, struct buf *out)
 		holding_write(tx->sess, &held);
 	}
 	const struct envelope env = {
-		.arrival = tx->arrival, .flags = flags_of(tx), .sender = tx->env_sender, .envid = tx->params.envid,
+		.arrival = tx->arrival, .flags = flags, .sender = tx->env_sender, .envid = tx->params.envid,
 		.client = client, .filter = tx->no_filter ? SPAN_EMPTY : tx->filter.n > 0 ? tx->filter : span_str(svc->p->p_content_filter),
 		.forward = forward.over ? SPAN_EMPTY : buf_span(&forward), .held = buf_span(&held), .nrcpt = tx->nrcpt, .rcpt = tx->rcpts,
 	};
 	envelope_put(&env_buf, &env);
 	BUG_ON(env_buf.over);
-	struct msg_submit m = {
-		.draft = tx->draft, .content_len = tx->content.len, .content_crc = tx->content.crc, .qid = tx->qid,
-		.envelope = buf_span(&env_buf),
-	};
-	if (tx->draft == 0)
-		m.content = buf_span(&tx->content.out);
-	msg_submit_put(out, &m);
+	m->envelope = buf_span(&env_buf);
+	msg_submit_put(out, m);
 	buf_fini(&env_buf);
 	buf_fini(&forward);
 	buf_fini(&held);
+}
+
+void
+tx_write_submit(struct tx *tx, struct span client, struct buf *out)
+{
+	struct msg_submit m = {
+		.draft = tx->draft, .content_len = tx->content.len, .content_crc = tx->content.crc, .qid = tx->qid,
+		.content = tx->draft == 0 ? buf_span(&tx->content.out) : SPAN_EMPTY,
+	};
+	write_submit(tx, client, content_flags(&tx->content) | marks_of(tx), &m, out);
+}
+
+void
+tx_write_original(struct tx *tx, struct span client, const struct tx_original *o, const struct hold_why *why, struct buf *out)
+{
+	struct spool_id id = spool_id_next(tx->edge->serial);
+	char qid[SPOOL_ID_TEXT];
+	struct msg_submit m = {
+		.draft = o->draft, .content_len = o->len, .content_crc = o->crc, .qid = span_of(qid, spool_id_text(&id, qid)),
+		.content = o->draft == 0 ? o->content : SPAN_EMPTY,
+	};
+	/* its marks are its own: what goes on may be for somebody */
+	struct holding marks = tx->holding;
+	bool *held = mem_alloc(tx->nrcpt + 1);
+	for (uint32_t i = 0; i < tx->nrcpt; i++)
+		held[i] = tx->rcpts[i].held;
+	tx->holding.class = HELD_NONE;
+	tx->holding.all = tx->holding.some = false;
+	tx_hold_all(tx, why);
+	write_submit(tx, client, o->flags | (marks_of(tx) & ~(uint32_t)MSGF_HOLD), &m, out);
+	tx->holding = marks;
+	for (uint32_t i = 0; i < tx->nrcpt; i++)
+		tx->rcpts[i].held = held[i];
+	mem_free(&held);
 }

@@ -72,6 +72,7 @@ struct tx {
 	bool has_header_maps;
 	struct map_wait header_maps; /* tables that are elsewhere, asked about its header */
 	bool chunking;               /* a BDAT was accepted */
+	bool has_logged_id;          /* its Message-ID */
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
 	size_t held;                 /* octets of memory for content that are accounted for */
 	struct content content;
@@ -90,6 +91,12 @@ void tx_end(struct tx **tp);
  * same options, in any case of letters, is there once (duplicate_filter of Postfix). */
 bool tx_draft_is_lost(const struct tx *tx);   /* the queue process that held it is gone */
 bool tx_add_rcpt(struct tx *tx, const struct env_rcpt *r);
+/* Takes recipients (and copies) out that were given so: internal form, as the client said it. */
+void tx_delete_rcpt(struct tx *tx, struct span given);
+/* The draft is not needed any more. */
+void tx_drop_draft(struct tx *tx);
+/* The call, for a new question; one that is under way is forgotten; the session goes on with the answer. */
+struct ipc_call *tx_new_call(struct tx *tx);
 /* Content came or went: brings the process's account up to date. */
 void tx_account(struct tx *tx);
 /* Takes what the policy asked for. false: there is too much already, it is dropped. Headers count against
@@ -102,5 +109,16 @@ void tx_name(struct tx *tx, uint32_t serial);
 
 /* Puts the envelope and, if inline, the content into the SUBMIT call's buffer. client: "host[address]". */
 void tx_write_submit(struct tx *tx, struct span client, struct buf *out);
+
+
+/* Content as it came, beside the changed one. */
+struct tx_original {
+	uint64_t draft;              /* 0: in content */
+	struct span content;
+	uint64_t len;
+	uint32_t crc, flags;         /* MSGF_HAS_* */
+};
+/* The same for a message of its own, under a new id, with everybody held. */
+void tx_write_original(struct tx *tx, struct span client, const struct tx_original *o, const struct hold_why *why, struct buf *out);
 
 #endif

@@ -308,6 +308,7 @@ class Run:
         self.hub_from = len(self.hub.messages())
         self.hub_refused_from = len(self.hub.records()) - self.hub_from
         self.asked_before = place.dns.asked.copy()
+        self.heard_from = {f: f.stat().st_size for f in place.dir.glob('*.heard')}
         self.before = None
         if any(s.kind == 'metric' for s in scr.steps) or mode.startswith('cut'):
             self.before = self.gw.metrics()
@@ -512,6 +513,25 @@ class Run:
         tool.wait()
         if verb == 'start':
             self.place.tool(name, program, args)
+
+    def do_heard(self, words):
+        """heard NAME [!] /re/: what tests/tools/milter.py wrote to $WORK/NAME.heard since the script began."""
+        name, _, rest = words.partition(' ')
+        path = self.place.dir / f'{name}.heard'
+        m = re.match(r'(!?)\s*/(.*)/$', self.place.fill(rest.strip()))
+
+        def text():
+            data = path.read_bytes()[self.heard_from.get(path, 0):] if path.exists() else b''
+            return data.decode('utf-8', 'backslashreplace')
+        if m.group(1):
+            self.do_idle('')
+            if re.search(m.group(2), text(), re.M):
+                raise Broken(f'{name} heard {m.group(2)}:\n{text()[-3000:]}')
+            return
+        try:
+            wait_for('', lambda: re.search(m.group(2), text(), re.M))
+        except Broken:
+            raise Broken(f'{name} did not hear {m.group(2)}:\n{text()[-3000:]}')
 
     def do_asked(self, words):
         """asked NAME TYPE N: how often, since the script began; TYPE *: any."""

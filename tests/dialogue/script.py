@@ -50,7 +50,7 @@ def parse_expect(text, line):
 
 HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs')
 CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
-          'asked', 'answer', 'forget', 'resolver', 'copy')
+          'heard', 'asked', 'answer', 'forget', 'resolver', 'copy')
 
 
 class Script:
