@@ -191,16 +191,29 @@ parse_list(struct milter_set *set, struct conf *c, const struct service *s, cons
 
 /* ---- macros ---- */
 
+/* The next of name=value, {name}=value, { name = value with blanks }. */
+static enum rc
+next_default(struct span *rest, struct span *item)
+{
+	bool group;
+	*rest = span_trim(*rest);
+	while (rest->n > 0 && rest->p[0] == ',')
+		*rest = span_trim(span_from(*rest, 1));
+	size_t close = rest->n > 0 && rest->p[0] == '{' ? span_chr(*rest, '}') : SIZE_MAX;
+	if (close == SIZE_MAX || close + 1 >= rest->n || rest->p[close + 1] != '=')
+		return conf_item(rest, item, &group);
+	return span_word(rest, separators, item) ? RC_OK : RC_NONE;
+}
+
 static enum rc
 parse_defaults(struct milter_set *set, const char *text, struct err *e)
 {
 	struct span item;
-	bool group;
 	enum rc rc;
 	size_t cap = 0;
 	set->default_text = mem_strdup(text);
 	struct span rest = span_str(set->default_text);
-	while ((rc = conf_item(&rest, &item, &group)) == RC_OK) {
+	while ((rc = next_default(&rest, &item)) == RC_OK) {
 		size_t eq = span_chr(item, '=');
 		if (eq == SIZE_MAX || eq == 0)
 			return err_set(e, RC_PERM, "milter_macro_defaults: need name=value instead of \"%.*s\"", (int)(item.n < 80 ? item.n : 80),

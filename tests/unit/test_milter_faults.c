@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Milters that fail: every stage, every way, every default action, in one table; connections that are kept and turn out to be closed; the breaker;
+ * the deadline of a message.
+ */
+#include "milter_world.h"
+
+static int
+setup(void **state)
+{
+	(void)state;
+	confdir_make();
+	loop_init();
+	milter_conf = confdir_load("milter_command_timeout = 1s\nmilter_content_timeout = 1s\nmilter_connect_timeout = 1s\nmilter_breaker_failures = 0\n");
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	conf_unref(&milter_conf);
+	loop_fini();
+	confdir_remove();
+	return 0;
+}
+
+static int
+clean(void **state)
+{
+	(void)state;
+	assert_int_equal(metric_values[M_milter_connections], 0);
+	assert_int_equal(metric_values[M_milter_paused], 0);
+	assert_int_equal(metric_values[M_op_pending], 0);
+	assert_int_equal(metric_values[M_conns], 0);
+	return 0;
+}
+
+/* ---- the table ---- */
+
+static const char *const actions[] = { "accept", "reject", "tempfail", "quarantine", "shutdown" };
+static const char *const replies[] = { "ok", "550 5.5.0 Service unavailable", "451 4.7.1 Service unavailable - try again later", "ok",
+	"421 4.7.1 Service unavailable - try again later (close)" };
+
+/* What a session hears when the milter fails at this command. */
+static void
+expected(char *out, size_t n, unsigned char cmd, unsigned action)
+{
+	static const char *const names[] = { "connect", "helo", "mail", "rcpt", "rcpt", "data", "end" };
+	static const char cmds[] = "CHMRRTE";
+	size_t from = cmd == 'O' ? 0 : cmd == 'L' || cmd == 'N' ? 6 : (size_t)(strchr(cmds, cmd) - cmds);
+	bool goes_on = strcmp(replies[action], "ok") == 0;
+	out[0] = '\0';
+	for (size_t i = 0; i < NELEMS(names); i++) {
+		size_t at = strlen(out);
+		snprintf(out + at, n - at, "%s%s=%s", i > 0 ? " " : "", names[i], i < from ? "ok" : replies[action]);
+		if (i >= from && !goes_on && (action == 4 || i == 2 || i == 5))
+			return;
+	}
+}
+
+static void
+test_table(void **state)
+{
+	(void)state;
+	static const char stages[] = "OCHMRTLNE";
+	static const enum fake_deed deeds[] = { DO_CLOSE, DO_RESET, DO_GARBAGE, DO_HANG, DO_FRAME_0, DO_FRAME_1G, DO_FRAME_FFFF };
+	enum { STAGES = sizeof stages - 1, DEEDS = NELEMS(deeds), ACTIONS = NELEMS(actions), ALL = STAGES * DEEDS * ACTIONS };
+	struct fake *f = mem_calloc(STAGES * DEEDS, sizeof *f);
+	struct play *p = mem_calloc(ALL, sizeof *p);
+	struct milter_set **set = mem_calloc(ALL, sizeof(struct milter_set *));
+	for (size_t i = 0; i < STAGES * DEEDS; i++) {
+		fake_open(&f[i]);
+		if (stages[i / DEEDS] == 'O')
+			f[i].greets_badly = deeds[i % DEEDS];
+		else
+			(void)fake_rule(&f[i], (unsigned char)stages[i / DEEDS], 0, deeds[i % DEEDS]);
+	}
+	for (size_t i = 0; i < ALL; i++) {
+		char options[40];
+		snprintf(options, sizeof options, "default_action=%s", actions[i % ACTIONS]);
+		set[i] = set_for(&f[i / ACTIONS], options);
+		play_begin(&p[i], set[i]);
+	}
+	for (size_t i = 0; i < ALL; i++)
+		play_go(&p[i]);
+	play_wait();
+	for (size_t i = 0; i < ALL; i++) {
+		char want[600];
+		unsigned char cmd = (unsigned char)stages[i / ACTIONS / DEEDS];
+		expected(want, sizeof want, cmd, i % ACTIONS);
+		if (!span_eq_str(buf_span(&p[i].said), want))
+			print_error("stage %c deed %d action %s\n", cmd, (int)deeds[i / ACTIONS % DEEDS], actions[i % ACTIONS]);
+		assert_span(buf_span(&p[i].said), want);
+		assert_span(buf_span(&p[i].edits), i % ACTIONS == 3 ? "quarantine=default_action\n" : "");
+		play_fini(&p[i]);
+		milter_set_free(&set[i]);
+	}
+	for (size_t i = 0; i < STAGES * DEEDS; i++)
+		fake_close(&f[i]);
+	mem_free(&f);
+	mem_free(&p);
+	mem_free(&set);
+}
+
+/* Nobody listens; a name without an address; a socket that is not there. */
+static void
+test_unreachable(void **state)
+{
+	(void)state;
+	static const char *const texts[] = { "{ inet:127.0.0.1:1, default_action=%s }", "{ unix:/nonexistent/x, default_action=%s }",
+		"{ inet:nowhere.invalid:1, default_action=%s }" };
+	for (size_t i = 0; i < NELEMS(texts) * NELEMS(actions); i++) {
+		char text[100], want[600];
+		struct play p;
+		snprintf(text, sizeof text, texts[i / NELEMS(actions)], actions[i % NELEMS(actions)]);
+		struct milter_set *set = set_of(milter_conf, text);
+		play_begin(&p, set);
+		play_go(&p);
+		play_wait();
+		expected(want, sizeof want, 'O', i % NELEMS(actions));
+		assert_span(buf_span(&p.said), want);
+		play_fini(&p);
+		milter_set_free(&set);
+	}
+}
+
+/* A reply nobody awaits is a fault, whenever it comes. */
+static void
+test_unasked(void **state)
+{
+	(void)state;
+	struct fake f;
+	struct play p;
+	fake_open(&f);
+	f.steps = SMFIP_NR_MAIL | SMFIP_NR_HDR;
+	f.no_reply['L'] = true; /* but MAIL is answered */
+	struct milter_set *set = set_for(&f, "default_action=reject");
+	play_begin(&p, set);
+	play_go(&p);
+	play_wait();
+	assert_null(strstr(buf_cstr(&p.said), "end=ok"));
+	assert_non_null(strstr(buf_cstr(&p.said), replies[1]));
+	play_fini(&p);
+	milter_set_free(&set);
+	fake_close(&f);
+}
+
+/* ---- connections that are kept ---- */
+
+static void
+play_once(struct play *p, struct milter_set *set)
+{
+	play_begin(p, set);
+	play_go(p);
+	play_wait();
+}
+
+static void
+expect_once(struct milter_set *set, const char *want)
+{
+	struct play p;
+	play_once(&p, set);
+	assert_span(buf_span(&p.said), want);
+	play_fini(&p);
+}
+
+#define ALL_OK "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=ok"
+
+static void
+test_kept(void **state)
+{
+	(void)state;
+	struct fake f;
+	fake_open(&f);
+	struct milter_set *set = set_for(&f, "default_action=tempfail");
+	for (int i = 0; i < 5; i++)
+		expect_once(set, ALL_OK);
+	assert_int_equal(f.connects, 1);
+	assert_int_equal(f.seen['C'], 5);
+	/* closed while it was at rest: seen */
+	fake_end(list_entry(f.conns.next, struct fake_conn, link));
+	world_turns(20000);
+	expect_once(set, ALL_OK);
+	assert_int_equal(f.connects, 2);
+	/* closed at the moment it is taken: the session begins anew on another, and hears nothing of it */
+	(void)fake_rule(&f, 'C', f.seen['C'] + 1, DO_CLOSE);
+	expect_once(set, ALL_OK);
+	assert_int_equal(f.connects, 3);
+	(void)fake_rule(&f, 'C', f.seen['C'] + 1, DO_RESET);
+	expect_once(set, ALL_OK);
+	/* but not on a new one */
+	(void)fake_rule(&f, 'C', f.seen['C'] + 1, DO_CLOSE);
+	(void)fake_rule(&f, 'C', f.seen['C'] + 2, DO_CLOSE);
+	struct play p;
+	play_once(&p, set);
+	assert_non_null(strstr(buf_cstr(&p.said), "connect=451 4.7.1"));
+	play_fini(&p);
+	milter_set_free(&set);
+	fake_close(&f);
+	/* a milter that cannot do it closes each time: it is not tried for ever */
+	fake_open(&f);
+	(void)fake_rule(&f, 'K', 0, DO_CLOSE);
+	set = set_for(&f, "default_action=tempfail");
+	milter_set_free(&set);
+	fake_close(&f);
+}
+
+/* It only wants the end of a message: what was closed is noticed with the first thing said. */
+static void
+test_kept_content(void **state)
+{
+	(void)state;
+	struct fake f;
+	fake_open(&f);
+	f.steps = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NODATA | SMFIP_NOEOH | SMFIP_NR_HDR;
+	f.no_reply['L'] = true;
+	struct milter_set *set = set_for(&f, "default_action=tempfail");
+	expect_once(set, ALL_OK);
+	(void)fake_rule(&f, 'E', 2, DO_CLOSE);
+	buf_reset(&f.body);
+	expect_once(set, ALL_OK);
+	assert_int_equal(f.connects, 2);
+	assert_span(buf_span(&f.body), PLAY_BODY PLAY_BODY);
+	milter_set_free(&set);
+	fake_close(&f);
+}
+
+/* ---- the breaker ---- */
+
+static void
+test_breaker(void **state)
+{
+	(void)state;
+	struct breaker b;
+	breaker_init(&b, 3, 100);
+	assert_true(breaker_try(&b, 0));
+	assert_false(breaker_failed(&b, MFAR_END, "x", 10));
+	assert_false(breaker_worked(&b, MFAR_CONNECT)); /* says nothing about the end of messages */
+	assert_false(breaker_failed(&b, MFAR_END, "x", 20));
+	assert_false(breaker_worked(&b, MFAR_END));
+	assert_false(breaker_failed(&b, MFAR_DIAL, "x", 30));
+	assert_false(breaker_failed(&b, MFAR_DIAL, "x", 31));
+	assert_true(breaker_failed(&b, MFAR_DIAL, "why", 32));
+	assert_false(breaker_failed(&b, MFAR_DIAL, "why", 33));
+	assert_false(breaker_try(&b, 100));
+	assert_true(breaker_try(&b, 132));
+	assert_false(breaker_try(&b, 133));
+	assert_true(breaker_try(&b, 232));
+	assert_int_equal(b.skipped, 2);
+	assert_true(breaker_worked(&b, MFAR_DIAL));
+	assert_true(breaker_try(&b, 240));
+	breaker_init(&b, 0, 100);
+	for (int i = 0; i < 100; i++)
+		assert_false(breaker_failed(&b, 0, "x", 1));
+}
+
+static void
+test_out_of_use(void **state)
+{
+	(void)state;
+	struct fake f;
+	struct buf b;
+	struct conf *c = confdir_load("milter_command_timeout = 1s\nmilter_breaker_failures = 3\nmilter_breaker_probe_time = 1s\nmilter_default_action = accept\n");
+	buf_init(&b, 65536);
+	fake_open(&f);
+	char text[100];
+	snprintf(text, sizeof text, "inet:127.0.0.1:%u", f.port);
+	struct milter_set *set = set_of(c, text);
+	fake_listen(&f, false);
+	for (int i = 0; i < 3; i++)
+		expect_once(set, ALL_OK);
+	assert_int_equal(metric_values[M_milter_paused], 1);
+	milter_remarks(&b);
+	assert_non_null(strstr(buf_cstr(&b), text));
+	assert_non_null(strstr(buf_cstr(&b), "Connection refused"));
+	/* it is not asked, and costs no system call and no turn of the loop */
+	int64_t bypassed = metric_values[M_milter_bypassed];
+	for (int i = 0; i < 1000; i++) {
+		struct play p;
+		play_begin(&p, set);
+		plays_open++; /* the loop does not run */
+		for (p.step = PLAY_CONNECT; p.step < PLAY_MESSAGE; p.step++)
+			assert_false(play_step(&p));
+		assert_false(milter_run_wants_message(p.run));
+		play_over(&p);
+		plays_open--;
+		play_fini(&p);
+	}
+	assert_int_equal(metric_values[M_milter_bypassed], bypassed + 1000);
+	assert_int_equal(metric_values[M_milter_connections], 0);
+	/* back by itself */
+	fake_listen(&f, true);
+	for (int i = 0; i < 50 && metric_values[M_milter_paused] > 0; i++)
+		world_turns(100000);
+	assert_int_equal(metric_values[M_milter_paused], 0);
+	fake_forget(&f);
+	expect_once(set, ALL_OK);
+	assert_int_equal(f.seen['E'], 1);
+	/* hangs at the end of each message: the greeting does not prove that it works */
+	(void)fake_rule(&f, 'E', 0, DO_CLOSE);
+	for (int i = 0; i < 3; i++)
+		expect_once(set, ALL_OK);
+	assert_int_equal(metric_values[M_milter_paused], 1);
+	unsigned ends = f.seen['E'];
+	for (int i = 0; i < 10; i++)
+		expect_once(set, ALL_OK);
+	assert_in_range(f.seen['E'], ends, ends + 1);
+	buf_reset(&b);
+	milter_status(&b);
+	assert_non_null(strstr(buf_cstr(&b), "\"paused\":true"));
+	/* one message in each pause is shown to it, and the first that it takes brings it back */
+	world_turns(1100000);
+	f.nrules = 0;
+	expect_once(set, ALL_OK);
+	assert_int_equal(metric_values[M_milter_paused], 0);
+	milter_set_free(&set);
+	buf_fini(&b);
+	fake_close(&f);
+	conf_unref(&c);
+}
+
+/* The log says when it goes and when it is back. */
+static void
+test_lines(void **state)
+{
+	(void)state;
+	struct buf b;
+	buf_init(&b, 4096);
+	log_render(&b, LOG_POSTFIX, EV_milter_paused, NULL, (const struct log_field[]){ F_STR(name, "inet:x:1"), F_NUM(count, 5), F_STR(reason, "dead") }, 3);
+	assert_span(buf_span(&b), "warning: milter inet:x:1 failed 5 times in a row: its default action applies until it works again: dead");
+	buf_reset(&b);
+	log_render(&b, LOG_POSTFIX, EV_milter_back, NULL, (const struct log_field[]){ F_STR(name, "inet:x:1"), F_NUM(count, 7) }, 2);
+	assert_span(buf_span(&b), "milter inet:x:1 works again (7 times not asked)");
+	buf_fini(&b);
+}
+
+/* ---- the deadline ---- */
+
+/* Each is within its own time, all together are not; progress does not buy more. */
+static void
+test_deadline(void **state)
+{
+	(void)state;
+	struct fake f[2];
+	struct play p;
+	struct conf *c = confdir_load("milter_message_deadline = 1s\nmilter_content_timeout = 20s\nmilter_command_timeout = 20s\nmilter_breaker_failures = 0\n");
+	char text[200];
+	fake_open(&f[0]);
+	fake_open(&f[1]);
+	struct buf *b = fake_rule(&f[0], 'E', 0, DO_SLOW);
+	for (int i = 0; i < 600; i++)
+		mw_simple(b, 'p');
+	mw_simple(b, 'c');
+	snprintf(text, sizeof text, "{ inet:127.0.0.1:%u, default_action=accept }, { inet:127.0.0.1:%u, default_action=tempfail }", f[0].port, f[1].port);
+	struct milter_set *set = set_of(c, text);
+	play_once(&p, set);
+	assert_non_null(strstr(buf_cstr(&p.said), "data=ok end=451 4.7.1 Service unavailable"));
+	assert_int_equal(f[1].seen['E'], 0);
+	play_fini(&p);
+	milter_set_free(&set);
+	fake_close(&f[0]);
+	fake_close(&f[1]);
+	conf_unref(&c);
+}
+
+/* The owner goes at any moment: nothing is left. */
+static void
+test_gone(void **state)
+{
+	(void)state;
+	for (enum play_step at = PLAY_CONNECT; at <= PLAY_MESSAGE; at++) {
+		for (int how = 0; how < 3; how++) {
+			struct fake f;
+			struct play p;
+			fake_open(&f);
+			static const char cmds[] = "CHMRRTE";
+			(void)fake_rule(&f, (unsigned char)cmds[at], at == PLAY_RCPT2 ? 2 : 0, DO_HANG);
+			struct milter_set *set = set_for(&f, "default_action=tempfail");
+			play_begin(&p, set);
+			play_go(&p);
+			plays_open++; /* the loop does not stop by itself */
+			if (how > 0)
+				world_turns(30000);
+			if (how == 2 && at >= PLAY_MAIL) { /* RSET in between: the answer that is outstanding is nobody's */
+				milter_run_abort(p.run);
+				f.rules[0].cmd = 0;
+				p.step = PLAY_MAIL;
+				p.said.n = p.said.at = 0;
+				timer_clear(&p.later);
+				plays_open--;
+				play_go(&p);
+				play_wait();
+				assert_span(buf_span(&p.said), "mail=ok rcpt=ok rcpt=ok data=ok end=ok");
+				assert_int_equal(f.seen['C'], 2); /* on a new connection, which heard it all */
+			} else {
+				timer_clear(&p.later);
+				plays_open = 0;
+				p.is_over = true;
+				milter_run_free(&p.run);
+				world_turns(5000);
+			}
+			play_fini(&p);
+			milter_set_free(&set);
+			fake_close(&f);
+		}
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(test_breaker, clean), cmocka_unit_test_teardown(test_table, clean), cmocka_unit_test_teardown(test_unreachable, clean),
+		cmocka_unit_test_teardown(test_unasked, clean), cmocka_unit_test_teardown(test_kept, clean), cmocka_unit_test_teardown(test_kept_content, clean),
+		cmocka_unit_test_teardown(test_out_of_use, clean), cmocka_unit_test_teardown(test_lines, clean), cmocka_unit_test_teardown(test_deadline, clean),
+		cmocka_unit_test_teardown(test_gone, clean),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
