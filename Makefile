@@ -35,8 +35,8 @@ LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 PROGRAMS := virus attachments
 PROG_OBJ := $(foreach n,$(PROGRAMS),$(patsubst %.c,$(B)/%.o,$(sort $(wildcard filters/$(n)/*.c))))
 # what the bundled filters link to; --as-needed leaves out of each program what it does not use
-FILTER_LIBS = -Wl,--as-needed $(LDLIBS) -lmilter $(shell pkg-config --libs libclamav gmime-3.0 2>/dev/null)
-GMIME_FLAGS = $(subst -I,-isystem ,$(shell pkg-config --cflags gmime-3.0 2>/dev/null))
+FILTER_LIBS = -Wl,--as-needed $(LDLIBS) -lmilter $(shell pkg-config --libs libclamav gmime-3.0 libarchive zlib 2>/dev/null)
+GMIME_FLAGS = $(subst -I,-isystem ,$(shell pkg-config --cflags gmime-3.0 libarchive zlib 2>/dev/null))
 UNIT    := $(patsubst tests/unit/%.c,$(B)/unit/%,$(sort $(wildcard tests/unit/test_*.c)))
 FUZZ    := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 TOOLS   := $(patsubst tests/tools/%.c,$(B)/tools/%,$(sort $(wildcard tests/tools/*.c)))

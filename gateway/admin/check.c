@@ -8,6 +8,7 @@
 #include "deliver/nexthop.h"
 #include "deliver/outset.h"
 #include "dns/dns.h"
+#include "filters/attachment_conf.h"
 #include "filters/bundled.h"
 #include "ipc/sandbox.h"
 #include "map/remote.h"
@@ -84,6 +85,7 @@ check_all(struct conf *c, enum conf_severity rows)
 	policy_check(c);
 	tls_keys_check(c);
 	edge_conf_check(c);
+	attachment_conf_check(c);
 	outset_check(c);
 	struct router *router = NULL;
 	struct err trouble = { .why = "" };

@@ -2,7 +2,7 @@
 # Installs the Debian packages a target needs when run as root, or names them and fails.
 # usage: deps.sh build | test
 set -eu
-build="gcc make pkg-config libc6-dev libevent-dev libssl-dev libc-ares-dev libcdb-dev liblmdb-dev libpcre2-dev libseccomp-dev libsqlite3-dev libsasl2-dev libmilter-dev libclamav-dev libgmime-3.0-dev"
+build="gcc make pkg-config libc6-dev libevent-dev libssl-dev libc-ares-dev libcdb-dev liblmdb-dev libpcre2-dev libseccomp-dev libsqlite3-dev libsasl2-dev libmilter-dev libclamav-dev libgmime-3.0-dev libarchive-dev zlib1g-dev"
 test="$build libcmocka-dev libsasl2-modules libsasl2-modules-db python3 procps"
 case "${1:-build}" in
 build) want=$build ;;
