@@ -76,6 +76,7 @@ static enum rc
 read_body(void *owner, uint64_t pos, size_t max, struct buf *out)
 {
 	struct inspection *in = owner;
+	buf_reset(out);
 	if (pos >= in->body_len)
 		return RC_NONE;
 	uint64_t left = in->body_len - pos;
