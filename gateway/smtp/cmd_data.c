@@ -65,6 +65,7 @@ data_begin(struct sess *s, bool dots)
 	/* a trusted client whose commands end in LF alone knows no other end of data (smtp/line.h) */
 	tx->content.line.lf_ends = dots && s->no_bare_lf_rules && s->cmd_bare_lf;
 	struct buf *front = content_front(&tx->content, tx->params.size);
+	checking_begin(s);
 	data_front(s, front);
 	put_received(s, front);
 	content_front_done(&tx->content);
@@ -164,6 +165,16 @@ bare_lf_message(struct sess *s)
 	return data_done(s);
 }
 
+/* What the checks say; they have written the log line. */
+enum step
+data_refuse_checked(struct sess *s)
+{
+	unsigned code;
+	struct span reply = checking_reply(s->tx, &code);
+	sess_reply_lines(s, code, reply);
+	return data_done(s);
+}
+
 enum step
 data_fault(struct sess *s)
 {
@@ -183,6 +194,8 @@ data_fault(struct sess *s)
 		return bare_lf_message(s);
 	case CONTENT_NOT_NOW:
 		return data_refuse(s, REPLY_NO_QUEUE);
+	case CONTENT_REFUSED:
+		return data_refuse_checked(s);
 	case CONTENT_NO_DRAFT:
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
@@ -216,6 +229,19 @@ end_header(struct sess *s)
 	if (data_edit_header(s) == STEP_AGAIN)
 		return STEP_AGAIN;
 	content_finish(&s->tx->content);
+	return data_fault(s);
+}
+
+/* The last line of the body. */
+static enum step
+end_checks(struct sess *s)
+{
+	struct content *c = &s->tx->content;
+	if (!c->is_checked)
+		return STEP_NEXT;
+	if (data_check_body(s, true) == STEP_AGAIN)
+		return STEP_AGAIN;
+	content_finish(c);
 	return data_fault(s);
 }
 
@@ -324,6 +350,7 @@ end_submitted(struct sess *s)
 const struct step_row end_steps[] = {
 	{ "end_check", end_check },
 	{ "end_header", end_header },
+	{ "end_checks", end_checks },
 	{ "end_draft", end_draft },
 	{ "end_draft_got", end_draft_got },
 	{ "end_policy", end_policy },
@@ -360,19 +387,45 @@ watch_memory(struct sess *s)
 		content_fail(&tx->content, CONTENT_DRAFT_FULL);
 }
 
+/* A table has to be waited for before more of the body can be looked at. */
+static enum step
+check_more(struct sess *s)
+{
+	return data_check_body(s, false) == STEP_AGAIN ? STEP_AGAIN : STEP_END;
+}
+
+static const struct step_row check_steps[] = { { "check_more", check_more } };
+
+/* Content, until somebody has to be asked. Gives the octets used; *asks_out: a check asks. */
+static size_t
+take_content(struct sess *s, struct span in, bool *asks_out)
+{
+	struct content *c = &s->tx->content;
+	size_t used = 0;
+	while (used < in.n && !c->line.ended && !content_wants_edit(c) && !content_wants_draft(c) && !*asks_out) {
+		used += content_feed(c, span_from(in, used));
+		if (c->has_bad)
+			checking_bad_octet(s);
+		else if (c->is_checked && !c->line.ended)
+			*asks_out = checking_asks(s);
+	}
+	watch_memory(s);
+	sess_milter_content(s);
+	return used;
+}
+
 size_t
 data_input(struct sess *s, struct span in)
 {
 	struct content *c = &s->tx->content;
-	size_t used = 0;
-	while (used < in.n && !c->line.ended && !content_wants_edit(c) && !content_wants_draft(c))
-		used += content_feed(c, span_from(in, used));
-	watch_memory(s);
-	sess_milter_content(s);
+	bool asks = false;
+	size_t used = take_content(s, in, &asks);
 	if (c->line.ended)
 		sess_run_steps(s, end_steps);
 	else if (content_wants_edit(c))
 		sess_run_steps(s, header_steps);
+	else if (asks)
+		sess_run_steps(s, check_steps);
 	else if (content_wants_draft(c))
 		sess_run_steps(s, draft_steps);
 	return used;
@@ -382,13 +435,12 @@ size_t
 data_chunk_piece(struct sess *s, struct span in)
 {
 	struct content *c = &s->tx->content;
-	size_t used = 0;
-	while (used < in.n && !content_wants_edit(c) && !content_wants_draft(c))
-		used += content_feed(c, span_from(in, used));
-	watch_memory(s);
-	sess_milter_content(s);
+	bool asks = false;
+	size_t used = take_content(s, in, &asks);
 	if (content_wants_edit(c) && used < in.n)
 		sess_run_steps(s, header_steps);
+	else if (asks && used < in.n)
+		sess_run_steps(s, check_steps);
 	else if (content_wants_draft(c) && used < in.n)
 		sess_run_steps(s, draft_steps);
 	return used;

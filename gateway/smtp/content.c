@@ -13,6 +13,7 @@ enum {
 	DRAFT_WRITE = 128 * 1024,/* written at a time */
 	HEADER_GROWTH = 4,       /* times header_total: what a header may become */
 	LONG_LINE = 998,
+	UNLIMITED = 64 * 1024 * 1024, /* of what checks make of a body, without message_size_limit */
 };
 
 void
@@ -61,7 +62,8 @@ content_fail(struct content *c, enum content_fault fault)
 		return;
 	c->fault = fault;
 	buf_fini(&c->out);
-	c->scanned = 0;
+	c->scanned = c->pending = 0;
+	c->is_checked = c->has_bad = false;
 }
 
 /* Puts text into out at position at. Rare, and what is behind is at most a piece. */
@@ -119,11 +121,11 @@ walk_header(struct content *c, bool at_end)
 	check_header(c);
 }
 
-/* Writes everything; the header is settled. */
+/* Writes everything that is final; the header is settled. */
 static void
 write_draft(struct content *c)
 {
-	struct span s = buf_span(&c->out);
+	struct span s = span_head(buf_span(&c->out), buf_len(&c->out) - c->pending);
 	size_t done = 0;
 	while (done < s.n) {
 		ssize_t n = write(c->draft_fd, s.p + done, s.n - done);
@@ -136,7 +138,10 @@ write_draft(struct content *c)
 		done += (size_t)n;
 	}
 	c->crc = crc32c(c->crc, s);
-	buf_fini(&c->out); /* a slow client holds no buffer between its pieces */
+	if (c->pending == 0)
+		buf_fini(&c->out); /* a slow client holds no buffer between its pieces */
+	else
+		buf_consume(&c->out, s.n);
 	c->scanned = 0;
 }
 
@@ -152,15 +157,16 @@ content_header(const struct content *c)
 	return span_head(buf_span(&c->out), c->header_end);
 }
 
-/* What the line reader knows of content, of a header that was not there when it looked. */
+/* What the line reader knows of content, of lines that were not there when it looked. */
 static void
-look_at_lines(struct content *c, struct span header)
+look_at_lines(struct content *c, struct span text)
 {
-	while (header.n > 0) {
-		size_t lf = span_chr(header, '\n');
-		size_t n = lf == SIZE_MAX ? header.n : lf + 1;
+	while (text.n > 0) {
+		size_t lf = span_chr(text, '\n');
+		size_t n = lf == SIZE_MAX ? text.n : lf + 1;
 		c->line.has_long |= n > LONG_LINE + 2;
-		header = span_from(header, n);
+		c->line.has_dots |= text.p[0] == '.';
+		text = span_from(text, n);
 	}
 }
 
@@ -195,6 +201,26 @@ content_settle_header(struct content *c, struct span header)
 	look_at_lines(c, header);
 }
 
+/* message_reject_characters, message_strip_characters: in what came, from at on. */
+static void
+sift(struct content *c, size_t at)
+{
+	size_t n = buf_len(&c->out), to = at;
+	unsigned char *p = c->out.p + c->out.at;
+	for (size_t i = at; i < n; i++) {
+		uint8_t what = c->chars[p[i]];
+		if ((what & CONTENT_CHAR_REJECT) != 0) {
+			c->has_bad = true;
+			c->bad_at = i;
+			return;
+		}
+		if ((what & CONTENT_CHAR_STRIP) == 0)
+			p[to++] = p[i];
+	}
+	if (to < n)
+		buf_cut(&c->out, to);
+}
+
 size_t
 content_feed(struct content *c, struct span in)
 {
@@ -206,15 +232,20 @@ content_feed(struct content *c, struct span in)
 		buf_reset(&c->out);
 		return used;
 	}
+	if (c->chars != NULL && buf_len(&c->out) > before)
+		sift(c, before);
+	if (c->has_bad)
+		return used;
 	c->len += buf_len(&c->out) - before;
 	c->client_len += buf_len(&c->out) - before;
+	c->pending += c->is_checked ? buf_len(&c->out) - before : 0;
 	if (c->line.bare_lf && c->limits.refuse_bare_lf)
 		content_fail(c, CONTENT_BARE_LF);
 	else if (c->limits.size != 0 && c->client_len > c->limits.size)
 		content_fail(c, CONTENT_TOO_BIG);
 	else if (!c->header.done)
 		walk_header(c, false);
-	if (c->fault == CONTENT_FINE && c->draft_fd >= 0 && buf_len(&c->out) >= DRAFT_WRITE)
+	if (c->fault == CONTENT_FINE && c->draft_fd >= 0 && buf_len(&c->out) - c->pending >= DRAFT_WRITE)
 		write_draft(c);
 	return used;
 }
@@ -227,19 +258,76 @@ content_finish(struct content *c)
 		line_data_finish(&c->line, &c->out);
 		c->len += buf_len(&c->out) - before;
 		c->client_len += buf_len(&c->out) - before;
+		c->pending += c->is_checked ? buf_len(&c->out) - before : 0;
 	}
 	if (c->fault == CONTENT_FINE && !c->header.done) {
 		walk_header(c, true);
 		if (c->fault == CONTENT_FINE && !c->header.done)
 			header_over(c, buf_len(&c->out), false); /* a message without a body */
 	}
-	if (content_wants_edit(c))
+	if (content_wants_edit(c) || c->is_checked)
 		return;
 	if (c->fault == CONTENT_FINE && c->draft_fd >= 0)
 		write_draft(c);
 	else if (c->fault == CONTENT_FINE && !content_wants_draft(c))
 		c->crc = crc32c(0, buf_span(&c->out));
 	c->is_whole = !content_wants_draft(c);
+}
+
+/* ---- a body that is looked at while it comes ---- */
+
+void
+content_check_body(struct content *c)
+{
+	uint64_t size = c->limits.size != 0 ? c->limits.size : UNLIMITED;
+	c->is_checked = true;
+	c->pending = buf_len(&c->out) - c->header_end;
+	c->out.max += size < SIZE_MAX / 4 ? (size_t)size : SIZE_MAX / 4; /* what its lines may become */
+}
+
+struct span
+content_pending(const struct content *c)
+{
+	return span_from(buf_span(&c->out), buf_len(&c->out) - c->pending);
+}
+
+void
+content_pass(struct content *c, size_t n, const struct span *instead)
+{
+	BUG_ON(n > c->pending);
+	size_t tail = c->pending - n;
+	c->pending = tail;
+	if (instead == NULL)
+		return;
+	uint64_t size = c->limits.size != 0 ? c->limits.size : UNLIMITED, len = c->len - n + instead->n;
+	if (len > c->body_at && len - c->body_at > size && instead->n > n) {
+		content_fail(c, CONTENT_TOO_BIG);
+		return;
+	}
+	if (instead->n > n && buf_reserve(&c->out, instead->n - n) == NULL) {
+		buf_reset(&c->out);
+		content_fail(c, CONTENT_TOO_BIG);
+		return;
+	}
+	size_t at = buf_len(&c->out) - tail - n;
+	unsigned char *p = c->out.p + c->out.at + at;
+	memmove(p + instead->n, p + n, tail);
+	if (instead->n > 0)
+		memcpy(p, instead->p, instead->n);
+	if (instead->n > n)
+		buf_commit(&c->out, instead->n - n);
+	else
+		buf_cut(&c->out, at + instead->n + tail);
+	c->len = len;
+	c->line.has_8bit |= !span_is_ascii(*instead);
+	look_at_lines(c, *instead);
+}
+
+void
+content_check_end(struct content *c)
+{
+	c->is_checked = false;
+	c->pending = 0;
 }
 
 void

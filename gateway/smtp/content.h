@@ -24,7 +24,8 @@ enum content_fault {
 	CONTENT_HEADER_TOO_BIG,  /* header_size_limit, or too many headers */
 	CONTENT_TOO_MANY_HOPS,   /* hopcount_limit */
 	CONTENT_BARE_LF,         /* and smtpd_forbid_bare_newline = reject */
-	CONTENT_NOT_NOW,         /* a table could not be asked about its header */
+	CONTENT_NOT_NOW,         /* a table could not be asked about it */
+	CONTENT_REFUSED,         /* by a check; whose owner knows what to say */
 	CONTENT_NO_DRAFT,        /* the draft could not be written */
 	CONTENT_DRAFT_FULL,      /* for want of space */
 };
@@ -38,6 +39,8 @@ struct content_limits {
 	size_t inline_max;       /* more goes to a draft */
 	bool refuse_bare_lf;
 };
+
+enum { CONTENT_CHAR_REJECT = 1, CONTENT_CHAR_STRIP = 2 };
 
 struct content {
 	struct content_limits limits;
@@ -53,6 +56,11 @@ struct content {
 	uint64_t body_at;        /* where the body begins, behind the empty line; valid with header.done */
 	bool always_edit;        /* the owner wants to see every header */
 	bool is_settled;         /* the header is final: it may go to a draft */
+	bool is_checked;         /* the owner looks at the body before it is final */
+	const uint8_t *chars;    /* CONTENT_CHAR_* by octet; the owner's; NULL: all are welcome */
+	bool has_bad;            /* a CONTENT_CHAR_REJECT, at bad_at of out: nothing should be fed any more but by who refuses it */
+	size_t bad_at;
+	size_t pending;          /* octets at the end of out that he has not passed yet */
 	bool is_whole;           /* content_finish() is through with it */
 	int draft_fd;            /* -1: none */
 	uint64_t draft_at;       /* offset of the content in it, when content_read_body() needed it; 0: not looked up yet */
@@ -87,6 +95,17 @@ bool content_wants_edit(const struct content *c);
 struct span content_header(const struct content *c);
 /* That is what it shall be. header may be what content_header() gave: nothing changes. */
 void content_settle_header(struct content *c, struct span header);
+
+/* ---- a body that is looked at while it comes ---- */
+
+/* From the empty line on nothing is final before content_pass(). Once the header is settled. */
+void content_check_body(struct content *c);
+/* What has not been passed, the empty line first. Borrowed until the next call. */
+struct span content_pending(const struct content *c);
+/* The first n octets of it are final: as they are (instead NULL), or instead. message_size_limit holds for what it becomes. */
+void content_pass(struct content *c, size_t n, const struct span *instead);
+/* What is left is final as it is, and so is whatever else comes. content_finish() has to be called again. */
+void content_check_end(struct content *c);
 
 /* More than may stay in memory. While it says so nothing should be fed. */
 bool content_wants_draft(const struct content *c);

@@ -26,7 +26,8 @@ content_header_is_final(const struct content *c)
 uint64_t
 content_body_len(const struct content *c)
 {
-	return c->header.done && c->len > c->body_at ? c->len - c->body_at : 0;
+	uint64_t len = c->len - c->pending; /* what is not final nobody sees */
+	return c->header.done && len > c->body_at ? len - c->body_at : 0;
 }
 
 /* Where in the descriptor the content begins: what was written stands before its offset. */

@@ -55,7 +55,8 @@ data_front(struct sess *s, struct buf *b)
 		return;
 	const struct header_watch *watch = header_rules_watch(s->svc->headers);
 	/* what is above the client's own header is not walked over: only a closer look sees it */
-	bool always = tx->prepend.n > 0 || header_watched(watch, SPAN("Received")) || header_rules_always(s->svc->headers, tx->headers);
+	bool always = tx->prepend.n > 0 || header_watched(watch, SPAN("Received")) || header_rules_always(s->svc->headers, tx->headers) ||
+	    (tx->checking != NULL && s->svc->check.wants_mime);
 	content_watch(&tx->content, watch, always);
 }
 
@@ -76,7 +77,13 @@ edit(struct sess *s, struct span old, struct arena *a, struct buf *out, bool *ch
 	struct headers h;
 	if (headers_parse(&h, old, a) != RC_OK)
 		return err_set(e, RC_PERM, "the header cannot be taken apart");
-	enum rc rc = header_rules_apply(s->svc->headers, &m, &h, e);
+	/* the walker goes on to the empty line, if there is one */
+	struct span whole = span_head(buf_span(&tx->content.out), (size_t)tx->content.body_at);
+	enum rc rc = checking_header(s, whole, whole.n > old.n, &h, e);
+	if (tx->content.fault != CONTENT_FINE)
+		return RC_OK;
+	if (rc == RC_OK)
+		rc = header_rules_apply(s->svc->headers, &m, &h, e);
 	if (rc != RC_OK)
 		return rc;
 	keep_message_id(tx, &h);
@@ -84,6 +91,25 @@ edit(struct sess *s, struct span old, struct arena *a, struct buf *out, bool *ch
 	if (h.is_changed)
 		headers_write(&h, out);
 	return out->over ? err_set(e, RC_PERM, "the header grows too long") : RC_OK;
+}
+
+/* What came of the body, after its header or behind that. */
+enum step
+data_check_body(struct sess *s, bool at_end)
+{
+	struct content *c = &s->tx->content;
+	struct err e;
+	if (!c->is_checked || c->fault != CONTENT_FINE)
+		return STEP_NEXT;
+	map_forget();
+	if (checking_body(s, at_end, &e) != RC_OK) {
+		if (map_asked())
+			return wait_for_maps(s);
+		sess_warn(s, "%s", e.why);
+		content_fail(c, CONTENT_NOT_NOW);
+	}
+	tx_account(s->tx);
+	return STEP_NEXT;
 }
 
 enum step
@@ -105,8 +131,12 @@ data_edit_header(struct sess *s)
 	arena_init(&arena, ARENA_MAX + GROWTH * old.n);
 	buf_init(&out, 64 * 1024 + GROWTH * old.n);
 	enum rc rc = edit(s, old, &arena, &out, &changed, &e);
-	if (rc == RC_OK) {
+	if (c->fault != CONTENT_FINE) {
+		rc = RC_OK; /* a check refused it */
+	} else if (rc == RC_OK) {
 		content_settle_header(c, changed ? buf_span(&out) : old);
+		if (s->tx->checking != NULL && s->svc->check.wants_mime && c->fault == CONTENT_FINE)
+			content_check_body(c);
 	} else if (rc == RC_PERM) {
 		log_warn(&s->log, "%s: %s", "header refused", e.why);
 		content_fail(c, CONTENT_HEADER_TOO_BIG);

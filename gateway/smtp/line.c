@@ -127,7 +127,7 @@ stray(struct copy *c, const unsigned char *p, unsigned char octet)
 	struct line_data *d = c->d;
 	d->has_nul |= octet == '\0';
 	d->has_stray_cr |= octet == '\r';
-	replace(c, p, octet == '\r' && d->keep_stray_cr ? SPAN("\r") : SPAN(" "), p + 1);
+	replace(c, p, octet == '\r' && d->keep_stray_cr ? SPAN("\r") : octet == '\0' && d->keep_nul ? SPAN("\0") : SPAN(" "), p + 1);
 }
 
 /* In the text of a line, p < end. Gives where to go on. */

@@ -7,7 +7,7 @@
  *   bare LF      a line end, written as CRLF (the caller may refuse the message: bare_lf says it happened)
  *   lone "."     that ends in, or follows a line that ends in, a bare LF: dropped
  *   stray CR     a CR before anything but LF: becomes a space, unless keep_stray_cr
- *   NUL          becomes a space
+ *   NUL          becomes a space, unless keep_nul
  *   long lines   stay as they are: they are never cut or folded (HAS_LONG says there is one)
  *
  * The only exception is a client that ends its commands in bare LF as well, and that the configuration
@@ -57,6 +57,7 @@ struct line_data {
 	/* set before the first octet */
 	bool dots;               /* DATA: dots are taken off and "." ends; false: BDAT */
 	bool lf_ends;
+	bool keep_nul;           /* the owner looks for them */
 	bool keep_stray_cr;      /* cleanup_replace_stray_cr_lf = no */
 	/* found */
 	bool ended;              /* the end of DATA was seen */

@@ -166,6 +166,7 @@ service_free(struct edge_service **sp)
 	sasl_setup_free(&svc->sasl);
 	milter_choice_free(&svc->milters);
 	triage_conf_free(&svc->triage);
+	check_settings_free(&svc->check);
 	header_rules_free(&svc->headers);
 	rewriter_free(&svc->rewriter);
 	address_book_free(&svc->book);
@@ -293,6 +294,7 @@ service_open(struct conf *c, const struct service *listener, const struct servic
 	if (book != NULL)
 		rc = worse(rc, rewriter_open(c, s, book, &svc->rewriter, e));
 	rc = worse(rc, header_rules_open(c, s, book, svc->rewriter, &svc->headers, e));
+	rc = worse(rc, check_settings_open(c, s, &svc->check, e));
 	write_replies(svc);
 	return rc;
 }
@@ -412,6 +414,7 @@ static void
 service_notes(struct conf *c, const struct edge_service *svc)
 {
 	check_footer(c, svc);
+	check_settings_notes(c, svc->row, &svc->check);
 	if (svc->triage != NULL)
 		triage_conf_notes(c, svc->listener);
 	if (svc->milters != NULL && svc->proxied != NULL)

@@ -15,6 +15,7 @@
 #include "policy/policy.h"
 #include "policy/rewrite.h"
 #include "sasl/setup.h"
+#include "smtp/checking.h"
 #include "smtp/content.h"
 #include "smtp/proxied.h"
 #include "smtp/triage_conf.h"
@@ -69,6 +70,7 @@ struct edge_service {
 	bool holds_in_queue;                 /* milter_quarantine_queue = hold */
 	struct map_list *footer_maps;        /* smtpd_reject_footer_maps */
 	struct content_limits content;
+	struct check_settings check;
 	struct buf banner, helo_reply, ehlo_reply; /* whole, CRLF included; the last without XCLIENT, XFORWARD and AUTH */
 };
 

@@ -274,6 +274,8 @@ void sess_forget_rcpt(struct sess *s); /* the RCPT at hand is over, without a re
 enum step mail_headers(struct sess *s);
 /* Before the first octet: what stands above our Received, and what the content has to look for. */
 void data_front(struct sess *s, struct buf *b);
+/* Header and body checks of what is there (smtp/checking.h). STEP_AGAIN: a table has to be waited for. */
+enum step data_check_body(struct sess *s, bool at_end);
 /* When content_wants_edit(): changes the header; a table may have to be waited for. Faults are the content's. */
 enum step data_edit_header(struct sess *s);
 extern const struct step_row header_steps[];
@@ -285,6 +287,8 @@ void data_begin(struct sess *s, bool dots);
 size_t data_input(struct sess *s, struct span in);
 size_t chunk_input(struct sess *s, struct span in);
 size_t data_chunk_piece(struct sess *s, struct span in);
+/* Answers what the checks say of the message and ends the transaction. */
+enum step data_refuse_checked(struct sess *s);
 /* Answers what is wrong with the content and ends the transaction, or STEP_NEXT. */
 enum step data_fault(struct sess *s);
 extern const struct step_row end_steps[];

@@ -26,6 +26,7 @@ tx_begin(struct edge *edge, struct sess *sess)
 	arena_init(&tx->arena, TX_ARENA_MAX);
 	tx->arrival = clock_wall();
 	tx->submitted = false;
+	tx->checking = NULL;
 	tx->proxied = NULL;
 	tx->draft = 0;
 	tx->has_call = false;
@@ -93,6 +94,7 @@ tx_end(struct tx **tp)
 	tx_drop_draft(tx);
 	if (tx->has_content) {
 		content_fini(&tx->content);
+	checking_free(&tx->checking);
 		tx_account(tx);
 	}
 	map_wait_fini(&tx->maps);

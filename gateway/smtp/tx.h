@@ -76,6 +76,7 @@ struct tx {
 	bool has_content;            /* content_init was called: DATA or the first BDAT went through */
 	size_t held;                 /* octets of memory for content that are accounted for */
 	struct content content;
+	struct checking *checking;   /* header and body checks; NULL: none */
 	struct tx_proxied *proxied;  /* the filter in front of the queue has it (proxied.h); NULL: none */
 	bool submitted;              /* SUBMIT is on its way, or answered OK */
 	uint64_t draft;              /* 0: none */
