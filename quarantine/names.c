@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "conf/conf.h"
 #include "conf/param.h"
 #include "quarantine/store.h"
 
@@ -57,5 +58,18 @@ quar_retention_parse(struct span text, uint64_t out[HELD_CLASSES], struct err *e
 	for (unsigned c = 0; c < HELD_CLASSES; c++)
 		if (!is_set[c])
 			out[c] = others;
+	return RC_OK;
+}
+
+enum rc
+quar_settings_read(const struct conf *c, struct quar_settings *out, struct err *e)
+{
+	const struct params *p = conf_params(c);
+	*out = (struct quar_settings){ .dir = p->p_quarantine_directory, .size_limit = (uint64_t)p->p_quarantine_size_limit,
+		.min_free = (uint64_t)p->p_quarantine_minfree, .allow_limit = (uint32_t)p->p_quarantine_allow_limit };
+	if (quar_retention_parse(span_str(p->p_quarantine_retention), out->retention, e) != RC_OK)
+		return err_prefix(e, "quarantine_retention");
+	if (out->dir[0] != '/')
+		return err_set(e, RC_PERM, "quarantine_directory: \"%s\" is no absolute path", out->dir);
 	return RC_OK;
 }

@@ -36,6 +36,10 @@ struct quar_settings {
 /* "virus=14d attachment=30d 60d": a value for each class named, a word without a class for all others; 0 is for ever. Default: 30d. */
 enum rc quar_retention_parse(struct span text, uint64_t out[HELD_CLASSES], struct err *e) MUST_CHECK;
 
+/* All of them as a configuration has them. dir: kept until the configuration goes. RC_PERM: quarantine_retention is wrong. */
+struct conf;
+enum rc quar_settings_read(const struct conf *c, struct quar_settings *out, struct err *e) MUST_CHECK;
+
 struct quar_ops {                                /* from the loop; each may be NULL */
 	void (*full)(void *owner, bool is_full); /* quar_is_full() changed */
 	/* Finished removing what was due or over the size limit, some messages at a time; for the log. */
