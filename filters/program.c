@@ -103,6 +103,7 @@ program_begin(struct program *pg, const char *name, int argc, char **argv, struc
 	block_signals();
 	pg->has_master = a.is_child;
 	if (a.is_child) {
+		umask(0); /* who may reach the socket is a matter of its directory */
 		pg->control = PROGRAM_CONTROL_FD;
 		fcntl(pg->control, F_SETFD, FD_CLOEXEC);
 		rc = conf_image_read(PROGRAM_IMAGE_FD, &pg->conf, e);
@@ -153,9 +154,6 @@ tell(struct program *pg, const char *word, struct span text)
 void
 program_listening(struct program *pg)
 {
-	struct span where = span_str(pg->listen);
-	if (pg->has_master && span_starts(where, SPAN("unix:")) && chmod((const char *)where.p + 5, 0666) != 0)
-		program_log(LOG_L_WARNING, SPAN_EMPTY, "%s: %s", pg->listen, strerror(errno));
 	tell(pg, "listening", SPAN_EMPTY);
 }
 
@@ -298,6 +296,16 @@ program_log(enum log_level level, struct span qid, const char *fmt, ...)
 		log_warn(&ctx, "%s", text);
 	else
 		log_info(&ctx, "%s", text);
+	log_flush();
+	pthread_mutex_unlock(&log_lock);
+}
+
+void
+program_event(enum log_event_id ev, struct span qid, const struct log_field *fields, size_t n)
+{
+	struct log_ctx ctx = { .qid = qid };
+	pthread_mutex_lock(&log_lock);
+	log_event(ev, &ctx, fields, n);
 	log_flush();
 	pthread_mutex_unlock(&log_lock);
 }

@@ -37,7 +37,7 @@ enum { PROGRAM_USAGE = 64 };
 enum rc program_begin(struct program *pg, const char *name, int argc, char **argv, struct err *e) MUST_CHECK;
 void program_end(struct program *pg);
 
-/* The socket is open: its mode is set, the master is told. */
+/* The socket is open. With a master everybody may connect who reaches its directory (umask 0). */
 void program_listening(struct program *pg);
 /* It can do its work. */
 void program_ready(struct program *pg);
@@ -56,5 +56,6 @@ enum rc program_heard(struct program *pg, bool *stop) MUST_CHECK;
 
 /* Log lines from any thread, each written at once. qid: the queue id (macro i), may be empty. */
 void program_log(enum log_level level, struct span qid, const char *fmt, ...) PRINTF(3, 4);
+void program_event(enum log_event_id ev, struct span qid, const struct log_field *fields, size_t n);
 
 #endif

@@ -10,6 +10,7 @@
 #include "dns/dns.h"
 #include "filters/attachment_conf.h"
 #include "filters/bundled.h"
+#include "filters/virus_conf.h"
 #include "ipc/sandbox.h"
 #include "map/remote.h"
 #include "policy/policy.h"
@@ -99,6 +100,7 @@ check_all(struct conf *c, enum conf_severity rows)
 	if (procs_wants(c, ROLE_AUTH))
 		check_user(c, "auth_user", conf_params(c)->p_auth_user);
 	filterprocs_check(c);
+	virus_conf_check(c);
 	if (bundled_is_on(c, BUNDLED_VIRUS) || bundled_is_on(c, BUNDLED_ATTACHMENTS))
 		check_user(c, "filter_user", conf_params(c)->p_filter_user);
 }

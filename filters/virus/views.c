@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "filters/virus/views.h"
+
+#include "base/clock.h"
+#include "msg/mime.h"
+
+enum { RUN_MIN = 40, SCANS_MAX = 200 };
+
+struct views {
+	struct engine *en;
+	uint64_t until;
+	struct virus_verdict *v;
+	struct err *e;
+	struct span message;
+	unsigned scans;
+};
+
+/* ---- what is odd ---- */
+
+struct survey {
+	bool is_odd;                 /* a header that can be read in several ways */
+	bool has_stray_base64, has_stray_qp, has_stray_uu;
+	unsigned types, encodings;   /* of the header block at hand */
+	bool is_strange_encoding;
+	size_t run;                  /* octets of lines of nothing but base64, where they are not said to be */
+};
+
+static bool
+is_base64_octet(unsigned char c)
+{
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '/' || c == '=';
+}
+
+static struct span
+without_end(struct span line)
+{
+	while (line.n > 0 && (line.p[line.n - 1] == '\n' || line.p[line.n - 1] == '\r' || line.p[line.n - 1] == ' ' || line.p[line.n - 1] == '\t'))
+		line.n--;
+	return line;
+}
+
+static bool
+is_base64_line(struct span line)
+{
+	for (size_t i = 0; i < line.n; i++)
+		if (!is_base64_octet(line.p[i]))
+			return false;
+	return line.n > 0;
+}
+
+static bool
+is_hex(unsigned char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F') || (c >= 'a' && c <= 'f');
+}
+
+static bool
+has_qp(struct span line)
+{
+	for (size_t i = 0; i + 2 < line.n; i++)
+		if (line.p[i] == '=' && is_hex(line.p[i + 1]) && is_hex(line.p[i + 2]))
+			return true;
+	return false;
+}
+
+static void
+look_at_header(struct survey *s, const struct mime_item *it)
+{
+	static const char *const plain[] = { "7bit", "8bit", "binary", "base64", "quoted-printable" };
+	struct span value = span_trim(span_from(it->text, it->colon + 1));
+	if (it->field == MIME_FIELD_TYPE) {
+		s->types++;
+		size_t first = span_find(value, SPAN("oundary")); /* two of them, in whatever form */
+		if (first != SIZE_MAX && span_find(span_from(value, first + 7), SPAN("oundary")) != SIZE_MAX)
+			s->is_odd = true;
+	} else if (it->field == MIME_FIELD_ENCODING) {
+		bool known = false;
+		for (size_t i = 0; i < NELEMS(plain); i++)
+			known = known || span_caseeq_str(value, plain[i]);
+		s->encodings++;
+		s->is_strange_encoding = s->is_strange_encoding || !known;
+	}
+}
+
+static void
+look_at_header_end(struct survey *s, const struct mime_item *it)
+{
+	bool is_compound = it->type == MIME_MULTIPART || it->type == MIME_MESSAGE;
+	if (s->types > 1 || s->encodings > 1 || s->is_strange_encoding ||
+	    (is_compound && (it->encoding == MIME_BASE64 || it->encoding == MIME_QP)))
+		s->is_odd = true;
+	s->types = s->encodings = 0;
+	s->is_strange_encoding = false;
+	s->run = 0;
+}
+
+static void
+look_at_line(struct survey *s, struct span line, enum mime_encoding encoding)
+{
+	line = without_end(line);
+	if (encoding == MIME_BASE64) {
+		s->run = 0;
+		return;
+	}
+	s->run = is_base64_line(line) ? s->run + line.n : 0;
+	s->has_stray_base64 = s->has_stray_base64 || s->run >= RUN_MIN;
+	if (encoding != MIME_QP && !s->has_stray_qp)
+		s->has_stray_qp = has_qp(line);
+	if (line.n > 8 && line.p[0] == 'b' && span_starts(line, SPAN("begin ")))
+		s->has_stray_uu = true;
+}
+
+static void
+survey(struct span message, struct survey *s)
+{
+	struct mime_conf conf = mime_conf_default;
+	struct mime m;
+	struct mime_item it;
+	enum mime_encoding encoding = MIME_7BIT;
+	conf.lines_max = UINT64_MAX;
+	mime_init(&m, &conf);
+	for (size_t at = 0; mime_next(&m, span_from(message, at), true, &it) != MIME_MORE; at += it.text.n) {
+		if (it.event == MIME_HEADER) {
+			look_at_header(s, &it);
+		} else if (it.event == MIME_HEADER_END) {
+			look_at_header_end(s, &it);
+			encoding = it.encoding;
+		} else if (it.event == MIME_BODY) {
+			look_at_line(s, it.text, encoding);
+		} else {
+			s->run = 0;
+		}
+		s->is_odd = s->is_odd || (it.fault & MIME_FAULT_NESTING) != 0;
+	}
+	mime_fini(&m);
+}
+
+/* ---- other readings ---- */
+
+static int
+rank(enum virus_kind k)
+{
+	static const int ranks[VIRUS_KINDS] = { [VIRUS_FOUND] = 4, [VIRUS_ENCRYPTED] = 3, [VIRUS_MACRO] = 3, [VIRUS_LIMITS] = 2 };
+	return ranks[k];
+}
+
+/* true: enough is known. */
+static bool
+scan_decoded(struct views *w, struct span octets, enum rc *rc)
+{
+	struct virus_verdict v;
+	uint64_t now = clock_mono();
+	if (octets.n == 0)
+		return false;
+	if (now >= w->until || w->scans++ >= SCANS_MAX) {
+		if (rank(w->v->kind) < rank(VIRUS_LIMITS))
+			*w->v = virus_verdict_why(VIRUS_LIMITS, "too many ways to read it");
+		return true;
+	}
+	*rc = engine_scan(w->en, octets, w->until - now, &v, w->e);
+	if (*rc == RC_OK && rank(v.kind) > rank(w->v->kind))
+		*w->v = v;
+	return *rc != RC_OK || w->v->kind == VIRUS_FOUND;
+}
+
+static signed char
+base64_value(unsigned char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return (signed char)(c - 'A');
+	if (c >= 'a' && c <= 'z')
+		return (signed char)(c - 'a' + 26);
+	if (c >= '0' && c <= '9')
+		return (signed char)(c - '0' + 52);
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* As lenient as can be: padding ends a group, what is no base64 is left out. */
+static void
+put_base64(struct buf *out, struct span in)
+{
+	unsigned bits = 0, n = 0;
+	for (size_t i = 0; i < in.n; i++) {
+		signed char v = base64_value(in.p[i]);
+		if (in.p[i] == '=') {
+			bits = n = 0;
+			continue;
+		}
+		if (v < 0)
+			continue;
+		bits = bits << 6 | (unsigned)v;
+		if ((n += 6) >= 8)
+			buf_putc(out, (unsigned char)(bits >> (n -= 8)));
+	}
+}
+
+static bool
+scan_run(struct views *w, struct span run, struct buf *out, enum rc *rc)
+{
+	if (run.n < RUN_MIN)
+		return false;
+	buf_reset(out);
+	put_base64(out, run);
+	return scan_decoded(w, buf_span(out), rc);
+}
+
+/* Each stretch of lines that could be base64; where a line's length is no multiple of four, what follows the first such line once more. */
+static enum rc
+scan_base64(struct views *w, struct buf *out)
+{
+	enum rc rc = RC_OK;
+	struct span rest = w->message;
+	size_t from = 0, at = 0, again = 0; /* of the run, of the line; behind the line that may have shifted it, 0: none */
+	for (;;) {
+		size_t nl = span_chr(rest, '\n');
+		struct span line = span_head(rest, nl == SIZE_MAX ? rest.n : nl + 1), bare = without_end(line);
+		if (line.n > 0 && is_base64_line(bare)) {
+			if (again == 0 && bare.n % 4 != 0)
+				again = at + line.n;
+		} else {
+			struct span run = span_head(span_from(w->message, from), at - from);
+			if (scan_run(w, run, out, &rc) || (again > 0 && again < at && scan_run(w, span_head(span_from(w->message, again), at - again), out, &rc)))
+				return rc;
+			from = at + line.n;
+			again = 0;
+		}
+		if (line.n == 0)
+			return rc;
+		at += line.n;
+		rest = span_from(rest, line.n);
+	}
+}
+
+static unsigned
+hex(unsigned char c)
+{
+	return c <= '9' ? c - (unsigned)'0' : (c | 32u) - 'a' + 10u;
+}
+
+static enum rc
+scan_qp(struct views *w, struct buf *out)
+{
+	enum rc rc = RC_OK;
+	struct span in = w->message;
+	size_t body = span_find(in, SPAN("\r\n\r\n"));
+	in = span_from(in, body == SIZE_MAX ? 0 : body + 4);
+	buf_reset(out);
+	for (size_t i = 0; i < in.n; i++) {
+		if (in.p[i] != '=') {
+			buf_putc(out, in.p[i]);
+		} else if (i + 2 < in.n && is_hex(in.p[i + 1]) && is_hex(in.p[i + 2])) {
+			buf_putc(out, (unsigned char)(hex(in.p[i + 1]) << 4 | hex(in.p[i + 2])));
+			i += 2;
+		} else if (i + 2 < in.n && in.p[i + 1] == '\r' && in.p[i + 2] == '\n') {
+			i += 2;
+		} else if (i + 1 < in.n && in.p[i + 1] == '\n') {
+			i += 1;
+		} else {
+			buf_putc(out, '=');
+		}
+	}
+	(void)scan_decoded(w, buf_span(out), &rc);
+	return rc;
+}
+
+static void
+put_uu_line(struct buf *out, struct span line)
+{
+	if (line.n < 2)
+		return;
+	size_t want = (line.p[0] - 32u) & 63u, have = 0;
+	for (size_t i = 1; i < line.n && have < want; i += 4) {
+		unsigned v = 0;
+		for (size_t k = 0; k < 4; k++)
+			v = v << 6 | ((i + k < line.n ? line.p[i + k] - 32u : 0) & 63u);
+		for (int shift = 16; shift >= 0 && have < want; shift -= 8, have++)
+			buf_putc(out, (unsigned char)(v >> shift));
+	}
+}
+
+static enum rc
+scan_uu(struct views *w, struct buf *out)
+{
+	enum rc rc = RC_OK;
+	struct span rest = w->message;
+	bool in_file = false;
+	while (rest.n > 0) {
+		size_t nl = span_chr(rest, '\n');
+		struct span line = span_head(rest, nl == SIZE_MAX ? rest.n : nl + 1);
+		rest = span_from(rest, line.n);
+		while (line.n > 0 && (line.p[line.n - 1] == '\n' || line.p[line.n - 1] == '\r'))
+			line.n--;
+		if (!in_file && span_starts(line, SPAN("begin "))) {
+			in_file = true;
+			buf_reset(out);
+			continue;
+		}
+		bool is_end = span_eq_str(line, "end") || rest.n == 0;
+		if (in_file && !span_eq_str(line, "end"))
+			put_uu_line(out, line);
+		if (in_file && is_end) {
+			in_file = false;
+			if (scan_decoded(w, buf_span(out), &rc))
+				return rc;
+		}
+	}
+	return rc;
+}
+
+enum rc
+views_scan(struct engine *en, struct span message, uint64_t until, struct virus_verdict *v, struct err *e)
+{
+	struct survey s = { .is_odd = false };
+	survey(message, &s);
+	if (!s.is_odd && !s.has_stray_base64 && !s.has_stray_qp && !s.has_stray_uu)
+		return RC_OK;
+	struct views w = { .en = en, .until = until, .v = v, .e = e, .message = message };
+	struct buf out;
+	buf_init(&out, message.n + 64);
+	enum rc rc = RC_OK;
+	if (s.is_odd || s.has_stray_base64)
+		rc = scan_base64(&w, &out);
+	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_qp))
+		rc = scan_qp(&w, &out);
+	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_uu))
+		rc = scan_uu(&w, &out);
+	buf_fini(&out);
+	return rc;
+}
