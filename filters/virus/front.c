@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "filters/confine.h"
-#include "filters/virus/judge.h"
+#include "filters/virus/examine.h"
 #include "filters/virus/pool.h"
 #include "filters/virus/wire.h"
 
@@ -353,7 +353,7 @@ on_eom(SMFICTX *ctx)
 		j.verdict = virus_verdict_why(VIRUS_UNSCANNED, "too much mail at the same time");
 	} else {
 		struct scan_job job = { .message = buf_span(&s->message), .waits = still_at_it, .arg = ctx };
-		judge(&job, &j);
+		examine(&job, &j);
 	}
 	sfsistat end = act(ctx, s, &j, &action);
 	write_down(ctx, s, &j, action, clock_mono() - began);
@@ -418,7 +418,7 @@ watch_clamd(void *arg)
 {
 	(void)arg;
 	for (;;) {
-		judge_tick();
+		examine_tick();
 		(void)poll(NULL, 0, 1000);
 	}
 	return NULL;
@@ -512,7 +512,7 @@ front_main(struct program *pg, const struct virus_conf *conf, struct front_count
 	f.counts = counts;
 	f.supervisor = supervisor;
 	pool_init(conf);
-	judge_init(conf, counts, on_trouble, on_version);
+	examine_init(conf, counts, on_trouble, on_version);
 	enum rc rc = begin(&e);
 	if (rc == RC_OK)
 		rc = start_thread(listen_to_supervisor, &e);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "filters/virus/judge.h"
+#include "filters/virus/examine.h"
 
 #include "base/clock.h"
 #include "filters/virus/cache.h"
@@ -21,14 +21,14 @@ static struct {
 	/* clamd */
 	pthread_mutex_t lock;
 	unsigned failures;           /* in a row */
-	bool is_open;                /* nobody asks but judge_tick() */
+	bool is_open;                /* nobody asks but examine_tick() */
 	struct err why;
 	struct virus_version clamd;
 	uint64_t serial, next_look;
 } j = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 void
-judge_init(const struct virus_conf *conf, struct front_counts *counts, void (*trouble)(const char *text), void (*version)(const struct virus_version *v))
+examine_init(const struct virus_conf *conf, struct front_counts *counts, void (*trouble)(const char *text), void (*version)(const struct virus_version *v))
 {
 	j.conf = conf;
 	j.counts = counts;
@@ -71,7 +71,7 @@ note_clamd(enum rc rc, const struct err *e)
 }
 
 void
-judge_tick(void)
+examine_tick(void)
 {
 	struct virus_version v = { .engine = "" };
 	struct err e = { .why = "" };
@@ -140,7 +140,7 @@ failed(const unsigned char *hash, const struct err *e, struct judgement *out)
 }
 
 void
-judge(const struct scan_job *job, struct judgement *out)
+examine(const struct scan_job *job, struct judgement *out)
 {
 	unsigned char hash[CONTENT_HASH];
 	struct err e = { .why = "" };

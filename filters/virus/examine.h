@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * judge.h - from a message to a verdict: the cache, the engine that is configured, its breaker, and contents that no engine survives.
+ * examine.h - from a message to a verdict: the cache, the engine that is configured, its breaker, and contents that no engine survives.
  * Any thread of the front.
  */
-#ifndef VIRUS_JUDGE_H
-#define VIRUS_JUDGE_H
+#ifndef VIRUS_EXAMINE_H
+#define VIRUS_EXAMINE_H
 
 #include "filters/virus/front.h"
 #include "filters/virus/pool.h"
@@ -16,10 +16,10 @@ struct judgement {
 };
 
 /* trouble(text): the engine cannot be reached, or (empty) it can again; from any thread. */
-void judge_init(const struct virus_conf *conf, struct front_counts *counts, void (*trouble)(const char *text),
+void examine_init(const struct virus_conf *conf, struct front_counts *counts, void (*trouble)(const char *text),
     void (*version)(const struct virus_version *v));
-void judge(const struct scan_job *job, struct judgement *out);
+void examine(const struct scan_job *job, struct judgement *out);
 /* clamd: once a second, from one thread: is it there, did its signatures change? */
-void judge_tick(void);
+void examine_tick(void);
 
 #endif
