@@ -126,6 +126,18 @@ set_options(struct milter_def *d, struct span rest, struct err *e)
 	return rc == RC_NONE ? RC_OK : err_set(e, RC_PERM, "unbalanced braces");
 }
 
+static enum rc
+open_bundled(struct conf *c, struct milter_def *d, enum bundled which, struct err *e)
+{
+	if (!bundled_is_on(c, which))
+		return err_set(e, RC_PERM, "%s%s is named, but %s is empty", BUNDLED_PREFIX, bundled_name(which), bundled_switch(which));
+	d->is_bundled = true;
+	d->bundled = which;
+	d->fault_reason = bundled_default_reason(which);
+	d->fault_header = bundled_default_header(which);
+	return set_action(span_str(bundled_default_action(c, which)), &d->action, e);
+}
+
 /* One item: an endpoint, or the inside of { endpoint, name = value, ... }. d is empty on failure. */
 static enum rc
 open_def(struct conf *c, const struct service *svc, const char *parameter, struct span item, bool is_group, struct milter_def *d, struct err *e)
@@ -154,11 +166,17 @@ open_def(struct conf *c, const struct service *svc, const char *parameter, struc
 		(void)err_prefix(e, "milter_default_action");
 	if (rc == RC_OK && (rc = set_protocol(span_str(p->p_milter_protocol), s, e)) != RC_OK)
 		(void)err_prefix(e, "milter_protocol");
+	enum bundled which;
+	enum rc is_bundled = bundled_find(endpoint, &which, e);
+	if (rc == RC_OK && is_bundled == RC_OK)
+		rc = open_bundled(c, d, which, e);
 	if (rc == RC_OK)
 		rc = set_options(d, rest, e);
 	s->connect_timeout = d->connect_timeout;
+	if (rc == RC_OK && is_bundled == RC_PERM)
+		rc = is_bundled;
 	if (rc == RC_OK)
-		rc = endpoint_open(c, svc, parameter, endpoint, &s->endpoint, e);
+		rc = endpoint_open(c, svc, parameter, is_bundled == RC_OK ? span_str(bundled_endpoint(which)) : endpoint, &s->endpoint, e);
 	if (rc != RC_OK) {
 		mem_free(&s);
 		d->server = NULL;
@@ -172,21 +190,46 @@ open_def(struct conf *c, const struct service *svc, const char *parameter, struc
 }
 
 static enum rc
+add_def(struct milter_set *set, struct conf *c, const struct service *s, const char *parameter, struct span item, bool group, struct err *e)
+{
+	if (set->n == MILTERS_MAX)
+		return err_set(e, RC_PERM, "more than %d milters", MILTERS_MAX);
+	set->def = mem_reallocarray(set->def, set->n + 1, sizeof *set->def);
+	enum rc rc = open_def(c, s, parameter, item, group, &set->def[set->n], e);
+	if (rc == RC_OK)
+		set->n++;
+	return rc;
+}
+
+static enum rc
 parse_list(struct milter_set *set, struct conf *c, const struct service *s, const char *parameter, struct span rest, struct err *e)
 {
 	struct span item;
 	bool group;
 	enum rc rc;
-	while ((rc = conf_item(&rest, &item, &group)) == RC_OK) {
-		if (set->n == MILTERS_MAX)
-			return err_set(e, RC_PERM, "more than %d milters", MILTERS_MAX);
-		set->def = mem_reallocarray(set->def, set->n + 1, sizeof *set->def);
-		rc = open_def(c, s, parameter, item, group, &set->def[set->n], e);
+	while ((rc = conf_item(&rest, &item, &group)) == RC_OK)
+		if ((rc = add_def(set, c, s, parameter, item, group, e)) != RC_OK)
+			return rc;
+	return rc == RC_NONE ? RC_OK : err_set(e, RC_PERM, "unbalanced braces");
+}
+
+/* Those that are switched on and not named. */
+static enum rc
+add_bundled(struct milter_set *set, struct conf *c, const struct service *s, const char *parameter, struct err *e)
+{
+	for (enum bundled b = 0; b < BUNDLED_COUNT; b++) {
+		char text[64];
+		size_t i = 0;
+		while (i < set->n && !(set->def[i].is_bundled && set->def[i].bundled == b))
+			i++;
+		if (i < set->n || !bundled_is_on(c, b))
+			continue;
+		snprintf(text, sizeof text, "%s%s", BUNDLED_PREFIX, bundled_name(b));
+		enum rc rc = add_def(set, c, s, parameter, span_str(text), false, e);
 		if (rc != RC_OK)
 			return rc;
-		set->n++;
 	}
-	return rc == RC_NONE ? RC_OK : err_set(e, RC_PERM, "unbalanced braces");
+	return RC_OK;
 }
 
 /* ---- macros ---- */
@@ -249,17 +292,16 @@ open_macros(struct milter_set *set, const struct params *p, struct err *e)
 
 /* ---- sets ---- */
 
-enum rc
-milter_set_parse(struct conf *c, const struct service *s, struct span text, struct milter_set **out, struct err *e)
+static enum rc
+open_set(struct conf *c, const struct service *s, const char *parameter, struct span text, bool with_bundled, struct milter_set **out, struct err *e)
 {
 	const struct params *p = params_of(c, s);
 	struct milter_set *set = mem_zalloc(sizeof *set);
-	enum rc rc = RC_OK;
 	set->deadline = p->p_milter_message_deadline;
 	set->size_limit = (uint64_t)p->p_message_size_limit;
-	text = span_trim(text);
-	if (!span_caseeq_str(text, "DISABLE"))
-		rc = parse_list(set, c, s, "smtpd_milters", text, e);
+	enum rc rc = parse_list(set, c, s, parameter, text, e);
+	if (rc == RC_OK && with_bundled)
+		rc = add_bundled(set, c, s, parameter, e);
 	if (rc == RC_OK && set->n > 0)
 		rc = open_macros(set, p, e);
 	if (rc != RC_OK)
@@ -269,10 +311,28 @@ milter_set_parse(struct conf *c, const struct service *s, struct span text, stru
 }
 
 enum rc
+milter_set_parse(struct conf *c, const struct service *s, struct span text, struct milter_set **out, struct err *e)
+{
+	text = span_trim(text);
+	bool is_disabled = span_caseeq_str(text, "DISABLE");
+	return open_set(c, s, "smtpd_milters", is_disabled ? SPAN_EMPTY : text, !is_disabled, out, e);
+}
+
+/* "-o smtpd_milters=" in master.cf: this service has none at all. */
+static bool
+is_emptied(struct conf *c, const struct service *s, const char *parameter, struct span text)
+{
+	const char *file;
+	int line;
+	return s != NULL && span_trim(text).n == 0 && conf_position(c, s, parameter, &file, &line) && span_caseends(span_str(file), SPAN("master.cf"));
+}
+
+enum rc
 milter_set_open(struct conf *c, const struct service *s, const char *parameter, struct milter_set **out, struct err *e)
 {
-	const char *text = conf_value(c, s, parameter);
-	enum rc rc = milter_set_parse(c, s, span_str(text != NULL ? text : ""), out, e);
+	const char *value = conf_value(c, s, parameter);
+	struct span text = span_str(value != NULL ? value : "");
+	enum rc rc = open_set(c, s, parameter, text, !is_emptied(c, s, parameter, text), out, e);
 	if (rc == RC_PERM)
 		conf_problem(c, CONF_ERROR, s, parameter, "%s: %s", parameter, e->why);
 	return rc;

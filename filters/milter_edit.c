@@ -122,13 +122,13 @@ is_header_name(struct span s)
 
 /* One header, whatever the value says: lines that would end it begin with a tab, control characters are '?'. Empty: too long. */
 static struct span
-make_header(struct milter_slot *s, struct span name, struct span v)
+make_line(struct milter_run *r, struct span name, struct span v, bool blank)
 {
 	struct buf b;
 	buf_init(&b, MW_FRAME_MAX * 2);
 	buf_put(&b, name);
 	buf_putc(&b, ':');
-	if ((s->link->steps & SMFIP_HDR_LEADSPC) == 0)
+	if (blank)
 		buf_putc(&b, ' ');
 	bool is_first = true;
 	while (v.n > 0) {
@@ -151,9 +151,15 @@ make_header(struct milter_slot *s, struct span name, struct span v)
 		}
 	}
 	buf_puts(&b, "\r\n");
-	struct span out = b.over ? SPAN_EMPTY : keep(s->run, buf_span(&b));
+	struct span out = b.over ? SPAN_EMPTY : keep(r, buf_span(&b));
 	buf_fini(&b);
 	return out;
+}
+
+static struct span
+make_header(struct milter_slot *s, struct span name, struct span v)
+{
+	return make_line(s->run, name, v, (s->link->steps & SMFIP_HDR_LEADSPC) == 0);
 }
 
 static enum milter_edit_result
@@ -248,6 +254,21 @@ edit_header(struct milter_slot *s, unsigned char cmd, struct span data, struct e
 	if (cmd == SMFIR_CHGHEADER)
 		return change_header(s, index, name, value, e);
 	return add_header(s, name, value, cmd == SMFIR_ADDHEADER ? r->staged.headers.n : row_of(&r->staged.headers, index), e);
+}
+
+void
+milter_edit_tag(struct milter_slot *s, const char *line)
+{
+	struct milter_run *r = s->run;
+	struct span name = span_head(span_str(line), span_chr(span_str(line), ':')), value = span_from(span_str(line), name.n + 1);
+	struct span text = make_line(r, name, span_trim(value), true);
+	open_staged(r);
+	if (text.n == 0 || !open_headers(r))
+		return;
+	for (size_t at; (at = headers_find(&r->staged.headers, name, 1)) != SIZE_MAX;)
+		headers_remove(&r->staged.headers, at);
+	if (headers_insert(&r->staged.headers, r->staged.headers.n, text) == RC_OK)
+		milter_edit_commit(r);
 }
 
 /* ---- envelope ---- */

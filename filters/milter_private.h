@@ -7,6 +7,7 @@
 #define FILTERS_MILTER_PRIVATE_H
 
 #include "filters/breaker.h"
+#include "filters/bundled.h"
 #include "filters/milter.h"
 #include "filters/milter_wire.h"
 #include "ipc/dial.h"
@@ -29,8 +30,10 @@ struct milter_def {
 	struct milter_server *server;
 	uint64_t connect_timeout, command_timeout, content_timeout;
 	enum milter_action action;
-	bool fault_tags;             /* a bundled filter's virus_unavailable = accept-and-tag: the gateway adds X-Virus-Status */
 	bool is_bundled;
+	enum bundled bundled;
+	const char *fault_reason;    /* of a quarantine by default action */
+	const char *fault_header;    /* added when the message passes without it; lines of that name go */
 };
 
 struct milter_set {
@@ -243,6 +246,8 @@ enum milter_edit_result {
 enum milter_edit_result milter_edit_take(struct milter_slot *s, unsigned char cmd, struct span data, struct err *e);
 /* The milter agreed: the body is whole. RC_TEMP: it cannot be written. */
 enum rc milter_edit_close(struct milter_slot *s, struct err *e) MUST_CHECK;
+/* The default action lets the message pass, and it is to be seen on it. */
+void milter_edit_tag(struct milter_slot *s, const char *line);
 void milter_edit_quarantine_now(struct milter_slot *s, struct span data);
 void milter_edit_commit(struct milter_run *r);      /* the milter agreed */
 void milter_edit_forget(struct milter_run *r);

@@ -115,12 +115,15 @@ fault_turn(struct milter_slot *s)
 	};
 	struct milter_run *r = s->run;
 	enum milter_action a = s->def->action;
-	if (a == MACT_ACCEPT)
+	if (a == MACT_ACCEPT) {
+		if (r->event == MEV_END && r->has_message && !r->is_unreadable && s->def->fault_header != NULL)
+			milter_edit_tag(s, s->def->fault_header);
 		return TURN_PASS;
+	}
 	if (a == MACT_QUARANTINE) {
 		if (r->event >= MEV_MAIL && !r->edits.quarantine) {
 			r->edits.quarantine = true;
-			r->edits.quarantine_reason = SPAN("default_action");
+			r->edits.quarantine_reason = s->def->fault_reason != NULL ? span_str(s->def->fault_reason) : SPAN("default_action");
 			r->edits.quarantine_milter = s->def->name;
 		}
 		return TURN_PASS;
@@ -934,7 +937,7 @@ milter_run_wants_message(const struct milter_run *r)
 {
 	for (size_t i = 0; i < r->nslots; i++) {
 		const struct milter_slot *s = &r->slots[i];
-		if (s->state == MSLOT_ENVELOPE || s->state == MSLOT_REJECT_CON || (s->state == MSLOT_ERROR && s->def->action != MACT_ACCEPT))
+		if (s->state == MSLOT_ENVELOPE || s->state == MSLOT_REJECT_CON || (s->state == MSLOT_ERROR && (s->def->action != MACT_ACCEPT || s->def->fault_header != NULL)))
 			return true;
 	}
 	return false;

@@ -460,6 +460,11 @@ play_edits(struct play *p)
 		}
 		buf_putc(&p->edits, '\n');
 	}
+	if (e->keep_original) {
+		buf_puts(&p->edits, "keep=");
+		buf_put(&p->edits, e->keep_reason);
+		buf_putc(&p->edits, '\n');
+	}
 	if (e->quarantine) {
 		buf_puts(&p->edits, "quarantine=");
 		buf_put(&p->edits, e->quarantine_reason);

@@ -125,6 +125,62 @@ test_unreachable(void **state)
 	}
 }
 
+/* What a bundled filter's default action says: a header instead of the filter's own, or a reason; and what it may ask for beside. */
+static void
+test_bundled(void **state)
+{
+	(void)state;
+	struct play p;
+	struct milter_set *set = set_of(milter_conf, "{ inet:127.0.0.1:1, default_action=accept }");
+	set->def[0].fault_header = "X-Virus-Status: Unchecked";
+	play_begin(&p, set);
+	p.header = "Received: x\r\nx-virus-status: Clean\r\n forged\r\nSubject: s\r\nX-Virus-Status: Clean\r\n";
+	play_go(&p);
+	play_wait();
+	assert_span(buf_span(&p.out), "Received: x\r\nSubject: s\r\nX-Virus-Status: Unchecked\r\n\r\n" PLAY_BODY);
+	play_fini(&p);
+	milter_set_free(&set);
+	set = set_of(milter_conf, "{ inet:127.0.0.1:1, default_action=quarantine }");
+	set->def[0].fault_reason = "unscanned: away";
+	play_begin(&p, set);
+	play_go(&p);
+	play_wait();
+	assert_span(buf_span(&p.edits), "quarantine=unscanned: away\n");
+	play_fini(&p);
+	milter_set_free(&set);
+	for (int bundled = 0; bundled < 2; bundled++) {
+		struct fake f;
+		fake_open(&f);
+		struct buf *b = fake_rule(&f, 'E', 0, DO_REPLY);
+		fake_packet(b, 'q', "copy: attachment: gone\0", 23);
+		mw_simple(b, 'c');
+		set = set_for(&f, "default_action=accept");
+		set->def[0].is_bundled = bundled;
+		play_begin(&p, set);
+		play_go(&p);
+		play_wait();
+		assert_span(buf_span(&p.edits), bundled ? "keep=attachment: gone\n" : "quarantine=copy: attachment: gone\n");
+		play_fini(&p);
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+	/* switched on: at the end of the list, once; not where master.cf empties it */
+	struct conf *c = confdir_load("virus_engine = embedded\n");
+	struct err e;
+	struct milter_set *two = set_of(c, "inet:127.0.0.1:1"), *one = set_of(c, "bundled:virus"), *none = set_of(c, "DISABLE");
+	assert_int_equal(two->n, 2);
+	assert_string_equal(two->def[1].name, "bundled:virus");
+	assert_int_equal(one->n, 1);
+	assert_int_equal(one->def[0].action, MACT_TEMPFAIL);
+	assert_int_equal(none->n, 0);
+	milter_set_free(&one);
+	milter_set_free(&two);
+	milter_set_free(&none);
+	assert_int_equal(milter_set_parse(c, NULL, SPAN("bundled:attachments"), &one, &e), RC_PERM);
+	assert_int_equal(milter_set_parse(c, NULL, SPAN("bundled:nothing"), &one, &e), RC_PERM);
+	conf_unref(&c);
+}
+
 /* A reply nobody awaits is a fault, whenever it comes. */
 static void
 test_unasked(void **state)
@@ -412,7 +468,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_breaker, clean), cmocka_unit_test_teardown(test_table, clean), cmocka_unit_test_teardown(test_unreachable, clean),
-		cmocka_unit_test_teardown(test_unasked, clean), cmocka_unit_test_teardown(test_kept, clean), cmocka_unit_test_teardown(test_kept_content, clean),
+		cmocka_unit_test_teardown(test_unasked, clean), cmocka_unit_test_teardown(test_bundled, clean), cmocka_unit_test_teardown(test_kept, clean), cmocka_unit_test_teardown(test_kept_content, clean),
 		cmocka_unit_test_teardown(test_out_of_use, clean), cmocka_unit_test_teardown(test_lines, clean), cmocka_unit_test_teardown(test_deadline, clean),
 		cmocka_unit_test_teardown(test_gone, clean),
 	};
