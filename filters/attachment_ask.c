@@ -18,7 +18,7 @@ struct attachment_ask {
 	struct group *groups;
 	signed char *fits;           /* per rule, of the item at hand: 0 unknown, 1 yes, -1 no */
 	struct buf scratch, said;    /* of tables; what the one that decided said */
-	struct arena arena;
+	size_t matched;              /* the name or type that a condition matched last */
 };
 
 /* ---- the envelope ---- */
@@ -101,7 +101,6 @@ attachment_ask_new(struct attachment_rules *r, const struct attachment_case *in,
 	a->fits = mem_zalloc(r->n + 1);
 	buf_init(&a->scratch, VALUE_MAX);
 	buf_init(&a->said, VALUE_MAX);
-	arena_init(&a->arena, 1 << 20);
 	size_t n = asks_recipients(r) && in->nrcpts > 0 ? in->nrcpts : 1;
 	for (size_t i = 0; i < n && rc == RC_OK; i++)
 		rc = add_group(a, in, i < in->nrcpts ? in->rcpts[i] : SPAN_EMPTY, e);
@@ -124,7 +123,6 @@ attachment_ask_free(struct attachment_ask **ap)
 	mem_free(&a->fits);
 	buf_fini(&a->scratch);
 	buf_fini(&a->said);
-	arena_fini(&a->arena);
 	mem_free(ap);
 }
 
@@ -194,11 +192,13 @@ word_matches(const struct attachment_word *w, struct span s, struct err *e)
 }
 
 static enum rc
-any_word(const struct attachment_cond *k, const struct span *list, size_t n, struct err *e)
+any_word(struct attachment_ask *a, const struct attachment_cond *k, const struct span *list, size_t n, struct err *e)
 {
 	for (size_t i = 0; i < n; i++)
 		for (size_t w = 0; w < k->nwords; w++) {
 			enum rc rc = word_matches(&k->words[w], list[i], e);
+			if (rc == RC_OK)
+				a->matched = i;
 			if (rc != RC_NONE)
 				return rc;
 		}
@@ -226,6 +226,7 @@ extension_listed(struct attachment_ask *a, const struct attachment_cond *k, cons
 		struct span ext = extension(item->names[i], room), value;
 		if (ext.n == 0)
 			continue;
+		a->matched = i;
 		for (size_t w = 0; w < k->nwords; w++)
 			if (span_eq(ext, k->words[w].text) || attachment_glob(k->words[w].text, ext))
 				return RC_OK;
@@ -248,11 +249,11 @@ cond_holds(struct attachment_ask *a, const struct attachment_cond *k, const stru
 {
 	switch (k->kind) {
 	case COND_NAME:
-		return any_word(k, item->names, item->nnames, e);
+		return any_word(a, k, item->names, item->nnames, e);
 	case COND_EXTENSION:
 		return extension_listed(a, k, item, e);
 	case COND_TYPE:
-		return any_word(k, item->types, item->ntypes, e);
+		return any_word(a, k, item->types, item->ntypes, e);
 	case COND_REAL:
 		return (item->kinds & k->bits) != 0 ? RC_OK : RC_NONE;
 	case COND_WHERE:
@@ -289,20 +290,23 @@ rule_fits(struct attachment_ask *a, size_t at, const struct attachment_item *ite
 	return a->fits[at] > 0 ? RC_OK : RC_NONE;
 }
 
-/* The rule's own text, or what its table said about the extension. */
+/* Which name it was, and the rule's own text or what its table said about the extension. */
 static enum rc
-find_text(struct attachment_ask *a, const struct attachment_item *item, struct attachment_answer *out, struct err *e)
+explain(struct attachment_ask *a, const struct attachment_item *item, struct attachment_answer *out, struct err *e)
 {
 	out->text = out->rule->text;
-	buf_reset(&a->said); /* other rules may have asked tables, too */
-	for (size_t i = 0; out->text == NULL && i < out->rule->nconds; i++) {
+	for (size_t i = 0; i < out->rule->nconds; i++) {
 		const struct attachment_cond *k = &out->rule->conds[i];
-		if (k->table == NULL || k->negated)
+		if (k->negated || (k->kind != COND_NAME && k->kind != COND_EXTENSION))
 			continue;
+		a->matched = SIZE_MAX;
+		buf_reset(&a->said); /* other rules may have asked tables, too */
 		enum rc rc = cond_holds(a, k, item, e);
 		if (rc != RC_OK && rc != RC_NONE)
 			return rc;
-		if (buf_len(&a->said) > 0)
+		if (a->matched != SIZE_MAX)
+			out->name = item->names[a->matched];
+		if (out->text == NULL && buf_len(&a->said) > 0)
 			out->text = buf_cstr(&a->said);
 	}
 	return RC_OK;
@@ -327,5 +331,5 @@ attachment_ask(struct attachment_ask *a, const struct attachment_item *item, str
 				*out = (struct attachment_answer){ .action = rule->action, .rule = rule };
 			break;
 		}
-	return out->rule != NULL ? find_text(a, item, out, e) : RC_OK;
+	return out->rule != NULL && out->action != ATTACHMENT_ALLOW ? explain(a, item, out, e) : RC_OK;
 }

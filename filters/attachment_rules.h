@@ -78,6 +78,7 @@ void attachment_ask_free(struct attachment_ask **ap);
 struct attachment_answer {
 	enum attachment_action action;         /* ATTACHMENT_ALLOW also when no rule fits */
 	const struct attachment_rule *rule;    /* NULL: none fitted */
+	struct span name;                      /* that a name or extension condition of it matched; empty: none */
 	const char *text;                      /* of the rule, or of the table that decided; NULL: none. Valid until the next question */
 };
 /* RC_TEMP: a table or an expression could not say. */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every test there is, suite by suite; the last line is the sum: N passed, N failed, N skipped.
 
-    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut dns sandbox keys leaks kill compat sessions peers demo
+    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut dns sandbox keys leaks kill compat sessions peers attachments demo
 
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
 failed. FUZZ: seconds per fuzz harness (default 2). KILLS: kills in the kill suite (default 10).
@@ -186,11 +186,15 @@ def sessions():
     return one('sessions', ['/usr/bin/python3', TOP / 'tests/compat/sessions.py', '--seeds', os.environ.get('SEEDS') or '40'], 300)
 
 
+def attachments():
+    return counted('attachments', ['tests/attachments/run.py'], 240)
+
+
 def demo():
     return one('demo', [TOP / 'tests/demo/demo.sh'], 120)
 
 
-SUITES = (unit, crash, fuzz, lint, dialogue, cut, dns, sandbox, keys, leaks, kill, compat, sessions, peers, demo)
+SUITES = (unit, crash, fuzz, lint, dialogue, cut, dns, sandbox, keys, leaks, kill, compat, sessions, peers, attachments, demo)
 
 
 def main():

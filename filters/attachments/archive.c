@@ -13,6 +13,8 @@
  * themselves. It gets the file in small pieces, and what it has unpacked by then is counted: a bomb is noticed at the next piece.
  */
 
+#define COMPRESSED (KIND_IS(gzip) | KIND_IS(bzip2) | KIND_IS(xz) | KIND_IS(lzma) | KIND_IS(zstd) | KIND_IS(lz4) | KIND_IS(compress))
+
 enum { PIECE = 4096, HEAD_ROOM = 4096 };
 
 struct source {
@@ -84,7 +86,7 @@ support(struct archive *a, uint64_t kinds)
 	archive_read_support_format_lha(a);
 	archive_read_support_format_iso9660(a);
 	archive_read_support_format_xar(a);
-	if ((kinds & (KIND_IS(gzip) | KIND_IS(bzip2) | KIND_IS(xz) | KIND_IS(lzma) | KIND_IS(zstd) | KIND_IS(lz4) | KIND_IS(compress))) != 0)
+	if ((kinds & COMPRESSED) != 0)
 		archive_read_support_format_raw(a); /* one file without a name */
 }
 
@@ -125,7 +127,7 @@ name_entry(struct archive_entry *entry, struct reading *r)
 
 /* false: the archive cannot be read further. */
 static bool
-read_data(struct survey *s, uint32_t at, struct source *src, bool whole, unsigned depth)
+read_data(struct survey *s, uint32_t at, struct source *src, unsigned depth)
 {
 	struct buf data;
 	uint64_t left = s->limits.unpacked - s->unpacked;
@@ -140,7 +142,7 @@ read_data(struct survey *s, uint32_t at, struct source *src, bool whole, unsigne
 		if (n <= 0)
 			break;
 		buf_commit(&data, (size_t)n);
-		if (want == HEAD_ROOM && buf_len(&data) >= HEAD_ROOM && (whole || content_wants_whole(s, at, buf_span(&data))))
+		if (want == HEAD_ROOM && buf_len(&data) >= HEAD_ROOM && content_wants_whole(s, at, buf_span(&data)))
 			want = (size_t)left + 1;
 	}
 	if (survey_count_unpacked(s, buf_len(&data)) && buf_len(&data) > 0)
@@ -174,7 +176,18 @@ read_entry(struct survey *s, uint32_t part, struct source *src, struct archive_e
 		s->parts[at].item.is_encrypted = s->parts[part].item.is_encrypted = true;
 		return true;
 	}
-	return read_data(s, at, src, is_single, depth);
+	return read_data(s, at, src, depth);
+}
+
+/* What is taken for an empty archive may be one file all the same: zeros are an archive without members for some formats. */
+static void
+add_single(struct survey *s, uint32_t part, struct span data)
+{
+	struct reading r;
+	reading_init(&r, &s->arena);
+	name_single(s, part, data, &r);
+	if (survey_count_member(s))
+		(void)survey_add(s, &r, ATTACHMENT_MEMBER, s->parts[part].owner);
 }
 
 void
@@ -193,10 +206,13 @@ archive_read(struct survey *s, uint32_t part, struct span data, unsigned archive
 	archive_read_set_callback_data(src.a, &src);
 	int r = archive_read_open1(src.a);
 	bool more = r >= ARCHIVE_WARN;
+	size_t before = s->nparts;
 	while (more) {
 		r = archive_read_next_header(src.a, &entry);
 		more = r >= ARCHIVE_WARN && r != ARCHIVE_EOF && read_entry(s, part, &src, entry, archive_depth);
 	}
+	if (s->nparts == before && (s->parts[part].item.kinds & COMPRESSED) != 0)
+		add_single(s, part, data);
 	if (archive_read_has_encrypted_entries(src.a) == 1)
 		s->parts[part].item.is_encrypted = true;
 	if (src.is_over)

@@ -66,17 +66,21 @@ content_look(struct survey *s, uint32_t part, struct span data, unsigned archive
 		tnef_read(s, part, data, archive_depth + 1);
 }
 
+static bool
+has_type(const struct survey_part *p, const char *prefix)
+{
+	for (size_t i = 0; i < p->item.ntypes; i++)
+		if (span_starts(p->item.types[i], span_str(prefix)))
+			return true;
+	return false;
+}
+
 /* An attached message in whatever form: by its name, its type, or how it begins. */
 static bool
 is_mail(const struct survey_part *p)
 {
-	if ((p->item.kinds & KIND_IS(mail)) != 0 || p->is_container || has_extension(&p->item, ".eml") || has_extension(&p->item, ".mht") ||
-	    has_extension(&p->item, ".mhtml"))
-		return true;
-	for (size_t i = 0; i < p->item.ntypes; i++)
-		if (span_starts(p->item.types[i], SPAN("message/")) || span_starts(p->item.types[i], SPAN("multipart/")))
-			return true;
-	return false;
+	return (p->item.kinds & KIND_IS(mail)) != 0 || p->is_container || has_extension(&p->item, ".eml") || has_extension(&p->item, ".mht") ||
+	    has_extension(&p->item, ".mhtml") || has_type(p, "message/") || has_type(p, "multipart");
 }
 
 void
@@ -85,7 +89,7 @@ content_decoded(struct survey *s, uint32_t part, struct span data, unsigned arch
 	content_look(s, part, data, archive_depth);
 	uint32_t owner = s->parts[part].owner;
 	if (is_mail(&s->parts[part]))
-		survey_message(s, data, owner);
+		survey_message(s, data, owner, has_type(&s->parts[part], "multipart"));
 	else
 		text_files(s, data, SIZE_MAX, owner);
 }

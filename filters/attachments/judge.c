@@ -5,7 +5,7 @@
 #include "filters/attachment_kinds.h"
 #include "filters/attachments/strip.h"
 
-enum { NAME_SHOWN = 100, TEXT_SHOWN = 300, STRIP_MAX = 1000 };
+enum { NAME_SHOWN = 100, NAME_TAIL = 30, TEXT_SHOWN = 300, STRIP_MAX = 1000 };
 
 /* The answers about one message. */
 struct opinion {
@@ -63,20 +63,41 @@ text(struct arena *room, const char *fmt, ...)
 
 /* ---- opinions ---- */
 
-/* What a client shows of a part: the name of the part itself, and what of it is meant. */
+/* A long name by both its ends: the last one counts. */
+static void
+put_name(struct buf *b, struct span name, size_t max)
+{
+	if (name.n <= max) {
+		buf_put(b, name);
+		return;
+	}
+	size_t head = max - NAME_TAIL - 3, tail = name.n - NAME_TAIL;
+	while (head > 0 && (name.p[head] & 0xc0) == 0x80) /* whole characters */
+		head--;
+	while (tail < name.n && (name.p[tail] & 0xc0) == 0x80)
+		tail++;
+	buf_put(b, span_head(name, head));
+	buf_puts(b, "...");
+	buf_put(b, span_from(name, tail));
+}
+
+/* The name that decided, or the part's own; with that of the part it is in. */
 static struct span
-name_of(struct opinion *o, const struct survey_part *p)
+name_of(struct opinion *o, const struct survey_part *p, struct span decided)
 {
 	const struct survey_part *outer = &o->survey.parts[p->owner];
-	struct span name = p->shown.n > 0 ? p->shown : p->item.ntypes > 0 ? p->item.types[0] : SPAN("(no name)");
-	if (outer == p || outer->shown.n == 0)
-		return clean(o->room, name, NAME_SHOWN);
+	struct span name = decided.n > 0 ? decided : p->shown.n > 0 ? p->shown : p->item.ntypes > 0 ? p->item.types[0] : SPAN("(no name)");
 	struct buf b;
-	buf_init(&b, 2048 + outer->shown.n + name.n);
-	buf_put(&b, span_head(outer->shown, NAME_SHOWN / 2));
-	buf_putc(&b, '/');
-	buf_put(&b, name);
-	struct span kept = clean(o->room, buf_span(&b), NAME_SHOWN);
+	buf_init(&b, NAME_SHOWN * 4);
+	if (outer != p && outer->shown.n > 0) {
+		put_name(&b, outer->shown, NAME_SHOWN / 2);
+		buf_putc(&b, '/');
+	}
+	put_name(&b, name, NAME_SHOWN);
+	for (size_t i = b.at; i < b.n; i++)
+		if (b.p[i] == '"')
+			b.p[i] = '\'';
+	struct span kept = clean(o->room, buf_span(&b), NAME_SHOWN * 2);
 	buf_fini(&b);
 	return kept;
 }
@@ -101,7 +122,7 @@ take_answer(struct opinion *o, const struct attachment_answer *a, uint32_t part,
 	const struct survey_part *p = &o->survey.parts[part];
 	if (a->action == ATTACHMENT_ALLOW)
 		return;
-	struct span name = name_of(o, p), rule = clean(o->room, span_str(a->rule->id), NAME_SHOWN);
+	struct span name = name_of(o, p, a->name), rule = clean(o->room, span_str(a->rule->id), NAME_SHOWN);
 	struct span why = a->text != NULL ? clean(o->room, span_str(a->text), TEXT_SHOWN) : SPAN_EMPTY;
 	add_line(o, out, a->action, name, rule, p);
 	if (a->action > o->worst) {

@@ -246,7 +246,7 @@ is_composite(const struct reading *r)
 }
 
 void
-survey_message(struct survey *s, struct span m, uint32_t owner)
+survey_message(struct survey *s, struct span m, uint32_t owner, bool has_parts)
 {
 	if (s->depth >= s->limits.depth) {
 		survey_problem(s, "messages are nested too deep");
@@ -258,7 +258,7 @@ survey_message(struct survey *s, struct span m, uint32_t owner)
 	struct block b = find_block(m, 0);
 	reading_init(&r, &s->arena);
 	reading_header(&r, span_head(m, b.end));
-	bool composite = is_composite(&r);
+	bool composite = has_parts || is_composite(&r);
 	s->is_composite |= composite;
 	if (composite) {
 		read_chain(s, m, SIZE_MAX, 0, owner);
@@ -292,7 +292,7 @@ survey_run(struct survey *s, struct span message, const struct survey_limits *li
 	s->message = message;
 	s->limits = *limits;
 	arena_init(&s->arena, ARENA_BASE + (size_t)limits->parts * ARENA_PER_PART);
-	survey_message(s, message, SURVEY_NOWHERE);
+	survey_message(s, message, SURVEY_NOWHERE, false);
 	if (s->arena.over)
 		survey_problem(s, "too much to read");
 }

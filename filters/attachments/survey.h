@@ -68,8 +68,9 @@ void survey_problem(struct survey *s, const char *why);
 /* false: a limit is reached. */
 bool survey_count_member(struct survey *s);
 bool survey_count_unpacked(struct survey *s, uint64_t octets);
-/* A message, wherever it was found: its parts are added. owner: what holds it, SURVEY_NOWHERE for the message itself. */
-void survey_message(struct survey *s, struct span message, uint32_t owner);
+/* A message, wherever it was found: its parts are added. owner: what holds it, SURVEY_NOWHERE for the message itself.
+ * has_parts: whatever its header says; it may have none. */
+void survey_message(struct survey *s, struct span message, uint32_t owner, bool has_parts);
 
 /* content.c: the decoded octets of a part or a member: kinds, size, encryption, and what is in it. */
 void content_look(struct survey *s, uint32_t part, struct span data, unsigned archive_depth);
