@@ -237,14 +237,16 @@ check_name(struct look *k, int dir, unsigned leaf, const char *name)
 }
 
 /* The directories between: nothing but what we make. */
-static void
+static bool
 check_upper(struct look *k, unsigned leaf)
 {
 	char high[8];
 	snprintf(high, sizeof high, "%x", leaf / 256);
 	struct stat st;
-	if (fstatat(k->w->q->dir_fd, high, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-		found(k, QUAR_FLAW_ALIEN, span_str(high), false, S_ISLNK(st.st_mode) ? "a link" : "not a directory");
+	if (fstatat(k->w->q->dir_fd, high, &st, AT_SYMLINK_NOFOLLOW) != 0 || S_ISDIR(st.st_mode))
+		return true;
+	found(k, QUAR_FLAW_ALIEN, span_str(high), false, S_ISLNK(st.st_mode) ? "a link" : "not a directory");
+	return false;
 }
 
 static uint64_t
@@ -253,12 +255,14 @@ check_files(struct look *k, unsigned leaf)
 	char path[16];
 	uint64_t seen = 0;
 	for (; leaf < LEAVES && seen < SLICE && k->rc == RC_OK; leaf++) {
-		if (leaf % 256 == 0)
-			check_upper(k, leaf);
+		if (leaf % 256 == 0 && !check_upper(k, leaf)) {
+			leaf += 255;
+			continue;
+		}
 		int fd = qfile_leaf_fd(&k->w->files, leaf, false);
 		if (fd < 0) {
 			snprintf(path, sizeof path, "%x/%02x", leaf / 256, leaf % 256);
-			if (errno != ENOENT && (errno != ENOTDIR || leaf % 256 != 0))
+			if (errno != ENOENT)
 				found(k, QUAR_FLAW_ALIEN, span_str(path), false, strerrordesc_np(errno));
 			continue;
 		}
