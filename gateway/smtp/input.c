@@ -92,7 +92,7 @@ unknown_command(struct sess *s, struct span word, struct span line)
 		return;
 	}
 	if (s->milter != NULL) {
-		sess_milter_name(s, line);
+		sess_milter_name(s, word); /* without what follows it, as in Postfix */
 		sess_run_steps(s, unknown_steps);
 		return;
 	}

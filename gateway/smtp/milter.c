@@ -219,7 +219,19 @@ connect_milter(struct sess *s)
 {
 	struct sess_milter *m = s->milter;
 	const struct facts *f = &s->facts;
-	return m == NULL ? STEP_NEXT : asked(m, milter_run_connect(m->run, f->client_name, &f->client, f->client_port));
+	if (m == NULL)
+		return STEP_NEXT;
+	struct span name = f->client_name;
+	if (f->client_name_rc != RC_OK) { /* a client without a name is called by its address */
+		struct buf b;
+		buf_init(&b, 100);
+		buf_puts(&b, f->client.family == IPADDR_V6 ? "[IPv6:" : "[");
+		buf_put(&b, f->client_addr);
+		buf_putc(&b, ']');
+		name = arena_span(&s->scratch, buf_span(&b));
+		buf_fini(&b);
+	}
+	return asked(m, milter_run_connect(m->run, name, &f->client, f->client_port));
 }
 
 /* A refusal stands in the place of the banner when it is final; otherwise MAIL will hear it. */

@@ -48,7 +48,7 @@ class_route(const struct sess *s, const struct address_book *book, const struct 
 {
 	const struct params *p = s->svc->p;
 	address_class_transport(book, r->class, transport, nexthop);
-	if (nexthop->n == 0 && r->class == CLASS_DEFAULT)
+	if (nexthop->n == 0 && (r->class == CLASS_DEFAULT || r->class == CLASS_RELAY))
 		*nexthop = span_str(p->p_relayhost);
 	if (nexthop->n == 0)
 		*nexthop = r->domain;
@@ -77,14 +77,16 @@ routed(struct sess_milter *m, const struct resolved *r, enum part part)
 	return out;
 }
 
-/* addr: internal form. */
+/* addr: internal form. Mail of the null sender would come from MAILER-DAEMON. */
 static struct span
 address(struct sess_milter *m, struct span addr, enum part part)
 {
 	struct resolved r;
 	struct err e;
-	if (addr.n == 0)
+	if (addr.n == 0 && part == PART_ADDR)
 		return put(m, SPAN_EMPTY);
+	if (addr.n == 0)
+		addr = SPAN("MAILER-DAEMON");
 	enum rc rc = address_resolve(policy_addresses(m->sess->svc->policy), addr, &r, &e);
 	bool resolved = rc == RC_OK && !r.is_bad;
 	if (part != PART_ADDR)
@@ -104,7 +106,7 @@ mail_part(struct sess_milter *m, enum part part)
 	return f->has_sender ? address(m, f->sender, part) : nothing;
 }
 
-/* "554 5.7.1 <x@y>: Relay access denied": its enhanced code, and the text behind that. */
+/* "554 5.7.1 <x@y>: Relay access denied": its enhanced code, and the text behind the address. */
 static struct span
 refusal_part(struct sess_milter *m, enum part part)
 {
@@ -113,7 +115,11 @@ refusal_part(struct sess_milter *m, enum part part)
 		return put_str(m, "error");
 	if (!span_word(&text, " ", &dsn))
 		return nothing;
-	return put(m, part == PART_HOST ? dsn : text);
+	if (part == PART_HOST)
+		return put(m, dsn);
+	text = span_from(text, 1);
+	size_t blank = span_chr(text, ' ');
+	return blank != SIZE_MAX ? put(m, span_from(text, blank + 1)) : nothing;
 }
 
 static struct span
