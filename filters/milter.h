@@ -53,7 +53,7 @@ struct milter_source {
 };
 
 struct milter_run_ops {
-	/* Value of a macro ("j", "{client_addr}", as configured or asked for); empty: it has none. Borrowed until the next call. */
+	/* Value of a macro ("j", "{client_addr}", as configured or asked for); p NULL: it has none. Borrowed until the next call. */
 	struct span (*macro)(void *owner, struct span name);
 	/* A replaced body outgrows memory: the owner gets a file and calls milter_run_spill(), or milter_run_fail(). May be NULL: no limit
 	 * but message_size_limit. */

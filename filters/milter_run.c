@@ -73,9 +73,9 @@ milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cm
 	size_t mark = 0;
 	for (size_t i = 0; i < names->n; i++) {
 		struct span v = r->ops->macro(r->owner, names->name[i]);
-		if (v.n == 0 && r->set->default_name.n > 0)
+		if (v.p == NULL && r->set->default_name.n > 0)
 			v = macro_default(r->set, names->name[i]);
-		if (v.n == 0)
+		if (v.p == NULL)
 			continue;
 		if (b == NULL) {
 			b = milter_slot_out(s);
@@ -264,9 +264,12 @@ say(struct milter_slot *s, enum milter_event ev, struct span data)
 	unsigned char cmd = events[ev].cmd;
 	if (s->skipped != cmd)
 		s->skipped = 0;
-	if ((steps & events[ev].no) != 0 || s->skipped == cmd)
+	if (s->skipped == cmd)
 		return TURN_PASS;
+	/* also of what it does not want to hear: it may ask for them later, as behind Postfix */
 	milter_slot_macros(s, events[ev].stage, cmd);
+	if ((steps & events[ev].no) != 0)
+		return TURN_PASS;
 	struct buf *b = milter_slot_out(s);
 	size_t mark = mw_begin(b, cmd);
 	buf_put(b, data);
