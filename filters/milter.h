@@ -41,8 +41,8 @@ bool milter_set_is_empty(const struct milter_set *set);
 
 /* ---- what the owner provides ---- */
 
-/* The message as it is known so far. header: from the first octet (our own header lines included, the first of which no
- * milter sees) up to and without the empty line; complete and final for the owner when milter_run_message() is called.
+/* The message as it is known so far. header: from the first octet (our own header lines included; the first
+ * Received is ours and no milter sees it) up to and without the empty line; complete and final for the owner when milter_run_message() is called.
  * The body is asked for by position, 0 is the octet behind the empty line. */
 struct milter_source {
 	struct span header;                      /* borrowed until the message ends */

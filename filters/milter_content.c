@@ -71,15 +71,13 @@ put_header(struct milter_slot *s, const struct header *h)
 	mw_end(b, mark);
 }
 
-/* The first header of the message as it stands is ours and not shown: where the next one to be shown is. */
+/* Our own is not shown, wherever others were put: where the next one to be shown is. */
 static size_t
-next_shown(const struct headers *h, size_t at, bool is_first)
+next_shown(const struct milter_run *r, size_t at)
 {
-	while (at < h->n && (h->row[at].is_gone || is_first)) {
-		if (!h->row[at].is_gone)
-			is_first = false;
+	const struct headers *h = &r->headers;
+	while (at < h->n && (h->row[at].is_gone || h->row[at].text.p == r->own))
 		at++;
-	}
 	return at;
 }
 
@@ -93,10 +91,10 @@ send_headers(struct milter_slot *s)
 		return true;
 	}
 	if (s->header_at == 0)
-		s->header_at = next_shown(h, 0, true);
+		s->header_at = next_shown(s->run, 0);
 	while (s->header_at < h->n && s->skipped != SMFIC_HEADER) {
 		put_header(s, &h->row[s->header_at]);
-		s->header_at = next_shown(h, s->header_at + 1, false);
+		s->header_at = next_shown(s->run, s->header_at + 1);
 		if ((s->link->steps & SMFIP_NR_HDR) == 0) {
 			milter_slot_await(s, SMFIC_HEADER, true);
 			return false;
@@ -238,6 +236,8 @@ milter_content_begin(struct milter_run *r)
 		r->is_unreadable = true;
 		return;
 	}
+	size_t own = headers_find(&r->headers, SPAN("Received"), 1);
+	r->own = own != SIZE_MAX ? r->headers.row[own].text.p : NULL;
 	r->body = (struct milter_body){ .fd = -1 };
 	bool is_same = true;
 	for (size_t i = 0; i < r->nslots && is_same; i++) {

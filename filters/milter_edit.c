@@ -178,17 +178,16 @@ malformed(struct err *e, unsigned char cmd)
 
 /* ---- headers ---- */
 
-/* The index-th of this name (from 1), the first header of the message not counted: it is our own. */
+/* The index-th of this name (from 1); our own is not counted. */
 static size_t
-find_shown(const struct headers *h, struct span name, size_t index)
+find_shown(const struct milter_run *r, struct span name, size_t index)
 {
-	bool is_first = true;
+	const struct headers *h = &r->staged.headers;
 	for (size_t i = 0; i < h->n; i++) {
-		if (h->row[i].is_gone)
+		if (h->row[i].is_gone || h->row[i].text.p == r->own)
 			continue;
-		if (!is_first && span_caseeq(header_name(&h->row[i]), name) && --index == 0)
+		if (span_caseeq(header_name(&h->row[i]), name) && --index == 0)
 			return i;
-		is_first = false;
 	}
 	return SIZE_MAX;
 }
@@ -218,7 +217,7 @@ static enum milter_edit_result
 change_header(struct milter_slot *s, uint32_t index, struct span name, struct span value, struct err *e)
 {
 	struct headers *h = &s->run->staged.headers;
-	size_t at = find_shown(h, name, index > 0 ? index : 1);
+	size_t at = find_shown(s->run, name, index > 0 ? index : 1);
 	if (value.n == 0) {
 		if (at != SIZE_MAX)
 			headers_remove(h, at);

@@ -195,6 +195,7 @@ struct milter_run {
 	struct milter_source src;
 	struct arena arena;
 	struct headers headers;      /* as it stands */
+	const unsigned char *own;    /* where our own Received header stands: no milter sees it or counts it among its like; NULL: none */
 	struct milter_body body;
 	struct milter_edits edits;
 	struct buf header_out;       /* edits.header */

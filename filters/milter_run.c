@@ -591,7 +591,7 @@ take_text(struct milter_slot *s, struct span data)
 		struct buf b;
 		buf_init(&b, 256);
 		buf_puts(&b, "malformed reply: ");
-		buf_put_safe(&b, data, 120, false);
+		buf_put_safe(&b, span_head(data, span_chr(data, '\0')), 120, false);
 		milter_slot_fault(s, buf_cstr(&b), true);
 		buf_fini(&b);
 		return false;
@@ -655,6 +655,7 @@ static bool
 on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 {
 	struct milter_slot *s = container_of(u, struct milter_slot, user);
+	static const struct log_ctx smtpd = { .service = "smtpd" };
 	unsigned char replied = s->waits_for;
 	if (replied == 0)
 		return unexpected(s, cmd);
@@ -686,8 +687,10 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		break;
 	case SMFIR_DISCARD:
 		if (is_session_level(replied)) {
-			milter_slot_fault(s, "DISCARD action is not allowed for connect or helo", true);
-			return false;
+			log_warn(&smtpd, "milter %s: DISCARD action is not allowed for connect or helo", s->def->name);
+			answered(s);
+			goes_on(s, replied);
+			break;
 		}
 		answered(s);
 		s->state = MSLOT_ACCEPT_MSG;
@@ -707,8 +710,9 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		refuse(s, 451, SPAN("451 4.7.1 Service unavailable - try again later"));
 		decided(s, replied);
 		break;
+	case SMFIR_CONN_FAIL: /* nobody sends it to us; Postfix does not know it either */
+		return unexpected(s, cmd);
 	case SMFIR_SHUTDOWN:
-	case SMFIR_CONN_FAIL:
 		answered(s);
 		refuse(s, 421, SPAN("421 4.7.0 Server closing connection"));
 		s->state = MSLOT_REJECT_CON;

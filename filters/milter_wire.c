@@ -87,12 +87,14 @@ is_digit(unsigned char c)
 	return c >= '0' && c <= '9';
 }
 
-/* "554 5" or "554-5": the front of each line. */
+/* "554", alone or with a blank or hyphen and text behind; an enhanced code, if it has one, of the same class. */
 static bool
 is_reply_front(struct span s)
 {
-	return s.n >= 5 && (s.p[0] == '4' || s.p[0] == '5') && is_digit(s.p[1]) && is_digit(s.p[2]) && (s.p[3] == ' ' || s.p[3] == '-') &&
-	    s.p[4] == s.p[0];
+	if (s.n < 5 || (s.p[0] != '4' && s.p[0] != '5') || !is_digit(s.p[1]) || !is_digit(s.p[2]) || (s.p[3] != ' ' && s.p[3] != '-'))
+		return false;
+	bool has_enhanced = s.n >= 6 && is_digit(s.p[4]) && s.p[5] == '.';
+	return !has_enhanced || s.p[4] == s.p[0];
 }
 
 /* %% is %, a lone one is nothing; what remains is clean. */

@@ -112,14 +112,15 @@ put_lines(struct line_data *d, struct span text, bool whole, struct buf *out)
 		line_data_finish(d, out);
 }
 
-/* The new header and the empty line: what a message begins with. */
+/* The new header and the empty line: what a message begins with. One that had neither body nor empty line gets none. */
 static void
-put_header(struct content *to, struct span header, struct buf *out)
+put_header(struct content *to, const struct content *c, const struct content_change *n, struct buf *out)
 {
-	put_lines(&to->line, header, true, out);
+	put_lines(&to->line, n->header, true, out);
 	to->header_end = buf_len(out);
 	to->header.has_8bit = to->line.has_8bit;
-	buf_put(out, SPAN("\r\n"));
+	if (n->has_body || c->body_at > c->header_end)
+		buf_put(out, SPAN("\r\n"));
 	to->body_at = buf_len(out);
 }
 
@@ -166,7 +167,7 @@ content_change_here(struct content *c, const struct content_change *n)
 	struct span body = n->has_body ? n->body : span_from(buf_span(&c->out), (size_t)c->body_at);
 	buf_init(&to.out, LINE_GROWTH(n->header.n) + LINE_GROWTH(body.n) + 2);
 	(void)buf_reserve(&to.out, n->header.n + body.n + 16);
-	put_header(&to, n->header, &to.out);
+	put_header(&to, c, n, &to.out);
 	put_lines(&to.line, body, true, &to.out);
 	BUG_ON(to.out.over);
 	to.len = to.scanned = buf_len(&to.out);
@@ -220,7 +221,7 @@ write_front(struct content_copy *k, struct content *c, const struct content_chan
 	struct span body = n->has_body && n->body_fd < 0 ? n->body : !n->has_body && c->draft_fd < 0 ? span_from(buf_span(&c->out), (size_t)c->body_at) : SPAN_EMPTY;
 	buf_init(&b, LINE_GROWTH(n->header.n) + LINE_GROWTH(body.n) + 2);
 	k->to = begin_new(c);
-	put_header(&k->to, n->header, &b);
+	put_header(&k->to, c, n, &b);
 	put_lines(&k->to.line, body, !n->has_body || n->body_fd < 0, &b);
 	BUG_ON(b.over);
 	(void)write_all(k, c, buf_span(&b));

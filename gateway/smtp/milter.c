@@ -81,6 +81,31 @@ asked(struct sess_milter *m, bool waits)
 
 /* ---- verdicts ---- */
 
+/* A reply on one line, as Postfix writes it: its line ends are two octets. */
+void
+sess_milter_log(struct sess *s, enum log_event_id ev, struct span reply)
+{
+	struct buf b;
+	buf_init(&b, 64 * 1024);
+	while (reply.n > 0) {
+		size_t lf = span_chr(reply, '\n');
+		buf_put(&b, span_head(reply, lf));
+		if (lf == SIZE_MAX)
+			break;
+		buf_puts(&b, "??");
+		reply = span_from(reply, lf + 1);
+	}
+	sess_log_refusal(s, ev, buf_span(&b));
+	buf_fini(&b);
+}
+
+/* Replies that end a session, whoever says them. */
+bool
+sess_milter_closes(const struct milter_verdict *v)
+{
+	return v->close || v->code == 421 || v->code == 521;
+}
+
 /* What they said of a command that is not the end of a message. STEP_END: it is refused. */
 static enum step
 said(struct sess *s)
@@ -103,7 +128,7 @@ said(struct sess *s)
 		break;
 	}
 	metric_add(M_milter_rejects, 1);
-	sess_log_refusal(s, EV_smtpd_milter_reject, v->reply);
+	sess_milter_log(s, EV_smtpd_milter_reject, v->reply);
 	return STEP_END;
 }
 
@@ -113,7 +138,7 @@ refuse(struct sess *s)
 {
 	const struct milter_verdict *v = milter_run_verdict(s->milter->run);
 	sess_reply_lines(s, v->code, v->reply);
-	if (v->close)
+	if (sess_milter_closes(v))
 		sess_linger(s);
 	return STEP_END;
 }

@@ -56,6 +56,8 @@ void sess_milter_args(struct sess *s, struct span path, struct span rest);
 void sess_milter_name(struct sess *s, struct span name);
 /* More of the content is there, or all of it. */
 void sess_milter_content(struct sess *s);
+void sess_milter_log(struct sess *s, enum log_event_id ev, struct span reply);
+bool sess_milter_closes(const struct milter_verdict *v);
 /* For good, at connect or HELO. */
 bool sess_milter_refuses(const struct sess *s);
 /* They want none of this session's mail: the reply to a command that they are not asked about. true: it was said. */

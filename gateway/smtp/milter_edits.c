@@ -94,10 +94,8 @@ message_ctx(const struct sess *s)
 }
 
 static void
-warn_args(struct sess *s, const char *what, struct span args)
+bad_args(struct sess *s, const char *what, struct span args)
 {
-	if (args.n == 0)
-		return;
 	struct log_ctx ctx = message_ctx(s);
 	struct buf b;
 	buf_init(&b, 400);
@@ -128,10 +126,22 @@ change_sender(struct sess *s, const struct milter_edits *e)
 {
 	struct tx *tx = s->tx;
 	struct addr a = { .text = SPAN_EMPTY };
-	warn_args(s, "cleanup_chg_from", e->sender_args);
+	struct mail_params p;
+	struct param_fault f;
 	if (e->sender.n > 0 && !parse(s, e->sender, NULL, "change of the sender", &a))
 		return;
 	tx->env_sender = a.text.n > 0 ? sess_complete(s, &a) : SPAN_EMPTY;
+	if (e->sender_args.n == 0)
+		return;
+	if (mail_params_parse(e->sender_args, &tx->arena, &p, &f) != RC_OK) {
+		bad_args(s, "change of the sender", e->sender_args);
+		return;
+	}
+	/* what is said of delivery reports; the rest is the message's */
+	if (p.ret != 0)
+		tx->params.ret = p.ret;
+	if (p.envid.n > 0)
+		tx->params.envid = p.envid;
 }
 
 static void
@@ -139,7 +149,8 @@ add_rcpt(struct sess *s, const struct milter_rcpt *r)
 {
 	struct tx *tx = s->tx;
 	struct addr a = { .text = SPAN_EMPTY };
-	warn_args(s, "cleanup_add_rcpt", r->args);
+	struct rcpt_params p = { .notify = 0 };
+	struct param_fault f;
 	if (r->addr.n > 0 && !parse(s, r->addr, r->milter, "another recipient", &a))
 		return;
 	if (a.text.n == 0) {
@@ -147,7 +158,11 @@ add_rcpt(struct sess *s, const struct milter_rcpt *r)
 		log_warn(&ctx, "ignoring attempt from Milter to add null recipient");
 		return;
 	}
-	struct env_rcpt rcpt = { .addr = sess_complete(s, &a) };
+	if (r->args.n > 0 && rcpt_params_parse(r->args, &tx->arena, &p, &f) != RC_OK) {
+		bad_args(s, "another recipient", r->args);
+		p = (struct rcpt_params){ .notify = 0 };
+	}
+	struct env_rcpt rcpt = { .addr = sess_complete(s, &a), .orcpt = p.orcpt, .notify = p.notify };
 	if (!span_eq(rcpt.addr, a.text))
 		rcpt.orig = a.text;
 	if (!tx_add_rcpt(tx, &rcpt))
@@ -249,9 +264,9 @@ end_milter_said(struct sess *s)
 	}
 	if (v->kind == MILTER_REFUSE) {
 		metric_add(M_milter_rejects, 1);
-		sess_log_refusal(s, EV_cleanup_milter_reject, span_from(v->reply, 4));
+		sess_milter_log(s, EV_cleanup_milter_reject, span_from(v->reply, 4));
 		sess_reply_lines(s, v->code, v->reply);
-		bool close = v->close;
+		bool close = sess_milter_closes(v);
 		(void)data_done(s);
 		if (close)
 			sess_linger(s);

@@ -187,9 +187,9 @@ sess_log_refusal(struct sess *s, enum log_event_id ev, struct span text)
 	struct facts *f = &s->facts;
 	struct span rcpt = f->rcpt;
 	bool has_rcpt = f->has_rcpt;
-	if (!has_rcpt && s->tx != NULL && s->tx->nrcpt > 0) { /* behind RCPT it is the first one */
+	if (!has_rcpt && s->tx != NULL && s->tx->nrcpt > 0) { /* behind RCPT it is the last one */
 		f->has_rcpt = true;
-		f->rcpt = s->tx->rcpts[0].addr;
+		f->rcpt = s->tx->rcpts[s->tx->nrcpt - 1].addr;
 	}
 	log_refusal(s, ev, text, NULL);
 	f->has_rcpt = has_rcpt;

@@ -108,7 +108,7 @@ class Connection:
             if rest[:1] in (b'4', b'6', b'L'):
                 return b'%s %s %d %s' % (name, rest[:1], struct.unpack('>H', rest[1:3])[0], rest[3:].rstrip(b'\0'))
             return name + b' ' + rest
-        if code in 'BE' and data:
+        if code == 'B':
             return b'%d %s' % (len(data), data[:60])
         return data.rstrip(b'\0').replace(b'\0', b' ')
 
@@ -191,23 +191,26 @@ class Connection:
         wanted = int(o['actions'], 16) if o['actions'] else ALL_ACTIONS & actions
         self.put(b'O', struct.pack('>III', int(o['version']), wanted, self.steps) + symlists)
 
-    def event(self, code, data):
+    def event(self, code, data, silent=False):
+        if code == 'E' and data:  # as libmilter reads the last piece of a body
+            macros, self.macros = self.macros, ''
+            if self.event('B', data, silent=True):
+                return True
+            data, self.macros = b'', macros
         stage, text = STAGES[code], self.text(code, data)
         if code == 'M':
             self.sender = data.partition(b'\0')[0].strip(b'<>').partition(b'@')[0].decode('utf-8', 'replace')
         self.rules.say(f'{self.number} {stage} {text.decode("utf-8", "backslashreplace")}{self.macros}'.replace('\n', '\\n').replace('\r', '\\r'))
         self.macros = ''
         answered = False
-        actions = self.rules.find(stage, self.sender, text)
-        if code == 'E' and data:  # the last piece of the body, as libmilter reads it
-            actions = self.rules.find('body', self.sender, text) + actions
-        for action in actions:
+        for action in self.rules.find(stage, self.sender, text):
             answered = self.act(action) or answered
-        silent = code in 'AQK' or self.steps & NO_ANSWER.get(stage, 0)
+        silent = silent or code in 'AQK' or self.steps & NO_ANSWER.get(stage, 0)
         if not answered and not silent:
             self.put(b'c')
         if code == 'Q':
             raise Gone
+        return answered
 
     def serve(self):
         while True:

@@ -88,7 +88,7 @@ test_dialogue(void **state)
 	}
 }
 
-/* Nothing is said that nobody wants to hear; a milter that wants only the end gets it at once. */
+/* Nothing is said that nobody wants to hear, but macros: a milter may ask for those of an event it left out. */
 static void
 test_steps(void **state)
 {
@@ -110,7 +110,10 @@ test_steps(void **state)
 		struct milter_set *set = set_for(&f, "default_action=tempfail");
 		play_one(&p, set);
 		assert_span(buf_span(&p.said), ALL_OK);
-		assert_span(span_head(buf_span(&f.log), strlen(rows[i].want)), rows[i].want);
+		const char *log = buf_cstr(&f.log), *at = strstr(log, rows[i].want);
+		assert_non_null(at);
+		for (; log < at; log = strchr(log, '\n') + 1)
+			assert_true(strncmp(log, "D ", 2) == 0);
 		play_fini(&p);
 		milter_set_free(&set);
 		fake_close(&f);
@@ -147,16 +150,16 @@ test_replies(void **state)
 		{ 'E', 'd', "", "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=discard" },
 		{ 'R', 's', "", ALL_OK }, { 'L', 's', "", ALL_OK },
 		{ 'M', '4', "", "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)" },
-		{ 'M', 'f', "", "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)" },
+		{ 'M', 'f', "", "connect=ok helo=ok mail=" LATER },
 		{ 'E', 'y', "554 5.7.1 1%% 2%%%% 3% x", "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=554 5.7.1 1% 2%% 3 x" },
 		{ 'M', 'y', "421 4.3.2 go", "connect=ok helo=ok mail=421 4.3.2 go (close)" },
 		{ 'H', 'y', "450 4.1.8 Later", "connect=ok helo=450 4.1.8 Later mail=450 4.1.8 Later" },
 		{ 'M', 'y', "550-5.7.1 one\r\n550-5.7.1 two\r\n550 5.7.1 three", "connect=ok helo=ok mail=550-5.7.1 one\n550-5.7.1 two\n550 5.7.1 three" },
 		{ 'M', 'y', "550 5.7.1 one\r\nRSET\r\n", "connect=ok helo=ok mail=550-5.7.1 one\n550 RSET" },
 		{ 'M', 'y', "250 2.0.0 fine", "connect=ok helo=ok mail=451 4.3.5 Server configuration problem - try again later" },
-		{ 'M', 'y', "550 nothing", "connect=ok helo=ok mail=451 4.3.5 Server configuration problem - try again later" },
-		{ 'C', 'd', "", "connect=451 4.3.5 Server configuration problem - try again later helo=451 4.3.5 Server configuration problem - try again later "
-				"mail=451 4.3.5 Server configuration problem - try again later" },
+		{ 'M', 'y', "550 nothing", "connect=ok helo=ok mail=550 nothing" },
+		{ 'M', 'y', "550 4.1.1 nothing", "connect=ok helo=ok mail=451 4.3.5 Server configuration problem - try again later" },
+		{ 'C', 'd', "", ALL_OK },
 		{ 'M', 'c', "x", "connect=ok helo=ok mail=" LATER },
 		{ 'M', 'h', "X", "connect=ok helo=ok mail=" LATER },
 		{ 'M', 'Z', "", "connect=ok helo=ok mail=" LATER },
@@ -252,9 +255,10 @@ test_headers(void **state)
 		{ { { 'm', 3, "X-A", "" } }, R F S A1 A2 T },
 		{ { { 'm', 1, "Received", "gone" } }, R F S A1 A2 T "Received: gone\r\n" },
 		{ { { 'm', 1, "Received", "" } }, R F S A1 A2 T },
-		/* what was put in front is the first header now, and is not counted; our own is */
-		{ { { 'i', 0, "X-B", "new" }, { 'm', 1, "Received", "" } }, "X-B: new\r\n" F S A1 A2 T },
-		{ { { 'i', 0, "X-B", "new" }, { 'm', 1, "X-B", "" } }, "X-B: new\r\n" R F S A1 A2 T },
+		/* our own is not counted, wherever it stands by now */
+		{ { { 'i', 0, "X-B", "new" }, { 'm', 1, "Received", "" } }, "X-B: new\r\n" R F S A1 A2 T },
+		{ { { 'i', 0, "X-B", "new" }, { 'm', 1, "X-B", "" } }, R F S A1 A2 T },
+		{ { { 'i', 0, "Received", "new" }, { 'm', 1, "Received", "z" } }, "Received: z\r\n" R F S A1 A2 T },
 		{ { { 'i', 1, "X-B", "new" }, { 'm', 1, "X-B", "z" } }, R "X-B: z\r\n" F S A1 A2 T },
 		{ { { 'h', 0, "X-B", "one\n\ttwo\r\n three\nfour\n\nBcc: x\001" } }, R F S A1 A2 T "X-B: one\r\n\ttwo\r\n three\r\n\tfour\r\n\tBcc: x?\r\n" },
 		{ { { 'h', 0, "X-B", "one\rtwo" } }, R F S A1 A2 T "X-B: one?two\r\n" },
@@ -431,9 +435,8 @@ test_chain(void **state)
 	assert_int_equal(f[1].seen['R'], 1);
 	assert_non_null(strstr(buf_cstr(&f[1].log), "L From=[a@b.example]\nL Subject=[other]\nL X-A=[1]\nL X-A=[2]\nL To=[c@d.example]\nL X-First=[1]\nD N"));
 	assert_span(buf_span(&f[1].body), PLAY_BODY);
-	/* as in Postfix: the first header of the message as it stands is the one that is not shown */
-	assert_non_null(strstr(buf_cstr(&f[2].log), "L Received=[from x by mx]\nL From"));
-	assert_null(strstr(buf_cstr(&f[2].log), "X-Second"));
+	assert_non_null(strstr(buf_cstr(&f[2].log), "L X-Second=[2]\nL From"));
+	assert_null(strstr(buf_cstr(&f[2].log), "Received"));
 	assert_span(buf_span(&f[2].body), "new\r\n");
 	assert_span(buf_span(&p.out), "X-Second: 2\r\n" R F "Subject: other\r\n" A1 A2 T "X-First: 1\r\n\r\nnew\r\n");
 	play_fini(&p);
