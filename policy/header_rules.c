@@ -375,6 +375,8 @@ header_rules_apply(const struct header_rules *r, const struct header_message *m,
 {
 	uint64_t seen = headers_present(h); /* what is dropped was there all the same: nothing takes its place */
 	for (size_t i = 0; i < h->n; i++) {
+		if (h->row[i].is_gone)
+			continue;
 		if (header_watched(&r->watch, header_name(&h->row[i])))
 			headers_remove(h, i);
 		else if (h->row[i].value_at > h->row[i].name_len + 1 && tighten(h, i) != RC_OK)

@@ -117,12 +117,20 @@ refuses_groups(const struct map_ctx *ctx)
 	return false;
 }
 
+/* Headers and lines are octets for Postfix, whatever smtputf8_enable says: a rule finds what is not UTF-8, too. */
+static bool
+takes_octets(const struct map_ctx *ctx)
+{
+	return ctx->parameter != NULL && span_caseends(span_str(ctx->parameter), SPAN("_checks"));
+}
+
 static struct map *
 registered(const struct map_ctx *ctx, struct span name)
 {
 	for (struct hnode *n = htab_first(&open_maps, span_hash(name)); n != NULL; n = htab_next(n)) {
 		struct map *m = container_of(n, struct map, by_name);
-		if (m->conf == ctx->conf && m->audience == ctx->audience && m->refuses_groups == refuses_groups(ctx) && span_eq_str(name, m->name))
+		if (m->conf == ctx->conf && m->audience == ctx->audience && m->refuses_groups == refuses_groups(ctx) &&
+		    m->takes_octets == takes_octets(ctx) && span_eq_str(name, m->name))
 			return m;
 	}
 	return NULL;
@@ -195,6 +203,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	m = mem_zalloc(sizeof *m);
 	m->conf = ctx->conf;
 	m->refuses_groups = refuses_groups(ctx);
+	m->takes_octets = takes_octets(ctx);
 	m->audience = ctx->audience;
 	m->refs = 1;
 	m->name = mem_alloc(name.n + 1);

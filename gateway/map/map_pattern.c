@@ -190,7 +190,7 @@ table_open(struct map *m, const struct map_ctx *ctx, struct span arg, enum patte
 	t->filter = prefilter_new();
 	t->flavour = flavour;
 	t->refuses_groups = m->refuses_groups;
-	t->is_utf8 = conf_params(ctx->conf)->p_smtputf8_enable;
+	t->is_utf8 = conf_params(ctx->conf)->p_smtputf8_enable && !m->takes_octets;
 	enum rc rc = RC_OK;
 	if (map_unbrace(arg, &rules)) {
 		rc = read_inline(m, t, rules, ctx, e);

@@ -56,6 +56,7 @@ struct map {
 	bool broken;                 /* every lookup is RC_TEMP */
 	bool may_return;             /* broken, but no reason to refuse the configuration */
 	bool refuses_groups;         /* no "$1" in results of pattern tables: opened for a parameter that must not have it */
+	bool takes_octets;           /* keys of pattern tables are octets, not UTF-8 */
 	unsigned audience;           /* as it was opened */
 	char why[160];
 	void *state;                 /* the type's own */

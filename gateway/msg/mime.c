@@ -10,7 +10,7 @@ mime_init(struct mime *m, const struct mime_conf *conf)
 {
 	*m = (struct mime){ .conf = *conf, .subtype = MIME_SUB_PLAIN };
 	BUG_ON(conf->line_max < 4);
-	buf_init(&m->bounds, ((size_t)conf->nesting_max + 1) * conf->boundary_max);
+	buf_init(&m->bounds, ((size_t)conf->nesting_max + 2) * conf->boundary_max);
 	buf_init(&m->token, conf->header_max + conf->line_max);
 }
 
@@ -87,7 +87,7 @@ content_type(struct mime *m, struct mime_item *out, struct span value)
 	while (m->type == MIME_MULTIPART && mime_tokens(&value, MIME_SPECIALS, ';', &m->token, &t)) {
 		if (t.n < 3 || !is_word(&t.tok[0], SPAN("boundary")) || t.tok[1].kind != '=')
 			continue;
-		if (m->depth > m->conf.nesting_max)
+		if (m->depth > m->conf.nesting_max + 1)
 			fault(m, out, MIME_FAULT_NESTING);
 		else
 			push(m, t.tok[2].text, m->subtype == MIME_SUB_DIGEST);
@@ -232,7 +232,7 @@ end_header(struct mime *m, struct span text, bool is_eof, struct mime_item *out)
 	if ((m->conf.flags & MIME_WANT_DOMAIN) != 0)
 		check_domain(m, out);
 	m->seen = 0;
-	m->offset = 0;
+	m->offset = text.n > 0 ? 1 : 0;
 	m->in_line = false;
 	m->state = MIME_IN_BODY;
 	if (text.n > 0 && m->type == MIME_MESSAGE && m->subtype == MIME_SUB_RFC822) {
@@ -355,7 +355,7 @@ tell_line(struct mime *m, struct span line, struct mime_item *out)
 		m->in_line = false;
 	}
 	out->offset = m->offset;
-	m->offset += text.n;
+	m->offset += text.n + (out->is_end ? 1 : 0);
 	return out->event;
 }
 

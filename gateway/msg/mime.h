@@ -5,7 +5,7 @@
  *
  * The caller holds the octets: mime_next() looks at what there is and says what its front is. The texts it gives, one after the
  * other, are the input octet for octet; pieces of any size give the same events (only stretches of bodies may come in other pieces).
- * No recursion; memory is the boundaries in force, at most nesting_max + 1 of boundary_max octets. Time is linear.
+ * No recursion; memory is the boundaries in force, at most nesting_max + 2 of boundary_max octets, as in Postfix. Time is linear.
  *
  *	struct mime_reader r;                 (or mime_next() itself, when the octets stay where they are anyway)
  *	mime_reader_init(&r, &conf);
@@ -79,7 +79,7 @@ struct mime_item {
 	bool is_eof;                 /* no body at all: the input ended */
 	/* BODY, BOUNDARY */
 	bool is_begin, is_end;       /* text begins a line; ends with its line end */
-	uint64_t offset;             /* octets of this body before it; line ends do not count where it came by lines */
+	uint64_t offset;             /* octets of this body before it, its empty line and line ends one each where it came by lines */
 	unsigned depth;              /* BOUNDARY: of its multipart, from 1. HEADER_END: multiparts around the body, itself included */
 	bool is_close;               /* BOUNDARY: "--" follows it: that multipart is over */
 	unsigned fault;              /* MIME_FAULT_*: seen here for the first time */

@@ -48,10 +48,11 @@ check_settings_open(struct conf *c, const struct service *s, struct check_settin
 	if (checks_open(c, s, CHECKS_MILTER, &out->milter, e) != RC_OK)
 		rc = RC_PERM;
 	unsigned flags = mime_flags(p);
+	out->body_max = p->p_body_checks_size_limit > 0 ? (uint64_t)p->p_body_checks_size_limit : UINT64_MAX;
 	out->mime = (struct mime_conf){
 		.header_max = (size_t)p->p_header_size_limit, .line_max = (size_t)(p->p_line_length_limit < 4 ? 4 : p->p_line_length_limit),
 		.boundary_max = (size_t)p->p_mime_boundary_length_limit, .nesting_max = (unsigned)p->p_mime_nesting_limit, .flags = flags,
-		.lines_max = (flags & MIME_WANT_7BIT_BODY) != 0 ? UINT64_MAX : checks_has(out->checks, CHECK_BODY) ? (uint64_t)p->p_body_checks_size_limit : 0,
+		.lines_max = (flags & MIME_WANT_7BIT_BODY) != 0 ? UINT64_MAX : checks_has(out->checks, CHECK_BODY) ? out->body_max : 0,
 	};
 	out->wants_mime = out->checks != NULL || (flags & ~(unsigned)MIME_OFF) != 0;
 	if (!checks_left_out(p)) {

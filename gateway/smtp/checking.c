@@ -46,10 +46,12 @@ say(struct sess *s, const char *action, const char *class, struct span what, str
 	f[n++] = F_SPAN(from, sess_log_addr(s, tx->env_sender));
 	if (tx->nrcpt > 0)
 		f[n++] = F_SPAN(to, sess_log_addr(s, tx->rcpts[tx->nrcpt - 1].addr));
-	f[n++] = x != NULL && x->has_client && x->proto.n > 0 ? F_SPAN(proto, x->proto) : F_STR(proto, s->facts.is_esmtp ? "ESMTP" : "SMTP");
-	if (x != NULL && x->has_client && x->helo.n > 0)
+	bool is_mime = strcmp(class, "mime-error") == 0; /* Postfix says less there */
+	if (!is_mime)
+		f[n++] = x != NULL && x->has_client && x->proto.n > 0 ? F_SPAN(proto, x->proto) : F_STR(proto, s->facts.is_esmtp ? "ESMTP" : "SMTP");
+	if (!is_mime && x != NULL && x->has_client && x->helo.n > 0)
 		f[n++] = F_SPAN(helo, x->helo);
-	else if (s->facts.has_helo)
+	else if (!is_mime && s->facts.has_helo)
 		f[n++] = F_SPAN(helo, s->facts.helo);
 	if (text.n > 0)
 		f[n++] = F_SPAN(text, text);
@@ -106,7 +108,8 @@ tell_fault(struct sess *s, const struct mime_item *it)
 	buf_put_safe(&b, what, 100, true);
 	say(s, "reject", "mime-error", buf_span(&b), SPAN_EMPTY);
 	buf_fini(&b);
-	refuse(s, text, true);
+	if (!checking_refused(s->tx)) /* what follows is looked at all the same, for the log; the end of the message says it */
+		refuse(s, text, false);
 }
 
 /* ---- actions ---- */
@@ -187,7 +190,7 @@ act(struct sess *s, const struct check_verdict *v, const char *prefix, const cha
 	struct tx *tx = s->tx;
 	char name[64];
 	if (v->warning[0] != '\0')
-		sess_warn(s, "%s", v->warning);
+		log_warn(&(struct log_ctx){ .tag = s->log.tag, .service = "cleanup" }, "%s", v->warning);
 	snprintf(name, sizeof name, "%s%s", prefix, check_action_name(v->action));
 	switch (v->action) {
 	case CHECK_DUNNO:
@@ -454,7 +457,7 @@ look_at(struct sess *s, const struct mime_item *it, struct writing *w, struct er
 	} else {
 		key = check_line(it->text);
 	}
-	bool in_reach = is_header || it->offset < (uint64_t)s->svc->p->p_body_checks_size_limit;
+	bool in_reach = is_header || it->offset < s->svc->check.body_max;
 	if (!k->is_stopped && in_reach && it->event != MIME_HEADER_END && checks_ask(ch, kind, key, &k->scratch, &v, e) != RC_OK)
 		return not_now(s, kind, e);
 	k->skips_rest = v.action == CHECK_STRIP || v.action == CHECK_IGNORE || v.action == CHECK_REPLACE;
@@ -497,6 +500,8 @@ checking_body(struct sess *s, bool at_end, struct err *e)
 		content_pass(c, w.used, w.is_on ? &text : NULL);
 		if (at_end && rc == RC_OK)
 			content_check_end(c);
+		if (at_end && rc == RC_OK && checking_refused(s->tx))
+			content_fail(c, CONTENT_REFUSED);
 	}
 	buf_fini(&w.out);
 	return rc;

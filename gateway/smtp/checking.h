@@ -24,6 +24,7 @@ struct check_settings {
 	struct checks *checks;       /* NULL: none */
 	struct checks *milter;       /* milter_header_checks */
 	struct mime_conf mime;
+	uint64_t body_max;           /* body_checks_size_limit */
 	bool wants_mime;             /* checks, or one of the strict_ parameters: parts are walked over */
 	bool has_chars;              /* one of: */
 	uint8_t chars[256];          /* CONTENT_CHAR_REJECT, CONTENT_CHAR_STRIP */

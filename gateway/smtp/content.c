@@ -281,7 +281,7 @@ content_check_body(struct content *c)
 {
 	uint64_t size = c->limits.size != 0 ? c->limits.size : UNLIMITED;
 	c->is_checked = true;
-	c->pending = buf_len(&c->out) - c->header_end;
+	c->pending = buf_len(&c->out) - (size_t)c->body_at;
 	c->out.max += size < SIZE_MAX / 4 ? (size_t)size : SIZE_MAX / 4; /* what its lines may become */
 }
 

@@ -98,9 +98,9 @@ void content_settle_header(struct content *c, struct span header);
 
 /* ---- a body that is looked at while it comes ---- */
 
-/* From the empty line on nothing is final before content_pass(). Once the header is settled. */
+/* Nothing of the body is final before content_pass(). Once the header is settled. */
 void content_check_body(struct content *c);
-/* What has not been passed, the empty line first. Borrowed until the next call. */
+/* What has not been passed, from behind the empty line on. Borrowed until the next call. */
 struct span content_pending(const struct content *c);
 /* The first n octets of it are final: as they are (instead NULL), or instead. message_size_limit holds for what it becomes. */
 void content_pass(struct content *c, size_t n, const struct span *instead);

@@ -22,7 +22,7 @@ run(const struct mime_conf *conf, struct span in, size_t piece, bool outline, st
 		while (mime_reader_next(&r, &it) != MIME_MORE) {
 			BUG_ON(!span_eq(it.text, span_head(span_from(in, told), it.text.n)));
 			told += it.text.n;
-			BUG_ON((faults & it.fault) != 0 || r.mime.depth > conf->nesting_max + 1);
+			BUG_ON((faults & it.fault) != 0 || r.mime.depth > conf->nesting_max + 2);
 			faults |= it.fault;
 			BUG_ON(it.text.n == 0 && it.event != MIME_HEADER_END);
 			BUG_ON(it.event == MIME_HEADER && it.text.n > conf->header_max);
