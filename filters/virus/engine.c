@@ -16,7 +16,35 @@ struct engine {
 	struct cl_engine *cl;
 	struct cl_scan_options options;
 	unsigned scan_msec;          /* as the engine has it */
+	uint64_t max_file_size;
 };
+
+/* During a scan: libclamav cuts what is too large in an archive, and says nothing. */
+struct seen {
+	uint64_t max_file_size;
+	bool is_cut;
+};
+
+static cl_error_t
+on_member(const char *container, unsigned long container_size, const char *name, unsigned long size, int is_encrypted, unsigned position, void *context)
+{
+	struct seen *seen = context;
+	(void)container, (void)container_size, (void)name, (void)is_encrypted, (void)position;
+	if (seen != NULL && size > seen->max_file_size)
+		seen->is_cut = true;
+	return CL_CLEAN;
+}
+
+static cl_error_t
+on_file(int fd, const char *type, const char **ancestors, size_t parent_size, const char *name, size_t size, const char *data, uint32_t level,
+    uint32_t attributes, void *context)
+{
+	struct seen *seen = context;
+	(void)fd, (void)type, (void)ancestors, (void)parent_size, (void)name, (void)data, (void)level, (void)attributes;
+	if (seen != NULL && size >= seen->max_file_size)
+		seen->is_cut = true;
+	return CL_CLEAN;
+}
 
 /* ---- load ---- */
 
@@ -90,8 +118,11 @@ engine_load(const struct virus_conf *c, struct engine **out, struct virus_versio
 		(void)cl_engine_free(cl);
 		return rc;
 	}
+	cl_engine_set_clcb_meta(cl, on_member);
+	cl_engine_set_clcb_file_inspection(cl, on_file);
 	struct engine *en = mem_zalloc(sizeof *en);
 	en->cl = cl;
+	en->max_file_size = c->max_file_size;
 	en->scan_msec = (unsigned)(c->scan_usec / 1000);
 	set_options(c, &en->options);
 	set_version(c->database, cl, version);
@@ -112,6 +143,7 @@ engine_scan(struct engine *en, struct span octets, uint64_t left_usec, struct vi
 {
 	const char *name = NULL;
 	unsigned long scanned = 0;
+	struct seen seen = { .max_file_size = en->max_file_size };
 	if (octets.n == 0) {
 		*out = (struct virus_verdict){ .kind = VIRUS_CLEAN };
 		return RC_OK;
@@ -122,13 +154,17 @@ engine_scan(struct engine *en, struct span octets, uint64_t left_usec, struct vi
 	cl_fmap_t *map = cl_fmap_open_memory(octets.p, octets.n);
 	if (map == NULL)
 		return err_set(e, RC_TEMP, "libclamav does not take the message");
-	cl_error_t r = cl_scanmap_callback(map, NULL, &name, &scanned, en->cl, &en->options, NULL);
+	cl_error_t r = cl_scanmap_callback(map, NULL, &name, &scanned, en->cl, &en->options, &seen);
 	if (r == CL_VIRUS)
 		*out = virus_verdict_of(span_str(name)); /* the name is the engine's or the map's: before that is closed */
 	cl_fmap_close(map);
 	tmpfiles_reset();
 	if (r == CL_VIRUS)
 		return RC_OK;
+	if (r == CL_CLEAN && seen.is_cut) {
+		*out = virus_verdict_why(VIRUS_LIMITS, "a file in it is larger than virus_max_file_size");
+		return RC_OK;
+	}
 	if (r == CL_CLEAN) {
 		*out = (struct virus_verdict){ .kind = VIRUS_CLEAN };
 		return RC_OK;

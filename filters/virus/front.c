@@ -424,12 +424,12 @@ watch_clamd(void *arg)
 	return NULL;
 }
 
-/* Messages that are here already get their answer; an MTA that keeps idle connections opens new ones elsewhere. */
+/* Messages that are here already get their answer; an MTA that keeps idle connections opens new ones elsewhere. Not with
+ * smfi_stop(): it waits for the thread that listens, which looks up every five seconds. */
 NORETURN static void
 drain(void)
 {
 	atomic_store(&f.is_stopping, true);
-	(void)smfi_stop();
 	for (int quiet = 0; quiet < QUIET_PAUSES;) {
 		(void)poll(NULL, 0, DRAIN_PAUSE_USEC / 1000);
 		quiet = atomic_load(&f.active) == 0 ? quiet + 1 : 0;

@@ -2,9 +2,10 @@
 #include "filters/virus/views.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "msg/mime.h"
 
-enum { RUN_MIN = 40, SCANS_MAX = 200 };
+enum { RUN_MIN = 40, SCANS_MAX = 10000 };
 
 struct views {
 	struct engine *en;
@@ -17,12 +18,21 @@ struct views {
 
 /* ---- what is odd ---- */
 
+/* A part that is a file to whoever gets it, and not in base64: libclamav puts a line end behind it, and its hash is another one then. */
+struct file {
+	size_t at, n;                /* its body */
+	bool is_qp;
+};
+
 struct survey {
 	bool is_odd;                 /* a header that can be read in several ways */
 	bool has_stray_base64, has_stray_qp, has_stray_uu;
 	unsigned types, encodings;   /* of the header block at hand */
-	bool is_strange_encoding;
+	bool is_strange_encoding, has_name;
 	size_t run;                  /* octets of lines of nothing but base64, where they are not said to be */
+	struct file *file;           /* heap */
+	size_t nfiles, cap;
+	bool in_file;                /* the last of them is not over */
 };
 
 static bool
@@ -70,6 +80,7 @@ look_at_header(struct survey *s, const struct mime_item *it)
 	struct span value = span_trim(span_from(it->text, it->colon + 1));
 	if (it->field == MIME_FIELD_TYPE) {
 		s->types++;
+		s->has_name = s->has_name || span_find(value, SPAN("ame")) != SIZE_MAX;
 		size_t first = span_find(value, SPAN("oundary")); /* two of them, in whatever form */
 		if (first != SIZE_MAX && span_find(span_from(value, first + 7), SPAN("oundary")) != SIZE_MAX)
 			s->is_odd = true;
@@ -79,18 +90,52 @@ look_at_header(struct survey *s, const struct mime_item *it)
 			known = known || span_caseeq_str(value, plain[i]);
 		s->encodings++;
 		s->is_strange_encoding = s->is_strange_encoding || !known;
+	} else if (it->field == MIME_FIELD_DISPOSITION) {
+		s->has_name = true;
 	}
 }
 
 static void
-look_at_header_end(struct survey *s, const struct mime_item *it)
+begin_file(struct survey *s, size_t at, bool is_qp)
+{
+	if (s->nfiles == SCANS_MAX) {
+		s->is_odd = true;
+		return;
+	}
+	if (s->nfiles == s->cap) {
+		s->cap = s->cap > 0 ? s->cap * 2 : 16;
+		s->file = mem_reallocarray(s->file, s->cap, sizeof *s->file);
+	}
+	s->file[s->nfiles++] = (struct file){ .at = at, .is_qp = is_qp };
+	s->in_file = true;
+}
+
+/* The line end in front of a boundary is the boundary's. */
+static void
+end_file(struct survey *s, struct span message, size_t at, bool is_boundary)
+{
+	if (!s->in_file)
+		return;
+	struct file *f = &s->file[s->nfiles - 1];
+	s->in_file = false;
+	if (is_boundary && at > f->at && message.p[at - 1] == '\n')
+		at--;
+	if (is_boundary && at > f->at && message.p[at - 1] == '\r')
+		at--;
+	f->n = at - f->at;
+}
+
+static void
+look_at_header_end(struct survey *s, const struct mime_item *it, size_t at)
 {
 	bool is_compound = it->type == MIME_MULTIPART || it->type == MIME_MESSAGE;
 	if (s->types > 1 || s->encodings > 1 || s->is_strange_encoding ||
 	    (is_compound && (it->encoding == MIME_BASE64 || it->encoding == MIME_QP)))
 		s->is_odd = true;
+	else if (!is_compound && it->encoding != MIME_BASE64 && (s->has_name || it->type == MIME_OTHER))
+		begin_file(s, at, it->encoding == MIME_QP);
 	s->types = s->encodings = 0;
-	s->is_strange_encoding = false;
+	s->is_strange_encoding = s->has_name = false;
 	s->run = 0;
 }
 
@@ -123,15 +168,18 @@ survey(struct span message, struct survey *s)
 		if (it.event == MIME_HEADER) {
 			look_at_header(s, &it);
 		} else if (it.event == MIME_HEADER_END) {
-			look_at_header_end(s, &it);
+			look_at_header_end(s, &it, at + it.text.n);
 			encoding = it.encoding;
 		} else if (it.event == MIME_BODY) {
 			look_at_line(s, it.text, encoding);
 		} else {
+			if (it.event == MIME_BOUNDARY)
+				end_file(s, message, at, true);
 			s->run = 0;
 		}
 		s->is_odd = s->is_odd || (it.fault & MIME_FAULT_NESTING) != 0;
 	}
+	end_file(s, message, message.n, false);
 	mime_fini(&m);
 }
 
@@ -237,14 +285,9 @@ hex(unsigned char c)
 	return c <= '9' ? c - (unsigned)'0' : (c | 32u) - 'a' + 10u;
 }
 
-static enum rc
-scan_qp(struct views *w, struct buf *out)
+static void
+put_qp(struct buf *out, struct span in)
 {
-	enum rc rc = RC_OK;
-	struct span in = w->message;
-	size_t body = span_find(in, SPAN("\r\n\r\n"));
-	in = span_from(in, body == SIZE_MAX ? 0 : body + 4);
-	buf_reset(out);
 	for (size_t i = 0; i < in.n; i++) {
 		if (in.p[i] != '=') {
 			buf_putc(out, in.p[i]);
@@ -259,7 +302,34 @@ scan_qp(struct views *w, struct buf *out)
 			buf_putc(out, '=');
 		}
 	}
+}
+
+/* All of the body, whatever its parts are said to be. */
+static enum rc
+scan_qp(struct views *w, struct buf *out)
+{
+	enum rc rc = RC_OK;
+	size_t body = span_find(w->message, SPAN("\r\n\r\n"));
+	buf_reset(out);
+	put_qp(out, span_from(w->message, body == SIZE_MAX ? 0 : body + 4));
 	(void)scan_decoded(w, buf_span(out), &rc);
+	return rc;
+}
+
+static enum rc
+scan_files(struct views *w, const struct survey *s, struct buf *out)
+{
+	enum rc rc = RC_OK;
+	for (size_t i = 0; i < s->nfiles; i++) {
+		struct span body = span_head(span_from(w->message, s->file[i].at), s->file[i].n);
+		if (s->file[i].is_qp) {
+			buf_reset(out);
+			put_qp(out, body);
+			body = buf_span(out);
+		}
+		if (scan_decoded(w, body, &rc))
+			break;
+	}
 	return rc;
 }
 
@@ -312,18 +382,19 @@ views_scan(struct engine *en, struct span message, uint64_t until, struct virus_
 {
 	struct survey s = { .is_odd = false };
 	survey(message, &s);
-	if (!s.is_odd && !s.has_stray_base64 && !s.has_stray_qp && !s.has_stray_uu)
+	if (!s.is_odd && !s.has_stray_base64 && !s.has_stray_qp && !s.has_stray_uu && s.nfiles == 0)
 		return RC_OK;
 	struct views w = { .en = en, .until = until, .v = v, .e = e, .message = message };
 	struct buf out;
 	buf_init(&out, message.n + 64);
-	enum rc rc = RC_OK;
-	if (s.is_odd || s.has_stray_base64)
+	enum rc rc = scan_files(&w, &s, &out);
+	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_base64))
 		rc = scan_base64(&w, &out);
 	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_qp))
 		rc = scan_qp(&w, &out);
 	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_uu))
 		rc = scan_uu(&w, &out);
 	buf_fini(&out);
+	mem_free(&s.file);
 	return rc;
 }

@@ -1,0 +1,699 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""The virus filter with the files of Debian's clamav-testfiles, evasions, bombs, failing workers, and a clamd that lies.
+
+The program is started by itself and spoken to as an MTA does (tests/tools/milterdriver.py). What `make peers' has not fetched is
+skipped and counted. Last line: N passed, N failed, N skipped.
+
+    virus.py [-v] [NAME...]      environment: DOGANA, PEERS as for the other tests
+"""
+
+import base64
+import binascii
+import bz2
+import email.message
+import gzip
+import io
+import os
+import pathlib
+import quopri
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import zipfile
+import zlib
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / 'tests/tools'))
+import rig  # noqa: E402
+from milterdriver import Driver, headers, quarantined  # noqa: E402
+from rig import wait_for  # noqa: E402
+
+PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
+DATABASE = TOP / 'tests/peers/viruses.hdb'
+# In two pieces, so that no scanner finds it here.
+EICAR = b'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + b'ANTIVIRUS-TEST-FILE!$H+H*'
+FOUND = 'virus: Eicar-Test-Signature'
+CASES = []
+
+
+class Skip(Exception):
+    pass
+
+
+def case(fn):
+    CASES.append(fn)
+    return fn
+
+
+def program():
+    path = pathlib.Path(rig.program()).with_name('dogana-virus')
+    if not path.exists():
+        raise Skip(f'{path} is not there')
+    return str(path)
+
+
+def children(pid):
+    """[(pid, name)] of all below a process."""
+    out = []
+    for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+        try:
+            pids = [int(p) for p in task.read_text().split()]
+        except OSError:
+            continue
+        for p in pids:
+            try:
+                out.append((p, pathlib.Path(f'/proc/{p}/comm').read_text().strip()))
+            except OSError:
+                continue
+            out += children(p)
+    return out
+
+
+class Filter:
+    """dogana-virus with a configuration of its own."""
+
+    def __init__(self, settings='', database=None):
+        self.dir = rig.workdir('virus')
+        self.db = self.dir / 'db'
+        self.db.mkdir()
+        shutil.copy(database or DATABASE, self.db / 'viruses.hdb')
+        lines = {'compatibility_level': '3.6', 'queue_directory': f'{self.dir}/q', 'virus_engine': 'embedded', 'virus_database': f'{self.db}',
+                 'virus_workers': '2'}
+        lines.update([w.strip() for w in line.split('=', 1)] for line in settings.splitlines() if line.strip())
+        (self.dir / 'etc').mkdir()
+        (self.dir / 'asan').mkdir()
+        (self.dir / 'etc/main.cf').write_text(''.join(f'{k} = {v}\n' for k, v in lines.items()))
+        self.socket = self.dir / 's'
+        self.log = self.dir / 'log'
+        env = dict(os.environ, ASAN_OPTIONS=f'log_path={self.dir}/asan/a:exitcode=99:detect_leaks=0', UBSAN_OPTIONS=f'log_path={self.dir}/asan/u')
+        self.proc = subprocess.Popen([program(), '-c', str(self.dir / 'etc'), '-p', f'unix:{self.socket}'], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=open(self.log, 'ab'), env=env)
+        wait_for('the socket', lambda: self.socket.exists() or self.proc.poll() is not None)
+        if self.proc.poll() is not None:
+            raise rig.Broken(f'dogana-virus ended with {self.proc.returncode}: {self.log_text()}')
+
+    def log_text(self):
+        return self.log.read_text(errors='replace')
+
+    def driver(self, **kw):
+        return Driver(self.socket, **kw)
+
+    def one(self, raw, **kw):
+        d = self.driver(**kw)
+        try:
+            return d.message(raw)
+        finally:
+            d.close()
+
+    def workers(self):
+        return [p for p, name in children(self.proc.pid) if name == 'virus-worker']
+
+    def engines(self):
+        return [p for p, name in children(self.proc.pid) if name == 'virus-engine']
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if self.proc.poll() is None:
+                self.proc.send_signal(signal.SIGTERM)
+            try:
+                code = self.proc.wait(10)
+            except subprocess.TimeoutExpired:
+                self.proc.kill()
+                code = 'nothing: it does not stop'
+                self.proc.wait()
+            if kind is None and code != 0:
+                raise rig.Broken(f'dogana-virus ended with {code}: {self.log_text()[-2000:]}')
+            reports = [p.read_text(errors='replace')[:3000] for p in sorted((self.dir / 'asan').iterdir())]
+            if reports:
+                raise rig.Broken('\n'.join(reports))
+        finally:
+            if kind is not None:
+                sys.stderr.write(self.log_text()[-3000:])
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+
+# ---- messages
+
+def mail(body, kind='text/plain', extra=b''):
+    return b'From: a@example.com\r\nTo: b@example.net\r\nSubject: test\r\nMIME-Version: 1.0\r\nContent-Type: ' + kind.encode() + b'\r\n' + extra + b'\r\n' + body
+
+
+def multipart(*parts):
+    body = b''.join(b'--=_b\r\n' + p + b'\r\n' for p in parts) + b'--=_b--\r\n'
+    return mail(b'preamble\r\n' + body, 'multipart/mixed; boundary="=_b"')
+
+
+def part(body, head):
+    return head.replace(b'\n', b'\r\n') + b'\r\n\r\n' + body
+
+
+TEXT = part(b'some words\r\n', b'Content-Type: text/plain')
+
+
+def b64(data):
+    return base64.encodebytes(data).replace(b'\n', b'\r\n')
+
+
+def attached(data, name='file.bin'):
+    return multipart(TEXT, part(b64(data), f'Content-Type: application/octet-stream; name="{name}"\nContent-Transfer-Encoding: base64'.encode()))
+
+
+def qp(data):
+    return b''.join(b'=%02X' % c + (b'=\r\n' if i % 24 == 23 else b'') for i, c in enumerate(data))
+
+
+def uu(data, name='file.bin'):
+    lines = [binascii.b2a_uu(data[i:i + 45]).rstrip(b'\n') for i in range(0, len(data), 45)]
+    return b'begin 644 ' + name.encode() + b'\r\n' + b'\r\n'.join(lines) + b'\r\n`\r\nend\r\n'
+
+
+def zipped(data, name='file.bin', depth=1):
+    for i in range(depth):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, 'w', zipfile.ZIP_DEFLATED) as z:
+            z.writestr(name if i == 0 else f'{i}.zip', data)
+        data = out.getvalue()
+    return data
+
+
+def reason_of(answer):
+    """Signatures of one's own have a mark at the end of their names."""
+    return quarantined(answer).replace('.UNOFFICIAL', '')
+
+
+def expect(answer, reason, what):
+    got = reason_of(answer)
+    assert answer.verdict == 'c' and got == reason, f'{what}: {answer.verdict} {answer.text!r} quarantine {got!r}, wanted {reason!r}'
+
+
+def clean(answer, what):
+    status = headers(answer, 'X-Virus-Status')
+    assert answer.verdict == 'c' and not quarantined(answer) and len(status) == 1 and status[0][1].startswith('Clean'), f'{what}: {answer}'
+
+
+# ---- what has to be found
+
+def testfiles():
+    found = sorted(p for p in (PEERS / 'root/usr/share/clamav-testfiles').glob('clam*') if p.is_file())
+    if not found:
+        raise Skip('clamav-testfiles is not there: tests/tools/peers.sh clamav-testfiles')
+    return found
+
+
+@case
+def clamav_testfiles():
+    """Each file of the package, in four wrappings. The signatures are two: archives have to be opened, programs unpacked."""
+    files = testfiles()
+    assert len(files) >= 44, len(files)
+    missed = []
+    with Filter('virus_cache_size = 0\nvirus_encrypted_action = tag\nvirus_macro_action = tag\nvirus_limits_action = tag') as f:
+        d = f.driver()
+        for path in files:
+            data = path.read_bytes()
+            inner = attached(data, path.name)
+            ways = {
+                'base64': inner,
+                'quoted-printable': multipart(TEXT, part(qp(data), b'Content-Type: application/octet-stream\nContent-Transfer-Encoding: quoted-printable')),
+                'uuencode': mail(b'see below\r\n\r\n' + uu(data, path.name)),
+                'nested': multipart(TEXT, part(inner, b'Content-Type: message/rfc822')),
+            }
+            for way, raw in ways.items():
+                answer = d.message(raw)
+                if not quarantined(answer).startswith('virus: '):
+                    missed.append(f'{path.name} {way}: {quarantined(answer) or answer}')
+        d.close()
+    assert not missed, '\n'.join(missed[:20]) + f'\n{len(missed)} in all'
+
+
+@case
+def eicar_in_every_encoding():
+    octet = b'Content-Type: application/octet-stream\n'
+    ways = {
+        'base64': attached(EICAR, 'eicar.com'),
+        'text/plain base64': mail(b64(EICAR), extra=b'Content-Transfer-Encoding: base64\r\n'),
+        'qp': multipart(TEXT, part(qp(EICAR), octet + b'Content-Transfer-Encoding: quoted-printable')),
+        '7bit attachment': multipart(TEXT, part(EICAR, octet + b'Content-Transfer-Encoding: 7bit')),
+        '8bit attachment': multipart(TEXT, part(EICAR, octet + b'Content-Transfer-Encoding: 8bit')),
+        'uuencode': mail(uu(EICAR)),
+        'uuencode part': multipart(TEXT, part(uu(EICAR), b'Content-Type: text/plain')),
+        'x-uuencode': multipart(TEXT, part(uu(EICAR), octet + b'Content-Transfer-Encoding: x-uuencode')),
+        'no header': multipart(TEXT, b'\r\n' + uu(EICAR)),
+        'preamble': mail(b64(EICAR) + b'\r\n--=_b\r\n' + TEXT + b'\r\n--=_b--\r\n', 'multipart/mixed; boundary="=_b"'),
+        'epilogue': mail(b'--=_b\r\n' + TEXT + b'\r\n--=_b--\r\n\r\n' + b64(EICAR), 'multipart/mixed; boundary="=_b"'),
+        'base64 that is called 7bit': multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: 7bit')),
+        'base64 that is called nothing': multipart(TEXT, part(b64(EICAR), octet.rstrip())),
+        'two encodings': multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit')),
+        'two encodings, the other way': multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: base64')),
+        'two types': multipart(TEXT, part(b64(EICAR), b'Content-Type: text/plain\nContent-Type: application/zip\nContent-Transfer-Encoding: base64')),
+        'base64 on multipart': mail(b'--=_b\r\n' + part(b64(EICAR), octet.rstrip()) + b'\r\n--=_b--\r\n', 'multipart/mixed; boundary="=_b"',
+                                    b'Content-Transfer-Encoding: base64\r\n'),
+        'base64 on message/rfc822': multipart(TEXT, part(b64(attached(EICAR)), b'Content-Type: message/rfc822\nContent-Transfer-Encoding: base64')),
+    }
+    for cte in (b'BASE64', b'base64 (x)', b'base64;', b'"base64"', b'=?utf-8?Q?base64?=', b'x-unknown', b' base64', b'base64 7bit', b'b a s e 6 4'):
+        ways[f'encoding {cte.decode()}'] = multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: ' + cte))
+    for first in (b'A', b'B'):
+        kind = 'multipart/mixed; boundary="A"; boundary="B"'
+        body = b''.join(b'--' + b + b'\r\n' + (part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64') if b == first else TEXT) + b'\r\n--' + b + b'--\r\n'
+                        for b in (b'A', b'B'))
+        ways[f'two boundaries, {first.decode()}'] = mail(body, kind)
+    missed = []
+    with Filter() as f:
+        d = f.driver()
+        for way, raw in ways.items():
+            answer = d.message(raw)
+            if reason_of(answer) != FOUND:
+                missed.append(f'{way}: {quarantined(answer) or answer}')
+        strange = b'Foo: bar\r\nMIME-Version: 1.0\r\nContent-Type: application/zip\r\nContent-Transfer-Encoding: base64\r\n\r\n' + b64(zipped(EICAR))
+        expect(d.message(strange), FOUND, 'a first header nobody knows')
+        clean(d.message(mail(b'just words\r\n' * 200)), 'words')
+        clean(d.message(attached(os.urandom(5000))), 'noise')
+        d.close()
+    assert not missed, '\n'.join(missed)
+
+
+@case
+def archives_within_archives():
+    with Filter() as f:
+        d = f.driver()
+        for depth in range(1, 22):
+            answer = d.message(attached(zipped(EICAR, depth=depth), 'a.zip'))
+            got = reason_of(answer)
+            assert got == FOUND or (depth > 16 and got.startswith('unscanned: limits exceeded')), f'depth {depth}: {answer}'
+        d.close()
+
+
+def encrypted_zip(data):
+    """ZipCrypto, by hand: Python's zipfile cannot write it."""
+    table = [zlib.crc32(bytes([i])) ^ 0xff000000 for i in range(256)]
+    crc_table = []
+    for i in range(256):
+        c = i
+        for _ in range(8):
+            c = (c >> 1) ^ (0xedb88320 if c & 1 else 0)
+        crc_table.append(c)
+    del table
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def step(c):
+        keys[0] = crc_table[(keys[0] ^ c) & 0xff] ^ (keys[0] >> 8)
+        keys[1] = ((keys[1] + (keys[0] & 0xff)) * 134775813 + 1) & 0xffffffff
+        keys[2] = crc_table[(keys[2] ^ (keys[1] >> 24)) & 0xff] ^ (keys[2] >> 8)
+
+    for c in b'secret':
+        step(c)
+    crc = zlib.crc32(data)
+    plain = bytes(11) + bytes([crc >> 24]) + data
+    out = bytearray()
+    for c in plain:
+        t = (keys[2] | 2) & 0xffff
+        out.append(c ^ (((t * (t ^ 1)) >> 8) & 0xff))
+        step(c)
+    name = b'eicar.com'
+    common = struct.pack('<HHHHHIIIHH', 20, 1, 0, 0, 0x5821, crc, len(out), len(data), len(name), 0)
+    local = b'PK\3\4' + common + name + bytes(out)
+    central = b'PK\1\2' + struct.pack('<H', 20) + common + struct.pack('<HHHII', 0, 0, 0, 0, 0) + name
+    return local + central + b'PK\5\6' + struct.pack('<HHHHIIH', 0, 0, 1, 1, len(central), len(local), 0)
+
+
+@case
+def encrypted_archive():
+    raw = attached(encrypted_zip(EICAR), 'secret.zip')
+    with Filter() as f:
+        answer = f.one(raw)
+        assert quarantined(answer).startswith('attachment: encrypted content: Heuristics.Encrypted.Zip'), answer
+    with Filter('virus_encrypted_action = reject') as f:
+        answer = f.one(raw)
+        assert answer.verdict == 'y' and answer.text.startswith('554 5.7.1 '), answer
+    with Filter('virus_encrypted_action = accept') as f:
+        clean(f.one(raw), 'accepted')
+
+
+@case
+def bombs():
+    """None of them keeps other mail waiting, none is clean."""
+    zero = bytes(1 << 20)
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode='wb', compresslevel=9) as z:
+        for _ in range(80):
+            z.write(zero)
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, 'w') as z:
+        for i in range(3000):
+            z.writestr(f'{i}', b'x')
+    bomb = {'gzip': out.getvalue(), 'bzip2': bz2.compress(zero * 80), 'zip of zip of zeros': zipped(zero * 80, depth=3), 'members': many.getvalue()}
+    with Filter('virus_max_scan_size = 20000000\nvirus_max_file_size = 10000000\nvirus_max_files = 500\nvirus_max_scan_time = 10s') as f:
+        slow = {}
+
+        def run(name):
+            slow[name] = f.one(attached(bomb[name], 'bomb'))
+
+        threads = [threading.Thread(target=run, args=(n,)) for n in bomb]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60)
+        for name in bomb:
+            got = slow.get(name)
+            assert got and quarantined(got).startswith('unscanned: limits exceeded'), f'{name}: {got}'
+        clean(f.one(mail(b'hello\r\n')), 'afterwards')
+
+
+@case
+def ten_thousand_parts():
+    raw = multipart(*[part(b'%d\r\n' % i, b'Content-Type: text/plain') for i in range(10000)])
+    last = multipart(*[part(b'%d\r\n' % i, b'Content-Type: text/plain') for i in range(5000)],
+                     part(b64(EICAR), b'Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64'))
+    with Filter() as f:
+        start = time.monotonic()
+        answer = f.one(raw)
+        assert answer.verdict == 'c' and not quarantined(answer).startswith('virus'), answer
+        answer = f.one(last)
+        assert reason_of(answer) == FOUND or quarantined(answer).startswith('unscanned: limits'), answer
+        assert time.monotonic() - start < 30
+
+
+# ---- headers, actions
+
+@case
+def status_header():
+    with Filter() as f:
+        d = f.driver()
+        answer = d.message(b'X-Virus-Status: Clean\r\nFrom: a@example.com\r\nx-virus-STATUS: very clean\r\nX-Virus-Status:\r\n Clean\r\n\r\nhello\r\n')
+        status = headers(answer, 'X-Virus-Status')
+        assert sorted(i for i, v in status) == [1, 2, 3] and [v for i, v in status if v] == [v for i, v in status if i == 1], status
+        clean(d.message(mail(b'hello\r\n')), 'none before')
+        d.close()
+    with Filter('virus_header =') as f:
+        answer = f.one(b'X-Virus-Status: Clean\r\nFrom: a@example.com\r\n\r\nhello\r\n')
+        assert headers(answer, 'X-Virus-Status') == [(1, '')], answer
+    with Filter('virus_header = $status by $engine/$signatures at home\nvirus_action = tag') as f:
+        answer = f.one(attached(EICAR))
+        text = headers(answer, 'X-Virus-Status')[0][1]
+        assert re.fullmatch(r'Infected: Eicar-Test-Signature.UNOFFICIAL by ClamAV [0-9.]+/[0-9a-f]+ at home', text) and not quarantined(answer), answer
+
+
+@case
+def actions():
+    for action, verdict, text in (('reject', 'y', '554 5.7.1 Message refused: virus: Eicar-Test-Signature.UNOFFICIAL'), ('discard', 'd', '')):
+        with Filter(f'virus_action = {action}') as f:
+            answer = f.one(attached(EICAR))
+            assert (answer.verdict, answer.text) == (verdict, text), answer
+            assert 'verdict=Infected, signature=Eicar-Test-Signature.UNOFFICIAL, action=' + action in f.log_text()
+    with Filter('virus_max_file_size = 5000\nvirus_limits_action = tag') as f:
+        answer = f.one(mail(b'x' * 70 + b'\r\n' * 5000))
+        assert headers(answer, 'X-Virus-Status')[0][1].startswith('Limits-Exceeded: larger than virus_max_file_size'), answer
+
+
+@case
+def same_content_again():
+    with Filter() as f:
+        d = f.driver()
+        raw = attached(EICAR)
+        expect(d.message(raw), FOUND, 'first')
+        expect(d.message(raw), FOUND, 'second')
+        clean(d.message(mail(b'a\r\n')), 'a')
+        clean(d.message(mail(b'b\r\n')), 'b')
+        d.close()
+
+
+# ---- when things break
+
+def slow_mail(tag=b''):
+    """Something that takes a worker a while: an archive of much text."""
+    text = b''.join(b'<p>line %d of many that are all different %d</p>\n' % (i, i * 7919 % 100003) for i in range(400000))
+    return attached(zipped(text + tag, 'page.html'), 'page.zip')
+
+
+@case
+def killed_worker():
+    raw = slow_mail()
+    with Filter('virus_workers = 1') as f:
+        wait_for('a worker', f.workers)
+        for n in range(3):
+            old = wait_for('a worker', f.workers)[0]
+            got = []
+            t = threading.Thread(target=lambda: got.append(f.one(raw)))
+            t.start()
+            wait_for('the scan to run', lambda: pathlib.Path(f'/proc/{old}/stat').read_text().split()[2] == 'R', 10, 0.001)
+            os.kill(old, signal.SIGKILL)
+            t.join(30)
+            assert got, 'no answer'
+            if n < 2:
+                assert got[0].verdict == 'y' and got[0].text.startswith('451 4.7.1 '), got
+            else:
+                assert quarantined(got[0]).startswith('unscanned: not scanned: the worker ended during the scan'), got
+        answer = f.one(raw)
+        assert quarantined(answer).startswith('unscanned: not scanned: '), answer
+        clean(f.one(mail(b'others are scanned\r\n')), 'others')
+        expect(f.one(attached(EICAR)), FOUND, 'others')
+
+
+@case
+def killed_engine():
+    with Filter() as f:
+        clean(f.one(mail(b'before\r\n')), 'before')
+        old = f.engines()
+        os.kill(old[0], signal.SIGKILL)
+        wait_for('the workers to go', lambda: not set(f.engines()) & set(old))
+        expect(f.one(attached(EICAR)), FOUND, 'waits for the new one')
+        assert f.engines() and f.engines() != old
+
+
+@case
+def no_engine():
+    settings = 'virus_wait_time = 0s\nvirus_database = /nonexistent/db\nvirus_unavailable = '
+    raw = attached(EICAR)
+    with Filter(settings + 'tempfail') as f:
+        answer = f.one(raw)
+        assert answer.verdict == 'y' and answer.text.startswith('451 4.7.1 '), answer
+    with Filter(settings + 'accept-and-tag') as f:
+        answer = f.one(raw)
+        assert answer.verdict == 'c' and headers(answer, 'X-Virus-Status')[0][1].startswith('Unchecked: the engine is not there'), answer
+    with Filter(settings + 'hold-and-rescan') as f:
+        answer = f.one(raw)
+        assert quarantined(answer) == 'unscanned: not scanned: the engine is not there', answer
+
+
+@case
+def signatures_change_under_load():
+    word = b'a harmless text that a new signature knows'
+    line = f'{__import__("hashlib").md5(word).hexdigest()}:{len(word)}:New.Signature\n'
+    raw = attached(word)
+    with Filter() as f:
+        done, errors, stop = [0], [], threading.Event()
+
+        def load(k):
+            d = f.driver()
+            while not stop.is_set():
+                answer = d.message(mail(b'mail %d of %d\r\n' % (done[0], k)))
+                if answer.verdict != 'c' or quarantined(answer):
+                    errors.append(answer)
+                done[0] += 1
+            d.close()
+
+        threads = [threading.Thread(target=load, args=(k,)) for k in range(3)]
+        for t in threads:
+            t.start()
+        clean(f.one(raw), 'before')
+        (f.db / 'new').write_text(DATABASE.read_text() + line)
+        (f.db / 'new').rename(f.db / 'viruses.hdb')
+        wait_for('the new signature', lambda: reason_of(f.one(raw)) == 'virus: New.Signature', 15)
+        wait_for('the old engine to end', lambda: len(f.engines()) == 1)
+        (f.db / 'viruses.hdb').write_text('this is no database\n')
+        wait_for('the log to say so', lambda: 'signatures cannot be loaded, those from before stay in use' in f.log_text(), 15)
+        assert quarantined(f.one(raw)).startswith('virus: New.Signature'), 'the old ones are in use'
+        stop.set()
+        for t in threads:
+            t.join(20)
+        assert not errors and done[0] > 50, (errors[:3], done)
+
+
+@case
+def nothing_is_left_on_disk():
+    with Filter('virus_workers = 1') as f:
+        pid = wait_for('a worker', f.workers)[0]
+        before = set(os.listdir('/tmp')) | set(os.listdir('/dev/shm'))
+        expect(f.one(attached(zipped(EICAR))), FOUND, 'zip')
+        assert not [n for n in (set(os.listdir('/tmp')) | set(os.listdir('/dev/shm'))) - before if 'scantemp' in n or 'clamav' in n]
+        status = pathlib.Path(f'/proc/{pid}/status').read_text()
+        if 'asan' not in program():
+            assert re.search(r'^Seccomp:\s+2$', status, re.M) and re.search(r'^NoNewPrivs:\s+1$', status, re.M), status
+            # a file is out of reach, a socket, another process
+            import ctypes  # noqa: F401
+
+
+# ---- clamd that lies
+
+class Clamd:
+    """A fake clamd: serve(conn) gets each connection; VERSION is answered unless it says otherwise."""
+
+    def __init__(self, path, serve, version=b'ClamAV 1.0.0/27000/Mon Jan  1 00:00:00 2024\0'):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.bind(str(path))
+        self.sock.listen(50)
+        self.serve, self.version, self.scans = serve, version, 0
+        self.path = path
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        while True:
+            try:
+                conn, _ = self.sock.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.one, args=(conn,), daemon=True).start()
+
+    def one(self, conn):
+        try:
+            conn.settimeout(30)
+            word = b''
+            while not word.endswith(b'\0'):
+                word += conn.recv(1)
+            if word == b'zVERSION\0':
+                conn.sendall(self.version)
+            else:
+                self.scans += 1
+                self.serve(conn)
+        except OSError:
+            pass
+        finally:
+            conn.close()
+
+    def close(self):
+        self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+        os.unlink(self.path)
+
+
+def take_stream(conn):
+    data = b''
+    while True:
+        head = b''
+        while len(head) < 4:
+            piece = conn.recv(4 - len(head))
+            if not piece:
+                raise OSError('short')
+            head += piece
+        n = struct.unpack('>I', head)[0]
+        if n == 0:
+            return data
+        while n > 0:
+            piece = conn.recv(n)
+            if not piece:
+                raise OSError('short')
+            n -= len(piece)
+            data += piece
+
+
+def says(reply):
+    def serve(conn):
+        take_stream(conn)
+        conn.sendall(reply)
+    return serve
+
+
+def trickles(conn):
+    take_stream(conn)
+    for c in b'stream: OK\0':
+        conn.sendall(bytes([c]))
+        time.sleep(1)
+
+
+def half(conn):
+    conn.recv(100)
+
+
+def hangs(conn):
+    take_stream(conn)
+    time.sleep(20)
+
+
+def early(conn):
+    conn.sendall(b'stream: OK\0')
+    take_stream(conn)
+
+
+@case
+def clamd_that_lies():
+    where = rig.workdir('clamd')
+    path = where / 'clamd'
+    tempfail, large = '451 4.7.1 ', attached(os.urandom(3000000))
+    settings = f'virus_engine = clamd:unix:{path}\nvirus_max_scan_time = 2s\nvirus_connect_timeout = 1s\nvirus_cache_size = 0'
+    rows = [(says(b'stream: \0'), tempfail), (says(b'stream: OK'), tempfail), (says(b'OK\0'), tempfail), (says(b'stream: OKAY\0'), tempfail),
+            (says(b'stream: OK\0stream: OK\0'), tempfail), (says(b'\xff\xfe garbage \r\n\0'), tempfail), (says(b'stream: scan ERROR\0'), tempfail),
+            (says(b''), tempfail), (says(b'x' * 100000), tempfail), (trickles, tempfail), (half, tempfail), (hangs, tempfail), (early, tempfail),
+            (says(b'INSTREAM size limit exceeded. ERROR\0'), 'unscanned: limits exceeded: larger than the StreamMaxLength of clamd'),
+            (says(b'stream: Bad\r\nX: y FOUND\0'), 'virus: Bad__X:_y'), (says(b'stream: X\nY: z FOUND\0'), 'virus: X_Y:_z'),
+            (says(b'stream: Heuristics.Encrypted.PDF FOUND\0'), 'attachment: encrypted content: Heuristics.Encrypted.PDF'),
+            (says(b'stream: Heuristics.Limits.Exceeded.MaxFileSize FOUND\0'), 'unscanned: limits exceeded: Heuristics.Limits.Exceeded.MaxFileSize'),
+            (says(b'stream: Eicar-Test-Signature FOUND\0'), FOUND)]
+    try:
+        for serve, wanted in rows:
+            clamd = Clamd(path, serve)
+            with Filter(settings) as f:
+                for raw in (mail(b'hello\r\n'), large):
+                    if serve is early and raw is not large:
+                        continue  # it is all sent before anybody can know that the answer came before
+                    answer = f.one(raw)
+                    if wanted is tempfail:
+                        assert answer.verdict == 'y' and answer.text.startswith(tempfail), (serve, answer)
+                    else:
+                        expect(answer, wanted, serve)
+            clamd.close()
+        clamd = Clamd(path, says(b'stream: OK\0'))
+        with Filter(settings) as f:
+            answer = f.one(mail(b'hello\r\n'))
+            clean(answer, 'OK')
+            wait_for('its version', lambda: '27000' in headers(f.one(mail(b'hello\r\n')), 'X-Virus-Status')[0][1])
+            clamd.close()
+            for _ in range(8):
+                answer = f.one(mail(b'nobody there\r\n'))
+                assert answer.text.startswith(tempfail), answer
+            assert 'virus_unavailable applies until it answers' in f.log_text()
+            clamd = Clamd(path, says(b'stream: OK\0'))
+            wait_for('it to come back', lambda: f.one(mail(b'again\r\n')).verdict == 'c', 10)
+            assert 'clamd answers again' in f.log_text()
+        clamd.close()
+    finally:
+        shutil.rmtree(where, ignore_errors=True)
+
+
+def main():
+    verbose = '-v' in sys.argv
+    names = [a for a in sys.argv[1:] if not a.startswith('-')]
+    count = {'passed': 0, 'failed': 0, 'skipped': 0}
+    for fn in CASES:
+        if names and fn.__name__ not in names:
+            continue
+        start = time.monotonic()
+        try:
+            fn()
+            result = 'passed'
+        except Skip as why:
+            result = 'skipped'
+            print(f'{fn.__name__}: skipped: {why}')
+        except Exception as why:  # noqa: BLE001
+            result = 'failed'
+            print(f'{fn.__name__}: FAILED: {why}')
+            if not isinstance(why, AssertionError) or verbose:
+                traceback.print_exc()
+        count[result] += 1
+        if verbose:
+            print(f'{fn.__name__}: {result} ({time.monotonic() - start:.1f} s)')
+    print(', '.join(f'{n} {what}' for what, n in count.items()))
+    sys.exit(1 if count['failed'] else 0)
+
+
+if __name__ == '__main__':
+    main()
