@@ -287,6 +287,7 @@ void
 msg_admission_put(struct buf *b, const struct msg_admission *m)
 {
 	buf_put_u8(b, m->accepting);
+	buf_put_u8(b, m->holding);
 	buf_put_u64(b, m->free_bytes);
 }
 
@@ -294,10 +295,11 @@ enum rc
 msg_admission_get(struct span payload, struct msg_admission *out)
 {
 	struct cur rd = cur_of(payload);
-	uint8_t v = cur_u8(&rd);
-	out->accepting = v == 1;
+	uint8_t accepting = cur_u8(&rd), holding = cur_u8(&rd);
+	out->accepting = accepting == 1;
+	out->holding = holding == 1;
 	out->free_bytes = cur_u64(&rd);
-	return cur_done(&rd) && v <= 1 ? RC_OK : RC_PERM;
+	return cur_done(&rd) && accepting <= 1 && holding <= 1 ? RC_OK : RC_PERM;
 }
 
 void

@@ -50,6 +50,7 @@ enum rc msg_draft_get(struct span payload, struct msg_draft *out) MUST_CHECK;
 /* ---- ADMISSION: queue -> edge ---- */
 struct msg_admission {
 	bool accepting;
+	bool holding;            /* mail for the quarantine, too */
 	uint64_t free_bytes;     /* of the spool's file system */
 };
 void msg_admission_put(struct buf *b, const struct msg_admission *m);
@@ -73,6 +74,7 @@ enum {                           /* flags of a message, also in the envelope */
 	MSGF_HAS_DOTS = 512,     /* a line begins with a dot: must be stuffed */
 	MSGF_HAS_LONG = 1024,    /* a line is longer than 998 octets */
 	MSGF_UTF8_HEADERS = 2048,/* a header has octets over 127 */
+	MSGF_KEPT = 4096,        /* all recipients are held: what it was before a filter changed what went on to them */
 };
 struct job_rcpt {
 	uint32_t index;          /* the queue's number of this recipient */

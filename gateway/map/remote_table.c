@@ -364,7 +364,7 @@ static const char *const edge_and_queue[] = {
 /* Routes. */
 static const char *const queue_only[] = {
 	"address_verify_sender_dependent_default_transport_maps", "address_verify_sender_dependent_relayhost_maps", "address_verify_transport_maps",
-	"relocated_maps", "sender_dependent_default_transport_maps", "sender_dependent_relayhost_maps",
+	"quarantine_recipient_policy", "relocated_maps", "sender_dependent_default_transport_maps", "sender_dependent_relayhost_maps",
 };
 
 static bool

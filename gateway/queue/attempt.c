@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "queue/delays.h"
+#include "queue/quarantine.h"
 #include "queue/record.h"
 #include "queue/report.h"
 #include "queue/sched.h"
@@ -41,7 +42,7 @@ attempt_begin(struct queue *q, struct message *m)
 	message_set_queue(&q->table, m, MQ_ACTIVE);
 	q->active++;
 	record_active(m, &a->env);
-	a->unrouted = NO_RCPT;
+	a->unrouted = a->to_store = NO_RCPT;
 	op_owner_init(&a->ops);
 	map_wait_init(&a->maps, &a->ops, on_maps);
 	for (uint32_t i = m->nrcpt; i-- > 0;)
@@ -68,6 +69,8 @@ place_all(struct attempt *a)
 		i = next;
 	}
 	*tail = NO_RCPT;
+	if (a->to_store != NO_RCPT)
+		quarantine_put(a);
 	a->in_begin = false;
 	if (a->unrouted != NO_RCPT)
 		map_wait_start(&a->maps);
@@ -264,6 +267,11 @@ place_rcpt(struct attempt *a, uint32_t i)
 		attempt_sent(a, i, PROGRAM_LMTP, &told);
 		return true;
 	}
+	if (a->env.rcpt[i].held) {
+		enum held_place place = quarantine_place(a, i);
+		if (place != HELD_GOES_ON)
+			return place == HELD_PLACED;
+	}
 	queue_route(q, &a->env, i, &r);
 	switch (r.kind) {
 	case ROUTE_NONE:
@@ -320,6 +328,18 @@ attempt_sent(struct attempt *a, uint32_t rcpt, enum program by, const struct rcp
 	message_set_why(&a->q->table, m, rcpt, wants_report ? reason_get(&a->q->table.reasons, r->dsn, r->text, r->mta, r->diag) : NULL);
 	a->changed = true;
 	a->finished++;
+	if (a->env.flags & MSGF_RELEASED)
+		quarantine_outcome(a, rcpt, true);
+	metric_add(M_queue_attempts, 1);
+}
+
+void
+attempt_kept(struct attempt *a, uint32_t rcpt)
+{
+	message_set_status(a->m, rcpt, RS_FINISHED);
+	message_set_why(&a->q->table, a->m, rcpt, NULL);
+	a->changed = true;
+	a->finished++;
 	metric_add(M_queue_attempts, 1);
 }
 
@@ -356,6 +376,8 @@ attempt_failed(struct attempt *a, uint32_t rcpt, struct reason *why)
 	message_set_status(a->m, rcpt, RS_FAILED);
 	message_set_why(&a->q->table, a->m, rcpt, why);
 	a->changed = true;
+	if (a->env.flags & MSGF_RELEASED)
+		quarantine_outcome(a, rcpt, false);
 	metric_add(M_queue_attempts, 1);
 }
 
@@ -400,13 +422,15 @@ expire(struct attempt *a, bool forced)
 	struct message *m = a->m;
 	record_expired(m, &a->env, forced);
 	for (uint32_t i = 0; i < m->nrcpt; i++) {
-		if (message_status(m)[i] != RS_OPEN)
+		if (message_status(m)[i] != RS_OPEN || (a->env.rcpt[i].held && !forced)) /* nobody is told of what waits for the quarantine */
 			continue;
 		if (m->why[i] == NULL)
 			message_set_why(&a->q->table, m, i,
 			    forced ? reason_get(&a->q->table.reasons, SPAN("4.7.0"), SPAN("message is administratively expired"), SPAN_EMPTY, SPAN_EMPTY)
 			           : reason_get(&a->q->table.reasons, SPAN("4.4.7"), SPAN("delivery time expired"), SPAN_EMPTY, SPAN_EMPTY));
 		message_set_status(m, i, RS_FAILED);
+		if (a->env.flags & MSGF_RELEASED)
+			quarantine_outcome(a, i, false);
 	}
 	a->changed = true;
 }

@@ -33,7 +33,10 @@ struct attempt {
 	struct map_wait maps;            /* tables of other processes that routing asks */
 	struct op_owner ops;
 	uint32_t unrouted;               /* chain of recipients whose route is not known yet, NO_RCPT: none */
-	uint32_t jobs;                   /* in relay */
+	uint32_t to_store;               /* chain of recipients that go into the quarantine, NO_RCPT: none */
+	uint8_t held_class;              /* quarantine.c; HELD_NONE: not read yet */
+	struct span held_text;           /* "class: reason" */
+	uint32_t jobs;                   /* in relay, or on their way into the quarantine */
 	uint32_t reports;                /* on their way to the disk */
 	uint8_t order;                   /* enum attempt_order */
 	bool in_begin;                   /* still routing: the end comes later */
@@ -68,6 +71,8 @@ void attempt_sent(struct attempt *a, uint32_t rcpt, enum program by, const struc
 void attempt_deferred(struct attempt *a, uint32_t rcpt, struct reason *why);    /* takes the reference */
 void attempt_bounced(struct attempt *a, uint32_t rcpt, struct reason *why);     /* takes the reference */
 void attempt_failed(struct attempt *a, uint32_t rcpt, struct reason *why);      /* the same, whatever soft_bounce says */
+/* It is dealt with, nobody is to be told. */
+void attempt_kept(struct attempt *a, uint32_t rcpt);
 /* Ends the attempt if nothing is left to wait for; a may be gone on return. */
 void attempt_check(struct attempt *a);
 /* A report is durable, or not. */

@@ -50,9 +50,10 @@ on_down(struct ipc_chan *c)
 }
 
 static void
-tell_admission(struct edge *ed, bool accepting, uint64_t free_bytes)
+tell_admission(struct edge *ed)
 {
-	struct msg_admission m = { accepting, free_bytes };
+	struct queue *q = ed->q;
+	struct msg_admission m = { spool_accepting(q->spool), quarantine_accepting(q), spool_free_bytes(q->spool) };
 	msg_admission_put(ipc_begin(ed->chan, IPC_ADMISSION, 0), &m);
 	ipc_end(ed->chan);
 }
@@ -71,7 +72,7 @@ edge_peer(struct queue *q, unsigned index, int fd)
 	list_init(&ed->link);
 	ed->chan = ipc_chan_new(fd, ROLE_QUEUE, ROLE_EDGE, index, &chan_ops, ed);
 	list_append(&q->edges, &ed->link);
-	tell_admission(ed, spool_accepting(q->spool), spool_free_bytes(q->spool));
+	tell_admission(ed);
 }
 
 void
@@ -82,10 +83,10 @@ edge_fini(struct queue *q)
 }
 
 void
-edge_admission(struct queue *q, bool accepting, uint64_t free_bytes)
+edge_admission(struct queue *q)
 {
 	for (struct list *l = q->edges.next; l != &q->edges; l = l->next)
-		tell_admission(list_entry(l, struct edge, link), accepting, free_bytes);
+		tell_admission(list_entry(l, struct edge, link));
 }
 
 /* ---- what an edge may hand over ---- */
@@ -104,6 +105,17 @@ notify_valid(uint8_t v)
 	return v <= (NOTIFY_SUCCESS | NOTIFY_FAILURE | NOTIFY_DELAY | NOTIFY_NEVER) && (v == NOTIFY_NEVER || (v & NOTIFY_NEVER) == 0);
 }
 
+static bool
+held_valid(struct span block)
+{
+	struct arena a;
+	struct held h;
+	arena_init(&a, HELD_BYTES_MAX);
+	bool ok = held_get(block, &a, &h) == RC_OK;
+	arena_fini(&a);
+	return ok;
+}
+
 enum rc
 envelope_check(const struct envelope *env, struct err *e)
 {
@@ -117,6 +129,11 @@ envelope_check(const struct envelope *env, struct err *e)
 		return err_set(e, RC_PERM, "bad client name");
 	if (!clean(env->filter, PARAM_BYTES_MAX) || !clean(env->forward, FORWARD_BYTES_MAX))
 		return err_set(e, RC_PERM, "bad content filter or XFORWARD attributes");
+	bool held = false;
+	for (uint32_t i = 0; i < env->nrcpt; i++)
+		held |= env->rcpt[i].held;
+	if ((held || env->held.n > 0) && !held_valid(env->held))
+		return err_set(e, RC_PERM, "bad block about held mail");
 	for (uint32_t i = 0; i < env->nrcpt; i++) {
 		const struct env_rcpt *r = &env->rcpt[i];
 		if (r->addr.n == 0 || !clean(r->addr, ADDRESS_BYTES_MAX) || !clean(r->orig, ADDRESS_BYTES_MAX))
@@ -269,8 +286,12 @@ on_submit(struct edge *ed, uint64_t call, struct span payload)
 	struct envelope env;
 	struct err e = { .why = "bad envelope" };
 	arena_init(&arena, ENVELOPE_BYTES_MAX);
-	if (envelope_get(s.envelope, &arena, &env) != RC_OK || envelope_check(&env, &e) != RC_OK || (env.flags & (MSGF_INTERNAL | MSGF_PROBE))) {
+	if (envelope_get(s.envelope, &arena, &env) != RC_OK || envelope_check(&env, &e) != RC_OK || (env.flags & (MSGF_INTERNAL | MSGF_PROBE | MSGF_RELEASED))) {
 		refuse(ed, call, s.draft, e.why);
+	} else if (env.held.n > 0 && !quarantine_accepting(q)) { /* the edge may not have heard of it yet */
+		if (s.draft != 0)
+			spool_draft_drop(q->spool, s.draft);
+		answer(ed, call, SUBMIT_FULL, "the quarantine takes no mail");
 	} else {
 		struct accepting *acc = accepting_new(q, &env, s.envelope);
 		acc->edge = ed;

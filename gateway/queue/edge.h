@@ -38,7 +38,8 @@ struct accepting {
 
 void edge_peer(struct queue *q, unsigned index, int fd);
 void edge_fini(struct queue *q);
-void edge_admission(struct queue *q, bool accepting, uint64_t free_bytes);
+/* What can be taken changed: told to all. */
+void edge_admission(struct queue *q);
 
 /* Is it an envelope the queue can live with? RC_PERM with the reason. */
 enum rc envelope_check(const struct envelope *env, struct err *e) MUST_CHECK;

@@ -37,7 +37,7 @@ struct quarantine {
 	bool knows_pending;
 	struct timer again;
 	struct quar_req look, stats;
-	bool has_stats, stats_wanted;
+	bool has_look, has_stats;
 	uint64_t stats_at;               /* loop time */
 	struct quar_stat by_class[HELD_CLASSES];
 	uint64_t oldest;

@@ -36,7 +36,9 @@ on_recovered(void *owner, const struct spool_id *id, struct span envelope, struc
 		struct state_head h;
 		m = message_new(&q->table, &env, envelope);
 		if (state.n == 0 || state_get(state, &h, &q->table, m) != RC_OK) {
-			message_set_queue(&q->table, m, (env.flags & MSGF_HOLD) && state.n == 0 ? MQ_HOLD : MQ_INCOMING);
+			/* released mail without a state waits for a word of the quarantine (mend.c) */
+			bool in_limbo = (env.flags & MSGF_RELEASED) && state.n == 0;
+			message_set_queue(&q->table, m, in_limbo ? MQ_NONE : (env.flags & MSGF_HOLD) && state.n == 0 ? MQ_HOLD : MQ_INCOMING);
 		} else {
 			m->strikes = h.strikes;
 			m->flags = h.flags | MF_HAS_STATE;
@@ -66,7 +68,8 @@ on_segment_gone(void *owner, uint64_t segment)
 static void
 on_admission(void *owner, bool accepting, uint64_t free_bytes)
 {
-	edge_admission(owner, accepting, free_bytes);
+	(void)accepting, (void)free_bytes;
+	edge_admission(owner);
 }
 
 static const struct spool_ops spool_ops = {
@@ -92,6 +95,10 @@ queue_init(struct queue *q, const struct queue_settings *set)
 	list_init(&q->looked_at);
 	list_init(&q->requests);
 	list_init(&q->sites);
+	list_init(&q->quarantine.puts);
+	list_init(&q->quarantine.releases);
+	list_init(&q->quarantine.limbo);
+	list_init(&q->quarantine.works);
 	op_owner_init(&q->ops);
 	sched_init(q);
 }
@@ -162,7 +169,7 @@ queue_peer(struct queue *q, enum role peer, unsigned index, int fd)
 bool
 queue_idle(const struct queue *q)
 {
-	return q->jobs.count == 0 && list_empty(&q->accepting) && spool_draft_count(q->spool) == 0;
+	return q->jobs.count == 0 && list_empty(&q->accepting) && quarantine_idle(q) && spool_draft_count(q->spool) == 0;
 }
 
 void
@@ -178,6 +185,7 @@ queue_fini(struct queue *q)
 {
 	q->draining = true;
 	requests_fini(q);
+	quarantine_fini(q);
 	inspect_fini(q);
 	verify_fini(q);
 	sites_fini(q);
@@ -225,7 +233,8 @@ role_start(struct child *ch, struct err *e)
 {
 	struct queue *q = &the_queue;
 	struct queue_settings set;
-	if (settings_read(&set, ch->conf, e) != RC_OK)
+	struct quar_settings held;
+	if (settings_read(&set, ch->conf, e) != RC_OK || quar_settings_read(ch->conf, &held, e) != RC_OK)
 		return e->rc;
 	queue_init(q, &set);
 	q->child = ch;
@@ -242,6 +251,7 @@ role_start(struct child *ch, struct err *e)
 	if (passes_open(&q->passes, dir, (size_t)p->p_postscreen_cache_size_limit, p->p_postscreen_cache_cleanup_interval, &why) != RC_OK)
 		log_warn(NULL, "triage: nothing is remembered of clients that passed: %s", why.why);
 	verify_open(q, dir);
+	quarantine_open(q, &held);
 	return queue_open_spool(q, &s, e);
 }
 
@@ -249,7 +259,11 @@ static enum rc
 role_ready(struct child *ch, struct err *e)
 {
 	(void)ch;
-	return queue_recover(&the_queue, e);
+	struct queue *q = &the_queue;
+	if (queue_recover(q, e) != RC_OK)
+		return e->rc;
+	quarantine_start(q);
+	return RC_OK;
 }
 
 static enum rc
@@ -259,7 +273,8 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 	struct queue *q = &the_queue;
 	struct queue_settings set, old = q->set;
 	struct router *router;
-	if (settings_read(&set, new_conf, e) != RC_OK || router_open(new_conf, &router, e) != RC_OK)
+	struct quar_settings held;
+	if (settings_read(&set, new_conf, e) != RC_OK || quar_settings_read(new_conf, &held, e) != RC_OK || router_open(new_conf, &router, e) != RC_OK)
 		return e->rc;
 	q->set = set;
 	if (transports_reload(&q->dests, new_conf, e) != RC_OK) {
@@ -275,6 +290,7 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 	conf_unref(&q->conf);
 	q->conf = conf_ref(new_conf);
 	verify_reload(q);
+	quarantine_reconfigure(q, &held);
 	sched_poke(q);
 	return RC_OK;
 }

@@ -14,6 +14,7 @@
 #include "queue/dest.h"
 #include "queue/greylist.h"
 #include "queue/passes.h"
+#include "queue/quarantine.h"
 #include "queue/message.h"
 #include "queue/route.h"
 #include "queue/settings.h"
@@ -76,6 +77,9 @@ struct queue {
 
 	/* passes.c */
 	struct passes passes;
+
+	/* quarantine.c, release.c, mend.c */
+	struct quarantine quarantine;
 
 	/* sites.c */
 	struct list sites;

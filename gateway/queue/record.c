@@ -79,7 +79,7 @@ put_delivery(const struct spool_id *id, uint64_t arrival, const struct env_rcpt 
 	delay_put(&delay, before + waiting, digits);
 	delays_put(&delays, before, waiting, digits);
 	struct log_field f[9] = {
-		F_SPAN(to, addr_shown(r->addr, &to)), F_STR(relay, "none"), F_SPAN(delay, buf_span(&delay)), F_SPAN(delays, buf_span(&delays)),
+		F_SPAN(to, addr_shown(r->addr, &to)), F_STR(relay, strcmp(service, "quarantine") == 0 ? service : "none"), F_SPAN(delay, buf_span(&delay)), F_SPAN(delays, buf_span(&delays)),
 		F_SPAN(dsn, dsn), F_STR(status, status), F_SPAN(text, text), F_SPAN(orig_to, addr_shown(r->orig, &orig)),
 	};
 	log_event(EV_delivery, log, f, r->orig.n > 0 && !span_caseeq(r->orig, r->addr) ? 8 : 7);
@@ -94,6 +94,16 @@ record_local(const struct message *m, const struct env_rcpt *r, uint64_t active,
     const char *status, struct span text)
 {
 	put_delivery(&m->spool.id, m->arrival, r, active, digits, service, dsn, status, text);
+}
+
+void
+record_passed(const struct message *m, const struct env_rcpt *r, const char *why)
+{
+	struct ctx c;
+	struct buf to;
+	buf_init(&to, SHOWN_MAX);
+	LOG(quarantine_passed, ctx_of(&c, &m->spool.id), F_SPAN(to, addr_shown(r->addr, &to)), F_STR(reason, why));
+	buf_fini(&to);
 }
 
 void

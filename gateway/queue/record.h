@@ -12,6 +12,8 @@ void record_warning(const struct message *m, const char *text);
 /* A recipient that no relay was needed for; active: when the attempt began. */
 void record_local(const struct message *m, const struct env_rcpt *r, uint64_t active, unsigned digits, const char *service, struct span dsn,
     const char *status, struct span text);
+/* Was to be held, and is not. */
+void record_passed(const struct message *m, const struct env_rcpt *r, const char *why);
 /* The result of a probe that no relay was needed for. */
 void record_probe(const struct spool_id *id, uint64_t begun, const struct env_rcpt *r, unsigned digits, const char *service,
     struct span dsn, const char *status, struct span text);

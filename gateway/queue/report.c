@@ -57,7 +57,7 @@ about_rcpt(const struct attempt *a, uint32_t i, enum dsn_kind kind, bool to_post
 	uint8_t s = message_status(a->m)[i], notify = a->env.rcpt[i].notify;
 	switch (kind) {
 	case DSN_FAILED: return s == RS_FAILED && (to_postmaster || report_wanted(notify, NOTIFY_FAILURE));
-	case DSN_DELAYED: return s == RS_OPEN && a->m->why[i] != NULL && (to_postmaster || report_wanted(notify, NOTIFY_DELAY));
+	case DSN_DELAYED: return s == RS_OPEN && !a->env.rcpt[i].held && a->m->why[i] != NULL && (to_postmaster || report_wanted(notify, NOTIFY_DELAY));
 	case DSN_SUCCEEDED: return s == RS_RELAYED || s == RS_DELIVERED;
 	}
 	return false;

@@ -30,7 +30,7 @@ struct router {
 	struct conf *conf;
 	struct address_book *book;
 	struct rewriter *rewriter;
-	struct map_list *relocated;
+	struct map_list *relocated, *held;
 	struct ways ways[ROUTED];
 	struct span double_bounce, myorigin;
 	struct span null_transport_key, null_relayhost_key;
@@ -101,6 +101,8 @@ router_open(struct conf *c, struct router **out, struct err *e)
 		rc = rewriter_open(c, NULL, r->book, &r->rewriter, e);
 	if (rc == RC_OK)
 		rc = maps_open_param(c, NULL, "relocated_maps", &r->relocated, e);
+	if (rc == RC_OK)
+		rc = maps_open_param(c, NULL, "quarantine_recipient_policy", &r->held, e);
 	for (unsigned what = 0; what < ROUTED && rc == RC_OK; what++)
 		rc = open_ways(r, what, e);
 	r->is_random = span_find(param(c, "relocated_maps"), SPAN("randmap:")) != SIZE_MAX;
@@ -129,6 +131,7 @@ router_free(struct router **rp)
 	rewriter_free(&r->rewriter);
 	address_book_free(&r->book);
 	map_list_free(&r->relocated);
+	map_list_free(&r->held);
 	for (unsigned i = 0; i < TABLES; i++) {
 		if (r->ways[ROUTED_PROBE].table[i] != r->ways[ROUTED_MAIL].table[i])
 			map_list_free(&r->ways[ROUTED_PROBE].table[i]);
@@ -366,6 +369,14 @@ router_address(struct router *r, struct span rcpt)
 			return buf_span(&r->text);
 		}
 	return r->res.addr;
+}
+
+enum rc
+router_held(struct router *r, struct span rcpt, struct span *value_out)
+{
+	if (map_list_empty(r->held))
+		return RC_NONE;
+	return address_find_mail(r->book, r->held, rcpt, &r->scratch2, value_out, NULL);
 }
 
 void

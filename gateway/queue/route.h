@@ -42,6 +42,10 @@ void router_lookup(struct router *r, struct span sender, struct span rcpt, struc
  * Borrowed until the next call of a router function. */
 struct span router_address(struct router *r, struct span rcpt);
 
+/* quarantine_recipient_policy: what a recipient wants done with held mail. RC_NONE: he says nothing of it; RC_TEMP: cannot be asked, or
+ * is still being asked (map_asked()). Borrowed until the next lookup. */
+enum rc router_held(struct router *r, struct span rcpt, struct span *value_out) MUST_CHECK;
+
 /* The same for a probe: by address_verify_transport_maps and its kin (facts 5.9). Not remembered. */
 void router_lookup_probe(struct router *r, struct span sender, struct span rcpt, struct route *out);
 

@@ -51,4 +51,5 @@ queue_status(struct queue *q, struct buf *out)
 	    spool_accepting(q->spool) ? "true" : "false", (unsigned long long)spool_free_bytes(q->spool), spool_draft_count(q->spool),
 	    (long long)metric_values[M_spool_segments]);
 	put_dead(q, out);
+	quarantine_status(q, out);
 }

@@ -314,6 +314,10 @@ end_submit(struct sess *s)
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
 	}
+	if (tx_is_held(tx) && !s->edge->holding) {
+		metric_add(M_smtpd_spool_temp, 1);
+		return data_refuse(s, REPLY_NO_SPACE);
+	}
 	content_close(&tx->content);
 	if (tx->content.fault != CONTENT_FINE)
 		return data_fault(s);
@@ -367,6 +371,7 @@ const struct step_row end_steps[] = {
 	{ "end_rewrite", end_rewrite },
 	{ "end_keep", end_keep },
 	{ "end_kept", end_kept },
+	{ "end_survey", end_survey },
 	{ "end_submit", end_submit },
 	{ "end_submitted", end_submitted },
 };

@@ -70,6 +70,7 @@ on_queue_frame(struct ipc_chan *c, struct ipc_frame *f)
 	if (f->type != IPC_ADMISSION || msg_admission_get(f->payload, &m) != RC_OK)
 		return RC_PERM;
 	e->accepting = m.accepting;
+	e->holding = m.holding;
 	e->free_bytes = m.free_bytes;
 	if (e->told != NULL)
 		e->told(e);
@@ -93,7 +94,7 @@ static const struct ipc_chan_ops queue_ops = { on_queue_frame, on_queue_down };
 void
 edge_init(struct edge *e, unsigned index)
 {
-	*e = (struct edge){ .accepting = true, .free_bytes = UINT64_MAX };
+	*e = (struct edge){ .accepting = true, .holding = true, .free_bytes = UINT64_MAX };
 	e->serial = (uint32_t)index << INDEX_SHIFT | ((uint32_t)getpid() & ((1u << INDEX_SHIFT) - 1));
 	e->session_id = rand_u64();
 	list_init(&e->sessions);
@@ -110,7 +111,7 @@ edge_set_queue(struct edge *e, unsigned index, int fd)
 	inspect_end_all(e); /* nobody waits for their answers */
 	e->queue_generation++;
 	ipc_chan_free(&old);
-	e->accepting = true; /* until it says otherwise */
+	e->accepting = e->holding = true; /* until it says otherwise */
 	e->free_bytes = UINT64_MAX;
 	e->queue = ipc_chan_new(fd, ROLE_EDGE, ROLE_QUEUE, index, &queue_ops, e);
 	policy_set_queue(e->queue);

@@ -16,6 +16,7 @@ struct edge {
 	struct ipc_chan *queue;      /* NULL: the queue process is not there */
 	unsigned queue_generation;   /* drafts of another one are gone */
 	bool accepting;              /* the queue's last word (ADMISSION) */
+	bool holding;                /* likewise: mail for the quarantine, too */
 	uint64_t free_bytes;         /* of the spool's file system; UINT64_MAX: not told yet */
 	uint32_t serial;             /* in queue ids: tells edges apart */
 	uint64_t session_id;         /* of the last one; begins anywhere, so that processes do not have the same */

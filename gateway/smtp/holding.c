@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "smtp/holding.h"
 
+#include "base/mem.h"
+#include "msg/received.h"
+#include "msg/survey.h"
 #include "smtp/session.h"
 
-enum { NOTE_MAX = 600 };
+enum { NOTE_MAX = 600, LOOK_TURN = 512 * 1024, LOOK_PIECE = 64 * 1024 /* octets of content read in a turn, and at once */ };
 
 struct holding_note {
 	struct holding_note *next;
@@ -150,6 +153,99 @@ put_trace(struct sess *s, struct span tls, struct buf *b)
 	}
 }
 
+/* ---- the content ---- */
+
+struct holding_look {
+	struct survey survey;
+	struct sess *sess;
+	struct timer timer;
+	struct op op;
+	uint64_t at;                 /* of the body */
+	bool has_header;
+};
+
+void
+holding_fini(struct holding *h)
+{
+	struct holding_look *k = h->look;
+	h->look = NULL;
+	if (k == NULL)
+		return;
+	op_cancel(&k->op);
+	timer_clear(&k->timer);
+	survey_fini(&k->survey);
+	mem_free(&k);
+}
+
+static void
+on_turn(struct timer *t)
+{
+	op_finish(&container_of(t, struct holding_look, timer)->op, RC_OK);
+}
+
+static void
+on_look(struct op *op)
+{
+	sess_resume(container_of(op, struct holding_look, op)->sess);
+}
+
+/* RC_OK: there is more; RC_NONE: that was all. */
+static enum rc
+look_on(struct holding_look *k, struct content *c)
+{
+	struct buf b;
+	enum rc rc = RC_OK;
+	size_t done = 0;
+	if (!k->has_header) {
+		k->has_header = true;
+		buf_init(&b, 8 * c->limits.header_total + RECEIVED_MAX);
+		rc = content_read_header(c, &b);
+		survey_put(&k->survey, buf_span(&b));
+		survey_put(&k->survey, SPAN("\r\n"));
+		buf_fini(&b);
+	}
+	buf_init(&b, LOOK_PIECE);
+	while (rc == RC_OK && done < LOOK_TURN && (rc = content_read_body(c, k->at, LOOK_PIECE, &b)) == RC_OK) {
+		size_t n = buf_len(&b);
+		if (n == 0)
+			rc = RC_NONE;
+		survey_put(&k->survey, buf_span(&b));
+		k->at += n;
+		done += n;
+	}
+	buf_fini(&b);
+	return rc;
+}
+
+enum step
+end_survey(struct sess *s)
+{
+	static const struct op_provider looking = { "survey", NULL };
+	struct tx *tx = s->tx;
+	struct holding_look *k = tx->holding.look;
+	if (!tx_is_held(tx) || tx->discard || !s->edge->holding)
+		return STEP_NEXT;
+	if (k == NULL) {
+		k = tx->holding.look = mem_zalloc(sizeof *k);
+		k->sess = s;
+		survey_init(&k->survey);
+		op_init(&k->op, &s->ops, on_look);
+		timer_init(&k->timer, on_turn);
+	}
+	enum rc rc = look_on(k, &tx->content);
+	if (rc == RC_OK) { /* long: others have their turn */
+		op_pend(&k->op, &looking);
+		timer_set(&k->timer, 0);
+		return STEP_AGAIN;
+	}
+	survey_end(&k->survey);
+	if (rc != RC_NONE)
+		tx_note(tx, "content", NULL, SPAN("could not be read to the end for the list of its parts"));
+	if (k->survey.left_out > 0)
+		tx_note(tx, "content", NULL, SPAN("has more parts than are listed"));
+	return STEP_NEXT;
+}
+
 /* ---- the block ---- */
 
 void
@@ -167,11 +263,14 @@ holding_write(struct sess *s, struct buf *out)
 		buf_put_safe(&tls, f->tls_cipher, 128, true);
 	}
 	put_trace(s, buf_span(&tls), &trace);
-	struct span id = tx->message_id.n > 0 ? tx->message_id : header_message_id(&tx->content.header);
+	const struct survey *v = h->look != NULL ? &h->look->survey : NULL;
+	struct span id = v == NULL ? header_message_id(&tx->content.header) : buf_span(&v->message_id);
 	const struct held held = {
 		.class = h->class, .reason = h->reason, .filter = h->filter, .rule = h->rule, .signature = h->signature, .score = h->score,
 		.client_name = keep(tx, f->client_name), .client_addr = keep(tx, f->client_addr), .helo = keep(tx, f->helo), .tls = buf_span(&tls),
 		.login = keep(tx, f->login), .message_id = keep(tx, id), .trace = buf_span(&trace),
+		.subject = v != NULL ? buf_span(&v->subject) : SPAN_EMPTY, .from = v != NULL ? buf_span(&v->from) : SPAN_EMPTY,
+		.nparts = v != NULL ? v->nparts : 0, .parts = v != NULL ? v->parts : NULL,
 	};
 	held_put(out, &held);
 	buf_fini(&tls);

@@ -39,6 +39,7 @@ struct holding {
 	size_t notes_bytes;
 	struct { const char *list, *rule; } permits[HOLDING_PERMITS]; /* what let recipients through, each once */
 	unsigned npermits;
+	struct holding_look *look;   /* heap; what the content says, when it is held */
 };
 
 /* The whole message. Who was accepted and who will be. */
@@ -55,6 +56,8 @@ bool tx_is_held(const struct tx *tx);
 void tx_note(struct tx *tx, const char *where, const char *what, struct span text);
 /* A list permitted. Both are as in a verdict; they live as long as the policy. */
 void tx_note_permit(struct tx *tx, const char *list, const char *rule);
+
+void holding_fini(struct holding *h);
 
 /* The block for the envelope (msg/held.h), when tx_is_held(). */
 void holding_write(struct sess *s, struct buf *out);

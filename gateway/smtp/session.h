@@ -298,6 +298,8 @@ void data_log_message_id(struct sess *s);
 enum step data_done(struct sess *s);
 /* The message is refused, the transaction over. */
 enum step data_refuse(struct sess *s, enum reply_id id);
+/* A held message is looked at, for the people who look after it (holding.c). */
+enum step end_survey(struct sess *s);
 /* The row before SUBMIT (rewrite.c): who it is really from and for. */
 enum step end_rewrite(struct sess *s);
 

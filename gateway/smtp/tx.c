@@ -97,6 +97,7 @@ tx_end(struct tx **tp)
 	checking_free(&tx->checking);
 		tx_account(tx);
 	}
+	holding_fini(&tx->holding);
 	map_wait_fini(&tx->maps);
 	arena_fini(&tx->rewritten);
 	arena_fini(&tx->arena);
@@ -318,7 +319,7 @@ tx_write_original(struct tx *tx, struct span client, const struct tx_original *o
 	tx->holding.class = HELD_NONE;
 	tx->holding.all = tx->holding.some = false;
 	tx_hold_all(tx, why);
-	write_submit(tx, client, o->flags | (marks_of(tx) & ~(uint32_t)MSGF_HOLD), &m, out);
+	write_submit(tx, client, o->flags | MSGF_KEPT | (marks_of(tx) & ~(uint32_t)MSGF_HOLD), &m, out);
 	tx->holding = marks;
 	for (uint32_t i = 0; i < tx->nrcpt; i++)
 		tx->rcpts[i].held = held[i];

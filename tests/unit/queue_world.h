@@ -57,7 +57,9 @@ static struct world {
 	bool expired;
 	unsigned submitted, accepted, refused;
 	struct spool_id last_id;
-	bool accepting;
+	bool accepting, holding;
+	bool has_quarantine;             /* set it before world_open() */
+	struct quar_settings held;
 } w;
 
 /* ---- the loop ---- */
@@ -280,6 +282,7 @@ edge_frame(struct ipc_chan *c, struct ipc_frame *f)
 	assert_int_equal(f->type, IPC_ADMISSION);
 	assert_int_equal(msg_admission_get(f->payload, &m), RC_OK);
 	w.accepting = m.accepting;
+	w.holding = m.holding;
 	return RC_OK;
 }
 
@@ -433,6 +436,10 @@ world_open(void)
 	queue_init(&w.q, &w.set);
 	if (queue_open_spool(&w.q, &s, &e) != RC_OK || queue_recover(&w.q, &e) != RC_OK)
 		fail_msg("%s", e.why);
+	if (w.has_quarantine) {
+		quarantine_open(&w.q, &w.held);
+		quarantine_start(&w.q);
+	}
 }
 
 static inline void UNUSED

@@ -243,7 +243,7 @@ submit(void **state)
 	buf_fini(&b);
 	msg_draft_put(&b, &(struct msg_draft){ SUBMIT_OK, 12 });
 	only_whole(&b, read_draft);
-	msg_admission_put(&b, &(struct msg_admission){ true, 1234 });
+	msg_admission_put(&b, &(struct msg_admission){ true, false, 1234 });
 	only_whole(&b, read_admission);
 	msg_dial_put(&b, SPAN("/run/x"));
 	only_whole(&b, read_dial);

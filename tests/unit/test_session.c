@@ -181,7 +181,7 @@ queue_start(enum queue_mode mode)
 	edge_set_queue(&edge, 0, fds[0]);
 	q.chan = ipc_chan_new(fds[1], ROLE_QUEUE, ROLE_EDGE, 0, &queue_ops, NULL);
 	if (mode == QUEUE_NOT_ACCEPTING) {
-		const struct msg_admission m = { false, 0 };
+		const struct msg_admission m = { false, true, 0 };
 		msg_admission_put(ipc_begin(q.chan, IPC_ADMISSION, 0), &m);
 		ipc_end(q.chan);
 		turn(), turn();
