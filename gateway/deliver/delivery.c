@@ -147,7 +147,7 @@ map_addresses(struct delivery *d)
 	} else if (map_asked()) {
 		map_wait_start(&d->maps);
 	} else {
-		log_warn(&d->job->log, "%s: %s", d->dest->set.lmtp ? "lmtp_generic_maps" : "smtp_generic_maps", e.why);
+		log_warn(&d->job->log, "%s: %s", d->dest->set.lmtp ? "lmtp_generic_maps or header checks" : "smtp_generic_maps or header checks", e.why);
 		settle_all(d, RCPT_DEFERRED, SPAN("4.3.0"), SPAN("address mapping is not available"));
 	}
 }
@@ -184,7 +184,8 @@ delivery_start(struct relay *r, struct conf *conf, struct job *j)
 	d->sites = arena_cstr(&j->arena, j->m.nexthop);
 	d->sites_left = span_str(d->sites);
 	j->t_begin = clock_wall();
-	if (generic_is_idle(d->dest->generic)) {
+	j->checks = d->dest->checks;
+	if (generic_is_idle(d->dest->generic) && !checks_has(j->checks, CHECK_HEADER) && !checks_has(j->checks, CHECK_MIME)) {
 		first_attempt(d);
 		return;
 	}

@@ -53,6 +53,7 @@ job_end(struct job **jp)
 		close(j->own_fd);
 	list_remove(&j->link);
 	buf_fini(&j->head);
+	outchecks_free(&j->outchecks);
 	if (j->mime != NULL)
 		mime7_fini(j->mime);
 	mem_free(&j->mime);

@@ -15,6 +15,7 @@
 #include "ipc/ipc.h"
 #include "ipc/msgs.h"
 #include "loop/op.h"
+#include "deliver/outchecks.h"
 #include "msg/mime7.h"
 
 /* Why a recipient, or an attempt, ended as it did. Texts are the job's (arena) or literals. */
@@ -47,6 +48,8 @@ struct job {
 	struct span sender;      /* as the hub gets it (outmaps.h) */
 	struct buf head;         /* a header that takes the place of the first head_skip octets of the content; empty: none */
 	uint64_t head_skip;
+	const struct checks *checks; /* of its destination; NULL: none */
+	struct outchecks *outchecks; /* while it is sent, once parts or bodies are looked at */
 	struct mime7 *mime;      /* heap; NULL until a hub without 8BITMIME gets it */
 	int own_fd;              /* of the frame; -1: the content is in a segment */
 	struct arena arena;      /* texts of outcomes */

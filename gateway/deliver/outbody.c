@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+enum { CHANGED_MAX = 64 * 1024 * 1024 }; /* octets that checks may make of a piece */
+
 /* Of the process: what has to be changed on its way is read here first. */
 static unsigned char piece[OUTBODY_PIECE];
 
@@ -41,52 +43,75 @@ outbody_make_7bit(struct outbody *c, struct mime7 *m)
 	c->mime = m;
 }
 
-static void
-change(struct outbody *c, struct buf *out, struct span in)
+void
+outbody_check(struct outbody *c, struct outchecks *o)
 {
-	if (c->mime == NULL) {
+	c->checks = o;
+}
+
+/* What checks make of it; at_end: with what they kept back. */
+static enum rc
+check(struct outbody *c, struct buf *out, struct span in, bool at_end, struct err *e)
+{
+	if (c->checks == NULL) {
 		wire_put(&c->wire, out, in);
-		return;
+		return RC_OK;
 	}
+	struct buf changed;
+	buf_init(&changed, CHANGED_MAX);
+	enum rc rc = in.n > 0 ? outchecks_put(c->checks, &changed, in, e) : RC_OK;
+	if (rc == RC_OK && at_end)
+		rc = outchecks_end(c->checks, &changed, e);
+	wire_put(&c->wire, out, buf_span(&changed));
+	buf_fini(&changed);
+	return rc;
+}
+
+static enum rc
+change(struct outbody *c, struct buf *out, struct span in, struct err *e)
+{
+	if (c->mime == NULL)
+		return check(c, out, in, false, e);
 	struct buf narrow;
 	buf_init(&narrow, MIME7_GROWTH(in.n));
 	mime7_put(c->mime, &narrow, in);
-	wire_put(&c->wire, out, buf_span(&narrow));
 	BUG_ON(narrow.over);
+	enum rc rc = check(c, out, buf_span(&narrow), false, e);
 	buf_fini(&narrow);
+	return rc;
 }
 
-static void
-change_end(struct outbody *c, struct buf *out)
+static enum rc
+change_end(struct outbody *c, struct buf *out, struct err *e)
 {
-	if (c->mime != NULL) {
-		struct buf narrow;
-		buf_init(&narrow, MIME7_GROWTH(0));
+	struct buf narrow;
+	buf_init(&narrow, MIME7_GROWTH(0));
+	if (c->mime != NULL)
 		mime7_end(c->mime, &narrow);
-		wire_put(&c->wire, out, buf_span(&narrow));
-		BUG_ON(narrow.over);
-		buf_fini(&narrow);
-	}
+	BUG_ON(narrow.over);
+	enum rc rc = check(c, out, buf_span(&narrow), true, e);
+	buf_fini(&narrow);
 	wire_end(&c->wire, out);
+	return rc;
 }
 
 /* Reads the next n octets into out, behind the head, and has them changed where they must be. */
 static enum rc
 put_changed(struct outbody *c, struct buf *out, uint64_t n, struct err *e)
 {
-	change(c, out, c->head);
+	enum rc rc = c->head.n > 0 ? change(c, out, c->head, e) : RC_OK;
 	c->head = SPAN_EMPTY;
-	while (n > 0) {
+	while (n > 0 && rc == RC_OK) {
 		size_t some = n < sizeof piece ? (size_t)n : sizeof piece;
-		enum rc rc = outbody_read(c->fd, c->at, piece, some, e);
+		rc = outbody_read(c->fd, c->at, piece, some, e);
 		if (rc != RC_OK)
 			return rc;
-		change(c, out, span_of(piece, some));
+		rc = change(c, out, span_of(piece, some), e);
 		c->at += some;
 		c->left -= some;
 		n -= some;
 	}
-	return RC_OK;
+	return rc;
 }
 
 /* Reads straight into out when nothing has to be changed, which is nearly always. RC_NONE: it has. */
@@ -116,14 +141,17 @@ outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e)
 {
 	size_t before = buf_len(out);
 	buf_printf(out, "BDAT %llu LAST\r\n", (unsigned long long)(c->head.n + c->left));
-	enum rc rc = c->mime != NULL ? RC_NONE : put_unchanged(c, out, (size_t)c->left, e);
+	enum rc rc = c->mime != NULL || c->checks != NULL ? RC_NONE : put_unchanged(c, out, (size_t)c->left, e);
 	if (rc != RC_NONE)
 		return rc;
 	struct buf changed;
 	buf_cut(out, before);
 	buf_init(&changed, (c->head.n + (size_t)c->left) * 4 + MIME7_GROWTH(0) + 4096); /* every octet a stuffed, folded line cannot be more */
+	if (c->checks != NULL)
+		changed.max += CHANGED_MAX;
 	rc = put_changed(c, &changed, c->left, e);
-	change_end(c, &changed);
+	if (rc == RC_OK)
+		rc = change_end(c, &changed, e);
 	if (rc == RC_OK && changed.over)
 		rc = err_set(e, RC_TEMP, "message content grows beyond measure");
 	if (rc == RC_OK) {
@@ -139,13 +167,15 @@ outbody_put_data(struct outbody *c, struct buf *out, bool *end_out, struct err *
 {
 	*end_out = false;
 	enum rc rc = RC_NONE;
-	if (c->mime == NULL && c->wire.col == 0 && !c->wire.cr && c->left > 0 && c->left <= OUTBODY_PIECE)
+	if (c->mime == NULL && c->checks == NULL && c->wire.col == 0 && !c->wire.cr && c->left > 0 && c->left <= OUTBODY_PIECE)
 		rc = put_unchanged(c, out, (size_t)c->left, e);
 	if (rc == RC_NONE)
 		rc = put_changed(c, out, c->left < OUTBODY_PIECE ? c->left : OUTBODY_PIECE, e);
 	if (rc != RC_OK || c->left > 0)
 		return rc;
-	change_end(c, out);
+	rc = change_end(c, out, e);
+	if (rc != RC_OK)
+		return rc;
 	buf_put(out, SPAN(".\r\n"));
 	*end_out = true;
 	return RC_OK;

@@ -9,6 +9,7 @@
 #define DELIVER_OUTBODY_H
 
 #include "msg/wire.h"
+#include "deliver/outchecks.h"
 #include "msg/mime7.h"
 
 enum { OUTBODY_PIECE = 64 * 1024 };
@@ -21,6 +22,7 @@ struct outbody {
 	struct span head;        /* goes before it; borrowed */
 	uint64_t at, left;       /* next octet, and how many follow */
 	struct mime7 *mime;      /* makes it 7-bit; borrowed; NULL: goes as it is */
+	struct outchecks *checks;/* change it behind that; borrowed; NULL: none */
 	struct wire wire;
 };
 
@@ -28,6 +30,8 @@ struct outbody {
 void outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, struct span head, uint64_t skip, bool stuff, size_t line_max);
 /* For a hub without 8BITMIME: m (initialised, kept by the caller) makes 7-bit what says that it is not. Before anything is put. */
 void outbody_make_7bit(struct outbody *c, struct mime7 *m);
+/* The checks of its destination (new, kept by the caller). Before anything is put. */
+void outbody_check(struct outbody *c, struct outchecks *o);
 /* All of it at once, length at most OUTBODY_MEMORY_MAX; room for head octets in front is the caller's. */
 enum { OUTBODY_MEMORY_MAX = 256 * 1024 };
 /* "BDAT n LAST" and the content. */

@@ -57,6 +57,7 @@ outdest_get(struct outdests *ds, struct conf *conf, struct span transport, struc
 	d->opened = outset_ref(ds->set);
 	const struct outservice *o = outset_of(ds->set, s);
 	d->generic = o != NULL ? o->generic : NULL;
+	d->checks = o != NULL ? o->checks : NULL;
 	d->logins = o != NULL ? o->logins : NULL;
 	d->policies = o != NULL ? o->policies : NULL;
 	d->nexthop_len = nexthop.n;

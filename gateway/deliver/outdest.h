@@ -29,6 +29,7 @@ struct outdest {
 	struct settings set;
 	struct outset *opened;       /* reference */
 	const struct generic *generic; /* NULL: addresses stay as they are */
+	const struct checks *checks; /* NULL: content stays as it is */
 	const struct logins *logins; /* NULL: it logs in nowhere */
 	const struct tls_policies *policies; /* NULL: never TLS */
 	struct list resting, working; /* sessions */

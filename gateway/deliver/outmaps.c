@@ -85,7 +85,10 @@ map_content(const struct generic *g, struct job *j, int fd, struct err *e)
 	enum rc rc = read_header(j, fd, &text, &end, e);
 	arena_init(&arena, ARENA_MAX + 8 * end);
 	if (rc == RC_OK && headers_parse(&h, span_head(buf_span(&text), end), &arena) == RC_OK) {
-		rc = headers_map(&h, (size_t)conf_params(j->conf)->p_header_address_token_limit, map_header, arg, e);
+		if (checks_has(j->checks, CHECK_HEADER) || checks_has(j->checks, CHECK_MIME))
+			rc = outchecks_header(j->checks, &j->log, &h, e);
+		if (rc == RC_OK && g != NULL)
+			rc = headers_map(&h, (size_t)conf_params(j->conf)->p_header_address_token_limit, map_header, arg, e);
 		if (arena.over) { /* for the next headers, too */
 			rc = err_set(e, RC_TEMP, "the header becomes too long");
 		} else if (rc == RC_PERM) {
@@ -108,8 +111,8 @@ map_content(const struct generic *g, struct job *j, int fd, struct err *e)
 enum rc
 outmaps_apply(const struct generic *g, struct job *j, int fd, struct err *e)
 {
-	enum rc rc = map_envelope(g, j, j->m.sender, &j->sender, e);
-	for (unsigned i = 0; i < j->nrcpt; i++) {
+	enum rc rc = g != NULL ? map_envelope(g, j, j->m.sender, &j->sender, e) : RC_OK;
+	for (unsigned i = 0; g != NULL && i < j->nrcpt; i++) {
 		/* all are asked, also behind one that has to wait: the questions leave together */
 		enum rc one = map_envelope(g, j, j->rcpt[i].r.addr, &j->rcpt[i].wire, e);
 		rc = one != RC_OK ? one : rc;

@@ -20,6 +20,8 @@ open_one(struct outset *m, const struct service *s, struct err *e)
 	enum rc rc = generic_open(m->conf, s, lmtp ? "lmtp_generic_maps" : "smtp_generic_maps", &o->generic, e);
 	if (rc != RC_OK || generic_is_idle(o->generic))
 		generic_free(&o->generic);
+	if (checks_open(m->conf, s, lmtp ? CHECKS_LMTP : CHECKS_SMTP, &o->checks, e) != RC_OK)
+		rc = RC_PERM;
 	if (logins_open(m->conf, s, lmtp, &o->logins, e) != RC_OK)
 		rc = RC_PERM;
 	if (tls_policies_open(m->conf, s, lmtp, &o->policies, e) != RC_OK)
@@ -68,6 +70,7 @@ outset_unref(struct outset **mp)
 	BUG_ON(m->refs < 0);
 	for (size_t i = 0; i < m->n; i++) {
 		generic_free(&m->row[i].generic);
+		checks_free(&m->row[i].checks);
 		logins_free(&m->row[i].logins);
 		tls_policies_free(&m->row[i].policies);
 	}
@@ -99,5 +102,7 @@ outset_check(struct conf *c)
 	struct outset *m;
 	struct err e;
 	(void)!outset_open(c, &m, &e); /* its problems are in the configuration */
+	for (size_t i = 0; i < m->n; i++)
+		checks_notes(c, m->row[i].service, m->row[i].checks);
 	outset_unref(&m);
 }

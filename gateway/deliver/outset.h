@@ -11,6 +11,7 @@
 #include "conf/conf.h"
 #include "deliver/login.h"
 #include "deliver/tlspolicy.h"
+#include "filters/checks.h"
 #include "policy/rewrite.h"
 
 struct outset {
@@ -19,6 +20,7 @@ struct outset {
 	size_t n;
 	struct outservice {
 		const struct service *service;
+		struct checks *checks;   /* smtp_header_checks ...; NULL: none */
 		struct generic *generic;
 		struct logins *logins;
 		struct tls_policies *policies;

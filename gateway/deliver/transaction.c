@@ -124,13 +124,13 @@ is_probe(const struct smtpc *c)
 	return (c->job->m.flags & MSGF_PROBE) != 0;
 }
 
-/* A hub hears of DSN for mail only; and of no size when that is not known before the content is 7-bit. */
+/* A hub hears of DSN for mail only; and of no size when that is not known before the content was changed. */
 static unsigned
 features_of(const struct smtpc *c)
 {
 	if (is_probe(c))
 		return c->features & ~(unsigned)HUB_DSN;
-	return c->content.mime != NULL ? c->features & ~(unsigned)HUB_SIZE : c->features;
+	return c->content.mime != NULL || c->content.checks != NULL ? c->features & ~(unsigned)HUB_SIZE : c->features;
 }
 
 /* What there is to say with XFORWARD, and what of it comes first. */
@@ -218,6 +218,11 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	if (!is_probe(c)) {
 		outbody_init(&c->content, fd, j->m.offset, j->m.length, buf_span(&j->head), j->head_skip, !c->is_chunked, c->set->line_max);
 		make_7bit(c, j);
+		if (outchecks_wanted(j->checks)) {
+			outchecks_free(&j->outchecks); /* of the hub before */
+			j->outchecks = outchecks_new(j->checks, &j->log);
+			outbody_check(&c->content, j->outchecks);
+		}
 	}
 	plan_xforward(c);
 	struct buf *out = conn_out(&c->conn);
