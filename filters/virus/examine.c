@@ -173,7 +173,10 @@ examine(const struct scan_job *job, struct judgement *out)
 		return;
 	}
 	cache_worked(j.cache, hash);
-	struct virus_version after;
-	if (before != 0 && version_now(&after) == before) /* else nobody knows which of the two it was */
+	struct virus_version after = { .engine = "" };
+	uint64_t now = version_now(&after);
+	if (before == 0)
+		out->version = after; /* it has waited for the engine */
+	else if (now == before)       /* else nobody knows which of the two it was */
 		cache_put(j.cache, hash, before, &out->verdict);
 }

@@ -266,7 +266,7 @@ on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2,
 {
 	const unsigned long actions = SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_QUARANTINE;
 	const unsigned long steps = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NOEOH |
-	    SMFIP_NR_HDR | SMFIP_NR_BODY | SMFIP_HDR_LEADSPC;
+	    SMFIP_NR_HDR | SMFIP_HDR_LEADSPC; /* not NR_BODY: libmilter calls on_body() for what comes with the end, too, and forgets the end then */
 	char macros[] = "i";
 	(void)f2, (void)f3;
 	if ((f0 & actions) != actions) {
@@ -328,7 +328,7 @@ on_body(SMFICTX *ctx, unsigned char *data, size_t n)
 		keep(s, SPAN("\r\n"));
 	s->has_body = true;
 	keep(s, span_of(data, n));
-	return (f.noreply & SMFIP_NR_BODY) != 0 ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+	return SMFIS_CONTINUE;
 }
 
 static void

@@ -416,6 +416,17 @@ def actions():
 
 
 @case
+def older_mta():
+    """Body in frames of its own, a reply to everything, values without their blank."""
+    with Filter() as f:
+        for kw in ({'body_with_end': False}, {'steps': 0x1f}, {'steps': 0x1f, 'body_with_end': False}):
+            d = f.driver(**kw)
+            expect(d.message(attached(EICAR)), FOUND, kw)
+            clean(d.message(mail(b'words\r\n' * 20000)), kw)
+            d.close()
+
+
+@case
 def same_content_again():
     with Filter() as f:
         d = f.driver()

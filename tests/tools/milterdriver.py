@@ -8,8 +8,12 @@ import struct
 Answer = collections.namedtuple('Answer', 'verdict text edits')  # verdict: one letter of mfdef.h; edits: [(letter, bytes)]
 
 
+NR_HDR, NR_BODY = 0x80, 0x80000
+
+
 class Driver:
-    def __init__(self, path, timeout=60, actions=0x1ff, steps=0x1fffff):
+    def __init__(self, path, timeout=60, actions=0x1ff, steps=0x1fffff, body_with_end=True):
+        self.body_with_end, self.replies_before = body_with_end, 0
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(timeout)
         self.sock.connect(str(path))
@@ -52,10 +56,14 @@ class Driver:
         for field in fields:
             name, _, value = field.partition(b':')
             out.append(self.frame(b'L', name + b'\0' + value + b'\0'))
-        for i in range(0, len(body), 65535):
-            out.append(self.frame(b'B', body[i:i + 65535]))
+        pieces = [body[i:i + 65535] for i in range(0, len(body), 65535)] or [b'']
+        last = pieces.pop() if self.body_with_end else b''
+        out += [self.frame(b'B', p) for p in pieces if p]
         out.append(self.frame(b'D', b'Ei\0' + qid + b'\0'))
-        out.append(self.frame(b'E'))
+        out.append(self.frame(b'E', last))
+        self.replies_before = 0 if self.steps & NR_BODY else len([p for p in pieces if p])
+        if not self.steps & NR_HDR:
+            self.replies_before += len(fields)
         return b''.join(out)
 
     def answer(self):
@@ -63,6 +71,9 @@ class Driver:
         while True:
             letter, data = self.recv()
             if letter == b'p':
+                continue
+            if letter == b'c' and self.replies_before > 0:
+                self.replies_before -= 1
                 continue
             if letter in (b'c', b'a', b'r', b'd', b't', b'y'):
                 return Answer(letter.decode(), data.rstrip(b'\0').decode('latin-1'), edits)
