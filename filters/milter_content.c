@@ -81,7 +81,7 @@ next_shown(const struct milter_run *r, size_t at)
 	return at;
 }
 
-/* True: goes on with what follows. false: a reply is awaited. */
+/* True: goes on with what follows. false: replies have to come first. */
 static bool
 send_headers(struct milter_slot *s)
 {
@@ -97,7 +97,8 @@ send_headers(struct milter_slot *s)
 		s->header_at = next_shown(s->run, s->header_at + 1);
 		if ((s->link->steps & SMFIP_NR_HDR) == 0) {
 			milter_slot_await(s, SMFIC_HEADER, true);
-			return false;
+			if (!milter_slot_sends_ahead(s))
+				return false;
 		}
 	}
 	s->content = MCON_EOH;
@@ -116,7 +117,7 @@ send_eoh(struct milter_slot *s)
 	if ((s->link->steps & SMFIP_NR_EOH) != 0)
 		return true;
 	milter_slot_await(s, SMFIC_EOH, true);
-	return false;
+	return milter_slot_sends_ahead(s);
 }
 
 /* ---- body ---- */
@@ -135,6 +136,8 @@ send_body(struct milter_slot *s)
 	bool is_complete = body_is_complete(s->run, &there);
 	while (wants_body(s) && there - s->body_at >= MW_CHUNK) {
 		struct buf *b = milter_slot_out(s);
+		if (milter_slot_awaits(s, SMFIC_BODY)) /* it may say that it has seen enough */
+			return RC_NONE;
 		if (buf_len(b) >= OUT_ENOUGH) {
 			s->link->conn.want_drained = true;
 			conn_deadline(&s->link->conn, s->def->content_timeout);
@@ -146,7 +149,8 @@ send_body(struct milter_slot *s)
 		mw_end(b, mark);
 		if ((s->link->steps & SMFIP_NR_BODY) == 0) {
 			milter_slot_await(s, SMFIC_BODY, true);
-			return RC_NONE;
+			if (!milter_slot_sends_ahead(s))
+				return RC_NONE;
 		}
 	}
 	if (!is_complete)
@@ -180,7 +184,7 @@ bool
 milter_content_pump(struct milter_slot *s)
 {
 	enum rc rc = s->run->is_unreadable ? RC_TEMP : RC_OK;
-	while (rc == RC_OK && s->waits_for == 0 && s->link != NULL && s->link->state == MLINK_READY) {
+	while (rc == RC_OK && (s->waits_for == 0 || milter_slot_sends_ahead(s)) && s->link != NULL && s->link->state == MLINK_READY) {
 		switch (s->content) {
 		case MCON_NONE:
 			milter_content_restart(s);

@@ -67,6 +67,7 @@ struct milter_server {
 	struct breaker breaker;
 	struct timer prober;
 	struct milter_link *probe;
+	bool one_by_one;             /* it decides in the middle of content: nothing is sent ahead of its replies any more */
 	unsigned lost_idle;          /* kept connections that the milter closed before they were of use, in a row */
 	bool has_kept;               /* one was of use */
 	bool has_warned;             /* of strange options */
@@ -145,6 +146,10 @@ struct milter_body {
 	uint64_t at, len;            /* in fd */
 };
 
+/* Replies that may be awaited behind the next one. Headers, their end and the end of the message nearly always fit: a message is one write and
+ * one read, not one for each line of its header. */
+enum { MILTER_AHEAD = 96 };
+
 struct milter_slot {
 	struct milter_link_user user;
 	struct milter_run *run;
@@ -152,6 +157,8 @@ struct milter_slot {
 	struct milter_link *link;
 	enum milter_slot_state state;
 	unsigned char waits_for;     /* command whose reply is awaited; 0: none */
+	unsigned char behind[MILTER_AHEAD]; /* those sent behind it, in order: content is sent ahead of its replies */
+	unsigned nbehind;
 	unsigned char skipped;       /* SMFIR_SKIP: no more of these */
 	enum milter_event asked;     /* what was said last */
 	bool has_options;            /* negotiation is over, on this link */
@@ -224,7 +231,11 @@ struct milter_run {
 void milter_slot_fault(struct milter_slot *s, const char *why, bool is_conf);
 struct buf *milter_slot_out(struct milter_slot *s);
 void milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd);
+/* Its reply is awaited, behind those that are awaited already. */
 void milter_slot_await(struct milter_slot *s, unsigned char cmd, bool is_content);
+/* More content may be sent although replies are outstanding. */
+bool milter_slot_sends_ahead(const struct milter_slot *s);
+bool milter_slot_awaits(const struct milter_slot *s, unsigned char cmd);
 /* The milter is not to blame, the message cannot be had: "not now", when its turn comes. */
 void milter_slot_unreadable(struct milter_slot *s);
 void milter_slot_go_on(struct milter_slot *s);      /* the file for a body is there, or will not be */

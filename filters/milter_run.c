@@ -36,9 +36,26 @@ milter_slot_out(struct milter_slot *s)
 	return conn_out(&s->link->conn);
 }
 
+bool
+milter_slot_sends_ahead(const struct milter_slot *s)
+{
+	return s->nbehind < MILTER_AHEAD && !s->def->server->one_by_one;
+}
+
+bool
+milter_slot_awaits(const struct milter_slot *s, unsigned char cmd)
+{
+	return s->waits_for == cmd || memchr(s->behind, cmd, s->nbehind) != NULL;
+}
+
 void
 milter_slot_await(struct milter_slot *s, unsigned char cmd, bool is_content)
 {
+	if (s->waits_for != 0) {
+		BUG_ON(s->nbehind >= MILTER_AHEAD);
+		s->behind[s->nbehind++] = cmd;
+		return;
+	}
 	s->waits_for = cmd;
 	s->link->waits_for = cmd;
 	conn_deadline(&s->link->conn, is_content ? s->def->content_timeout : s->def->command_timeout);
@@ -48,8 +65,34 @@ static void
 answered(struct milter_slot *s)
 {
 	s->waits_for = 0;
-	s->link->waits_for = 0;
-	conn_deadline(&s->link->conn, 0);
+	if (s->nbehind > 0) {
+		s->waits_for = s->behind[0];
+		memmove(s->behind, s->behind + 1, --s->nbehind);
+	}
+	s->link->waits_for = s->waits_for;
+	conn_deadline(&s->link->conn, s->waits_for != 0 ? s->def->content_timeout : 0);
+}
+
+/* Nothing more is awaited on this connection. */
+static void
+forget_awaited(struct milter_slot *s)
+{
+	s->waits_for = 0;
+	s->nbehind = 0;
+}
+
+/* It has decided about the message. Were commands sent behind the one it answered, nobody knows whether it will answer those: another
+ * connection, and from now on it gets one command after the other. */
+static void
+answered_for_good(struct milter_slot *s)
+{
+	answered(s);
+	if (s->waits_for == 0)
+		return;
+	s->def->server->one_by_one = true;
+	forget_awaited(s);
+	s->in_transaction = false;
+	milter_link_drop(&s->link);
 }
 
 static struct span
@@ -158,7 +201,7 @@ become_faulty(struct milter_slot *s, bool is_conf)
 {
 	s->state = MSLOT_ERROR;
 	s->is_conf_error = is_conf;
-	s->waits_for = 0;
+	forget_awaited(s);
 	s->in_transaction = false;
 	s->content = MCON_NONE;
 	s->is_final = false;
@@ -218,7 +261,7 @@ on_failed(struct milter_link_user *u, const char *why, bool is_stale)
 	s->link = NULL;
 	if (is_stale && s->said_rcpts == 0) {
 		/* it had been closed before we said a word: begin anew */
-		s->waits_for = 0;
+		forget_awaited(s);
 		s->said_connect = s->said_helo = s->said_mail = false;
 		s->in_transaction = false;
 		if (s->content != MCON_NONE)
@@ -479,7 +522,7 @@ void
 milter_slot_unreadable(struct milter_slot *s)
 {
 	milter_link_drop(&s->link);
-	s->waits_for = 0;
+	forget_awaited(s);
 	s->in_transaction = false;
 	s->is_final = true;
 	s->content = MCON_DONE;
@@ -639,7 +682,7 @@ take_edit(struct milter_slot *s, unsigned char cmd, struct span data)
 		return s->link != NULL && !s->link->conn.paused;
 	case MEDIT_TOO_BIG:
 		milter_link_drop(&s->link);
-		s->waits_for = 0;
+		forget_awaited(s);
 		s->in_transaction = false;
 		s->content = MCON_DONE;
 		milter_edit_forget(s->run);
@@ -679,7 +722,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		goes_on(s, replied);
 		break;
 	case SMFIR_ACCEPT:
-		answered(s);
+		answered_for_good(s);
 		s->state = is_session_level(replied) ? MSLOT_ACCEPT_CON : MSLOT_ACCEPT_MSG;
 		if (is_content(replied))
 			s->content = MCON_DONE;
@@ -692,7 +735,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 			goes_on(s, replied);
 			break;
 		}
-		answered(s);
+		answered_for_good(s);
 		s->state = MSLOT_ACCEPT_MSG;
 		s->kind = MILTER_DISCARD;
 		s->code = 0;
@@ -701,19 +744,19 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		decided(s, replied);
 		break;
 	case SMFIR_REJECT:
-		answered(s);
+		answered_for_good(s);
 		refuse(s, 550, SPAN("550 5.7.1 Command rejected"));
 		decided(s, replied);
 		break;
 	case SMFIR_TEMPFAIL:
-		answered(s);
+		answered_for_good(s);
 		refuse(s, 451, SPAN("451 4.7.1 Service unavailable - try again later"));
 		decided(s, replied);
 		break;
 	case SMFIR_CONN_FAIL: /* nobody sends it to us; Postfix does not know it either */
 		return unexpected(s, cmd);
 	case SMFIR_SHUTDOWN:
-		answered(s);
+		answered_for_good(s);
 		refuse(s, 421, SPAN("421 4.7.0 Server closing connection"));
 		s->state = MSLOT_REJECT_CON;
 		decided(s, replied);
@@ -721,7 +764,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 	case SMFIR_REPLYCODE:
 		if (!take_text(s, data))
 			return false;
-		answered(s);
+		answered_for_good(s);
 		decided(s, replied);
 		break;
 	default:
@@ -838,7 +881,7 @@ milter_run_abort(struct milter_run *r)
 			milter_link_drop(&s->link); /* a reply to what is over would be taken for another */
 		else if (s->link != NULL && s->in_transaction)
 			mw_simple(milter_slot_out(s), SMFIC_ABORT);
-		s->waits_for = 0;
+		forget_awaited(s);
 		s->in_transaction = s->is_final = s->said_mail = false;
 		s->said_rcpts = 0;
 		s->content = MCON_NONE;

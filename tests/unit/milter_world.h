@@ -111,7 +111,10 @@ fake_do(struct fake_conn *c, enum fake_deed deed, struct span reply)
 {
 	switch (deed) {
 	case DO_REPLY:
-		conn_put(&c->conn, reply);
+		if (buf_len(&c->slow) > 0)
+			buf_put(&c->slow, reply); /* in order */
+		else
+			conn_put(&c->conn, reply);
 		break;
 	case DO_CLOSE:
 		fake_end(c);
@@ -123,8 +126,10 @@ fake_do(struct fake_conn *c, enum fake_deed deed, struct span reply)
 		conn_puts(&c->conn, "HTTP/1.1 400 Bad Request\r\n\r\n");
 		break;
 	case DO_SLOW:
-		timer_init(&c->drip, fake_drip);
 		buf_put(&c->slow, reply);
+		if (buf_len(&c->slow) > reply.n)
+			break;
+		timer_init(&c->drip, fake_drip);
 		timer_set(&c->drip, 1000);
 		break;
 	case DO_FRAME_0:
