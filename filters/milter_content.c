@@ -191,6 +191,7 @@ milter_content_pump(struct milter_slot *s)
 			s->in_transaction = true;
 			break;
 		case MCON_HEADER:
+			milter_slot_pay_data(s);
 			rc = send_headers(s) ? RC_OK : RC_NONE;
 			break;
 		case MCON_EOH:

@@ -249,6 +249,9 @@ on_input(struct conn *c)
 		if (l->server == NULL)
 			return;
 		conn_consume(c, f.used); /* data was the input itself */
+		if (l->wants_more && conn_input(c).n == 0)
+			conn_ack(c);
+		l->wants_more = false;
 		if (!goes_on && l->user == NULL && l->state == MLINK_READY) {
 			link_end(l);
 			return;

@@ -51,6 +51,12 @@ struct milter_set {
 void milter_names_parse(struct milter_names *out, struct span text); /* names point into text */
 void milter_names_fini(struct milter_names *l);
 
+/* ---- what a milter is told of ---- */
+
+enum milter_event {
+	MEV_NONE, MEV_CONNECT, MEV_HELO, MEV_MAIL, MEV_RCPT, MEV_RCPT_REFUSED, MEV_DATA, MEV_UNKNOWN, MEV_END, MEV_COUNT
+};
+
 /* ---- milter_link.c: one server, its connections and its breaker, shared by all that name it ---- */
 
 struct milter_server {
@@ -68,6 +74,7 @@ struct milter_server {
 	struct timer prober;
 	struct milter_link *probe;
 	bool one_by_one;             /* it decides in the middle of content: nothing is sent ahead of its replies any more */
+	unsigned calm[MEV_COUNT];    /* times in a row that it let this event pass */
 	unsigned lost_idle;          /* kept connections that the milter closed before they were of use, in a row */
 	bool has_kept;               /* one was of use */
 	bool has_warned;             /* of strange options */
@@ -101,6 +108,7 @@ struct milter_link {
 	struct milter_names symlist[MW_STAGES];
 	bool has_symlist[MW_STAGES];
 	bool is_kept;                /* came from the idle ones */
+	bool wants_more;             /* some of the replies that are awaited have come */
 	bool has_heard;              /* a packet came since it was taken */
 	unsigned char waits_for;     /* command whose reply is awaited, for the log; 0: none */
 	struct grave grave;
@@ -123,10 +131,6 @@ void milter_link_drop(struct milter_link **lp);
 enum { MFAR_DIAL, MFAR_OPTIONS, MFAR_CONNECT, MFAR_ENVELOPE, MFAR_CONTENT, MFAR_END };
 
 /* ---- a run ---- */
-
-enum milter_event {
-	MEV_NONE, MEV_CONNECT, MEV_HELO, MEV_MAIL, MEV_RCPT, MEV_RCPT_REFUSED, MEV_DATA, MEV_UNKNOWN, MEV_END, MEV_COUNT
-};
 
 enum milter_slot_state {
 	MSLOT_ENVELOPE,              /* wants to hear events */
@@ -166,6 +170,7 @@ struct milter_slot {
 	bool is_bypassed;            /* not asked: its breaker is open */
 	bool is_conf_error;          /* MSLOT_ERROR: Postfix has another reply for those */
 	bool said_connect, said_helo, said_mail; /* on this link */
+	bool owes_data;              /* DATA was put off: it goes with the content */
 	unsigned said_rcpts;         /* on this link, since MAIL */
 	bool in_transaction;         /* MAIL or later was said, ABORT is due */
 	/* its refusal, when state is MSLOT_REJECT_CON, or of its content */
@@ -173,6 +178,7 @@ struct milter_slot {
 	unsigned code;
 	bool close, is_final;
 	struct buf reply;
+	struct buf macros;           /* of what it did not want to hear, until something is said */
 	/* content */
 	enum milter_content content;
 	size_t header_at;
@@ -233,6 +239,8 @@ struct buf *milter_slot_out(struct milter_slot *s);
 void milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd);
 /* Its reply is awaited, behind those that are awaited already. */
 void milter_slot_await(struct milter_slot *s, unsigned char cmd, bool is_content);
+/* DATA, when it was put off. */
+void milter_slot_pay_data(struct milter_slot *s);
 /* More content may be sent although replies are outstanding. */
 bool milter_slot_sends_ahead(const struct milter_slot *s);
 bool milter_slot_awaits(const struct milter_slot *s, unsigned char cmd);

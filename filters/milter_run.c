@@ -5,7 +5,11 @@
 #include "base/mem.h"
 #include "base/metric.h"
 
-enum { RUN_MAGIC = 0x3117e400, EVENT_MAX = 256 * 1024, UNSENT_MAX = 64 * 1024 };
+enum {
+	RUN_MAGIC = 0x3117e400, EVENT_MAX = 256 * 1024, UNSENT_MAX = 64 * 1024,
+	MACROS_KEPT = 4096,          /* octets that wait for something to be said */
+	CALM = 1000,                 /* times in a row that an event passed, until it may be put off */
+};
 
 static const struct {
 	unsigned char cmd;
@@ -30,10 +34,27 @@ static void resume(struct milter_slot *s, enum turn t);
 
 /* ---- saying ---- */
 
+static bool
+is_session_level(unsigned char cmd)
+{
+	return cmd == SMFIC_CONNECT || cmd == SMFIC_HELO;
+}
+
+static bool
+is_content(unsigned char cmd)
+{
+	return cmd == SMFIC_HEADER || cmd == SMFIC_EOH || cmd == SMFIC_BODY;
+}
+
 struct buf *
 milter_slot_out(struct milter_slot *s)
 {
-	return conn_out(&s->link->conn);
+	struct buf *b = conn_out(&s->link->conn);
+	if (buf_len(&s->macros) > 0) { /* of what it did not want to hear: in order */
+		buf_put(b, buf_span(&s->macros));
+		buf_fini(&s->macros);
+	}
+	return b;
 }
 
 bool
@@ -68,6 +89,7 @@ answered(struct milter_slot *s)
 	if (s->nbehind > 0) {
 		s->waits_for = s->behind[0];
 		memmove(s->behind, s->behind + 1, --s->nbehind);
+		s->link->wants_more = true;
 	}
 	s->link->waits_for = s->waits_for;
 	conn_deadline(&s->link->conn, s->waits_for != 0 ? s->def->content_timeout : 0);
@@ -84,12 +106,15 @@ forget_awaited(struct milter_slot *s)
 /* It has decided about the message. Were commands sent behind the one it answered, nobody knows whether it will answer those: another
  * connection, and from now on it gets one command after the other. */
 static void
-answered_for_good(struct milter_slot *s)
+answered_for_good(struct milter_slot *s, unsigned char replied)
 {
+	for (unsigned ev = 0; ev < MEV_COUNT; ev++)
+		if (events[ev].cmd == replied)
+			s->def->server->calm[ev] = 0;
 	answered(s);
 	if (s->waits_for == 0)
 		return;
-	s->def->server->one_by_one = true;
+	s->def->server->one_by_one |= is_content(replied);
 	forget_awaited(s);
 	s->in_transaction = false;
 	milter_link_drop(&s->link);
@@ -106,13 +131,14 @@ macro_default(const struct milter_set *set, struct span name)
 	return SPAN_EMPTY;
 }
 
-void
-milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd)
+/* Those of a stage; b NULL: to the connection. */
+static void
+put_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd, struct buf *b)
 {
 	struct milter_run *r = s->run;
 	struct milter_link *l = s->link;
 	const struct milter_names *names = (int)st < MW_STAGES && l->has_symlist[st] ? &l->symlist[st] : &r->set->macros[st];
-	struct buf *b = NULL;
+	bool has_begun = false;
 	size_t mark = 0;
 	for (size_t i = 0; i < names->n; i++) {
 		struct span v = r->ops->macro(r->owner, names->name[i]);
@@ -120,16 +146,32 @@ milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cm
 			v = macro_default(r->set, names->name[i]);
 		if (v.p == NULL)
 			continue;
-		if (b == NULL) {
-			b = milter_slot_out(s);
+		if (!has_begun) {
+			has_begun = true;
+			b = b != NULL ? b : milter_slot_out(s);
 			mark = mw_begin(b, SMFIC_MACRO);
 			buf_putc(b, cmd);
 		}
 		mw_string(b, names->name[i]);
 		mw_string(b, v);
 	}
-	if (b != NULL)
+	if (has_begun)
 		mw_end(b, mark);
+}
+
+void
+milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd)
+{
+	put_macros(s, st, cmd, NULL);
+}
+
+/* Of something it does not want to hear: with what is said next. */
+static void
+put_off_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd)
+{
+	if (buf_len(&s->macros) > MACROS_KEPT)
+		(void)milter_slot_out(s);
+	put_macros(s, st, cmd, &s->macros);
 }
 
 /* ---- verdicts ---- */
@@ -204,7 +246,8 @@ become_faulty(struct milter_slot *s, bool is_conf)
 	forget_awaited(s);
 	s->in_transaction = false;
 	s->content = MCON_NONE;
-	s->is_final = false;
+	s->is_final = s->owes_data = false;
+	memset(s->def->server->calm, 0, sizeof s->def->server->calm);
 	milter_edit_forget(s->run);
 }
 
@@ -294,9 +337,31 @@ slot_dial(struct milter_slot *s)
 	s->has_options = false;
 	s->said_connect = s->said_helo = s->said_mail = false;
 	s->said_rcpts = 0;
+	buf_fini(&s->macros);
 	s->link = milter_link_get(s->def->server, &s->user, s->def->connect_timeout, fresh);
 	s->has_options = s->link->state == MLINK_READY;
 	return s->has_options ? TURN_PASS : TURN_WAIT;
+}
+
+/* The milter let it pass once more. */
+static void
+passes(struct milter_slot *s, enum milter_event ev)
+{
+	unsigned *calm = &s->def->server->calm[ev];
+	*calm += *calm < CALM;
+}
+
+/* A milter that never had an objection to connections, HELO or DATA hears of them together with what comes next: MAIL, the message. If it has
+ * one after all, MAIL or the message is what is refused, and from then on it is asked at once again. */
+static bool
+puts_off(const struct milter_slot *s, enum milter_event ev)
+{
+	const struct milter_server *m = s->def->server;
+	if (!milter_slot_sends_ahead(s))
+		return false;
+	if (ev == MEV_DATA)
+		return m->calm[MEV_DATA] >= CALM;
+	return m->calm[MEV_CONNECT] >= CALM && m->calm[MEV_HELO] >= CALM;
 }
 
 /* One event to one milter: with its macros in one write. */
@@ -307,12 +372,13 @@ say(struct milter_slot *s, enum milter_event ev, struct span data)
 	unsigned char cmd = events[ev].cmd;
 	if (s->skipped != cmd)
 		s->skipped = 0;
-	if (s->skipped == cmd)
+	if ((steps & events[ev].no) != 0 || s->skipped == cmd) {
+		passes(s, ev);
+		if (s->skipped != cmd) /* it may ask for them later, as behind Postfix */
+			put_off_macros(s, events[ev].stage, cmd);
 		return TURN_PASS;
-	/* also of what it does not want to hear: it may ask for them later, as behind Postfix */
+	}
 	milter_slot_macros(s, events[ev].stage, cmd);
-	if ((steps & events[ev].no) != 0)
-		return TURN_PASS;
 	struct buf *b = milter_slot_out(s);
 	size_t mark = mw_begin(b, cmd);
 	buf_put(b, data);
@@ -322,13 +388,30 @@ say(struct milter_slot *s, enum milter_event ev, struct span data)
 	s->asked = ev;
 	if (cmd == SMFIC_RCPT)
 		s->said_rcpts++;
-	if ((steps & events[ev].nr) != 0)
+	if ((steps & events[ev].nr) != 0) {
+		passes(s, ev);
 		return TURN_PASS;
-	milter_slot_await(s, cmd, false);
+	}
+	milter_slot_await(s, cmd, s->waits_for != 0);
 	return TURN_WAIT;
 }
 
-/* A connection that is new in the middle of a session hears first what was said before. */
+void
+milter_slot_pay_data(struct milter_slot *s)
+{
+	if (s->owes_data)
+		(void)say(s, MEV_DATA, SPAN_EMPTY);
+	s->owes_data = false;
+}
+
+/* May the next event follow the one that was just said? */
+static bool
+may_follow(const struct milter_slot *s, enum turn t)
+{
+	return t == TURN_PASS || milter_slot_sends_ahead(s);
+}
+
+/* A connection that is new in the middle of a session hears first what was said before, in one write. */
 static enum turn
 catch_up(struct milter_slot *s)
 {
@@ -338,13 +421,13 @@ catch_up(struct milter_slot *s)
 		s->said_connect = true;
 		t = say(s, MEV_CONNECT, buf_span(&r->connect_data));
 	}
-	if (t == TURN_PASS && r->has_helo && !s->said_helo && r->event != MEV_CONNECT) {
+	if (may_follow(s, t) && r->has_helo && !s->said_helo && r->event != MEV_CONNECT) {
 		s->said_helo = true;
-		t = say(s, MEV_HELO, buf_span(&r->helo_data));
+		t = say(s, MEV_HELO, buf_span(&r->helo_data)) == TURN_WAIT ? TURN_WAIT : t;
 	}
-	if (t == TURN_PASS && r->in_mail && !s->said_mail && r->event >= MEV_MAIL && s->state == MSLOT_ENVELOPE) {
+	if (may_follow(s, t) && r->in_mail && !s->said_mail && r->event >= MEV_MAIL && s->state == MSLOT_ENVELOPE) {
 		s->said_mail = true;
-		t = say(s, MEV_MAIL, buf_span(&r->mail_data));
+		t = say(s, MEV_MAIL, buf_span(&r->mail_data)) == TURN_WAIT ? TURN_WAIT : t;
 	}
 	return t;
 }
@@ -376,6 +459,8 @@ slot_turn(struct milter_slot *s)
 	}
 	if (r->is_late && r->event >= MEV_MAIL)
 		return fault_turn(s);
+	if (r->event <= MEV_HELO && puts_off(s, r->event) && s->waits_for == 0)
+		return TURN_PASS;
 	if (s->link == NULL && (t = slot_dial(s)) != TURN_PASS)
 		return t;
 	if (s->state == MSLOT_ERROR)
@@ -396,9 +481,11 @@ slot_turn(struct milter_slot *s)
 		if ((s->link->steps & SMFIP_RCPT_REJ) == 0)
 			return TURN_PASS;
 		return say(s, r->event, buf_span(&r->event_data));
+	case MEV_DATA:
+		s->owes_data = puts_off(s, MEV_DATA);
+		return s->owes_data ? TURN_PASS : say(s, MEV_DATA, buf_span(&r->event_data));
 	case MEV_UNKNOWN:
 	case MEV_RCPT:
-	case MEV_DATA:
 		return say(s, r->event, buf_span(&r->event_data));
 	case MEV_END:
 		if (!r->has_message)
@@ -549,6 +636,13 @@ milter_slot_go_on(struct milter_slot *s)
 	conn_resume(&s->link->conn);
 }
 
+/* A reply about the message, although nobody waits for it yet: DATA may have been put off until then. */
+static bool
+is_of_content(const struct milter_slot *s, unsigned char replied)
+{
+	return is_content(replied) || (replied == SMFIC_DATA && s->content != MCON_NONE);
+}
+
 /* The awaited reply lets it go on: with its content, with what it has to hear before the event, or it is the next one's turn. */
 static void
 goes_on(struct milter_slot *s, unsigned char replied)
@@ -569,7 +663,7 @@ goes_on(struct milter_slot *s, unsigned char replied)
 			resume(s, TURN_PASS);
 		return;
 	}
-	if (replied == SMFIC_HEADER || replied == SMFIC_EOH || replied == SMFIC_BODY) {
+	if (is_of_content(s, replied)) {
 		if (s->state == MSLOT_ENVELOPE)
 			pump(s);
 		else if (is_its_turn(s))
@@ -577,24 +671,12 @@ goes_on(struct milter_slot *s, unsigned char replied)
 		return;
 	}
 	milter_server_worked(s->def->server, s->asked < MEV_MAIL ? MFAR_CONNECT : MFAR_ENVELOPE);
-	if (!is_its_turn(s))
+	if (s->waits_for != 0 || !is_its_turn(s))
 		return;
 	if (s->asked == r->event || s->state == MSLOT_ACCEPT_CON || (s->state == MSLOT_ACCEPT_MSG && r->event >= MEV_MAIL))
 		resume(s, TURN_PASS);
 	else
 		resume(s, slot_turn(s));
-}
-
-static bool
-is_session_level(unsigned char cmd)
-{
-	return cmd == SMFIC_CONNECT || cmd == SMFIC_HELO;
-}
-
-static bool
-is_content(unsigned char cmd)
-{
-	return cmd == SMFIC_HEADER || cmd == SMFIC_EOH || cmd == SMFIC_BODY;
 }
 
 /* It refuses, or throws away. */
@@ -603,7 +685,7 @@ decided(struct milter_slot *s, unsigned char replied)
 {
 	if (is_session_level(replied))
 		s->state = MSLOT_REJECT_CON;
-	if (is_content(replied)) {
+	if (is_of_content(s, replied)) {
 		s->is_final = true; /* told when its turn comes */
 		s->content = MCON_DONE;
 	}
@@ -714,6 +796,9 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		return true;
 	case SMFIR_CONTINUE:
 		answered(s);
+		for (unsigned ev = MEV_CONNECT; ev < MEV_COUNT; ev++)
+			if (events[ev].cmd == replied)
+				passes(s, (enum milter_event)ev);
 		goes_on(s, replied);
 		break;
 	case SMFIR_SKIP:
@@ -722,9 +807,9 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		goes_on(s, replied);
 		break;
 	case SMFIR_ACCEPT:
-		answered_for_good(s);
+		answered_for_good(s, replied);
 		s->state = is_session_level(replied) ? MSLOT_ACCEPT_CON : MSLOT_ACCEPT_MSG;
-		if (is_content(replied))
+		if (is_of_content(s, replied))
 			s->content = MCON_DONE;
 		goes_on(s, replied);
 		break;
@@ -735,7 +820,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 			goes_on(s, replied);
 			break;
 		}
-		answered_for_good(s);
+		answered_for_good(s, replied);
 		s->state = MSLOT_ACCEPT_MSG;
 		s->kind = MILTER_DISCARD;
 		s->code = 0;
@@ -744,19 +829,19 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		decided(s, replied);
 		break;
 	case SMFIR_REJECT:
-		answered_for_good(s);
+		answered_for_good(s, replied);
 		refuse(s, 550, SPAN("550 5.7.1 Command rejected"));
 		decided(s, replied);
 		break;
 	case SMFIR_TEMPFAIL:
-		answered_for_good(s);
+		answered_for_good(s, replied);
 		refuse(s, 451, SPAN("451 4.7.1 Service unavailable - try again later"));
 		decided(s, replied);
 		break;
 	case SMFIR_CONN_FAIL: /* nobody sends it to us; Postfix does not know it either */
 		return unexpected(s, cmd);
 	case SMFIR_SHUTDOWN:
-		answered_for_good(s);
+		answered_for_good(s, replied);
 		refuse(s, 421, SPAN("421 4.7.0 Server closing connection"));
 		s->state = MSLOT_REJECT_CON;
 		decided(s, replied);
@@ -764,7 +849,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 	case SMFIR_REPLYCODE:
 		if (!take_text(s, data))
 			return false;
-		answered_for_good(s);
+		answered_for_good(s, replied);
 		decided(s, replied);
 		break;
 	default:
@@ -822,6 +907,7 @@ milter_run_new(struct milter_set *set, const struct milter_run_ops *ops, void *o
 		s->run = r;
 		s->def = &set->def[i];
 		buf_init(&s->reply, MW_REPLY_MAX);
+		buf_init(&s->macros, EVENT_MAX);
 	}
 	return r;
 }
@@ -838,6 +924,7 @@ milter_run_free(struct milter_run **rp)
 	for (size_t i = 0; i < r->nslots; i++) {
 		milter_link_put(&r->slots[i].link, true);
 		buf_fini(&r->slots[i].reply);
+		buf_fini(&r->slots[i].macros);
 	}
 	timer_clear(&r->deadline);
 	buf_fini(&r->verdict_text);
@@ -882,7 +969,7 @@ milter_run_abort(struct milter_run *r)
 		else if (s->link != NULL && s->in_transaction)
 			mw_simple(milter_slot_out(s), SMFIC_ABORT);
 		forget_awaited(s);
-		s->in_transaction = s->is_final = s->said_mail = false;
+		s->in_transaction = s->is_final = s->said_mail = s->owes_data = false;
 		s->said_rcpts = 0;
 		s->content = MCON_NONE;
 		s->skipped = 0;
@@ -916,7 +1003,7 @@ milter_run_connect(struct milter_run *r, struct span client_name, const struct i
 	r->event = MEV_CONNECT;
 	for (size_t i = 0; i < r->nslots; i++) { /* all at once; they are told one after the other */
 		r->slots[i].def->server->sessions++;
-		if (r->slots[i].link == NULL && r->slots[i].state == MSLOT_ENVELOPE)
+		if (r->slots[i].link == NULL && r->slots[i].state == MSLOT_ENVELOPE && !puts_off(&r->slots[i], MEV_CONNECT))
 			(void)slot_dial(&r->slots[i]);
 	}
 	return begin(r, MEV_CONNECT);

@@ -415,6 +415,14 @@ on_deadline(struct timer *t)
 }
 
 void
+conn_ack(struct conn *c)
+{
+	int on = 1;
+	if (c->fd >= 0)
+		(void)setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof on);
+}
+
+void
 conn_deadline(struct conn *c, uint64_t usec)
 {
 	if (c->fd < 0)

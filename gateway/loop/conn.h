@@ -90,6 +90,10 @@ conn_unsent(const struct conn *c)
 	return buf_len(&c->out);
 }
 
+/* What came is acknowledged now, not with what we send next: a peer that answers in pieces and does not turn off Nagle's algorithm
+ * would hold back the second piece until our kernel's timer goes off. Nothing on other sockets than TCP. */
+void conn_ack(struct conn *c);
+
 /* ended(CONN_TIMEOUT) when usec pass without this being called again; 0 = no deadline. Cheap: the
  * timer itself moves only when it fires early. */
 void conn_deadline(struct conn *c, uint64_t usec);

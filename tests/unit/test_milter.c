@@ -210,6 +210,46 @@ test_accept(void **state)
 	}
 }
 
+/* A milter that never objected hears of connections, HELO and DATA late; what it says then counts all the same, and it is asked at
+ * once again. */
+static void
+test_put_off(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned char cmd, reply;
+		const char *want;
+	} rows[] = {
+		{ 'C', 'c', ALL_OK }, { 'C', 'a', ALL_OK }, { 'C', 'r', "connect=ok helo=ok mail=" NO }, { 'H', 'r', "connect=ok helo=ok mail=" NO },
+		{ 'H', '4', "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)" },
+		{ 'M', 'r', "connect=ok helo=ok mail=" NO },
+		{ 'T', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO },
+		{ 'T', 'd', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=discard" },
+		{ 'T', 'a', ALL_OK },
+		{ 'L', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO },
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct fake f;
+		struct play p;
+		fake_open(&f);
+		fake_packet(fake_rule(&f, rows[i].cmd, 0, DO_REPLY), rows[i].reply, "", 0);
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		struct milter_server *server = set->def[0].server;
+		server->calm[MEV_CONNECT] = server->calm[MEV_HELO] = server->calm[MEV_DATA] = 1000;
+		play_one(&p, set);
+		if (!span_eq_str(buf_span(&p.said), rows[i].want))
+			print_error("row %zu: %c at %c:\n", i, rows[i].reply, rows[i].cmd);
+		assert_span(buf_span(&p.said), rows[i].want);
+		bool objects = rows[i].reply != 'c';
+		assert_int_equal(server->calm[MEV_CONNECT] == 1000, !(objects && rows[i].cmd == 'C'));
+		assert_int_equal(server->calm[MEV_DATA] == 1000, !(objects && rows[i].cmd == 'T'));
+		assert_int_equal(server->one_by_one, rows[i].cmd == 'L');
+		play_fini(&p);
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+}
+
 static void
 put_indexed(struct buf *b, unsigned char cmd, uint32_t index, const char *name, const char *value)
 {
@@ -651,7 +691,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_grammar, clean), cmocka_unit_test_teardown(test_dialogue, clean), cmocka_unit_test_teardown(test_steps, clean),
-		cmocka_unit_test_teardown(test_replies, clean), cmocka_unit_test_teardown(test_accept, clean), cmocka_unit_test_teardown(test_headers, clean),
+		cmocka_unit_test_teardown(test_replies, clean), cmocka_unit_test_teardown(test_accept, clean), cmocka_unit_test_teardown(test_put_off, clean), cmocka_unit_test_teardown(test_headers, clean),
 		cmocka_unit_test_teardown(test_bad_edits, clean), cmocka_unit_test_teardown(test_envelope, clean), cmocka_unit_test_teardown(test_body, clean),
 		cmocka_unit_test_teardown(test_chain, clean), cmocka_unit_test_teardown(test_stream, clean), cmocka_unit_test_teardown(test_spill, clean),
 		cmocka_unit_test_teardown(test_symlist, clean), cmocka_unit_test_teardown(test_negotiation, clean),
