@@ -50,8 +50,11 @@ outchecks_free(struct outchecks **op)
 static void
 say(const struct log_ctx *log, const struct check_verdict *v, bool is_header, struct span what)
 {
-	if (v->warning[0] != '\0')
-		log_warn(log, "%s", v->warning);
+	if (v->warning[0] != '\0') { /* it is about the table */
+		struct log_ctx ctx = *log;
+		ctx.qid = SPAN_EMPTY;
+		log_warn(&ctx, "%s", v->warning);
+	}
 	if (v->action == CHECK_DUNNO || v->action == CHECK_IGNORE)
 		return;
 	struct log_field f[4] = { F_STR(action, check_action_name(v->action)), F_STR(class, is_header ? "header" : "body"),

@@ -8,6 +8,7 @@ enum {
 	SCRATCH_MAX = 256 * 1024,    /* of a result */
 	SHOWN_MAX = 200,             /* octets of a header or a line in the log */
 	REPLY_TEXT_MAX = 480,
+	ROWS_LOOKED_AT = 256,        /* for one of a milter's: what moved further is looked at as new */
 	WORD_MAX = 512,              /* of a destination or an address */
 };
 
@@ -523,38 +524,69 @@ checking_asks(struct sess *s)
 
 /* ---- milters ---- */
 
-enum rc
-checking_milter_header(struct sess *s, struct span text, struct span *out, struct err *e)
+/* A row of theirs: out is what it shall be. */
+static enum rc
+check_row(struct sess *s, const struct header *row, struct buf *out, struct err *e)
 {
-	struct tx *tx = s->tx;
-	const struct checks *ch = s->svc->check.milter;
-	struct check_verdict v;
+	struct checking *k = s->tx->checking;
+	struct check_verdict v = { .action = CHECK_DUNNO };
 	struct err why = { 0 };
-	*out = text;
-	if (ch == NULL)
-		return RC_OK;
-	if (tx->checking == NULL)
-		checking_begin(s);
-	struct checking *k = tx->checking;
-	size_t colon = span_chr(text, ':');
-	if (k == NULL || colon == SIZE_MAX || k->is_stopped)
-		return RC_OK;
-	struct span key = check_key(text, span_rtrim(span_head(text, colon)).n, colon, &k->key);
-	if (checks_ask(ch, CHECK_HEADER, key, &k->scratch, &v, &why) != RC_OK)
+	struct span key = row_key(row, &k->key);
+	if (!k->is_stopped && checks_ask(s->svc->check.milter, CHECK_HEADER, key, &k->scratch, &v, &why) != RC_OK)
 		return err_set(e, RC_TEMP, "milter_header_checks map lookup problem -- message not accepted, try again later: %.150s", why.why);
-	if (v.action == CHECK_DUNNO && v.warning[0] == '\0')
-		return RC_OK;
-	act(s, &v, "milter-header-", "header", key);
-	if (v.action == CHECK_STRIP || v.action == CHECK_IGNORE || v.action == CHECK_REJECT) {
-		*out = SPAN_EMPTY;
-	} else if (v.action == CHECK_REPLACE) {
-		struct buf b;
-		buf_init(&b, 2 * v.text.n + 16);
-		check_write(&b, v.text, true);
-		*out = arena_span(&tx->arena, check_line(buf_span(&b)));
-		buf_fini(&b);
-	}
+	if (v.action != CHECK_DUNNO || v.warning[0] != '\0')
+		act(s, &v, "milter-header-", "header", key);
+	if (v.action == CHECK_REPLACE)
+		check_write(out, v.text, true);
+	else if (v.action != CHECK_STRIP && v.action != CHECK_IGNORE)
+		buf_put(out, row->text);
 	return RC_OK;
+}
+
+/* Is there a row like it among the old ones that has not been found before? Rows keep their order but for a few. */
+static bool
+was_there(struct headers *old, size_t *from, struct span text)
+{
+	for (size_t n = 0; n < old->n; n++) {
+		size_t i = (*from + n) % old->n;
+		if (!old->row[i].is_gone && span_eq(old->row[i].text, text)) {
+			old->row[i].is_gone = true;
+			*from = i + 1;
+			return true;
+		}
+		if (n == ROWS_LOOKED_AT)
+			break;
+	}
+	return false;
+}
+
+enum rc
+checking_milter_header(struct sess *s, struct span before, struct span now, struct buf *out, struct err *e)
+{
+	struct arena arena;
+	struct headers old, new;
+	struct buf lines;
+	size_t from = 0;
+	if (s->tx->checking == NULL)
+		checking_begin(s);
+	arena_init(&arena, 4 * (before.n + now.n) * sizeof(struct header) + 64 * 1024);
+	buf_init(&lines, 2 * now.n + 16); /* theirs may have LF alone */
+	struct line_data d = { .keep_stray_cr = true };
+	(void)line_data_feed(&d, now, &lines);
+	line_data_finish(&d, &lines);
+	enum rc rc = headers_parse(&old, before, &arena) == RC_OK && headers_parse(&new, buf_span(&lines), &arena) == RC_OK ? RC_OK :
+	    err_set(e, RC_TEMP, "milter_header_checks: the header cannot be taken apart");
+	for (size_t i = 0; rc == RC_OK && i < new.n; i++) {
+		if (was_there(&old, &from, new.row[i].text))
+			buf_put(out, new.row[i].text);
+		else
+			rc = check_row(s, &new.row[i], out, e);
+	}
+	if (rc == RC_OK && out->over)
+		rc = err_set(e, RC_TEMP, "milter_header_checks: the header grows too long");
+	buf_fini(&lines);
+	arena_fini(&arena);
+	return rc;
 }
 
 /* ---- octets ---- */

@@ -51,9 +51,8 @@ bool checking_asks(struct sess *s);
 bool checking_refused(const struct tx *tx);
 struct span checking_reply(const struct tx *tx, unsigned *code_out);
 
-/* milter_header_checks: a header ("Name: value", its lines joined by LF or CRLF) that a milter adds or changes. *out: what it shall
- * be, without line end at its end; empty: it is left out. In tx->arena, or text itself. RC_TEMP: a table could not be asked; with
- * map_asked() it may be waited for, and done again. checking_refused(): it refuses the message; the content is still there. */
-enum rc checking_milter_header(struct sess *s, struct span text, struct span *out, struct err *e) MUST_CHECK;
+/* milter_header_checks: what is new or changed in now, a header as milters made it of before; out: what it shall be. RC_TEMP: a table could not
+ * be asked. checking_refused(): it refuses the message; the content is still there. */
+enum rc checking_milter_header(struct sess *s, struct span before, struct span now, struct buf *out, struct err *e) MUST_CHECK;
 
 #endif

@@ -43,6 +43,7 @@ sess_milter_end_tx(struct sess *s)
 	side_draft_drop(&m->changed);
 	milter_edits_forget(m);
 	buf_fini(&m->header);
+	buf_fini(&m->checked);
 	buf_fini(&m->original);
 	m->is_judged = m->is_reading = m->is_copying = m->keeps_original = false;
 }

@@ -35,6 +35,7 @@ struct sess_milter {
 	bool is_copying;             /* its changed content goes to another draft */
 	bool keeps_original;
 	struct buf header;           /* what they see; kept while they read */
+	struct buf checked;          /* what milter_header_checks made of their header; empty: it was not asked */
 	struct side_draft body;      /* replaced, and too long for memory */
 	struct side_draft changed;   /* the whole, changed */
 	struct content_copy copy;

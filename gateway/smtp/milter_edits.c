@@ -207,7 +207,7 @@ change_of(const struct sess_milter *m)
 {
 	const struct milter_edits *e = milter_run_edits(m->run);
 	return (struct content_change){
-		.header = e->header_changed ? e->header : buf_span(&m->header), .has_body = e->body_changed, .body = e->body, .body_fd = e->body_fd,
+		.header = buf_len(&m->checked) > 0 ? buf_span(&m->checked) : e->header_changed ? e->header : buf_span(&m->header), .has_body = e->body_changed, .body = e->body, .body_fd = e->body_fd,
 		.body_at = e->body_at, .body_len = e->body_len,
 	};
 }
@@ -248,6 +248,24 @@ leave_draft(struct sess *s)
 	}
 }
 
+/* milter_header_checks: what is new in the header. */
+static enum step
+check_header(struct sess *s, const struct milter_edits *e)
+{
+	struct sess_milter *m = s->milter;
+	struct err why = { .why = "" };
+	buf_reset(&m->checked);
+	if (!e->header_changed || s->svc->check.milter == NULL)
+		return STEP_NEXT;
+	buf_init(&m->checked, 4 * e->header.n + 64 * 1024);
+	if (checking_milter_header(s, buf_span(&m->header), e->header, &m->checked, &why) != RC_OK) {
+		sess_warn(s, "%s", why.why);
+		content_fail(&s->tx->content, CONTENT_NOT_NOW);
+		return data_fault(s);
+	}
+	return checking_refused(s->tx) ? data_refuse_checked(s) : STEP_NEXT;
+}
+
 enum step
 end_milter_said(struct sess *s)
 {
@@ -273,6 +291,9 @@ end_milter_said(struct sess *s)
 		return STEP_END;
 	}
 	const struct milter_edits *e = milter_run_edits(m->run);
+	enum step checked = check_header(s, e);
+	if (checked != STEP_NEXT)
+		return checked;
 	if (e->quarantine)
 		hold(s, e);
 	change_envelope(s, e);

@@ -82,7 +82,7 @@ CONFIGS = {
     'small': (ALL, USE + 'body_checks_size_limit = 30\n'),
     'no mime': (ALL, USE + 'disable_mime_input_processing = yes\n'),
     'nesting': (ALL, USE + 'mime_nesting_limit = 2\nmime_boundary_length_limit = 5\n'),
-    'short lines': (ALL, USE + 'line_length_limit = 100\n'),
+    'short lines': (ALL, USE + 'line_length_limit = 512\n'),
     'strict': ({}, 'strict_8bitmime = yes\nstrict_mime_encoding_domain = yes\n'),
     'strict headers': ({}, 'strict_7bit_headers = yes\n'),
     'strict body': ({}, 'strict_8bitmime_body = yes\n'),
@@ -159,5 +159,5 @@ def made_up(rnd):
 DIFFERENCES = [
     ('.*: mime 17', 'the end of a line with a boundary that is longer than line_length_limit: for Postfix a header may begin there, for nobody else'),
     (r'(all|small|nesting|regexp|no mime|short lines|out): (body .*(3008|4108)|mime 16)', 'a text of more than 512 octets is cut in our log'),
-    (r'.*: body .nul .*', 'NUL becomes a blank, unless message_reject_characters or message_strip_characters have it'),
+    (r'.*: body b.nul .*', 'NUL becomes a blank, unless message_reject_characters or message_strip_characters have it'),
 ]
