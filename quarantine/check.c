@@ -186,6 +186,25 @@ check_rows(struct look *k, uint64_t from)
 	return n == SLICE ? PHASE_ROWS | rows[n - 1].n : PHASE_FILES;
 }
 
+static enum rc
+sum_file(struct look *k, const struct spool_id *id, struct err *e)
+{
+	struct buf tail;
+	struct arena a;
+	struct qview v;
+	int fd = -1;
+	buf_init(&tail, QREC_MAX);
+	arena_init(&a, 256 << 20);
+	enum rc rc = qfile_view(&k->w->files, id, &tail, &a, &v, NULL, &fd, e);
+	if (rc == RC_OK)
+		rc = qfile_sum(fd, &v, e);
+	if (fd >= 0)
+		close(fd);
+	arena_fini(&a);
+	buf_fini(&tail);
+	return rc;
+}
+
 static void
 check_name(struct look *k, int dir, unsigned leaf, const char *name)
 {
@@ -223,7 +242,10 @@ check_name(struct look *k, int dir, unsigned leaf, const char *name)
 	}
 	bool changed, repaired = false;
 	if (may_repair(k)) {
-		rc = rebuild_file(k->w, &id, &changed, &e);
+		/* one that nobody was told of may be half on the disk, with a trailer that is whole */
+		rc = sum_file(k, &id, &e);
+		if (rc == RC_OK)
+			rc = rebuild_file(k->w, &id, &changed, &e);
 		if (rc == RC_PERM) {
 			bool aside = qfile_aside(&k->w->files, &id, &j->why) == RC_OK;
 			found(k, QUAR_FLAW_DAMAGED, span_str(name), aside, e.why);

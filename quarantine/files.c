@@ -260,7 +260,13 @@ qfile_put(struct qfiles *f, const struct qfile_new *n, struct buf *scratch, stru
 			return failed(e, "create", errno);
 		struct buf *tail = scratch;
 		struct stat st;
-		enum rc rc = qfile_view(f, &n->id, tail, a, v, &st, NULL, e);
+		int there = -1;
+		enum rc rc = qfile_view(f, &n->id, tail, a, v, &st, &there, e);
+		/* after a loss of power a trailer may be whole and the content not */
+		if (rc == RC_OK)
+			rc = qfile_sum(there, v, e);
+		if (there >= 0)
+			close(there);
 		if (rc == RC_OK) {
 			/* what v points at must outlive the scratch buffer */
 			struct span kept = arena_span(a, buf_span(tail));

@@ -10,7 +10,7 @@
 
 #include <unistd.h>
 
-enum { WORDS_MAX = 16, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000 };
+enum { WORDS_MAX = 16, PREFIX_MIN = 3, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000 };
 
 /* Bound values of a list's text. */
 enum { AT_HIGH = 1, AT_LOW, AT_MATCH, AT_SENDER, AT_RCPT, AT_CLIENT, AT_CLASS, AT_STATE, AT_SENDER_DOMAIN, AT_RCPT_DOMAIN };
@@ -51,6 +51,8 @@ add_words(struct buf *match, const char *column, struct span text, struct err *e
 			return err_set(e, RC_PERM, "more than %d words", (int)WORDS_MAX);
 		buf_puts(match, n > 1 ? " AND \"" : "\"");
 		bool is_prefix = word.p[word.n - 1] == '*';
+		if (is_prefix && word.n < PREFIX_MIN + 1)
+			return err_set(e, RC_PERM, "less than %d letters before \"*\"", (int)PREFIX_MIN); /* would be half of all words */
 		for (size_t i = 0; i + is_prefix < word.n; i++) {
 			if (word.p[i] == '"')
 				buf_putc(match, '"');

@@ -81,6 +81,8 @@ qrec_put_note(struct buf *b, const struct qrec_common *c, const struct qnote *no
 enum rc
 qrec_get(struct span in, struct qrec *out, size_t *used_out)
 {
+	if (in.n < QREC_HEAD + QREC_END)
+		return RC_PERM;
 	struct cur rd = cur_of(in);
 	struct span m = cur_take(&rd, sizeof magic);
 	uint32_t type = cur_u32(&rd), bytes = cur_u32(&rd);

@@ -104,7 +104,7 @@ struct quar_filter {                     /* an empty or zero member matches ever
 	struct span sender;              /* an address, "@domain" (or "domain"), or "<>" */
 	struct span recipient;           /* an address or "@domain" */
 	struct span client;              /* IP address, or host name */
-	struct span subject;             /* words, all of them in the subject; "word*" begins with it */
+	struct span subject;             /* words, all of them in the subject; "wor*": begins with it, three letters at least */
 	struct span text;                /* the same in subject, From, sender and recipients */
 	enum held_class class;
 	enum quar_state state;           /* of some recipient (of the one in recipient, when that is given) */

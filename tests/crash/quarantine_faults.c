@@ -536,7 +536,7 @@ static const struct kind kinds[] = {
 int
 main(int argc, char **argv)
 {
-	uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 61, offset = argc > 2 ? strtoull(argv[2], NULL, 10) : 3, passed = 0, failed = 0;
+	uint64_t stride = argc > 1 ? strtoull(argv[1], NULL, 10) : 1201, offset = argc > 2 ? strtoull(argv[2], NULL, 10) : 3, passed = 0, failed = 0;
 	const char *base = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "build/tmp";
 	char top[100];
 	mkdir("build", 0755);

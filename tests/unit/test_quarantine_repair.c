@@ -136,6 +136,20 @@ planted(void **state)
 
 static const struct spool_id copy = { 1800000000000000, 1 };
 
+/* Power was lost behind a put that was not answered: the trailer is there, the content is not. Storing it again makes it whole. */
+static void
+half(void **state)
+{
+	(void)state;
+	struct spool_id id = w_id(2);
+	struct w_mail m = { .i = 2, .nrcpt = 2, .rcpt = { "a@example.com", "b@example.com" }, .class = HELD_MILTER };
+	flip(w_file(2), 3);
+	assert_int_equal(w_put(&m), RC_OK);
+	quar_content(w.q, &w.r, &id);
+	assert_int_equal(w_wait(), RC_OK);
+	assert_int_equal(w_check(QUAR_CHECK_SUMS, f), 0);
+}
+
 /* The index is gone: everything is there again, and who was released is not held again. */
 static void
 lost_index(void **state)
@@ -254,6 +268,6 @@ int
 main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
-	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(lost_index), T(damaged_index), T(hostile_index), T(locked_index) };
+	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(half), T(lost_index), T(damaged_index), T(hostile_index), T(locked_index) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -342,6 +342,8 @@ more_filters(void **state)
 	}
 	struct quar_filter f = { .subject = SPAN("a\nb"), .limit = 1 };
 	assert_int_equal(w_list(&f), RC_PERM);
+	f = (struct quar_filter){ .subject = SPAN("in*"), .limit = 1 };
+	assert_int_equal(w_list(&f), RC_PERM);
 	f = (struct quar_filter){ .sender = SPAN("' OR 1=1 --@x"), .limit = 10 };
 	assert_int_equal(w_list(&f), RC_OK);
 	assert_int_equal(w.r.nrows, 0);
