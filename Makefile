@@ -102,7 +102,7 @@ fuzz-bin: $(FUZZ)
 peers: ## fetch what we are compared with into build/peers (installs nothing); NAMES="postfix swaks ..."
 	@tests/tools/peers.sh $(NAMES)
 
-bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery policy dns tls triage filters" N= RUNS=
+bench: program ## benchmarks beside Postfix, as ratios; ONLY="relay latency idle recovery policy dns tls triage filters quarantine" N= RUNS=
 	@tests/tools/peers.sh postfix clamav
 	@/usr/bin/python3 tests/bench/bench.py
 

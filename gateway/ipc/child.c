@@ -58,8 +58,10 @@ plan_sandbox(const struct conf *conf, struct sandbox *s, struct buf *spool_dir, 
 	const struct params *p = conf_params(conf);
 	*s = (struct sandbox){ .role = me.ops->role, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	buf_printf(spool_dir, "%s/spool", p->p_queue_directory);
-	if (me.ops->role == ROLE_QUEUE)
+	if (me.ops->role == ROLE_QUEUE) {
 		s->writable = buf_cstr(spool_dir);
+		s->also = p->p_quarantine_directory;
+	}
 	if (geteuid() != 0)
 		return RC_OK;
 	if (sandbox_changes_root() && me.ops->role != ROLE_LOOKUP && me.ops->role != ROLE_AUTH) /* those reach files and sockets by their paths */

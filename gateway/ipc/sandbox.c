@@ -138,7 +138,7 @@ load_seccomp(enum role role, struct err *e)
  * hold a path to something. RC_NONE: this kernel has no Landlock, or one too old to allow renaming
  * from one directory to another (version 1) where that is needed. */
 static enum rc
-load_landlock(int writable_fd, struct err *e)
+load_landlock(int writable_fd, int also_fd, struct err *e)
 {
 	const uint64_t writes = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
 	    LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
@@ -157,6 +157,9 @@ load_landlock(int writable_fd, struct err *e)
 		.parent_fd = writable_fd,
 	};
 	long r = writable_fd < 0 ? 0 : syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &below, 0);
+	below.parent_fd = also_fd;
+	if (r == 0 && also_fd >= 0)
+		r = syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &below, 0);
 	if (r == 0)
 		r = syscall(SYS_landlock_restrict_self, fd, 0);
 	int err = errno;
@@ -185,7 +188,7 @@ step(struct buf *steps, const char *name)
 }
 
 static enum rc
-enter(const struct sandbox *s, int writable_fd, struct buf *steps, struct err *e)
+enter(const struct sandbox *s, int writable_fd, int also_fd, struct buf *steps, struct err *e)
 {
 	if (s->uid != (uid_t)-1) {
 		if (setresuid((uid_t)-1, 0, (uid_t)-1) != 0)
@@ -204,7 +207,7 @@ enter(const struct sandbox *s, int writable_fd, struct buf *steps, struct err *e
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_set(e, RC_PERM, "no_new_privs: %s", strerror(errno));
 	step(steps, "no_new_privs");
-	enum rc rc = load_landlock(writable_fd, e);
+	enum rc rc = load_landlock(writable_fd, also_fd, e);
 	if (rc == RC_OK)
 		step(steps, "landlock");
 	else if (rc != RC_NONE)
@@ -225,8 +228,11 @@ sandbox_enter(const struct sandbox *s, struct buf *steps, struct err *e)
 	int fd = -1;
 	if (s->writable != NULL && (fd = open(s->writable, O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0)
 		return err_set(e, RC_PERM, "%s: %s", s->writable, strerror(errno));
-	enum rc rc = enter(s, fd, steps, e);
+	int also = s->also != NULL ? open(s->also, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+	enum rc rc = enter(s, fd, also, steps, e);
 	if (fd >= 0)
 		close(fd);
+	if (also >= 0)
+		close(also);
 	return rc;
 }

@@ -22,6 +22,7 @@ struct sandbox {
 	size_t ngroups;
 	const char *root;        /* directory to chroot to; NULL: none */
 	const char *writable;    /* the only directory below which it may write; NULL: none at all */
+	const char *also;        /* another one; NULL: none. Left out when it is not there */
 };
 
 /* False under sanitizers: at the end they look for leaks with the help of /proc. */

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The benchmarks: Dogana and Debian's Postfix in one run, alternating, as ratios.
 
-    make bench [ONLY="relay latency idle recovery policy dns tls triage filters"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
+    make bench [ONLY="relay latency idle recovery policy dns tls triage filters quarantine"] [N=20000] [RUNS=3] [SESSIONS=10000] [QUEUED=100000]
 
 relay     durable relay of 10 kB messages, 20 clients, until the sink has them all; CPU of all gateway processes
 latency   one idle client: reply to the final dot, beside a bare fdatasync of 4 kB on the same disk
@@ -12,6 +12,7 @@ tls       relay with STARTTLS (TLS 1.3, new session each), resumed and not; CPU 
 dns       eight DNS lists of 50 ms, one of them dead, a client that is known: time to the reply to RCPT, questions
 filters   relay with three milters that accept, a dead one, and virus scanning (beside clamav-milter and clamd)
 policy    lookups in large tables, processor time of a RCPT, memory of a table, changed tables (no Postfix beside it)
+quarantine  a million held messages: lists by each filter, search, memory; CPU of storing one (no Postfix beside it)
 recovery  queued messages, kill -9 of everything, restart: until listening, until the queue is known, delivered
 
 N is the number of messages per run for Dogana; Postfix gets a fifth of it and is a rate as well. Both log to a file
@@ -43,12 +44,13 @@ import policy as policy_bench  # noqa: E402
 import dns as dns_bench  # noqa: E402
 import triage as triage_bench  # noqa: E402
 import filters as filters_bench  # noqa: E402
+import quarantine as quarantine_bench  # noqa: E402
 BUILD = TOP / 'build'
 N = int(os.environ.get('N') or 20000)
 RUNS = int(os.environ.get('RUNS') or 3)
 SESSIONS = int(os.environ.get('SESSIONS') or 10000)
 QUEUED = int(os.environ.get('QUEUED') or 100000)
-WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns tls triage filters').replace(',', ' ').split()
+WHICH = (os.environ.get('ONLY') or 'relay latency idle recovery policy dns tls triage filters quarantine').replace(',', ' ').split()
 
 PRIORITY = os.environ.get('PRIORITY')
 
@@ -638,9 +640,13 @@ def filters(opponents):
         filters_bench.run(sys.modules[__name__], opponents, scratch, max(N // 3, 300), RUNS)
 
 
+def quarantine(opponents):
+    quarantine_bench.run(tool('quarantine_bench'), row, say)
+
+
 def main():
     global scratch
-    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns, 'tls': tls, 'triage': triage, 'filters': filters}
+    known = {'relay': relay, 'latency': latency, 'idle': idle, 'recovery': recovery, 'policy': policy, 'dns': dns, 'tls': tls, 'triage': triage, 'filters': filters, 'quarantine': quarantine}
     for name in WHICH:
         if name not in known:
             sys.exit(f'bench: unknown benchmark {name}: {" ".join(known)}')
