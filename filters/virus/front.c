@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "filters/confine.h"
 #include "filters/virus/examine.h"
+#include "filters/virus/feed.h"
 #include "filters/virus/pool.h"
 #include "filters/virus/wire.h"
 
@@ -511,6 +512,7 @@ front_main(struct program *pg, const struct virus_conf *conf, struct front_count
 	f.conf = conf;
 	f.counts = counts;
 	f.supervisor = supervisor;
+	feed_begin();
 	pool_init(conf);
 	examine_init(conf, counts, on_trouble, on_version);
 	enum rc rc = begin(&e);
