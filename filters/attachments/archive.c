@@ -213,7 +213,7 @@ archive_read(struct survey *s, uint32_t part, struct span data, unsigned archive
 	}
 	if (s->nparts == before && (s->parts[part].item.kinds & COMPRESSED) != 0)
 		add_single(s, part, data);
-	if (archive_read_has_encrypted_entries(src.a) == 1)
+	if (archive_format(src.a) != 0 && archive_read_has_encrypted_entries(src.a) == 1) /* without a format it crashes */
 		s->parts[part].item.is_encrypted = true;
 	if (src.is_over)
 		survey_problem(s, "archives are too large when unpacked");

@@ -14,10 +14,10 @@ static const char *const charsets[] = { "UTF-7", "UTF-16", "UTF-16LE", "UTF-16BE
 void
 names_prepare(void)
 {
-	static bool done;
-	for (size_t i = 0; !done && i < NELEMS(charsets); i++)
-		(void)!iconv_open("UTF-8", charsets[i]); /* kept open: closing would unload it */
-	done = true;
+	static iconv_t kept[NELEMS(charsets)]; /* open: closing would unload the code */
+	for (size_t i = 0; i < NELEMS(charsets); i++)
+		if (kept[i] == NULL)
+			kept[i] = iconv_open("UTF-8", charsets[i]);
 }
 
 enum rc

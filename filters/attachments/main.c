@@ -61,6 +61,10 @@ serve(struct program *pg, struct err *e)
 	static struct attachment_conf ac;
 	struct milter_settings ms = { .judge = &judge, .memory_limit = (uint64_t)conf_params(pg->conf)->p_attachment_memory_limit };
 	struct confine want = { .user = pg->has_master ? conf_params(pg->conf)->p_filter_user : NULL, .calls = CONFINE_THREADS | CONFINE_SERVE };
+	/* first the socket: who connects while rules are read waits, and is not told that nobody is there */
+	if (milter_register() != RC_OK || smfi_setconn(pg->listen) == MI_FAILURE || smfi_opensocket(true) == MI_FAILURE)
+		return err_set(e, RC_PERM, "%s: cannot listen there", pg->listen);
+	program_listening(pg);
 	enum rc rc = attachment_conf_open(pg->conf, &ac, e);
 	if (rc == RC_OK && ac.rules == NULL)
 		rc = err_set(e, RC_PERM, "attachment_rules is empty: there is nothing to do");
@@ -74,9 +78,7 @@ serve(struct program *pg, struct err *e)
 	if (rc != RC_OK)
 		return rc;
 	ms.pool = pool;
-	if (milter_register(&ms) != RC_OK || smfi_setconn(pg->listen) == MI_FAILURE || smfi_opensocket(true) == MI_FAILURE)
-		return err_set(e, RC_PERM, "%s: cannot listen there", pg->listen);
-	program_listening(pg);
+	milter_use(&ms);
 	rc = confine(&want, NULL, e);
 	if (rc == RC_OK)
 		rc = program_control(pg, &program_ops, e);

@@ -32,6 +32,7 @@ struct talk {
 	struct span *rcpts;
 	size_t nrcpts, cap;
 	bool has_login, leads_space;
+	unsigned long steps;         /* as agreed; outlives messages */
 	struct buf header;
 	struct content_name content[CONTENT_NAMES];
 	size_t ncontent;
@@ -135,6 +136,13 @@ bare(const char *address)
 	return s;
 }
 
+/* Of an event that was agreed to have no answer. */
+static sfsistat
+go_on(const struct talk *t, unsigned long no_reply)
+{
+	return (t->steps & no_reply) != 0 ? SMFIS_NOREPLY : SMFIS_CONTINUE;
+}
+
 /* ---- what libmilter calls ---- */
 
 static sfsistat
@@ -152,9 +160,11 @@ on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long steps, unsigned 
 	buf_init(&t->header, HEADER_MAX);
 	t->leads_space = (steps & SMFIP_HDR_LEADSPC) != 0;
 	*pactions = needed;
+	/* not NR_BODY: with "no reply" to the octets that come with the end, libmilter forgets the end */
 	*psteps = steps & (SMFIP_NOHELO | SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NR_CONN | SMFIP_NR_MAIL | SMFIP_NR_RCPT | SMFIP_NR_HDR | SMFIP_NR_EOH |
-	    SMFIP_NR_BODY | SMFIP_HDR_LEADSPC);
+	    SMFIP_HDR_LEADSPC);
 	*pf2 = *pf3 = 0;
+	t->steps = *psteps;
 	if (smfi_setpriv(ctx, t) == MI_FAILURE) {
 		mem_free(&t);
 		return SMFIS_REJECT;
@@ -183,7 +193,7 @@ on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *addr)
 	struct talk *t = smfi_getpriv(ctx);
 	(void)host;
 	t->is_trusted = in_mynetworks(addr);
-	return SMFIS_CONTINUE;
+	return go_on(t, SMFIP_NR_CONN);
 }
 
 static sfsistat
@@ -194,7 +204,7 @@ on_mail(SMFICTX *ctx, char **argv)
 	message_end(t);
 	t->has_login = (type != NULL && type[0] != '\0') || (user != NULL && user[0] != '\0');
 	t->sender = arena_span(&t->arena, bare(argv[0]));
-	return SMFIS_CONTINUE;
+	return go_on(t, SMFIP_NR_MAIL);
 }
 
 static sfsistat
@@ -207,7 +217,7 @@ on_rcpt(SMFICTX *ctx, char **argv)
 	}
 	t->rcpts[t->nrcpts++] = arena_span(&t->arena, bare(argv[0]));
 	t->is_broken |= t->arena.over;
-	return SMFIS_CONTINUE;
+	return go_on(t, SMFIP_NR_RCPT);
 }
 
 static void
@@ -250,7 +260,7 @@ on_header(SMFICTX *ctx, char *name, char *value)
 		v = span_from(v, end + 1);
 	}
 	buf_puts(&t->header, "\r\n");
-	return SMFIS_CONTINUE;
+	return go_on(t, SMFIP_NR_HDR);
 }
 
 static sfsistat
@@ -274,7 +284,7 @@ on_eoh(SMFICTX *ctx)
 	append(t, buf_span(&t->header));
 	buf_fini(&t->header);
 	buf_fini(&b);
-	return SMFIS_CONTINUE;
+	return go_on(t, SMFIP_NR_EOH);
 }
 
 static sfsistat
@@ -481,15 +491,20 @@ on_close(SMFICTX *ctx)
 	return SMFIS_CONTINUE;
 }
 
+void
+milter_use(const struct milter_settings *s)
+{
+	settings = *s;
+}
+
 enum rc
-milter_register(const struct milter_settings *s)
+milter_register(void)
 {
 	static char name[] = "dogana-attachments";
 	struct smfiDesc desc = { .xxfi_name = name, .xxfi_version = SMFI_VERSION,
 		.xxfi_flags = SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_CHGBODY | SMFIF_QUARANTINE, .xxfi_connect = on_connect, .xxfi_envfrom = on_mail,
 		.xxfi_envrcpt = on_rcpt, .xxfi_header = on_header, .xxfi_eoh = on_eoh, .xxfi_body = on_body, .xxfi_eom = on_eom, .xxfi_abort = on_abort,
 		.xxfi_close = on_close, .xxfi_negotiate = on_negotiate };
-	settings = *s;
 	return smfi_register(desc) == MI_SUCCESS ? RC_OK : RC_PERM;
 }
 

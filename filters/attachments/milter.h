@@ -13,8 +13,10 @@ struct milter_settings {
 	uint64_t memory_limit;           /* octets of all messages at hand */
 };
 
-/* Before smfi_opensocket(); s is kept. */
-enum rc milter_register(const struct milter_settings *s) MUST_CHECK;
+/* Before smfi_opensocket(). */
+enum rc milter_register(void) MUST_CHECK;
+/* Before smfi_main(); what s points to is kept. */
+void milter_use(const struct milter_settings *s);
 
 /* Members of a JSON object for status: what has been done so far. */
 void milter_counts(struct buf *out);

@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WAIT_FREE_SECONDS = 60, ANSWER_SLACK_SECONDS = 30, RESTART_PAUSE_MSEC = 50, YOUNG_SECONDS = 1, KILL_WAIT_MSEC = 5000 };
+enum { WAIT_FREE_SECONDS = 60, ANSWER_SLACK_SECONDS = 30, RESTART_PAUSE_MSEC = 50, YOUNG_SECONDS = 1, KILL_WAIT_MSEC = 5000, OTHERS_MAX = 1024 };
 
 struct slot {
 	int fd;                      /* ours; the worker's end is with the keeper */
@@ -86,6 +86,19 @@ bury(struct keeper *k, pid_t pid, int status)
 	start_worker(k, at);
 }
 
+/* The socket of the program, its log, the master's control: nothing of a keeper or a worker. */
+static void
+close_others(const struct keeper *k)
+{
+	for (int fd = STDERR_FILENO + 1; fd < OTHERS_MAX; fd++) {
+		bool own = fd == k->control || fd == k->signals;
+		for (unsigned i = 0; i < k->n; i++)
+			own |= fd == k->ends[i];
+		if (!own)
+			close(fd);
+	}
+}
+
 NORETURN static void
 keep(struct keeper *k)
 {
@@ -98,6 +111,7 @@ keep(struct keeper *k)
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	close_others(k);
 	if (confine(&want, NULL, &e) != RC_OK) {
 		fprintf(stderr, "dogana-attachments: %s\n", e.why);
 		_exit(1);

@@ -91,10 +91,12 @@ class Mta:
                 value = value[1:] if value[:1] == b' ' else value
             self.ask(b'L', name + b'\0' + value.replace(b'\r\n', b'\n') + b'\0', 0x80)
         self.ask(b'N', b'', 0x40000)
-        for at in range(0, len(body), 65535):
-            self.ask(b'B', body[at:at + 65535], 0x80000)
+        pieces = [body[at:at + 65535] for at in range(0, len(body), 65535)]
+        last = pieces.pop() if pieces and len(body) % 2 else b''  # with the end, or before it: both are right
+        for piece in pieces:
+            self.ask(b'B', piece, 0x80000)
         self.macros(b'E', i=queue_id)
-        self.send(b'E')
+        self.send(b'E', last)
         result = Result()
         while result.verdict is None:
             code, data = self.read()
