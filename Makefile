@@ -119,6 +119,7 @@ compat: program tools ## the same configuration and client for Postfix and for u
 	@/usr/bin/python3 tests/compat/servers.py --runs $(or $(SEEDS),100)
 	@/usr/bin/python3 tests/compat/sessions.py --seeds $(or $(SEEDS),40)
 	@/usr/bin/python3 tests/compat/headers.py
+	@/usr/bin/python3 tests/compat/checks.py
 	@/usr/bin/python3 tests/compat/sasl.py
 	@/usr/bin/python3 tests/compat/milters.py
 	@/usr/bin/python3 tests/compat/tls.py
