@@ -178,7 +178,7 @@ install: program ## program, man pages, /etc/dogana, systemd unit; DESTDIR=, COM
 	install -m 755 $(PROGRAMS:%=$(B)/dogana-%) $(LIBDIR)/
 	$(B)/dogana help --man >$(MAN)/man8/dogana.8
 	$(B)/dogana conf --man >$(MAN)/man5/dogana.cf.5
-	for f in conf.d/*.cf; do test -e $(DESTDIR)/etc/dogana/$${f#conf.d/} || install -m 644 $$f $(DESTDIR)/etc/dogana/; done
+	for f in conf.d/*; do test -e $(DESTDIR)/etc/dogana/$${f#conf.d/} || install -m 644 $$f $(DESTDIR)/etc/dogana/; done
 	install -m 644 gateway/admin/dogana.service $(DESTDIR)/usr/lib/systemd/system/
 	install -m 644 gateway/admin/dogana.sysusers $(DESTDIR)/usr/lib/sysusers.d/dogana.conf
 	$(if $(COMPAT),for n in $(COMPAT_NAMES); do \
