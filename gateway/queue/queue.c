@@ -10,6 +10,7 @@
 #include "queue/edge.h"
 #include "queue/inspect.h"
 #include "queue/relay.h"
+#include "queue/rescan.h"
 #include "queue/requests.h"
 #include "queue/sched.h"
 #include "queue/sites.h"
@@ -185,6 +186,7 @@ queue_fini(struct queue *q)
 {
 	q->draining = true;
 	requests_fini(q);
+	rescan_fini(q);
 	quarantine_fini(q);
 	inspect_fini(q);
 	verify_fini(q);
@@ -263,6 +265,7 @@ role_ready(struct child *ch, struct err *e)
 	if (queue_recover(q, e) != RC_OK)
 		return e->rc;
 	quarantine_start(q);
+	rescan_start(q, q->conf);
 	return RC_OK;
 }
 
@@ -291,6 +294,7 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 	q->conf = conf_ref(new_conf);
 	verify_reload(q);
 	quarantine_reconfigure(q, &held);
+	rescan_reload(q, new_conf);
 	sched_poke(q);
 	return RC_OK;
 }

@@ -80,6 +80,7 @@ struct queue {
 
 	/* quarantine.c, release.c, mend.c */
 	struct quarantine quarantine;
+	struct rescan *rescan;           /* rescan.c; NULL: there is no virus filter */
 
 	/* sites.c */
 	struct list sites;
