@@ -42,11 +42,25 @@ view_address(struct buf *out, struct span internal)
 	buf_fini(&text);
 }
 
+/* Of the allow table: an address, or "@domain". */
+static void
+put_pattern(struct buf *out, struct span s)
+{
+	if (s.n > 0 && s.p[0] == '@')
+		escape_text(out, s, SHOWN_MAX);
+	else
+		view_address(out, s);
+}
+
 static void
 json_address(struct buf *out, struct span internal)
 {
 	struct buf text;
 	address_text(&text, internal);
+	if (internal.n > 0 && internal.p[0] == '@') { /* "@domain" of the allow table */
+		buf_reset(&text);
+		buf_put(&text, internal);
+	}
 	escape_json(out, internal.n > 0 ? buf_span(&text) : SPAN_EMPTY, SHOWN_MAX);
 	buf_fini(&text);
 }
@@ -453,10 +467,10 @@ view_stats_json(struct buf *out, const struct quar_req *r, const char *full)
 void
 view_allow(struct buf *out, const struct quar_allow *a)
 {
-	view_address(out, a->sender);
+	put_pattern(out, a->sender);
 	buf_puts(out, "  to ");
 	if (a->recipient.n > 0)
-		view_address(out, a->recipient);
+		put_pattern(out, a->recipient);
 	else
 		buf_puts(out, "anybody");
 	buf_puts(out, "  since ");

@@ -14,6 +14,7 @@
 #include "ipc/sandbox.h"
 #include "map/remote.h"
 #include "policy/policy.h"
+#include "queue/notices.h"
 #include "queue/route.h"
 #include "smtp/service.h"
 #include "tls/key.h"
@@ -93,6 +94,9 @@ check_all(struct conf *c, enum conf_severity rows)
 	if (router_open(c, &router, &trouble) == RC_OK) /* else its problems are in the snapshot */
 		check_routes(c, rows);
 	router_free(&router);
+	struct notices_settings *notices = NULL;
+	if (notices_settings_open(c, &notices, &trouble) == RC_OK) /* the same; and template files are in it now */
+		notices_settings_free(&notices);
 	if (map_remote_tables(c) != NULL)
 		check_user(c, "lookup_user", conf_params(c)->p_lookup_user);
 	if (procs_wants(c, ROLE_KEYS))

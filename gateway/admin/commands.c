@@ -5,6 +5,7 @@
 #include "admin/control.h"
 #include "admin/map_types.h"
 #include "admin/master.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/version.h"
 #include "conf/show.h"
@@ -12,6 +13,8 @@
 #include "map/map.h"
 #include "policy/dnsbl_check.h"
 #include "policy/policy.h"
+#include "quarantine/ask.h"
+#include "quarantine/notice.h"
 #include "smtp/footer.h"
 #include "smtp/triage_conf.h"
 
@@ -38,6 +41,7 @@ COMMAND("", cmd_conf, "", "") COMMAND("", cmd_map, "", "") COMMAND("", cmd_queue
 COMMAND("", cmd_queue_ids, "", "") COMMAND("", cmd_queue_shape, "", "") COMMAND("", cmd_explain, "", "") COMMAND("", cmd_help, "", "")
 COMMAND("", cmd_version, "", "") COMMAND("", cmd_tls_self_signed, "", "") COMMAND("", cmd_dnsbl_check, "", "")
 #undef COMMAND
+static int cmd_quarantine(const struct command_line *);
 
 static const struct command_row {
 	const char *words;
@@ -47,6 +51,9 @@ static const struct command_row {
 #define COMMAND(words, fn, synopsis, doc) { words, fn, synopsis, doc },
 #include "admin/commands.def"
 #undef COMMAND
+#define ASK(name, words, options, ids, synopsis, doc) { "quarantine " words, cmd_quarantine, synopsis, doc },
+#include "quarantine/asks.def"
+#undef ASK
 };
 
 static int
@@ -385,6 +392,50 @@ cmd_queue_shape(const struct command_line *cl)
 	return request_words(cl, "queue shape");
 }
 
+/* ---- quarantine ---- */
+
+static int
+cmd_quarantine(const struct command_line *cl)
+{
+	struct span rest = span_str(cl->words), word;
+	int words = -1; /* "quarantine" is not for ask_args() */
+	while (span_word(&rest, " ", &word))
+		words++;
+	struct arena arena;
+	struct ask ask;
+	struct err e = { .why = "" };
+	struct buf line;
+	arena_init(&arena, 16 * 1024 * 1024);
+	buf_init(&line, LINE_LIMIT);
+	int status = EX_USAGE;
+	if (ask_args(cl->argc + words, cl->argv - words, clock_wall(), &arena, &ask, &e) != RC_OK) {
+		fprintf(stderr, "dogana: fatal: %s\n", e.why);
+		(void)usage(cl);
+		goto out;
+	}
+	if (ask.kind == ASK_EXPORT && isatty(STDOUT_FILENO)) {
+		fprintf(stderr, "dogana: fatal: a raw message is not for a terminal: dogana quarantine export ID >FILE\n");
+		goto out;
+	}
+	if (ask.kind == ASK_TEMPLATES) {
+		struct notice_templates built_in;
+		notice_templates_init(&built_in);
+		notice_templates_write(&line, &built_in);
+		status = fputs(buf_cstr(&line), stdout) < 0;
+		goto out;
+	}
+	ask_says_sudo(&ask, span_str(getenv("SUDO_USER")));
+	ask_put(&line, &ask);
+	if (line.over)
+		fprintf(stderr, "dogana: fatal: too many ids\n");
+	else
+		status = command_request(cl->dir, "dogana", buf_cstr(&line), STDOUT_FILENO);
+out:
+	buf_fini(&line);
+	arena_fini(&arena);
+	return status;
+}
+
 /* ---- help ---- */
 
 /* The manual page of the program, from the same rows. */
@@ -403,6 +454,13 @@ print_manual(void)
 			printf(s.p[k] == '-' ? "\\-" : "%c", s.p[k]);
 		printf("\n%s\n", rows[i].doc);
 	}
+	printf(".SH HELD MAIL AS JSON\nOne object on a line; a member that has nothing to say is left out. Times are seconds since 1970.\n.TP\n"
+	       "\\fBquarantine list\\fR\nqueue_id, arrival_time, message_size, class, expires, reason, filter, rule, signature, score, client_name, "
+	       "client_address, helo, tls, login, from, subject, message_id, sender, recipient_count, recipients (address, original, state, released_as, "
+	       "changed, by, added). The last line is {\"after\": CURSOR} when there is more.\n.TP\n"
+	       "\\fBquarantine show\\fR\nThe same, and envelope_id, trace (lines), parts (depth, type, size, sha256, name), header.\n.TP\n"
+	       "\\fBquarantine stats\\fR\nmessages, bytes, classes (messages, bytes by class), oldest, newest, full, why.\n.TP\n"
+	       "\\fBquarantine allow list\\fR\nsender, recipient, added, by, note.\n");
 	printf(".SH EXIT STATUS\n0: done. 1: refused, or failed. 64: usage. 69: the gateway is not running (mailq and its like).\n"
 	       ".SH OTHER NAMES\nCalled as mailq, postqueue, postsuper, postcat, postconf, postmap, postalias, qshape, newaliases or "
 	       "sendmail it behaves as that command.\n.SH SIGNALS\nSIGTERM stops \\fBrun\\fR, SIGHUP reloads.\n");

@@ -6,12 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { LINE_LIMIT = 256 * 1024, REPLY_MAX = 16 * 1024 * 1024, CLIENTS_MAX = 64 };
+enum { LINE_LIMIT = 256 * 1024, REPLY_MAX = 16 * 1024 * 1024, CLIENTS_MAX = 64, NAME_MAX_SHOWN = 40, TRAILER_MAX = 1024 };
 static const uint64_t IDLE_USEC = 60 * 1000000;
 
 struct control {
@@ -21,6 +22,7 @@ struct control {
 	unsigned count;
 	control_fn *fn;
 	void *owner;
+	char self[NAME_MAX_SHOWN];   /* the user we run as */
 };
 
 struct control_client {
@@ -31,6 +33,7 @@ struct control_client {
 	struct timer taken;          /* its descriptor went to another process */
 	struct grave grave;
 	bool asked, replied;
+	uid_t uid;
 };
 
 static void
@@ -96,11 +99,33 @@ on_drained(struct conn *conn)
 static const struct conn_ops client_ops = { .input = on_input, .ended = on_ended, .drained = on_drained };
 
 static bool
-peer_allowed(int fd)
+peer_allowed(int fd, uid_t *uid_out)
 {
 	struct ucred cred;
 	socklen_t len = sizeof cred;
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && (cred.uid == 0 || cred.uid == geteuid());
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) != 0)
+		return false;
+	*uid_out = cred.uid;
+	return cred.uid == 0 || cred.uid == geteuid();
+}
+
+/* A name that can stand in a line: else the number does. */
+static void
+name_self(char out[NAME_MAX_SHOWN])
+{
+	const struct passwd *pw = getpwuid(geteuid());
+	struct span name = span_str(pw != NULL ? pw->pw_name : NULL);
+	bool clean = name.n > 0 && name.n < NAME_MAX_SHOWN && span_is_printable(name) && span_is_ascii(name) && span_chr(name, ' ') == SIZE_MAX;
+	if (clean)
+		snprintf(out, NAME_MAX_SHOWN, "%s", pw->pw_name);
+	else
+		snprintf(out, NAME_MAX_SHOWN, "uid-%u", (unsigned)geteuid());
+}
+
+const char *
+control_who(const struct control_client *c)
+{
+	return c->uid == 0 ? "root" : c->control->self;
 }
 
 static void
@@ -111,12 +136,14 @@ on_accept(struct watch *w, short what)
 	int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0)
 		return;
-	if (!peer_allowed(fd) || ctl->count >= CLIENTS_MAX) {
+	uid_t uid;
+	if (!peer_allowed(fd, &uid) || ctl->count >= CLIENTS_MAX) {
 		close(fd);
 		return;
 	}
 	struct control_client *c = mem_zalloc(sizeof *c);
 	c->control = ctl;
+	c->uid = uid;
 	list_init(&c->link);
 	list_append(&ctl->clients, &c->link);
 	ctl->count++;
@@ -204,6 +231,7 @@ control_open(struct control **out, const char *queue_directory, control_fn *fn, 
 	struct control *ctl = mem_zalloc(sizeof *ctl);
 	*ctl = (struct control){ .fd = fd, .fn = fn, .owner = owner };
 	list_init(&ctl->clients);
+	name_self(ctl->self);
 	watch_init(&ctl->watch, fd, on_accept);
 	watch_want(&ctl->watch, EV_READ);
 	*out = ctl;
@@ -261,6 +289,64 @@ connect_control(const char *queue_directory, struct err *e)
 	return -1;
 }
 
+/* An answer while it arrives. */
+struct answer {
+	struct buf head;         /* what came before the end of the first line; then the end that is held back */
+	bool in_text, has_trailer;
+	enum rc rc;
+	struct err *e;
+};
+
+static bool
+take_text(struct answer *a, struct span s, int out_fd)
+{
+	if (!a->has_trailer)
+		return write_all(out_fd, s);
+	buf_put(&a->head, s);
+	size_t n = buf_len(&a->head);
+	if (n <= TRAILER_MAX)
+		return true;
+	bool ok = write_all(out_fd, span_head(buf_span(&a->head), n - TRAILER_MAX));
+	buf_consume(&a->head, n - TRAILER_MAX);
+	return ok;
+}
+
+static bool
+take(struct answer *a, struct span s, int out_fd)
+{
+	if (a->in_text)
+		return take_text(a, s, out_fd);
+	buf_put(&a->head, s);
+	size_t nl = span_chr(buf_span(&a->head), '\n');
+	if (nl == SIZE_MAX)
+		return !a->head.over;
+	struct span first = span_head(buf_span(&a->head), nl);
+	a->in_text = true;
+	a->has_trailer = span_eq_str(first, "ok trailer");
+	if (span_starts(first, SPAN("ok")))
+		a->rc = RC_OK;
+	else
+		a->rc = err_set(a->e, RC_PERM, "%.*s", (int)(first.n > 6 ? first.n - 6 : 0), (const char *)first.p + (first.n > 6 ? 6 : 0));
+	buf_consume(&a->head, nl + 1);
+	return a->has_trailer || write_all(out_fd, buf_span(&a->head));
+}
+
+/* What was held back: the last line says how it ended. */
+static void
+take_trailer(struct answer *a, int out_fd)
+{
+	struct span s = buf_span(&a->head);
+	struct span line = s.n > 0 && s.p[s.n - 1] == '\n' ? span_head(s, s.n - 1) : SPAN_EMPTY;
+	size_t nl = span_rchr(line, '\n');
+	line = nl != SIZE_MAX ? span_from(line, nl + 1) : SPAN_EMPTY;
+	bool done = span_eq_str(line, "done"), failed = span_starts(line, SPAN("error "));
+	(void)!write_all(out_fd, done || failed ? span_head(s, nl) : s);
+	if (failed)
+		a->rc = err_set(a->e, RC_PERM, "%.*s", (int)(line.n - 6), (const char *)line.p + 6);
+	else if (!done)
+		a->rc = err_set(a->e, RC_TEMP, "the answer was cut short");
+}
+
 enum rc
 control_request(const char *queue_directory, const char *line, int out_fd, struct err *e)
 {
@@ -268,41 +354,27 @@ control_request(const char *queue_directory, const char *line, int out_fd, struc
 	int fd = connect_control(queue_directory, &trouble);
 	if (fd < 0)
 		return err_set(e, trouble.rc, "%s", trouble.why);
-	struct buf head; /* what came before the end of the first line */
-	buf_init(&head, 64 * 1024);
-	enum rc rc = RC_TEMP;
-	bool in_text = false;
+	struct answer a = { .rc = RC_TEMP, .e = e };
+	buf_init(&a.head, 256 * 1024);
 	if (!write_all(fd, span_str(line)) || !write_all(fd, SPAN("\n")))
 		err_set(e, RC_TEMP, "control socket: %s", strerror(errno));
-	for (;;) {
+	bool written = true;
+	while (written) {
 		unsigned char chunk[65536];
 		ssize_t n = read(fd, chunk, sizeof chunk);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			break;
-		struct span s = span_of(chunk, (size_t)n);
-		if (in_text) {
-			if (!write_all(out_fd, s))
-				break;
-			continue;
-		}
-		buf_put(&head, s);
-		size_t nl = span_chr(buf_span(&head), '\n');
-		if (nl == SIZE_MAX)
-			continue;
-		struct span first = span_head(buf_span(&head), nl);
-		if (span_starts(first, SPAN("ok")))
-			rc = RC_OK;
-		else
-			rc = err_set(e, RC_PERM, "%.*s", (int)(first.n > 6 ? first.n - 6 : 0), (const char *)first.p + (first.n > 6 ? 6 : 0));
-		in_text = true;
-		if (!write_all(out_fd, span_from(buf_span(&head), nl + 1)))
-			break;
+		written = take(&a, span_of(chunk, (size_t)n), out_fd);
 	}
-	if (!in_text && rc == RC_TEMP)
+	if (a.has_trailer && written)
+		take_trailer(&a, out_fd);
+	else if (!a.in_text && a.rc == RC_TEMP)
 		err_set(e, RC_TEMP, "the gateway did not answer");
-	buf_fini(&head);
+	if (!written && a.rc == RC_OK)
+		a.rc = err_set(e, RC_TEMP, "output: %s", strerror(errno));
+	buf_fini(&a.head);
 	close(fd);
-	return rc;
+	return a.rc;
 }

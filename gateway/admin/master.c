@@ -479,9 +479,16 @@ on_request(struct control_client *client, struct span line, void *owner)
 			start_stop(SIGTERM);
 		if (span_eq_str(line, "abort"))
 			procs_abort(&ma.procs);
-	} else if (span_starts(line, SPAN("queue "))) {
-		if (!to_queue(client, line))
-			wait_for_queue(client, line);
+	} else if (span_starts(line, SPAN("queue ")) || span_starts(line, SPAN("quarantine "))) {
+		struct buf asked; /* nobody can say that he is somebody else: this word is the first */
+		buf_init(&asked, line.n + 64);
+		buf_putc(&asked, '@');
+		buf_puts(&asked, control_who(client));
+		buf_putc(&asked, ' ');
+		buf_put(&asked, line);
+		if (!to_queue(client, buf_span(&asked)))
+			wait_for_queue(client, buf_span(&asked));
+		buf_fini(&asked);
 	} else {
 		control_reply(client, false, SPAN("unknown request"));
 	}

@@ -191,6 +191,8 @@ on_committed(struct op *op)
 	struct accepting *acc = container_of(op, struct accepting, op);
 	struct queue *q = acc->q;
 	list_remove(&acc->link);
+	if (acc->waiter != NULL)
+		op_finish(&acc->waiter->op, op->rc);
 	switch (op->rc) {
 	case RC_OK:
 		accept_worked(acc);
@@ -225,6 +227,8 @@ accepting_fini(struct queue *q)
 		struct accepting *acc = list_entry(l, struct accepting, link);
 		list_remove(l);
 		op_cancel(&acc->op);
+		if (acc->waiter != NULL)
+			op_cancel(&acc->waiter->op);
 		mem_free(&acc); /* the message is in the table still */
 	}
 }
@@ -241,6 +245,31 @@ accept_report(struct queue *q, struct attempt *parent, uint8_t notice, const str
 	acc->notice = (uint8_t)(notice + 1);
 	acc->original = parent->m->spool.id;
 	parent->reports++;
+	spool_accept(q->spool, &acc->m->spool, id, buf_span(&encoded), content, &acc->op);
+	buf_fini(&encoded);
+}
+
+static void
+detach_waiter(struct op *op)
+{
+	struct accept_wait *w = container_of(op, struct accept_wait, op);
+	w->acc->waiter = NULL;
+}
+
+static const struct op_provider waiting = { "notice", detach_waiter };
+
+void
+accept_own(struct queue *q, const struct spool_id *id, const struct envelope *env, struct span content, struct accept_wait *w)
+{
+	struct buf encoded;
+	buf_init(&encoded, ENVELOPE_BYTES_MAX);
+	envelope_put(&encoded, env);
+	struct accepting *acc = accepting_new(q, env, buf_span(&encoded));
+	acc->waiter = w;
+	if (w != NULL) {
+		w->acc = acc;
+		op_pend(&w->op, &waiting);
+	}
 	spool_accept(q->spool, &acc->m->spool, id, buf_span(&encoded), content, &acc->op);
 	buf_fini(&encoded);
 }

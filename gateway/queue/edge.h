@@ -22,6 +22,12 @@ struct edge {
 
 enum { DRAFTS_MAX = 4096 };      /* of one edge */
 
+/* Who waits for a message of our own to be durable. */
+struct accept_wait {
+	struct op op;                /* RC_OK: it is; anything else: it is not there */
+	struct accepting *acc;
+};
+
 /* One message on its way to the disk. */
 struct accepting {
 	struct list link;            /* in q->accepting */
@@ -30,6 +36,7 @@ struct accepting {
 	struct message *m;
 	struct edge *edge;           /* to be answered; NULL when it went away, or for a report */
 	uint64_t call;
+	struct accept_wait *waiter;  /* message of our own; NULL: nobody */
 	struct attempt *parent;      /* report: the attempt that waits for it; NULL when it went away */
 	bool hold;
 	uint8_t notice;              /* report: enum record_notice + 1; 0: none */
@@ -46,6 +53,8 @@ enum rc envelope_check(const struct envelope *env, struct err *e) MUST_CHECK;
 /* Content of our own: durable or not, attempt_report_done() of the parent hears it. */
 void accept_report(struct queue *q, struct attempt *parent, uint8_t notice, const struct spool_id *id, const struct envelope *env,
     struct span content);
+/* The same for what is no report: a notice. w: NULL, or initialised (op_init); cancelling it leaves the message on its way. */
+void accept_own(struct queue *q, const struct spool_id *id, const struct envelope *env, struct span content, struct accept_wait *w);
 /* At shutdown, or when the attempt is abandoned. */
 void accepting_fini(struct queue *q);
 

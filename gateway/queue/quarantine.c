@@ -9,6 +9,7 @@
 #include "map/remote.h"
 #include "queue/attempt.h"
 #include "queue/edge.h"
+#include "queue/notices.h"
 #include "queue/record.h"
 #include "queue/release.h"
 #include "queue/sched.h"
@@ -222,6 +223,23 @@ quarantine_place(struct attempt *a, uint32_t i)
 
 /* ---- into the store ---- */
 
+/* Who wants to know (virus_notify) hears of it once it is durable. */
+static void
+tell(const struct held_put *p)
+{
+	struct attempt *a = p->a;
+	struct arena arena;
+	struct held held;
+	uint32_t n = 0, *numbers = mem_calloc(a->m->nrcpt, sizeof *numbers);
+	for (uint32_t i = p->first; i != NO_RCPT; i = a->next[i])
+		numbers[n++] = i;
+	arena_init(&arena, 4 * 1024 * 1024);
+	if (held_get(a->env.held, &arena, &held) == RC_OK)
+		notices_held(a->q->notices, &a->m->spool.id, &a->env, &held, numbers, n);
+	arena_fini(&arena);
+	mem_free(&numbers);
+}
+
 static void
 on_put(struct op *op)
 {
@@ -229,6 +247,8 @@ on_put(struct op *op)
 	struct attempt *a = p->a;
 	struct queue *q = a->q;
 	struct buf why;
+	if (op->rc == RC_OK)
+		tell(p);
 	buf_init(&why, 512);
 	buf_puts(&why, "quarantine: ");
 	buf_put_safe(&why, span_str(p->req.why.why), 400, true);

@@ -8,6 +8,7 @@
 #include "lookup/lookup.h"
 #include "queue/attempt.h"
 #include "queue/edge.h"
+#include "queue/notices.h"
 #include "queue/inspect.h"
 #include "queue/relay.h"
 #include "queue/rescan.h"
@@ -95,6 +96,7 @@ queue_init(struct queue *q, const struct queue_settings *set)
 	list_init(&q->inspections);
 	list_init(&q->looked_at);
 	list_init(&q->requests);
+	list_init(&q->askings);
 	list_init(&q->sites);
 	list_init(&q->quarantine.puts);
 	list_init(&q->quarantine.releases);
@@ -187,6 +189,7 @@ queue_fini(struct queue *q)
 	q->draining = true;
 	requests_fini(q);
 	rescan_fini(q);
+	notices_free(&q->notices);
 	quarantine_fini(q);
 	inspect_fini(q);
 	verify_fini(q);
@@ -236,14 +239,18 @@ role_start(struct child *ch, struct err *e)
 	struct queue *q = &the_queue;
 	struct queue_settings set;
 	struct quar_settings held;
+	struct notices_settings *notices;
 	if (settings_read(&set, ch->conf, e) != RC_OK || quar_settings_read(ch->conf, &held, e) != RC_OK)
 		return e->rc;
 	queue_init(q, &set);
 	q->child = ch;
 	q->conf = conf_ref(ch->conf);
 	enum rc rc = router_open(q->conf, &q->router, e);
+	if (rc == RC_OK)
+		rc = notices_settings_open(q->conf, &notices, e);
 	if (rc != RC_OK)
 		return rc;
+	q->notices = notices_new(q, notices);
 	char dir[PATH_MAX];
 	struct spool_settings s = spool_settings_of(q->conf, dir);
 	struct err why;
@@ -277,14 +284,21 @@ role_reload(struct child *ch, struct conf *new_conf, struct err *e)
 	struct queue_settings set, old = q->set;
 	struct router *router;
 	struct quar_settings held;
+	struct notices_settings *notices;
 	if (settings_read(&set, new_conf, e) != RC_OK || quar_settings_read(new_conf, &held, e) != RC_OK || router_open(new_conf, &router, e) != RC_OK)
 		return e->rc;
+	if (notices_settings_open(new_conf, &notices, e) != RC_OK) {
+		router_free(&router);
+		return e->rc;
+	}
 	q->set = set;
 	if (transports_reload(&q->dests, new_conf, e) != RC_OK) {
 		q->set = old;
 		router_free(&router);
+		notices_settings_free(&notices);
 		return e->rc;
 	}
+	notices_reload(q->notices, notices);
 	char dir[PATH_MAX];
 	struct spool_settings s = spool_settings_of(new_conf, dir);
 	spool_reconfigure(q->spool, &s);

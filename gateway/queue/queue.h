@@ -67,10 +67,11 @@ struct queue {
 	uint64_t next_inspection;
 	struct op_owner ops;
 
+	struct notices *notices;         /* notices.c; NULL: nobody is told */
 	struct verifier *verify;         /* verify.c; NULL: nobody can ask */
 
-	/* requests.c */
-	struct list requests;
+	/* requests.c, quarantine_ask.c */
+	struct list requests, askings;
 
 	/* greylist.c */
 	struct greylist greylist;

@@ -201,8 +201,8 @@ out:
 
 /* Canonical and aliases of whom a report is for, as for any mail but without automatic copies. The sender stays: a bounce
  * of a bounce is known by it. */
-static enum rc
-rewrite_target(struct attempt *a, struct span to, struct arena *arena, struct envelope *out, struct err *e)
+enum rc
+report_target(const struct queue *q, struct span to, struct arena *arena, struct envelope *out, struct err *e)
 {
 	static const struct rewrite_extra extra = { .no_bcc = true };
 	struct env_rcpt *rcpt = arena_zalloc(arena, sizeof *rcpt);
@@ -210,7 +210,7 @@ rewrite_target(struct attempt *a, struct span to, struct arena *arena, struct en
 	*rcpt = (struct env_rcpt){ .addr = to, .notify = NOTIFY_NEVER };
 	const struct envelope given = { .nrcpt = 1, .rcpt = rcpt };
 	*out = given;
-	const struct rewriter *w = a->q->router != NULL ? router_rewriter(a->q->router) : NULL;
+	const struct rewriter *w = q->router != NULL ? router_rewriter(q->router) : NULL;
 	if (w == NULL || to.n == 0 || rewrite_is_idle(w, &given, &extra))
 		return RC_OK;
 	enum rc rc = rewrite_envelope(w, &given, &extra, arena, out, e);
@@ -225,7 +225,7 @@ send_report(struct attempt *a, struct plan *p)
 {
 	struct envelope out;
 	struct err e = { .why = "" };
-	switch (rewrite_target(a, p->to, &a->arena, &out, &e)) {
+	switch (report_target(a->q, p->to, &a->arena, &out, &e)) {
 	case RC_TEMP:
 		record_warning(a->m, "the aliases of a report's recipient cannot be looked up now");
 		a->reports_failed = true;
@@ -333,7 +333,7 @@ must_wait(struct attempt *a)
 		if (i > 0 && (set->notices & notices[i]) == 0)
 			continue;
 		arena_init(&arena, REPORT_BYTES_MAX);
-		(void)!rewrite_target(a, to[i], &arena, &out, NULL);
+		(void)!report_target(a->q, to[i], &arena, &out, NULL);
 		arena_fini(&arena);
 	}
 	if (!map_asked())

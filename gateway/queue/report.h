@@ -16,6 +16,10 @@
  * a->reports until attempt_report_done(). */
 void report_start(struct attempt *a);
 
+/* Where mail of our own to an address leads: canonical and aliases, no automatic copies. RC_TEMP: a table could not be asked. RC_PERM:
+ * aliases without an end; then *out is the address as it was. */
+enum rc report_target(const struct queue *q, struct span to, struct arena *arena, struct envelope *out, struct err *e) MUST_CHECK;
+
 /* The sender is the address that gets double bounces: nothing may be sent back to it. */
 bool report_is_double_bounce(const struct queue *q, struct span sender);
 /* RFC 3461 4.1 and 6.2: is a report of this kind wanted for a recipient? */

@@ -7,6 +7,7 @@
 #include "loop/conn.h"
 #include "queue/listing.h"
 #include "queue/orders.h"
+#include "queue/quarantine_ask.h"
 #include "queue/sched.h"
 #include "queue/shape.h"
 
@@ -73,6 +74,7 @@ requests_fini(struct queue *q)
 {
 	list_each(l, &q->requests)
 		request_end(list_entry(l, struct request, link));
+	quarantine_asks_fini(q);
 }
 
 static void
@@ -483,6 +485,15 @@ matches(struct span line, const char *words, struct span *rest_out)
 void
 request_start(struct queue *q, struct span line, int fd)
 {
+	struct span who = SPAN("unknown"), what;
+	if (line.n > 0 && line.p[0] == '@') { /* the master says who asks */
+		(void)span_word(&line, " ", &who);
+		who = span_from(who, 1);
+	}
+	if (matches(line, "quarantine", &what)) {
+		quarantine_ask_start(q, who, what, fd);
+		return;
+	}
 	struct request *r = mem_zalloc(sizeof *r);
 	r->magic = REQUEST_MAGIC;
 	r->q = q;

@@ -482,7 +482,12 @@ class Run:
         self.do_run(rest, argv0=name)
 
     def ids(self, text):
-        """QID stands for the id of the first message in the queue."""
+        """QID stands for the id of the first message in the queue, HELDID for that of the newest one in the quarantine."""
+        if 'HELDID' in text:
+            def held():
+                code, out = self.gw.run('quarantine', 'list', '--json', '--limit', '1')
+                return [json.loads(line)['queue_id'] for line in out.splitlines() if '"queue_id"' in line] if code == 0 else []
+            text = text.replace('HELDID', wait_for('a message in the quarantine', held, pause=0.1)[0])
         if 'QID' in text:
             rows = wait_for('a message in the queue', self.gw.queue, pause=0.1)
             text = text.replace('QID', rows[0]['queue_id'])
