@@ -85,6 +85,7 @@ $(B)/crash/%: $(B)/tests/crash/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LDLIBS) -o $@
 
+$(B)/crash/queue_quarantine: LDLIBS += -lcmocka
 $(B)/tools/okmilter: LDLIBS += -lmilter
 $(B)/tools/%: $(B)/tests/tools/%.o $(B)/libdogana.a
 	@mkdir -p $(@D)

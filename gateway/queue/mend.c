@@ -218,7 +218,7 @@ mend_start(struct queue *q)
 		if (m->queue == MQ_NONE)
 			add(k, held_as(m, &id) ? &id : NULL, &m->spool.id, false);
 	}
-	k->is_mending = true;
+	k->is_mending = k->store != NULL || !list_empty(&k->limbo);
 	timer_init(&k->again, on_again);
 	if (k->store != NULL)
 		next_limbo(q);

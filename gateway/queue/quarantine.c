@@ -83,6 +83,11 @@ quarantine_start(struct queue *q)
 		quar_req_init(&k->stats, &q->ops, on_stats);
 		k->has_stats = true;
 	}
+}
+
+void
+quarantine_recovered(struct queue *q)
+{
 	mend_start(q);
 }
 

@@ -45,8 +45,10 @@ struct quarantine {
 
 /* While paths can still be opened. What is wrong is logged: the queue runs without, and mail to be held waits. */
 void quarantine_open(struct queue *q, const struct quar_settings *s);
-/* Behind the sandbox, after queue_recover(). */
+/* Behind the sandbox, before queue_recover(): what that finds is tried at once. */
 void quarantine_start(struct queue *q);
+/* Behind it: what a crash left of releases. */
+void quarantine_recovered(struct queue *q);
 void quarantine_reconfigure(struct queue *q, const struct quar_settings *s);
 /* Puts and orders are forgotten; what they wrote is durable or done again. Before attempts and spool end. */
 void quarantine_fini(struct queue *q);

@@ -269,9 +269,10 @@ role_ready(struct child *ch, struct err *e)
 {
 	(void)ch;
 	struct queue *q = &the_queue;
+	quarantine_start(q);
 	if (queue_recover(q, e) != RC_OK)
 		return e->rc;
-	quarantine_start(q);
+	quarantine_recovered(q);
 	rescan_start(q, q->conf);
 	return RC_OK;
 }

@@ -434,12 +434,14 @@ world_open(void)
 	struct err e = { 0 };
 	struct spool_settings s = { .dir = w.dir, .segment_bytes = 1 << 20, .segments_min = 4, .segments_max = 16, .inline_max = 131072 };
 	queue_init(&w.q, &w.set);
-	if (queue_open_spool(&w.q, &s, &e) != RC_OK || queue_recover(&w.q, &e) != RC_OK)
-		fail_msg("%s", e.why);
-	if (w.has_quarantine) {
+	if (w.has_quarantine)
 		quarantine_open(&w.q, &w.held);
-		quarantine_start(&w.q);
-	}
+	if (queue_open_spool(&w.q, &s, &e) != RC_OK)
+		fail_msg("%s", e.why);
+	quarantine_start(&w.q);
+	if (queue_recover(&w.q, &e) != RC_OK)
+		fail_msg("%s", e.why);
+	quarantine_recovered(&w.q);
 }
 
 static inline void UNUSED
