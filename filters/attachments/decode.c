@@ -66,6 +66,17 @@ decode_base64(struct span in, struct buf *out, size_t max)
 		if (p == NULL)
 			return;
 		for (; i < in.n && n < room; i++) {
+			while (have == 0 && i + 4 <= in.n && n < room) { /* whole groups, as nearly all are */
+				unsigned char a = base64_values[in.p[i]], b = base64_values[in.p[i + 1]], c = base64_values[in.p[i + 2]], d = base64_values[in.p[i + 3]];
+				if (((a | b | c | d) & 0xc0) != 0)
+					break;
+				p[n++] = (unsigned char)(a << 2 | b >> 4);
+				p[n++] = (unsigned char)(b << 4 | c >> 2);
+				p[n++] = (unsigned char)(c << 6 | d);
+				i += 4;
+			}
+			if (i >= in.n || n >= room)
+				break;
 			unsigned char v = base64_values[in.p[i]];
 			if (v < 64) {
 				quantum = quantum << 6 | v;

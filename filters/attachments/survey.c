@@ -168,16 +168,17 @@ is_field(struct span m, size_t pos)
 static size_t
 find_delimiter(struct span m, size_t pos)
 {
-	for (;;) {
-		size_t at = span_find(span_from(m, pos), SPAN("--"));
+	while (pos < m.n) { /* encoded content has few dashes */
+		size_t at = span_chr(span_from(m, pos), '-');
 		if (at == SIZE_MAX)
-			return m.n;
+			break;
 		pos += at;
-		if (pos == 0 || m.p[pos - 1] == '\n' || m.p[pos - 1] == '\r')
+		if (is_delimiter(m, pos) && (pos == 0 || m.p[pos - 1] == '\n' || m.p[pos - 1] == '\r'))
 			return pos;
 		while (pos < m.n && m.p[pos] == '-')
 			pos++;
 	}
+	return m.n;
 }
 
 /* Without the line end before a delimiter. */

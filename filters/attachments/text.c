@@ -137,12 +137,6 @@ read_binhex(struct survey *s, struct span t, size_t pos, size_t base, uint32_t o
 	return end;
 }
 
-static bool
-at_line(struct span t, size_t pos)
-{
-	return pos == 0 || t.p[pos - 1] == '\n' || t.p[pos - 1] == '\r';
-}
-
 static const struct {
 	const char *mark;
 	size_t (*read)(struct survey *s, struct span t, size_t pos, size_t base, uint32_t owner);
@@ -152,17 +146,51 @@ static const struct {
 	{ "(This file must be converted with BinHex", read_binhex },
 };
 
+/* The form that begins with the line at pos, or how many there are. */
+static size_t
+form_at(struct span t, size_t pos)
+{
+	size_t f = 0;
+	if (t.p[pos] != 'b' && t.p[pos] != '=' && t.p[pos] != '(')
+		return NELEMS(forms);
+	while (f < NELEMS(forms) && !span_starts(span_from(t, pos), span_str(forms[f].mark)))
+		f++;
+	return f;
+}
+
+/* Line after line, fast: where the next CR and LF are is looked up once each. */
+struct walk {
+	size_t lf, cr;               /* the next ones not before the position; the end: none */
+};
+
+static size_t
+walk_on(struct walk *w, struct span t, size_t pos)
+{
+	if (w->lf < pos) {
+		size_t at = span_chr(span_from(t, pos), '\n');
+		w->lf = at == SIZE_MAX ? t.n : pos + at;
+	}
+	if (w->cr < pos) {
+		size_t at = span_chr(span_from(t, pos), '\r');
+		w->cr = at == SIZE_MAX ? t.n : pos + at;
+	}
+	if (w->cr < w->lf)
+		return w->cr + 1; /* the LF of a CRLF is a line by itself, an empty one */
+	return w->lf < t.n ? w->lf + 1 : t.n;
+}
+
 void
 text_files(struct survey *s, struct span t, size_t base, uint32_t owner)
 {
-	for (size_t f = 0; f < NELEMS(forms); f++) {
-		struct span mark = span_str(forms[f].mark);
-		for (size_t pos = 0; pos < t.n;) {
-			size_t at = span_find(span_from(t, pos), mark);
-			if (at == SIZE_MAX)
-				break;
-			pos += at;
-			pos = at_line(t, pos) ? forms[f].read(s, t, pos, base, owner) : pos + mark.n;
-		}
+	struct walk w = { .lf = 0, .cr = 0 };
+	if (t.n > 0) { /* what stands at 0 is looked up, too */
+		w.lf = span_chr(t, '\n');
+		w.cr = span_chr(t, '\r');
+		w.lf = w.lf == SIZE_MAX ? t.n : w.lf;
+		w.cr = w.cr == SIZE_MAX ? t.n : w.cr;
+	}
+	for (size_t pos = 0; pos < t.n;) {
+		size_t f = form_at(t, pos);
+		pos = f < NELEMS(forms) ? forms[f].read(s, t, pos, base, owner) : walk_on(&w, t, pos);
 	}
 }

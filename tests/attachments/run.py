@@ -279,6 +279,8 @@ def linear():
     shapes = {
         'delimiters': lambda n: mails.multi(mails.TEXTPART, epilogue=b'--\r\n' * n * 20),
         'dashes': lambda n: mails.multi(mails.TEXTPART, epilogue=b'a--' * n * 20),
+        'CR alone': lambda n: b'From: a@b\r\n\r\n' + b'\r' * n * 80,
+        'LF alone': lambda n: b'From: a@b\r\n\r\n' + b'x\n' * n * 40,
         'begin': lambda n: b'From: a@b\r\n\r\n' + b'begin 644\r\n' * n * 10,
         'begins': lambda n: b'From: a@b\r\n\r\n' + b'begin 644 x\r\nend\r\n' * min(n, 300) + b'x' * n * 80,
         'yenc': lambda n: b'From: a@b\r\n\r\n' + b'=ybegin \r\n' * n * 10,
