@@ -93,6 +93,13 @@ set_protocol(struct span v, struct milter_server *out, struct err *e)
 }
 
 static enum rc
+set_reuse(struct span v, bool *out, struct err *e)
+{
+	*out = span_caseeq_str(v, "yes");
+	return *out || span_caseeq_str(v, "no") ? RC_OK : err_set(e, RC_PERM, "need yes or no");
+}
+
+static enum rc
 set_option(struct milter_def *d, struct span name, struct span v, struct err *e)
 {
 	if (span_eq_str(name, "connect_timeout"))
@@ -105,6 +112,8 @@ set_option(struct milter_def *d, struct span name, struct span v, struct err *e)
 		return set_action(v, &d->action, e);
 	if (span_eq_str(name, "protocol"))
 		return set_protocol(v, d->server, e);
+	if (span_eq_str(name, "connection_reuse"))
+		return set_reuse(v, &d->server->keeps, e);
 	return err_set(e, RC_PERM, "no such setting");
 }
 
@@ -132,6 +141,7 @@ open_bundled(struct conf *c, struct milter_def *d, enum bundled which, struct er
 	if (!bundled_is_on(c, which))
 		return err_set(e, RC_PERM, "%s%s is named, but %s is empty", BUNDLED_PREFIX, bundled_name(which), bundled_switch(which));
 	d->is_bundled = true;
+	d->server->keeps = true; /* ours can do it */
 	d->bundled = which;
 	d->fault_reason = bundled_default_reason(which);
 	d->fault_header = bundled_default_header(which);

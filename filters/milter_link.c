@@ -275,6 +275,11 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		link_end(l);
 		return;
 	}
+	if (why == CONN_TIMEOUT && l->is_kept && !l->has_heard && l->server->lost_idle < LOST_IDLE_MAX) {
+		/* it took SMFIC_QUIT_NC, and cannot do it */
+		l->server->lost_idle = LOST_IDLE_MAX;
+		log_warn(&log_smtpd, "milter %s does not answer on a connection that served a session before: no more of its connections are kept", l->server->name);
+	}
 	const char *reason = why == CONN_TIMEOUT ? strerror(ETIMEDOUT) : why == CONN_EOF ? "connection closed" : strerror(err);
 	char text[256];
 	if (l->state == MLINK_OPTIONS)

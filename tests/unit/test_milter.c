@@ -9,7 +9,7 @@ setup(void **state)
 	confdir_make();
 	loop_init();
 	milter_conf = confdir_load("milter_macro_defaults = x=7, {y}=8\nmilter_mail_macros = i {mail_addr} {evil} x {y} {none}\n"
-				   "milter_command_timeout = 2s\nmilter_content_timeout = 2s\nmilter_connect_timeout = 2s\nmilter_breaker_failures = 0\n");
+				   "milter_command_timeout = 2s\nmilter_content_timeout = 2s\nmilter_connect_timeout = 2s\nmilter_breaker_failures = 0\nmilter_connection_reuse = yes\n");
 	return 0;
 }
 
@@ -672,6 +672,7 @@ test_grammar(void **state)
 		{ "{ inet:127.0.0.1:1, default_action=accept, connect_timeout = 5s, protocol=2 }", false },
 		{ "{ inet:127.0.0.1:1, default_action=accept, { connect_timeout = 5s }, protocol=2 }", true },
 		{ "{ inet:127.0.0.1:1, {protocol = 6 no_header_reply} }", true }, { "{ inet:127.0.0.1:1, protocol=5 }", false },
+		{ "{ inet:127.0.0.1:1, connection_reuse=yes }", true }, { "{ inet:127.0.0.1:1, connection_reuse=maybe }", false },
 		{ "{ inet:127.0.0.1:1, default_action=whatever }", false }, { "{ inet:127.0.0.1:1, x=y }", false }, { "{ }", false }, { "smtp:x", false },
 		{ "inet:127.0.0.1:1 }", false }, { "{ inet:127.0.0.1:1, content_timeout=0 }", false }, { "x", false }, { "inet:", false },
 	};

@@ -11,7 +11,7 @@ setup(void **state)
 	(void)state;
 	confdir_make();
 	loop_init();
-	milter_conf = confdir_load("milter_command_timeout = 1s\nmilter_content_timeout = 1s\nmilter_connect_timeout = 1s\nmilter_breaker_failures = 0\n");
+	milter_conf = confdir_load("milter_command_timeout = 1s\nmilter_content_timeout = 1s\nmilter_connect_timeout = 1s\nmilter_breaker_failures = 0\nmilter_connection_reuse = yes\n");
 	return 0;
 }
 
@@ -254,10 +254,13 @@ test_kept(void **state)
 	play_fini(&p);
 	milter_set_free(&set);
 	fake_close(&f);
-	/* a milter that cannot do it closes each time: it is not tried for ever */
+	/* a milter that is silent on a kept connection: the session has a new one after its time, and none is kept any more */
 	fake_open(&f);
-	(void)fake_rule(&f, 'K', 0, DO_CLOSE);
+	(void)fake_rule(&f, 'C', 2, DO_HANG);
 	set = set_for(&f, "default_action=tempfail");
+	for (int i = 0; i < 4; i++)
+		expect_once(set, ALL_OK);
+	assert_int_equal(f.connects, 4);
 	milter_set_free(&set);
 	fake_close(&f);
 }
