@@ -108,17 +108,19 @@ mime_encoding_name(enum mime_encoding e)
 	return (const char *)encodings[e].name.p;
 }
 
-static void
-content_encoding(struct mime *m, struct span value)
+bool
+mime_encoding_read(struct span value, struct buf *scratch, enum mime_encoding *encoding, enum mime_encoding *domain)
 {
 	struct mime_tokens t;
-	if (!mime_tokens(&value, MIME_SPECIALS_822, 0, &m->token, &t) || t.n == 0 || t.tok[0].kind != 'a')
-		return;
+	if (!mime_tokens(&value, MIME_SPECIALS_822, 0, scratch, &t) || t.n == 0 || t.tok[0].kind != 'a')
+		return false;
 	for (size_t i = 0; i < NELEMS(encodings); i++)
 		if (span_caseeq(t.tok[0].text, encodings[i].name)) {
-			m->encoding = encodings[i].encoding;
-			m->domain = encodings[i].domain;
+			*encoding = encodings[i].encoding;
+			*domain = encodings[i].domain;
+			return true;
 		}
+	return false;
 }
 
 /* ---- headers ---- */
@@ -205,7 +207,7 @@ tell_header(struct mime *m, struct span text, bool is_cut, struct mime_item *out
 	if ((m->conf.flags & MIME_OFF) == 0 && out->field == MIME_FIELD_TYPE)
 		content_type(m, out, value);
 	else if ((m->conf.flags & MIME_OFF) == 0 && out->field == MIME_FIELD_ENCODING)
-		content_encoding(m, value);
+		(void)mime_encoding_read(value, &m->token, &m->encoding, &m->domain);
 	if ((m->conf.flags & MIME_WANT_7BIT_HEADERS) != 0 && (m->faults & MIME_FAULT_8BIT_HEADER) == 0 && !span_is_ascii(text))
 		fault(m, out, MIME_FAULT_8BIT_HEADER);
 	m->seen = 0;

@@ -138,6 +138,8 @@ enum mime_event mime_reader_next(struct mime_reader *r, struct mime_item *out);
 /* ---- fields ---- */
 
 enum mime_field mime_field_id(struct span name);
+/* The value of a Content-Transfer-Encoding; false: it says nothing that is known, nothing is changed. */
+bool mime_encoding_read(struct span value, struct buf *scratch, enum mime_encoding *encoding, enum mime_encoding *domain);
 
 /* The next item of a structured field, up to terminator, as RFC 2045 5.1 cuts it: comments and blanks are left out, quoted strings unquoted
  * and unfolded. kind: 'a' an atom, '"' a quoted string, otherwise the special itself. Only the first MIME_TOKENS are kept.
