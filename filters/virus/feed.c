@@ -5,21 +5,25 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { FEEDS_MAX = 65536, PIECE = 32 * 1024, LINGER_MSEC = 100 };
+enum { FEEDS_MAX = 65536, PIECE = 32 * 1024, LINGER_MSEC = 100, BRIEF_MSEC = 5, TURN_MSEC = 50 };
 
 /* Of one connection; used by the thread that serves it. */
 struct feed {
 	unsigned char *p;
 	size_t at, n;
+	bool is_served;              /* a thread is at it */
+	int64_t since;               /* when that began, milliseconds */
 };
 
 static bool is_on;
 static struct feed *feeds[FEEDS_MAX]; /* by descriptor */
+static atomic_int open_feeds, served_feeds;
 
 static struct feed *
 feed_of(int fd)
@@ -47,6 +51,7 @@ accept(int fd, struct sockaddr *addr, socklen_t *restrict len)
 	if (is_on && got >= 0 && got < FEEDS_MAX) {
 		struct feed *f = mem_zalloc(sizeof *f);
 		f->p = mem_alloc(PIECE);
+		atomic_fetch_add(&open_feeds, 1);
 		__atomic_store_n(&feeds[got], f, __ATOMIC_RELEASE);
 	}
 	return got;
@@ -58,10 +63,41 @@ close(int fd)
 	struct feed *f = feed_of(fd);
 	if (f != NULL) {
 		__atomic_store_n(&feeds[fd], NULL, __ATOMIC_RELEASE);
+		atomic_fetch_sub(&open_feeds, 1);
+		if (f->is_served)
+			atomic_fetch_sub(&served_feeds, 1);
 		mem_free(&f->p);
 		mem_free(&f);
 	}
 	return (int)syscall(SYS_close, fd);
+}
+
+static int64_t
+now_msec(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
+}
+
+/* "Is there anything yet?": 0 gives the connection back to libmilter's pool, whose threads serve one connection as long as there
+ * is something, and are not always more than the connections. So who is not alone has a turn of some milliseconds. */
+static int
+linger(struct feed *f, struct pollfd *p)
+{
+	int64_t now = now_msec();
+	if (!f->is_served) {
+		f->is_served = true;
+		f->since = now;
+		atomic_fetch_add(&served_feeds, 1);
+	}
+	bool is_alone = atomic_load(&open_feeds) <= atomic_load(&served_feeds);
+	int r = !is_alone && now - f->since > TURN_MSEC ? 0 : real_poll(p, 1, is_alone ? LINGER_MSEC : BRIEF_MSEC);
+	if (r == 0) {
+		f->is_served = false;
+		atomic_fetch_sub(&served_feeds, 1);
+	}
+	return r;
 }
 
 int
@@ -76,8 +112,7 @@ poll(struct pollfd *p, nfds_t n, int msec)
 		p[0].revents = POLLIN;
 		return 1;
 	}
-	/* "is there anything yet?": the next message of this client is likely to come soon */
-	return real_poll(p, n, msec >= 0 && msec < LINGER_MSEC ? LINGER_MSEC : msec);
+	return msec >= 0 && msec < LINGER_MSEC ? linger(f, p) : real_poll(p, n, msec);
 }
 
 ssize_t

@@ -427,6 +427,34 @@ def older_mta():
 
 
 @case
+def busy_clients_and_newcomers():
+    """libmilter's threads are few: who sends one message after the other must not keep others out."""
+    with Filter() as f:
+        stop = threading.Event()
+
+        def busy():
+            d = f.driver()
+            while not stop.is_set():
+                d.message(mail(b'busy\r\n'))
+            d.close()
+
+        threads = [threading.Thread(target=busy) for _ in range(6)]
+        for t in threads:
+            t.start()
+        idle = [f.driver() for _ in range(5)]
+        slowest = 0
+        for n in range(10):
+            start = time.monotonic()
+            clean(f.one(mail(b'new %d\r\n' % n), timeout=10), n)
+            clean(idle[n % 5].message(mail(b'idle %d\r\n' % n)), n)
+            slowest = max(slowest, time.monotonic() - start)
+        stop.set()
+        for t in threads:
+            t.join(10)
+        assert slowest < 5, slowest
+
+
+@case
 def same_content_again():
     with Filter() as f:
         d = f.driver()
