@@ -540,6 +540,7 @@ writer_main(void *arg)
 	w->q = q;
 	qfiles_init(&w->files, q->dir_fd, q->corrupt_fd);
 	buf_init(&w->scratch, SCRATCH_MAX);
+	look_at_space(w); /* a disk that was full before is full for the first message, too */
 	bool more = background(w);
 	for (;;) {
 		struct list jobs;
