@@ -136,6 +136,7 @@ struct milter_edits {
 	/* A bundled filter asks to keep the message as it came to it ("copy:" in front of its reason) beside the one that goes on. */
 	bool keep_original;
 	struct span keep_reason;
+	const char *keep_milter;
 };
 /* Valid until the transaction ends. */
 const struct milter_edits *milter_run_edits(const struct milter_run *r);

@@ -82,6 +82,7 @@ milter_edit_commit(struct milter_run *r)
 	if (r->staged.keep_original && !ed->keep_original) {
 		ed->keep_original = true;
 		ed->keep_reason = r->staged.keep_reason;
+		ed->keep_milter = r->staged.keep_milter;
 	}
 	if (r->staged.quarantine && !ed->quarantine) {
 		ed->quarantine = true;
@@ -320,6 +321,7 @@ edit_quarantine(struct milter_slot *s, struct span data)
 	if (s->def->is_bundled && span_starts(reason, SPAN("copy:"))) {
 		r->staged.keep_original = true;
 		r->staged.keep_reason = span_trim(span_from(reason, 5));
+		r->staged.keep_milter = s->def->name;
 		return;
 	}
 	r->staged.quarantine = true;

@@ -18,7 +18,7 @@ struct explain {
 	const struct policy *policy;
 	struct conf *conf;
 	policy_explain_reply_fn *reply;
-	policy_explain_first_fn *first;
+	policy_explain_first_fn *first, *last;
 	const struct service *listener; /* the line with the socket */
 	const char *list;            /* heading printed last */
 	uint64_t started;            /* the rule at hand */
@@ -255,6 +255,8 @@ explain(struct explain *x, struct facts *f, bool has_name)
 		f->is_discarded |= r.verdict.discard;
 		policy_run_reset(&r); /* its facts are on this stack */
 	}
+	if (status == 0 && x->last != NULL)
+		status = x->last(x->conf, x->policy->service, f, &x->out);
 	map_watch(NULL, NULL);
 	policy_run_fini(&r);
 	dns_peer_fini(&peer);
@@ -308,7 +310,7 @@ policy_explain(const struct explain_question *q, FILE *out)
 	struct conf *c = NULL;
 	struct policy *p = NULL;
 	struct err e = { 0 };
-	struct explain x = { .trace = { .rule = on_rule, .asked = on_asked }, .out = { .file = out, .json = q->json }, .reply = q->reply, .first = q->first };
+	struct explain x = { .trace = { .rule = on_rule, .asked = on_asked }, .out = { .file = out, .json = q->json }, .reply = q->reply, .first = q->first, .last = q->last };
 	struct facts f = { .is_esmtp = true, .has_helo = q->helo != NULL, .helo = span_str(q->helo), .qid = SPAN("NOQUEUE") };
 	bool has_name;
 	int status = 2;

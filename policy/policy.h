@@ -137,6 +137,7 @@ struct explain_question {
 	const char *service;         /* name of a line of master.cf; NULL: the first listener */
 	policy_explain_reply_fn *reply;
 	policy_explain_first_fn *first;
+	policy_explain_first_fn *last; /* behind the rules, when they refuse nothing: the same for the milters of the service */
 };
 int policy_explain(const struct explain_question *q, FILE *out);
 

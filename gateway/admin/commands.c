@@ -16,6 +16,7 @@
 #include "quarantine/ask.h"
 #include "quarantine/notice.h"
 #include "smtp/footer.h"
+#include "smtp/milter_choice.h"
 #include "smtp/triage_conf.h"
 
 #include <errno.h>
@@ -286,7 +287,7 @@ cmd_tls_self_signed(const struct command_line *cl)
 static int
 cmd_explain(const struct command_line *cl)
 {
-	struct explain_question x = { .dir = cl->dir, .from = "", .reply = footer_explain, .first = triage_explain };
+	struct explain_question x = { .dir = cl->dir, .from = "", .reply = footer_explain, .first = triage_explain, .last = milter_choice_explain };
 	const struct {
 		const char *option;
 		const char **value;

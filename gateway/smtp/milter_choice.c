@@ -2,7 +2,10 @@
 #include "smtp/milter_choice.h"
 
 #include "base/mem.h"
+#include "filters/bundled.h"
 #include "map/map.h"
+#include "policy/explain_out.h"
+#include "policy/facts.h"
 
 enum { VALUE_MAX = 8192, GIVEN_MAX = 1000 };
 
@@ -136,4 +139,55 @@ milter_choice_find(struct milter_choice *m, struct span client_addr, struct milt
 		rc = RC_OK;
 	buf_fini(&scratch);
 	return rc;
+}
+
+/* ---- explain ---- */
+
+static void
+tell_list(const struct conf *c, const struct service *s, const char *parameter, struct span text, struct explain_out *out)
+{
+	struct span item;
+	bool was_group;
+	const char *file = NULL;
+	int line = 0;
+	if (!conf_position(c, s, parameter, &file, &line))
+		file = NULL;
+	explain_list(out, parameter, file, line);
+	while (conf_item(&text, &item, &was_group) == RC_OK) {
+		char name[200];
+		snprintf(name, sizeof name, "%.*s", (int)(item.n < 199 ? item.n : 199), (const char *)item.p);
+		explain_rule(out, parameter, file, line, name, 1, "is asked", 0);
+	}
+}
+
+int
+milter_choice_explain(struct conf *c, const struct service *s, const struct facts *f, struct explain_out *out)
+{
+	struct milter_choice *m = NULL;
+	struct milter_set *set = NULL;
+	struct buf scratch;
+	struct span value;
+	struct err e = { .why = "" };
+	enum rc rc = milter_choice_open(c, s, &m, &e);
+	if (rc != RC_OK)
+		fprintf(stderr, "explain: %s\n", e.why);
+	if (rc != RC_OK || m == NULL) {
+		milter_choice_free(&m);
+		return rc == RC_OK ? 0 : 2;
+	}
+	buf_init(&scratch, VALUE_MAX);
+	rc = milter_choice_find(m, f->client_addr, &set, &e);
+	explain_stage(out, "milters");
+	if (rc != RC_OK)
+		explain_note(out, "warning", span_str(e.why));
+	else if (!map_list_empty(m->maps) && map_find(m->maps, f->client_addr, 0, &scratch, &value, NULL) == RC_OK)
+		tell_list(c, s, "smtpd_milter_maps", span_trim(value), out);
+	else
+		tell_list(c, s, "smtpd_milters", span_str(s->params->p_smtpd_milters), out);
+	for (size_t i = 0; i < BUNDLED_COUNT && set != NULL; i++)
+		if (bundled_is_on(c, (enum bundled)i))
+			explain_rule(out, bundled_switch((enum bundled)i), NULL, 0, bundled_name((enum bundled)i), 1, "is asked", 0);
+	buf_fini(&scratch);
+	milter_choice_free(&m);
+	return 0;
 }

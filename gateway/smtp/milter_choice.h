@@ -17,4 +17,9 @@ void milter_choice_free(struct milter_choice **mp);  /* NULL inside is fine; no 
 /* Those of a client; *out NULL: none. RC_TEMP: a table could not be asked (map_asked(): yet). RC_PERM: what it says is none. */
 enum rc milter_choice_find(struct milter_choice *m, struct span client_addr, struct milter_set **out, struct err *e) MUST_CHECK;
 
+/* For "dogana explain": who would be asked about mail of this client. 0: told; 2: cannot be used. */
+struct explain_out;
+struct facts;
+int milter_choice_explain(struct conf *c, const struct service *s, const struct facts *f, struct explain_out *out);
+
 #endif

@@ -221,7 +221,7 @@ keep_original(struct sess *s, const struct milter_edits *e)
 	const struct content *c = &tx->content;
 	m->keeps_original = true;
 	m->keep_reason = arena_span(&tx->arena, e->keep_reason);
-	m->keep_milter = e->quarantine_milter;
+	m->keep_milter = e->keep_milter;
 	m->original_len = c->len;
 	m->original_crc = c->crc;
 	m->original_flags = content_flags(c);

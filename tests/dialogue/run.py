@@ -258,6 +258,9 @@ class Place:
             self.gateway.start(smtp)
         except Broken:
             self.gateway.kill()
+            for tool, _, _ in self.tools.values():
+                tool.kill()
+                tool.wait()
             self.hub.stop()
             self.dns.stop()
             raise

@@ -243,6 +243,7 @@ def main():
         server.bind(('127.0.0.1', int(place)))
     else:
         server = socket.socket(socket.AF_UNIX)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
         if os.path.exists(place):
             os.unlink(place)
         server.bind(place)
