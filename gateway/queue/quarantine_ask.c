@@ -678,6 +678,10 @@ on_digests(struct op *op)
 static void
 start_digest(struct asking *a)
 {
+	if (a->q->notices == NULL) {
+		finish(a, "nobody is told of held mail");
+		return;
+	}
 	op_init(&a->digests.op, &a->ops, on_digests);
 	notices_digest_now(a->q->notices, &a->digests);
 }
@@ -734,8 +738,8 @@ on_check(struct op *op)
 	}
 	if (ask_has(&a->ask, OPT_REPAIR))
 		log_action(a, NULL, "checked and mended", SPAN_EMPTY, 0);
-	buf_printf(out(a), "%llu message%s looked at, %llu flaw%s%s\n", (unsigned long long)a->done, a->done == 1 ? "" : "s",
-	    (unsigned long long)a->flaws, a->flaws == 1 ? "" : "s", a->flaws > 0 && a->failed == 0 ? ", mended" : "");
+	buf_printf(out(a), "%llu files and rows looked at, %llu flaw%s%s\n", (unsigned long long)a->done, (unsigned long long)a->flaws,
+	    a->flaws == 1 ? "" : "s", a->flaws > 0 && a->failed == 0 ? ", mended" : "");
 	snprintf(text, sizeof text, "index and files differ in %llu place%s", (unsigned long long)a->failed, a->failed == 1 ? "" : "s");
 	finish(a, a->failed > 0 ? text : NULL);
 }
