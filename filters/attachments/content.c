@@ -130,9 +130,9 @@ content_part(struct survey *s, struct span m, uint32_t part)
 	struct survey_part p = s->parts[part];
 	if (p.is_text_file || p.item.where != ATTACHMENT_PART || p.end < p.body)
 		return;
-	look_at(s, part, span_of(m.p + p.body, p.end - p.body));
+	look_at(s, part, span_head(span_from(m, p.body), p.end - p.body));
 	if (p.body_late != p.body && p.body_late <= p.end)
-		look_at(s, part, span_of(m.p + p.body_late, p.end - p.body_late));
+		look_at(s, part, span_head(span_from(m, p.body_late), p.end - p.body_late));
 	if (p.end_tree > p.end && p.end_tree <= m.n)
-		look_at(s, part, span_of(m.p + p.body, p.end_tree - p.body));
+		look_at(s, part, span_head(span_from(m, p.body), p.end_tree - p.body));
 }
