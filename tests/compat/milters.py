@@ -155,6 +155,10 @@ CASES = {
     # headers
     'add header': ([edits('addheader:X-N:v')], MESSAGE),
     'add folded': ([edits('addheader:X-N:v\\n\\tw\\n x')], MESSAGE),
+    'header reject': 'content goes ahead of the replies of a milter: it hears what was on its way',
+    'header accept': 'content goes ahead of the replies of a milter',
+    'header discard': 'content goes ahead of the replies of a milter',
+    'header tempfail': 'content goes ahead of the replies of a milter',
     'add crlf': ([edits('addheader:X-N:v\\r\\n\\tw')], MESSAGE),
     'add injected': ([edits('addheader:X-N:v\\nX-Injected\\: w')], MESSAGE),
     'add empty': ([edits('addheader:X-N:')], MESSAGE),
@@ -336,7 +340,7 @@ class Side:
             if not (f'[{address_of(number)}]' in text and 'milter-' in text or any(f':{p}' in text and 'milter' in text for p in ports)):
                 continue
             text = re.sub(r'^[0-9A-Za-z]{10,}:', 'ID:', text)
-            text = re.sub(r'packet header: (Application error|connection closed)', 'packet header: CLOSED', text)
+            text = re.sub(r'packet header: (Application error|connection closed|Connection reset by peer)', 'packet header: CLOSED', text)
             if 'read error in initial handshake' in text:
                 continue  # that has just been said
             for i, p in enumerate(ports):
