@@ -155,10 +155,6 @@ CASES = {
     # headers
     'add header': ([edits('addheader:X-N:v')], MESSAGE),
     'add folded': ([edits('addheader:X-N:v\\n\\tw\\n x')], MESSAGE),
-    'header reject': 'content goes ahead of the replies of a milter: it hears what was on its way',
-    'header accept': 'content goes ahead of the replies of a milter',
-    'header discard': 'content goes ahead of the replies of a milter',
-    'header tempfail': 'content goes ahead of the replies of a milter',
     'add crlf': ([edits('addheader:X-N:v\\r\\n\\tw')], MESSAGE),
     'add injected': ([edits('addheader:X-N:v\\nX-Injected\\: w')], MESSAGE),
     'add empty': ([edits('addheader:X-N:')], MESSAGE),
@@ -364,6 +360,13 @@ def sorted_rcpts(text):
     return '\n'.join(lines) + '\n'
 
 
+def without_content(name, text):
+    """Content goes ahead of the replies of a milter here: what it hears behind its last word is a matter of moments."""
+    if not name.startswith(('header ', 'eoh ', 'body reject', 'body discard')):
+        return text
+    return re.sub(r'^M0: (header|eoh|body|eom) .*\n', '', text, flags=re.M)
+
+
 def tag_of(number):
     return f'tag{number:03}x'
 
@@ -415,7 +418,7 @@ def main():
     for case in cases:
         if args.v:
             print(f'==== {case}\n{ours[case]}')
-        same = theirs[case] == ours[case]
+        same = without_content(case, theirs[case]) == without_content(case, ours[case])
         if same == (case not in DIFFERENCES):
             continue
         failed += 1
