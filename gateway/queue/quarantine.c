@@ -63,6 +63,17 @@ static const struct quar_ops store_ops = { .full = on_full, .expired = on_expire
 
 static void on_stats(struct op *op);
 
+/* Not more often than every STATS_AGE_SEC. */
+static void
+count_again(struct queue *q)
+{
+	struct quarantine *k = &q->quarantine;
+	if (!k->has_stats || k->stats.op.state != OP_IDLE || loop_now() < k->stats_at)
+		return;
+	k->stats_at = loop_now() + STATS_AGE_SEC * USEC_PER_SEC;
+	quar_stats(k->store, &k->stats);
+}
+
 void
 quarantine_open(struct queue *q, const struct quar_settings *s)
 {
@@ -82,6 +93,7 @@ quarantine_start(struct queue *q)
 		quar_start(k->store);
 		quar_req_init(&k->stats, &q->ops, on_stats);
 		k->has_stats = true;
+		count_again(q);
 	}
 }
 
@@ -275,7 +287,7 @@ on_put(struct op *op)
 	put_free(p);
 	a->jobs--;
 	spool_unpin(q->spool, &a->m->spool);
-	q->quarantine.stats_at = 0;
+	count_again(q);
 	attempt_check(a);
 	sched_poke(q);
 }
@@ -360,11 +372,8 @@ void
 quarantine_status(struct queue *q, struct buf *out)
 {
 	struct quarantine *k = &q->quarantine;
-	uint64_t messages = 0, bytes = 0, now = loop_now();
-	if (k->has_stats && k->stats.op.state == OP_IDLE && now >= k->stats_at) {
-		k->stats_at = now + STATS_AGE_SEC * USEC_PER_SEC;
-		quar_stats(k->store, &k->stats);
-	}
+	uint64_t messages = 0, bytes = 0;
+	count_again(q);
 	buf_printf(out, ",\"quarantine\":{\"available\":%s,\"accepting\":%s", k->store != NULL ? "true" : "false", quarantine_accepting(q) ? "true" : "false");
 	if (k->store != NULL && quar_is_full(k->store)) {
 		buf_puts(out, ",\"reason\":");
