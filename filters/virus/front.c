@@ -168,6 +168,8 @@ set_header(SMFICTX *ctx, const struct session *s, const struct judgement *j)
 	struct buf text;
 	bool ok = true, is_wanted = f.conf->header[0] != '\0';
 	buf_init(&text, HEADER_MAX);
+	if ((f.noreply & SMFIP_HDR_LEADSPC) != 0)
+		buf_putc(&text, ' '); /* it is ours to give, then */
 	header_text(j, &text);
 	(void)buf_cstr(&text);
 	for (unsigned i = s->status_headers; ok && i > (is_wanted ? 1u : 0u); i--)

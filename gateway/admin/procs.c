@@ -401,10 +401,10 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 		pr->is_wanted = optional[i].is_wanted(p->conf);
 	}
 	sigwatch_init(&p->child_signal, SIGCHLD, on_sigchld);
+	filterprocs_apply(p); /* first, so that they listen when the first client comes */
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].is_wanted)
 			spawn(&p->proc[i]);
-	filterprocs_apply(p);
 }
 
 struct proc *

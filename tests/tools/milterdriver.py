@@ -105,5 +105,5 @@ def headers(answer, name):
         else:
             continue
         if n.decode('latin-1').lower() == name.lower():
-            out.append((index, v.decode('latin-1')))
+            out.append((index, v.decode('latin-1').removeprefix(' ')))
     return out
