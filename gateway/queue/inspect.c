@@ -236,9 +236,8 @@ on_said(struct op *op)
 		attempt_report_done(a, false);
 		break;
 	case INSPECT_HOLD:
-		r->env.flags |= MSGF_HOLD;
-		/* fall through */
 	case INSPECT_PASS:
+		r->env.flags |= m->outcome == INSPECT_HOLD ? MSGF_HOLD : 0;
 		if (m->header_changed)
 			take_header(r);
 		a->reports--; /* it counts itself */
