@@ -128,7 +128,7 @@ wants_body(const struct milter_slot *s)
 	return (s->link->steps & SMFIP_NOBODY) == 0 && s->skipped != SMFIC_BODY;
 }
 
-/* Full pieces only; what is left goes with the end. */
+/* Full pieces only; what is left goes in front of the end. */
 static enum rc
 send_body(struct milter_slot *s)
 {
@@ -159,7 +159,8 @@ send_body(struct milter_slot *s)
 	return RC_OK;
 }
 
-/* The end waits for its turn: those in front have to agree first. */
+/* The end waits for its turn: those in front have to agree first. What is left of the body goes before it and not with it, although the protocol
+ * has that: rspamd does not look there. */
 static enum rc
 send_end(struct milter_slot *s)
 {
@@ -167,13 +168,23 @@ send_end(struct milter_slot *s)
 	uint64_t there = 0;
 	if (r->event != MEV_END || r->at >= r->nslots || &r->slots[r->at] != s)
 		return RC_NONE;
-	milter_slot_macros(s, MST_EOM, SMFIC_BODYEOB);
-	struct buf *b = milter_slot_out(s);
-	size_t mark = mw_begin(b, SMFIC_BODYEOB);
 	(void)body_is_complete(r, &there);
-	if (wants_body(s) && !put_body(s, (size_t)(there - s->body_at), b))
-		return RC_TEMP;
-	mw_end(b, mark);
+	if (wants_body(s) && there > s->body_at) {
+		if (milter_slot_awaits(s, SMFIC_BODY)) /* it may say that it has seen enough */
+			return RC_NONE;
+		struct buf *b = milter_slot_out(s);
+		size_t mark = mw_begin(b, SMFIC_BODY);
+		if (!put_body(s, (size_t)(there - s->body_at), b))
+			return RC_TEMP;
+		mw_end(b, mark);
+		if ((s->link->steps & SMFIP_NR_BODY) == 0) {
+			milter_slot_await(s, SMFIC_BODY, true);
+			if (!milter_slot_sends_ahead(s))
+				return RC_NONE;
+		}
+	}
+	milter_slot_macros(s, MST_EOM, SMFIC_BODYEOB);
+	mw_simple(milter_slot_out(s), SMFIC_BODYEOB);
 	s->content = MCON_EDITS;
 	s->asked = MEV_END;
 	milter_slot_await(s, SMFIC_BODYEOB, true);

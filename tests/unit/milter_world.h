@@ -169,7 +169,8 @@ fake_note(struct fake *f, unsigned char cmd, struct span data)
 	buf_putc(&f->log, cmd);
 	if (cmd == SMFIC_BODY || cmd == SMFIC_BODYEOB) {
 		buf_put(&f->body, data);
-		buf_printf(&f->log, " %zu", data.n);
+		if (data.n > 0)
+			buf_printf(&f->log, " %zu", data.n);
 	} else if (cmd == SMFIC_HEADER) {
 		struct span name, value;
 		assert_int_equal(mw_two(data, &name, &value), RC_OK);

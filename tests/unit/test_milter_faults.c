@@ -272,8 +272,8 @@ test_kept_content(void **state)
 	(void)state;
 	struct fake f;
 	fake_open(&f);
-	f.steps = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NODATA | SMFIP_NOEOH | SMFIP_NR_HDR;
-	f.no_reply['L'] = true;
+	f.steps = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NODATA | SMFIP_NOEOH | SMFIP_NR_HDR | SMFIP_NR_BODY;
+	f.no_reply['L'] = f.no_reply['B'] = true;
 	struct milter_set *set = set_for(&f, "default_action=tempfail");
 	expect_once(set, ALL_OK);
 	(void)fake_rule(&f, 'E', 2, DO_CLOSE);
