@@ -361,6 +361,8 @@ const struct step_row end_steps[] = {
 	{ "end_verdict", end_verdict },
 	{ "end_milter", end_milter },
 	{ "end_milter_said", end_milter_said },
+	{ "end_milter_first", end_milter_first },
+	{ "end_milter_change", end_milter_change },
 	{ "end_milter_draft", end_milter_draft },
 	{ "end_milter_copy", end_milter_copy },
 	{ "end_filter_start", end_filter_start },

@@ -164,17 +164,23 @@ struct holding_look {
 	bool has_header;
 };
 
-void
-holding_fini(struct holding *h)
+static void
+forget_look(struct holding_look *k)
 {
-	struct holding_look *k = h->look;
-	h->look = NULL;
 	if (k == NULL)
 		return;
 	op_cancel(&k->op);
 	timer_clear(&k->timer);
 	survey_fini(&k->survey);
 	mem_free(&k);
+}
+
+void
+holding_fini(struct holding *h)
+{
+	forget_look(h->look);
+	forget_look(h->first);
+	h->look = h->first = NULL;
 }
 
 static void
@@ -217,16 +223,15 @@ look_on(struct holding_look *k, struct content *c)
 	return rc;
 }
 
-enum step
-end_survey(struct sess *s)
+/* A part of it, a turn; done when it says STEP_NEXT. */
+static enum step
+look(struct sess *s, struct holding_look **place)
 {
 	static const struct op_provider looking = { "survey", NULL };
 	struct tx *tx = s->tx;
-	struct holding_look *k = tx->holding.look;
-	if (!tx_is_held(tx) || tx->discard || !s->edge->holding)
-		return STEP_NEXT;
+	struct holding_look *k = *place;
 	if (k == NULL) {
-		k = tx->holding.look = mem_zalloc(sizeof *k);
+		k = *place = mem_zalloc(sizeof *k);
 		k->sess = s;
 		survey_init(&k->survey);
 		op_init(&k->op, &s->ops, on_look);
@@ -244,6 +249,19 @@ end_survey(struct sess *s)
 	if (k->survey.left_out > 0)
 		tx_note(tx, "content", NULL, SPAN("has more parts than are listed"));
 	return STEP_NEXT;
+}
+
+enum step
+end_survey(struct sess *s)
+{
+	struct tx *tx = s->tx;
+	return !tx_is_held(tx) || tx->discard || !s->edge->holding ? STEP_NEXT : look(s, &tx->holding.look);
+}
+
+enum step
+holding_look_first(struct sess *s)
+{
+	return s->edge->holding ? look(s, &s->tx->holding.first) : STEP_NEXT;
 }
 
 /* ---- the block ---- */

@@ -40,6 +40,7 @@ struct holding {
 	struct { const char *list, *rule; } permits[HOLDING_PERMITS]; /* what let recipients through, each once */
 	unsigned npermits;
 	struct holding_look *look;   /* heap; what the content says, when it is held */
+	struct holding_look *first;  /* the same of the message as it came, when that is kept beside it */
 };
 
 /* The whole message. Who was accepted and who will be. */

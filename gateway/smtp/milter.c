@@ -45,7 +45,7 @@ sess_milter_end_tx(struct sess *s)
 	buf_fini(&m->header);
 	buf_fini(&m->checked);
 	buf_fini(&m->original);
-	m->is_judged = m->is_reading = m->is_copying = m->keeps_original = false;
+	m->is_judged = m->is_reading = m->is_changing = m->is_copying = m->keeps_original = false;
 }
 
 void

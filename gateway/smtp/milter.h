@@ -32,6 +32,7 @@ struct sess_milter {
 	/* the message */
 	bool is_judged;              /* they were asked whether they want it */
 	bool is_reading;             /* they did */
+	bool is_changing;            /* they are through with it, and their edits are to be done */
 	bool is_copying;             /* its changed content goes to another draft */
 	bool keeps_original;
 	struct buf header;           /* what they see; kept while they read */
@@ -77,7 +78,7 @@ enum step rcpt_milter_told(struct sess *s, enum step next);
 
 /* ---- the end of the message (milter_edits.c) ---- */
 
-step_fn end_milter, end_milter_said, end_milter_draft, end_milter_copy;
+step_fn end_milter, end_milter_said, end_milter_first, end_milter_change, end_milter_draft, end_milter_copy;
 step_fn end_keep, end_kept;
 void milter_edits_forget(struct sess_milter *m); /* the transaction ends */
 

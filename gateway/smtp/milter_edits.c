@@ -299,8 +299,28 @@ end_milter_said(struct sess *s)
 	change_envelope(s, e);
 	if (tx->discard)
 		return STEP_NEXT;
+	m->is_changing = true;
 	if (e->keep_original)
 		keep_original(s, e);
+	return STEP_NEXT;
+}
+
+/* What is kept as it came is looked at while it is here: what goes on will be another. */
+enum step
+end_milter_first(struct sess *s)
+{
+	return s->milter != NULL && s->milter->is_changing && s->milter->keeps_original ? holding_look_first(s) : STEP_NEXT;
+}
+
+enum step
+end_milter_change(struct sess *s)
+{
+	struct sess_milter *m = s->milter;
+	struct tx *tx = s->tx;
+	if (m == NULL || !m->is_changing)
+		return STEP_NEXT;
+	m->is_changing = false;
+	const struct milter_edits *e = milter_run_edits(m->run);
 	if (!changes_content(e) && !(e->keep_original && tx->draft != 0))
 		return STEP_NEXT;
 	const struct content_change n = change_of(m);

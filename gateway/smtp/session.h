@@ -300,6 +300,8 @@ enum step data_done(struct sess *s);
 enum step data_refuse(struct sess *s, enum reply_id id);
 /* A held message is looked at, for the people who look after it (holding.c). */
 enum step end_survey(struct sess *s);
+/* The same of the content as it is now, for the message that is kept as it came (tx->holding.first). */
+enum step holding_look_first(struct sess *s);
 /* The row before SUBMIT (rewrite.c): who it is really from and for. */
 enum step end_rewrite(struct sess *s);
 

@@ -318,6 +318,7 @@ tx_write_original(struct tx *tx, struct span client, const struct tx_original *o
 		held[i] = tx->rcpts[i].held;
 	tx->holding.class = HELD_NONE;
 	tx->holding.all = tx->holding.some = false;
+	tx->holding.look = tx->holding.first;
 	tx_hold_all(tx, why);
 	write_submit(tx, client, o->flags | MSGF_KEPT | (marks_of(tx) & ~(uint32_t)MSGF_HOLD), &m, out);
 	tx->holding = marks;
