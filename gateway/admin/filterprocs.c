@@ -285,6 +285,15 @@ is_listening(struct filterproc *f)
 		take_name(f);
 }
 
+bool
+filterprocs_listening(void)
+{
+	for (int i = 0; i < BUNDLED_COUNT && fs.procs != NULL; i++)
+		if (fs.slot[i].is_wanted && (fs.slot[i].now == NULL || !fs.slot[i].now->is_named))
+			return false;
+	return true;
+}
+
 static void
 heard(struct filterproc *f, struct span s)
 {
@@ -293,8 +302,10 @@ heard(struct filterproc *f, struct span s)
 		return;
 	if (span_eq_str(s, "listening")) {
 		is_listening(f);
+		procs_filter_listens(fs.procs);
 	} else if (span_eq_str(s, "ready")) {
 		is_ready(f);
+		procs_filter_listens(fs.procs);
 	} else if (span_starts(s, status)) {
 		buf_reset(&f->status);
 		buf_put(&f->status, span_from(s, status.n));

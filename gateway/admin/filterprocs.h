@@ -19,6 +19,8 @@ void filterprocs_want(struct procs *p);
 /* p->conf is in force: the log is handed on, what has other parameters is replaced, what is switched off ends. */
 void filterprocs_apply(struct procs *p);
 
+/* Can every filter that is wanted be reached? */
+bool filterprocs_listening(void);
 /* A child of the master ended; false: it was none of these. */
 bool filterprocs_exited(struct procs *p, pid_t pid, int status);
 bool filterprocs_any(void);

@@ -19,6 +19,7 @@
 enum { MASTER_FD = 3 };
 static const uint64_t RESTART_FIRST = 50 * 1000, RESTART_MOST = 10 * USEC_PER_SEC, HEALTHY_AFTER = 30 * USEC_PER_SEC, ANEW_USEC = 3 * USEC_PER_SEC;
 static const uint64_t CONF_TIMEOUT = 120 * USEC_PER_SEC;
+static const uint64_t FILTERS_PATIENCE = 5 * USEC_PER_SEC; /* for bundled filters to listen, before clients are taken without them */
 /* role and how long it may take to finish, in the order in which they stop; ROLE_MASTER stands for the bundled filters */
 static const struct {
 	enum role role;
@@ -79,6 +80,7 @@ static const struct {
 static struct procs *all; /* the child signal has no argument */
 
 static void spawn(struct proc *pr);
+static void on_filters_patience(struct timer *t);
 
 static struct span
 u32_span(unsigned char out[4], uint32_t v)
@@ -134,7 +136,7 @@ send_tickets(struct procs *p, struct proc *pr)
 static void
 send_listeners(struct procs *p, struct proc *pr)
 {
-	if (pr->role != ROLE_EDGE)
+	if (pr->role != ROLE_EDGE || p->filters_awaited)
 		return;
 	unsigned char n[4];
 	ipc_send(pr->chan, IPC_LISTENERS, 0, u32_span(n, (uint32_t)p->listeners->count), -1);
@@ -382,6 +384,43 @@ init_proc(struct proc *pr, enum role role, unsigned index)
 	timer_init(&pr->restart, on_restart);
 }
 
+/* ---- bundled filters and the first client ---- */
+
+/* A client that is taken before a filter listens would hear 451: until then it waits in the backlog. */
+static void
+await_filters(struct procs *p)
+{
+	p->filters_awaited = !filterprocs_listening();
+	if (p->filters_awaited)
+		timer_set(&p->filters_patience, FILTERS_PATIENCE);
+}
+
+static void
+filters_are_there(struct procs *p)
+{
+	if (!p->filters_awaited)
+		return;
+	p->filters_awaited = false;
+	timer_clear(&p->filters_patience);
+	for (size_t i = 0; i < p->count; i++)
+		if (p->proc[i].chan != NULL && p->proc[i].state != PROC_DRAINING)
+			send_listeners(p, &p->proc[i]);
+}
+
+static void
+on_filters_patience(struct timer *t)
+{
+	log_warn(NULL, "a bundled filter does not listen yet: clients are taken without it");
+	filters_are_there(container_of(t, struct procs, filters_patience));
+}
+
+void
+procs_filter_listens(struct procs *p)
+{
+	if (filterprocs_listening())
+		filters_are_there(p);
+}
+
 void
 procs_start(struct procs *p, unsigned edges, unsigned relays)
 {
@@ -390,6 +429,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	make_limits(p);
 	tickets_begin(&p->tickets, clock_wall());
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
+	timer_init(&p->filters_patience, on_filters_patience);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
 	for (unsigned i = 0; i < relays; i++)
 		init_proc(&p->proc[1 + i], ROLE_RELAY, i);
@@ -402,6 +442,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	}
 	sigwatch_init(&p->child_signal, SIGCHLD, on_sigchld);
 	filterprocs_apply(p); /* first, so that they listen when the first client comes */
+	await_filters(p);
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].is_wanted)
 			spawn(&p->proc[i]);
@@ -604,6 +645,7 @@ procs_stop(struct procs *p)
 	if (p->stopping)
 		return;
 	p->stopping = true;
+	timer_clear(&p->filters_patience);
 	for (size_t i = 0; i < p->count; i++)
 		timer_clear(&p->proc[i].restart);
 	timer_init(&p->stop_timer, on_stage_timeout);

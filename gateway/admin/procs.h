@@ -48,6 +48,8 @@ struct procs {
 	void (*failed)(struct procs *, const struct proc *); /* a role refused its configuration at start */
 	void (*all_gone)(struct procs *);                /* after procs_stop */
 	bool was_ready, stopping;
+	bool filters_awaited;        /* bundled filters do not listen yet: no edge has a listener */
+	struct timer filters_patience;
 	unsigned stop_stage;
 	struct timer stop_timer;
 	struct sigwatch child_signal;
@@ -55,6 +57,8 @@ struct procs {
 
 /* Makes the table (edges, queue, relays, lookup, keys, auth) and starts all that the configuration wants, bundled filters included. conf, image and log_* are set by the caller before. */
 void procs_start(struct procs *p, unsigned edges, unsigned relays);
+/* A bundled filter has begun to listen (filterprocs.h): when all do, edges get their listeners, after some seconds without them. */
+void procs_filter_listens(struct procs *p);
 /* Sends the log target, the configuration (p->conf, p->image) and the listeners to all. done(owner, ok, why)
  * when each has answered. */
 struct procs_reload {

@@ -17,6 +17,7 @@ import os
 import pathlib
 import re
 import select
+import shutil
 import signal
 import socket
 import sqlite3
@@ -253,7 +254,7 @@ class Place:
         for name, lines in example.files.items():
             files[name] = self.fill('\n'.join(lines) + '\n')
         master = MASTER + ''.join(line + '\n' for line in example.master)
-        self.gateway = rig.Gateway(self.dir, self.fill(BASE + '\n'.join(example.conf) + '\n'), self.fill(master), files)
+        self.gateway = rig.Gateway(self.dir, self.fill(BASE + '\n'.join(example.conf) + '\n'), self.fill(master), files, self.slow_filters(example.slow))
         try:
             self.gateway.start(smtp)
         except Broken:
@@ -264,6 +265,20 @@ class Place:
             self.hub.stop()
             self.dns.stop()
             raise
+
+    def slow_filters(self, slow):
+        """A copy of the program with other filters beside it, or None."""
+        if not slow:
+            return None
+        program = pathlib.Path(rig.program())
+        copy = self.dir / 'program' / program.name
+        copy.parent.mkdir()
+        shutil.copy2(program, copy)
+        for name, seconds in slow:
+            wrapper = copy.with_name(f'dogana-{name}')
+            wrapper.write_text(f'#!/bin/sh\nsleep {seconds}\nexec {program.with_name(wrapper.name)} "$@"\n')
+            wrapper.chmod(0o755)
+        return str(copy)
 
     def fill(self, text):
         for name, value in sorted(self.vars.items(), key=lambda kv: -len(kv[0])):

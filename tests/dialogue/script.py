@@ -48,7 +48,7 @@ def parse_expect(text, line):
     return out
 
 
-HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs')
+HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs', 'slow')
 CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
           'heard', 'asked', 'answer', 'forget', 'resolver', 'copy')
 
@@ -59,7 +59,7 @@ class Script:
         self.name = path.stem
         self.title = ''
         self.conf, self.master, self.files, self.dns = [], [], {}, []
-        self.tools, self.sql = [], []
+        self.tools, self.sql, self.slow = [], [], []
         self.group = ''
         self.modes = None                 # None: all that fit
         self.certs = False
@@ -106,6 +106,8 @@ class Script:
             self.tools.append(rest.split(None, 2))
         elif word == 'sql':               # sql FILE STATEMENT: an SQLite database $WORK/FILE
             self.sql.append(rest.split(None, 1))
+        elif word == 'slow':              # slow NAME SECONDS: the bundled filter NAME begins so much later
+            self.slow.append(rest.split())
         elif word == 'certs':             # $CERTS: what tests/tools/certs.sh makes
             self.certs = True
         elif word == 'group':
