@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 /* What milters add is bounded; what they get to see is bounded by the owner. */
-enum { EDIT_BYTES_MAX = 16 * 1024 * 1024, OUT_ENOUGH = 256 * 1024 };
+enum { EDIT_BYTES_MAX = 16 * 1024 * 1024, OUT_ENOUGH = 256 * 1024, STREAM_FROM = 32 * 1024 };
 
 /* Bodies on their way to a connection; nobody keeps it over a call. */
 static struct buf chunk = { .max = MW_CHUNK };
@@ -225,6 +225,16 @@ milter_content_pump(struct milter_slot *s)
 	return false;
 }
 
+bool
+milter_content_is_worth_it(const struct milter_slot *s)
+{
+	uint64_t there = 0;
+	if (s->content != MCON_NONE || !s->run->has_message)
+		return s->content != MCON_NONE;
+	(void)body_is_complete(s->run, &there);
+	return there >= STREAM_FROM;
+}
+
 void
 milter_content_restart(struct milter_slot *s)
 {
@@ -267,7 +277,8 @@ milter_content_begin(struct milter_run *r)
 		}
 		s->streams = true;
 		is_same = !can_change_content(s);
-		(void)milter_content_pump(s);
+		if (milter_content_is_worth_it(s))
+			(void)milter_content_pump(s);
 	}
 }
 

@@ -253,6 +253,8 @@ void milter_slot_go_on(struct milter_slot *s);      /* the file for a body is th
 void milter_content_begin(struct milter_run *r);
 /* Sends what may be sent. false: the message cannot be read; milter_slot_unreadable() was called. */
 bool milter_content_pump(struct milter_slot *s);
+/* A message that is not whole yet is told of from some octets on: a small one is one write, with its end. */
+bool milter_content_is_worth_it(const struct milter_slot *s);
 void milter_content_restart(struct milter_slot *s); /* on a new connection */
 void milter_content_end(struct milter_run *r);      /* forget the message */
 

@@ -302,9 +302,11 @@ on_failed(struct milter_link_user *u, const char *why, bool is_stale)
 	bool turn = is_its_turn(s);
 	unsigned far = s->has_options ? how_far(s) : MFAR_OPTIONS;
 	s->link = NULL;
-	if (is_stale && s->said_rcpts == 0) {
+	bool only_this = s->said_rcpts == 0 || (s->said_rcpts == 1 && s->run->event == MEV_RCPT);
+	if (is_stale && only_this) {
 		/* it had been closed before we said a word: begin anew */
 		forget_awaited(s);
+		s->said_rcpts = 0;
 		s->said_connect = s->said_helo = s->said_mail = false;
 		s->in_transaction = false;
 		if (s->content != MCON_NONE)
@@ -351,8 +353,8 @@ passes(struct milter_slot *s, enum milter_event ev)
 	*calm += *calm < CALM;
 }
 
-/* A milter that never had an objection to connections, HELO or DATA hears of them together with what comes next: MAIL, the message. If it has
- * one after all, MAIL or the message is what is refused, and from then on it is asked at once again. */
+/* A milter that never had an objection to connections, HELO, MAIL or DATA hears of them together with what comes next: the first recipient,
+ * the message. If it has one after all, that is what is refused, and from then on it is asked at once again. */
 static bool
 puts_off(const struct milter_slot *s, enum milter_event ev)
 {
@@ -361,7 +363,7 @@ puts_off(const struct milter_slot *s, enum milter_event ev)
 		return false;
 	if (ev == MEV_DATA)
 		return m->calm[MEV_DATA] >= CALM;
-	return m->calm[MEV_CONNECT] >= CALM && m->calm[MEV_HELO] >= CALM;
+	return m->calm[MEV_CONNECT] >= CALM && m->calm[MEV_HELO] >= CALM && (ev != MEV_MAIL || m->calm[MEV_MAIL] >= CALM);
 }
 
 /* One event to one milter: with its macros in one write. */
@@ -459,7 +461,7 @@ slot_turn(struct milter_slot *s)
 	}
 	if (r->is_late && r->event >= MEV_MAIL)
 		return fault_turn(s);
-	if (r->event <= MEV_HELO && puts_off(s, r->event) && s->waits_for == 0)
+	if (r->event <= MEV_MAIL && puts_off(s, r->event) && s->waits_for == 0)
 		return TURN_PASS;
 	if (s->link == NULL && (t = slot_dial(s)) != TURN_PASS)
 		return t;
@@ -468,31 +470,35 @@ slot_turn(struct milter_slot *s)
 	if (s->link->state != MLINK_READY || s->waits_for != 0)
 		return TURN_WAIT;
 	t = catch_up(s);
-	if (t != TURN_PASS)
+	if (!may_follow(s, t))
 		return t;
+	enum turn now = TURN_PASS;
 	switch (r->event) {
 	case MEV_NONE:
 	case MEV_COUNT:
 	case MEV_CONNECT:
 	case MEV_HELO:
 	case MEV_MAIL:
-		return TURN_PASS; /* catch_up said it */
+		break; /* catch_up said it */
 	case MEV_RCPT_REFUSED:
-		if ((s->link->steps & SMFIP_RCPT_REJ) == 0)
-			return TURN_PASS;
-		return say(s, r->event, buf_span(&r->event_data));
+		if ((s->link->steps & SMFIP_RCPT_REJ) != 0)
+			now = say(s, r->event, buf_span(&r->event_data));
+		break;
 	case MEV_DATA:
 		s->owes_data = puts_off(s, MEV_DATA);
-		return s->owes_data ? TURN_PASS : say(s, MEV_DATA, buf_span(&r->event_data));
+		if (!s->owes_data)
+			now = say(s, MEV_DATA, buf_span(&r->event_data));
+		break;
 	case MEV_UNKNOWN:
 	case MEV_RCPT:
-		return say(s, r->event, buf_span(&r->event_data));
+		now = say(s, r->event, buf_span(&r->event_data));
+		break;
 	case MEV_END:
-		if (!r->has_message)
-			return TURN_PASS;
-		return milter_content_pump(s) ? TURN_WAIT : said_turn(s);
+		if (r->has_message)
+			return milter_content_pump(s) ? TURN_WAIT : said_turn(s);
+		break;
 	}
-	return TURN_PASS;
+	return t == TURN_WAIT ? t : now;
 }
 
 /* All turns from the one at hand on. True: the event is over. */
@@ -1093,7 +1099,7 @@ milter_run_more(struct milter_run *r)
 {
 	CHECK(r, RUN_MAGIC);
 	for (size_t i = 0; i < r->nslots; i++)
-		if (r->slots[i].streams && r->slots[i].state == MSLOT_ENVELOPE && r->slots[i].content != MCON_NONE)
+		if (r->slots[i].streams && r->slots[i].state == MSLOT_ENVELOPE && milter_content_is_worth_it(&r->slots[i]))
 			pump(&r->slots[i]);
 }
 

@@ -59,7 +59,7 @@ def milters(bench, count, runs):
     dead = bench.free_port()
     running = [Program([okmilter, f'inet:{p}@127.0.0.1'], lambda p=p: listens(p)) for p in ports]
     plain = bench.Dogana('none', port)
-    three = bench.Dogana('three', port, 'smtpd_milters = ' + ' '.join(f'inet:127.0.0.1:{p}' for p in ports) + '\n')
+    three = bench.Dogana('three', port, 'milter_connection_reuse = yes\nsmtpd_milters = ' + ' '.join(f'inet:127.0.0.1:{p}' for p in ports) + '\n')
     broken = bench.Dogana('dead', port, f'smtpd_milters = inet:127.0.0.1:{dead}\nmilter_default_action = accept\n')
     pair = [plain, three, broken]
     try:

@@ -191,7 +191,9 @@ test_accept(void **state)
 	static const struct {
 		unsigned char cmd;
 		unsigned mails, ends;    /* heard in two messages */
-	} rows[] = { { 'C', 0, 0 }, { 'H', 0, 0 }, { 'M', 2, 0 }, { 'R', 2, 0 }, { 'N', 2, 0 }, { 'E', 2, 2 } };
+	} rows[] = { { 'C', 0, 0 }, { 'H', 0, 0 }, { 'M', 2, 0 }, { 'R', 2, 0 },
+		{ 'N', 2, 1 }, /* the end of the first message was on its way already */
+		{ 'E', 2, 2 } };
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		struct fake f;
 		struct play p;
@@ -219,14 +221,19 @@ test_put_off(void **state)
 	static const struct {
 		unsigned char cmd, reply;
 		const char *want;
+		bool mail;               /* it let MAIL pass, too */
 	} rows[] = {
-		{ 'C', 'c', ALL_OK }, { 'C', 'a', ALL_OK }, { 'C', 'r', "connect=ok helo=ok mail=" NO }, { 'H', 'r', "connect=ok helo=ok mail=" NO },
-		{ 'H', '4', "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)" },
-		{ 'M', 'r', "connect=ok helo=ok mail=" NO },
-		{ 'T', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO },
-		{ 'T', 'd', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=discard" },
-		{ 'T', 'a', ALL_OK },
-		{ 'L', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO },
+		{ 'C', 'c', ALL_OK, true }, { 'C', 'a', ALL_OK, true }, { 'M', 'a', ALL_OK, true }, { 'R', 'a', ALL_OK, true },
+		{ 'C', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=" NO, true },
+		{ 'M', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=" NO, true },
+		{ 'R', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=ok end=ok", true },
+		{ 'C', 'c', ALL_OK, false }, { 'C', 'a', ALL_OK, false }, { 'C', 'r', "connect=ok helo=ok mail=" NO, false }, { 'H', 'r', "connect=ok helo=ok mail=" NO, false },
+		{ 'H', '4', "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)", false },
+		{ 'M', 'r', "connect=ok helo=ok mail=" NO, false },
+		{ 'T', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO, false },
+		{ 'T', 'd', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=discard", false },
+		{ 'T', 'a', ALL_OK, false },
+		{ 'L', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO, false },
 	};
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		struct fake f;
@@ -236,6 +243,7 @@ test_put_off(void **state)
 		struct milter_set *set = set_for(&f, "default_action=tempfail");
 		struct milter_server *server = set->def[0].server;
 		server->calm[MEV_CONNECT] = server->calm[MEV_HELO] = server->calm[MEV_DATA] = 1000;
+		server->calm[MEV_MAIL] = rows[i].mail ? 1000 : 0;
 		play_one(&p, set);
 		if (!span_eq_str(buf_span(&p.said), rows[i].want))
 			print_error("row %zu: %c at %c:\n", i, rows[i].reply, rows[i].cmd);
