@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 #include "filters/attachment_kinds.h"
 #include "filters/attachments/decode.h"
@@ -92,7 +92,7 @@ support(struct archive *a, uint64_t kinds)
 
 /* A compressed file is called as the archive without its last extension, and as its header says. */
 static void
-name_single(struct survey *s, uint32_t part, struct span data, struct reading *r)
+name_single(struct search *s, uint32_t part, struct span data, struct reading *r)
 {
 	const struct attachment_item *item = &s->parts[part].item;
 	for (size_t i = 0; i < item->nnames; i++) {
@@ -127,7 +127,7 @@ name_entry(struct archive_entry *entry, struct reading *r)
 
 /* false: the archive cannot be read further. */
 static bool
-read_data(struct survey *s, uint32_t at, struct source *src, unsigned depth)
+read_data(struct search *s, uint32_t at, struct source *src, unsigned depth)
 {
 	struct buf data;
 	uint64_t left = s->limits.unpacked - s->unpacked;
@@ -145,17 +145,17 @@ read_data(struct survey *s, uint32_t at, struct source *src, unsigned depth)
 		if (want == HEAD_ROOM && buf_len(&data) >= HEAD_ROOM && content_wants_whole(s, at, buf_span(&data)))
 			want = (size_t)left + 1;
 	}
-	if (survey_count_unpacked(s, buf_len(&data)) && buf_len(&data) > 0)
+	if (search_count_unpacked(s, buf_len(&data)) && buf_len(&data) > 0)
 		content_decoded(s, at, buf_span(&data), depth);
 	buf_fini(&data);
 	return n >= ARCHIVE_FAILED;
 }
 
 static bool
-read_entry(struct survey *s, uint32_t part, struct source *src, struct archive_entry *entry, unsigned depth)
+read_entry(struct search *s, uint32_t part, struct source *src, struct archive_entry *entry, unsigned depth)
 {
 	bool is_single = archive_format(src->a) == ARCHIVE_FORMAT_RAW;
-	if (!survey_count_member(s))
+	if (!search_count_member(s))
 		return false;
 	if (!is_single && archive_entry_filetype(entry) == AE_IFDIR)
 		return true;
@@ -166,9 +166,9 @@ read_entry(struct survey *s, uint32_t part, struct source *src, struct archive_e
 	else
 		name_entry(entry, &r);
 	if (r.nnames == 0 && !is_single)
-		survey_problem(s, "an archive has names that cannot be read");
-	uint32_t at = survey_add(s, &r, ATTACHMENT_MEMBER, s->parts[part].owner);
-	if (at == SURVEY_NOWHERE)
+		search_problem(s, "an archive has names that cannot be read");
+	uint32_t at = search_add(s, &r, ATTACHMENT_MEMBER, s->parts[part].owner);
+	if (at == SEARCH_NOWHERE)
 		return false;
 	if (archive_entry_size_is_set(entry) && archive_entry_size(entry) > 0)
 		s->parts[at].item.size = (uint64_t)archive_entry_size(entry);
@@ -181,22 +181,22 @@ read_entry(struct survey *s, uint32_t part, struct source *src, struct archive_e
 
 /* What is taken for an empty archive may be one file all the same: zeros are an archive without members for some formats. */
 static void
-add_single(struct survey *s, uint32_t part, struct span data)
+add_single(struct search *s, uint32_t part, struct span data)
 {
 	struct reading r;
 	reading_init(&r, &s->arena);
 	name_single(s, part, data, &r);
-	if (survey_count_member(s))
-		(void)survey_add(s, &r, ATTACHMENT_MEMBER, s->parts[part].owner);
+	if (search_count_member(s))
+		(void)search_add(s, &r, ATTACHMENT_MEMBER, s->parts[part].owner);
 }
 
 void
-archive_read(struct survey *s, uint32_t part, struct span data, unsigned archive_depth)
+archive_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
 	struct source src = { .a = archive_read_new(), .data = data, .limit = s->limits.unpacked };
 	struct archive_entry *entry;
 	if (src.a == NULL) {
-		survey_problem(s, "no memory for an archive");
+		search_problem(s, "no memory for an archive");
 		return;
 	}
 	support(src.a, s->parts[part].item.kinds);
@@ -216,8 +216,8 @@ archive_read(struct survey *s, uint32_t part, struct span data, unsigned archive
 	if (archive_format(src.a) != 0 && archive_read_has_encrypted_entries(src.a) == 1) /* without a format it crashes */
 		s->parts[part].item.is_encrypted = true;
 	if (src.is_over)
-		survey_problem(s, "archives are too large when unpacked");
+		search_problem(s, "archives are too large when unpacked");
 	else if (r < ARCHIVE_WARN && !s->parts[part].item.is_encrypted)
-		survey_problem(s, "an archive cannot be read");
+		search_problem(s, "an archive cannot be read");
 	archive_read_free(src.a);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 #include "filters/attachment_kinds.h"
 #include "filters/attachments/decode.h"
@@ -29,7 +29,7 @@ has_zip_end(struct span data)
 }
 
 bool
-content_wants_whole(const struct survey *s, uint32_t part, struct span head)
+content_wants_whole(const struct search *s, uint32_t part, struct span head)
 {
 	const struct attachment_item *item = &s->parts[part].item;
 	uint64_t kinds = kinds_of(head, head.n);
@@ -40,7 +40,7 @@ content_wants_whole(const struct survey *s, uint32_t part, struct span head)
 }
 
 void
-content_look(struct survey *s, uint32_t part, struct span data, unsigned archive_depth)
+content_look(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
 	bool is_encrypted;
 	uint64_t kinds = kinds_of(span_head(data, KIND_HEAD_ISO), data.n);
@@ -55,7 +55,7 @@ content_look(struct survey *s, uint32_t part, struct span data, unsigned archive
 	if ((kinds & (ARCHIVES | KIND_IS(zip) | KIND_IS(tnef))) == 0)
 		return;
 	if (archive_depth >= s->limits.archive_depth) {
-		survey_problem(s, "archives are nested too deep");
+		search_problem(s, "archives are nested too deep");
 		return;
 	}
 	if ((kinds & KIND_IS(zip)) != 0)
@@ -67,7 +67,7 @@ content_look(struct survey *s, uint32_t part, struct span data, unsigned archive
 }
 
 static bool
-has_type(const struct survey_part *p, const char *prefix)
+has_type(const struct search_part *p, const char *prefix)
 {
 	for (size_t i = 0; i < p->item.ntypes; i++)
 		if (span_starts(p->item.types[i], span_str(prefix)))
@@ -77,27 +77,27 @@ has_type(const struct survey_part *p, const char *prefix)
 
 /* An attached message in whatever form: by its name, its type, or how it begins. */
 static bool
-is_mail(const struct survey_part *p)
+is_mail(const struct search_part *p)
 {
 	return (p->item.kinds & KIND_IS(mail)) != 0 || p->is_container || has_extension(&p->item, ".eml") || has_extension(&p->item, ".mht") ||
 	    has_extension(&p->item, ".mhtml") || has_type(p, "message/") || has_type(p, "multipart");
 }
 
 void
-content_decoded(struct survey *s, uint32_t part, struct span data, unsigned archive_depth)
+content_decoded(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
 	content_look(s, part, data, archive_depth);
 	uint32_t owner = s->parts[part].owner;
 	if (is_mail(&s->parts[part]))
-		survey_message(s, data, owner, has_type(&s->parts[part], "multipart"));
+		search_message(s, data, owner, has_type(&s->parts[part], "multipart"));
 	else
 		text_files(s, data, SIZE_MAX, owner);
 }
 
 static void
-look_at(struct survey *s, uint32_t part, struct span raw)
+look_at(struct search *s, uint32_t part, struct span raw)
 {
-	struct survey_part *p = &s->parts[part];
+	struct search_part *p = &s->parts[part];
 	unsigned ctes = p->ctes != 0 ? p->ctes : DECODE_NONE;
 	bool is_container = p->is_container;
 	if ((ctes & DECODE_BASE64) == 0 && decode_looks_base64(raw))
@@ -125,9 +125,9 @@ look_at(struct survey *s, uint32_t part, struct span raw)
 }
 
 void
-content_part(struct survey *s, struct span m, uint32_t part)
+content_part(struct search *s, struct span m, uint32_t part)
 {
-	struct survey_part p = s->parts[part];
+	struct search_part p = s->parts[part];
 	if (p.is_text_file || p.item.where != ATTACHMENT_PART || p.end < p.body)
 		return;
 	look_at(s, part, span_head(span_from(m, p.body), p.end - p.body));

@@ -12,7 +12,7 @@ struct opinion {
 	const struct judge *j;
 	const struct wire_question *q;
 	struct arena *room;
-	struct survey survey;
+	struct search search;
 	enum attachment_action worst;
 	struct span worst_name, worst_rule, worst_text;
 	struct strip_why *strip;
@@ -27,7 +27,7 @@ judge_init(struct judge *j, const struct conf *c, const struct attachment_conf *
 {
 	const struct params *p = conf_params(c);
 	j->conf = ac;
-	j->limits = (struct survey_limits){ .parts = (uint32_t)p->p_attachment_max_parts, .depth = (uint32_t)p->p_attachment_max_depth,
+	j->limits = (struct search_limits){ .parts = (uint32_t)p->p_attachment_max_parts, .depth = (uint32_t)p->p_attachment_max_depth,
 		.archive_depth = (uint32_t)p->p_attachment_max_archive_depth, .archive_members = (uint32_t)p->p_attachment_max_archive_members,
 		.unpacked = (uint64_t)p->p_attachment_max_unpacked };
 }
@@ -83,9 +83,9 @@ put_name(struct buf *b, struct span name, size_t max)
 
 /* The name that decided, or the part's own; with that of the part it is in. */
 static struct span
-name_of(struct opinion *o, const struct survey_part *p, struct span decided)
+name_of(struct opinion *o, const struct search_part *p, struct span decided)
 {
-	const struct survey_part *outer = &o->survey.parts[p->owner];
+	const struct search_part *outer = &o->search.parts[p->owner];
 	struct span name = decided.n > 0 ? decided : p->shown.n > 0 ? p->shown : p->item.ntypes > 0 ? p->item.types[0] : SPAN("(no name)");
 	struct buf b;
 	buf_init(&b, NAME_SHOWN * 4);
@@ -103,7 +103,7 @@ name_of(struct opinion *o, const struct survey_part *p, struct span decided)
 }
 
 static void
-add_line(struct opinion *o, struct wire_answer *out, enum attachment_action action, struct span name, struct span rule, const struct survey_part *p)
+add_line(struct opinion *o, struct wire_answer *out, enum attachment_action action, struct span name, struct span rule, const struct search_part *p)
 {
 	char kinds[100] = "";
 	struct span type = p != NULL && p->item.ntypes > 0 ? clean(o->room, p->item.types[0], NAME_SHOWN) : SPAN("-");
@@ -119,7 +119,7 @@ add_line(struct opinion *o, struct wire_answer *out, enum attachment_action acti
 static void
 take_answer(struct opinion *o, const struct attachment_answer *a, uint32_t part, struct wire_answer *out)
 {
-	const struct survey_part *p = &o->survey.parts[part];
+	const struct search_part *p = &o->search.parts[part];
 	if (a->action == ATTACHMENT_ALLOW)
 		return;
 	struct span name = name_of(o, p, a->name), rule = clean(o->room, span_str(a->rule->id), NAME_SHOWN);
@@ -143,12 +143,12 @@ take_answer(struct opinion *o, const struct attachment_answer *a, uint32_t part,
 	if ((o->nstrip & (o->nstrip - 1)) == 0)
 		o->strip = mem_reallocarray(o->strip, o->nstrip > 0 ? o->nstrip * 2 : 1, sizeof *o->strip);
 	o->strip[o->nstrip++] = (struct strip_why){ .part = p->owner, .name = name, .rule = rule, .queue_id = o->q->queue_id, .sender = o->q->about.sender,
-		.reason = why.n > 0 ? why : text(o->room, "not accepted here (%.*s)", CLEAN(rule)), .size = o->survey.parts[p->owner].item.size };
+		.reason = why.n > 0 ? why : text(o->room, "not accepted here (%.*s)", CLEAN(rule)), .size = o->search.parts[p->owner].item.size };
 }
 
 /* A multipart is no attachment, unless somebody could take it for one. */
 static bool
-is_only_multipart(const struct survey_part *p)
+is_only_multipart(const struct search_part *p)
 {
 	if (!p->is_container || p->item.nnames > 0)
 		return false;
@@ -163,22 +163,22 @@ form(struct opinion *o, struct wire_answer *out)
 {
 	struct attachment_ask *ask;
 	enum rc rc = attachment_ask_new(o->j->conf->rules, &o->q->about, &ask, &o->why);
-	for (size_t i = 0; i < o->survey.nparts && rc == RC_OK; i++) {
+	for (size_t i = 0; i < o->search.nparts && rc == RC_OK; i++) {
 		struct attachment_answer a;
-		if (is_only_multipart(&o->survey.parts[i]))
+		if (is_only_multipart(&o->search.parts[i]))
 			continue;
-		rc = attachment_ask(ask, &o->survey.parts[i].item, &a, &o->why);
+		rc = attachment_ask(ask, &o->search.parts[i].item, &a, &o->why);
 		if (rc == RC_OK)
 			take_answer(o, &a, (uint32_t)i, out);
 	}
 	attachment_ask_free(&ask);
 	o->later = rc != RC_OK;
-	if (rc == RC_OK && o->survey.problem != NULL && o->j->conf->unreadable > ATTACHMENT_ALLOW) {
+	if (rc == RC_OK && o->search.problem != NULL && o->j->conf->unreadable > ATTACHMENT_ALLOW) {
 		struct span rule = SPAN("attachment_unreadable_action");
 		add_line(o, out, o->j->conf->unreadable, SPAN("(message)"), rule, NULL);
 		if (o->j->conf->unreadable > o->worst) {
 			o->worst = o->j->conf->unreadable;
-			o->worst_name = clean(o->room, span_str(o->survey.problem), TEXT_SHOWN);
+			o->worst_name = clean(o->room, span_str(o->search.problem), TEXT_SHOWN);
 			o->worst_rule = rule;
 			o->worst_text = SPAN_EMPTY;
 		}
@@ -189,7 +189,7 @@ static void
 read_message(struct opinion *o, const struct judge *j, const struct wire_question *q, struct arena *room, struct wire_answer *out)
 {
 	*o = (struct opinion){ .j = j, .q = q, .room = room };
-	survey_run(&o->survey, q->message, &j->limits);
+	search_run(&o->search, q->message, &j->limits);
 	form(o, out);
 }
 
@@ -197,7 +197,7 @@ static void
 forget(struct opinion *o)
 {
 	mem_free(&o->strip);
-	survey_fini(&o->survey);
+	search_fini(&o->search);
 }
 
 /* The new message as it will be: its header where a part of it was replaced is read as what it says then. */
@@ -230,7 +230,7 @@ answer(struct opinion *o, struct buf *body, struct wire_answer *out)
 	bool held_instead = false;
 	if (o->worst == ATTACHMENT_STRIP) {
 		held_instead = o->cannot_strip ||
-		    strip_parts(&o->survey, (size_t)o->q->header_len, o->j->conf, o->strip, o->nstrip, body, &how) != RC_OK || !is_clean_now(o, buf_span(body), &how);
+		    strip_parts(&o->search, (size_t)o->q->header_len, o->j->conf, o->strip, o->nstrip, body, &how) != RC_OK || !is_clean_now(o, buf_span(body), &how);
 		if (held_instead)
 			o->worst = ATTACHMENT_QUARANTINE;
 	}

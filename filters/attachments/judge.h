@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * judge.h - what is to be done with a message: the rules asked about everything the survey found, the strictest answer, and for
+ * judge.h - what is to be done with a message: the rules asked about everything the search found, the strictest answer, and for
  * strip the new body, which has been read again: a message that still has what had to go is held instead.
  */
 #ifndef ATTACHMENTS_JUDGE_H
 #define ATTACHMENTS_JUDGE_H
 
 #include "filters/attachment_conf.h"
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 #include "filters/attachments/wire.h"
 
 struct judge {
 	const struct attachment_conf *conf;
-	struct survey_limits limits;
+	struct search_limits limits;
 };
 
 void judge_init(struct judge *j, const struct conf *c, const struct attachment_conf *ac);

@@ -72,7 +72,7 @@ serve(struct program *pg, struct err *e)
 		rc = matchlist_open_param(pg->conf, NULL, "mynetworks", MATCH_ADDRESS, &ms.mynetworks, e);
 	if (rc != RC_OK)
 		return rc;
-	survey_prepare();
+	search_prepare();
 	judge_init(&judge, pg->conf, &ac);
 	rc = start_pool(pg, &judge, e);
 	if (rc != RC_OK)

@@ -124,9 +124,9 @@ same_delimiter(struct span m, size_t delimiter, size_t from)
 }
 
 static bool
-find_cut(const struct survey *s, const struct strip_why *w, struct cut *out)
+find_cut(const struct search *s, const struct strip_why *w, struct cut *out)
 {
-	const struct survey_part *p = &s->parts[w->part];
+	const struct search_part *p = &s->parts[w->part];
 	if (p->item.where == ATTACHMENT_MEMBER || p->owner != w->part)
 		return false;
 	*out = (struct cut){ .from = p->head, .to = p->end, .why = w, .is_whole = !p->is_text_file };
@@ -149,7 +149,7 @@ by_place(const void *a, const void *b)
 
 /* Header fields of the part that say nothing of its content stay. */
 static void
-keep_fields(struct span m, const struct survey_part *p, struct buf *out)
+keep_fields(struct span m, const struct search_part *p, struct buf *out)
 {
 	for (size_t pos = p->head; pos < p->body;) {
 		size_t end = next_line(m, pos);
@@ -165,7 +165,7 @@ keep_fields(struct span m, const struct survey_part *p, struct buf *out)
 }
 
 static void
-replace(const struct survey *s, const struct cut *c, const struct attachment_conf *ac, bool is_top, struct buf *out, struct stripped *how)
+replace(const struct search *s, const struct cut *c, const struct attachment_conf *ac, bool is_top, struct buf *out, struct stripped *how)
 {
 	struct buf note;
 	buf_init(&note, 1 << 20);
@@ -186,7 +186,7 @@ replace(const struct survey *s, const struct cut *c, const struct attachment_con
 }
 
 enum rc
-strip_parts(const struct survey *s, size_t header_len, const struct attachment_conf *ac, const struct strip_why *whys, size_t n, struct buf *out,
+strip_parts(const struct search *s, size_t header_len, const struct attachment_conf *ac, const struct strip_why *whys, size_t n, struct buf *out,
     struct stripped *how)
 {
 	struct cut *cuts = mem_calloc(n > 0 ? n : 1, sizeof *cuts);

@@ -6,7 +6,7 @@
 #define ATTACHMENTS_STRIP_H
 
 #include "filters/attachment_conf.h"
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 /* Why one goes, for the note. */
 struct strip_why {
@@ -21,7 +21,7 @@ struct stripped {
 };
 
 /* header_len: octets of the message before the body. The new body is appended to out. RC_NONE: these parts cannot be taken out. */
-enum rc strip_parts(const struct survey *s, size_t header_len, const struct attachment_conf *ac, const struct strip_why *whys, size_t n,
+enum rc strip_parts(const struct search *s, size_t header_len, const struct attachment_conf *ac, const struct strip_why *whys, size_t n,
     struct buf *out, struct stripped *how) MUST_CHECK;
 
 #endif

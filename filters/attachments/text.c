@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 #include "filters/attachments/decode.h"
 
@@ -65,15 +65,15 @@ find_end(struct span t, size_t pos, const char *end)
 }
 
 static void
-add_file(struct survey *s, struct span t, size_t from, size_t to, size_t base, uint32_t owner, struct span name, struct span data)
+add_file(struct search *s, struct span t, size_t from, size_t to, size_t base, uint32_t owner, struct span name, struct span data)
 {
 	struct reading r;
 	reading_init(&r, &s->arena);
 	reading_name(&r, name);
-	uint32_t at = survey_add(s, &r, ATTACHMENT_TEXT, base == SIZE_MAX ? owner : SURVEY_NOWHERE);
-	if (at == SURVEY_NOWHERE)
+	uint32_t at = search_add(s, &r, ATTACHMENT_TEXT, base == SIZE_MAX ? owner : SEARCH_NOWHERE);
+	if (at == SEARCH_NOWHERE)
 		return;
-	struct survey_part *p = &s->parts[at];
+	struct search_part *p = &s->parts[at];
 	p->is_text_file = true;
 	if (base != SIZE_MAX) {
 		p->head = p->body = p->body_late = base + from;
@@ -84,7 +84,7 @@ add_file(struct survey *s, struct span t, size_t from, size_t to, size_t base, u
 }
 
 static size_t
-read_begin(struct survey *s, struct span t, size_t pos, size_t base, uint32_t owner)
+read_begin(struct search *s, struct span t, size_t pos, size_t base, uint32_t owner)
 {
 	bool is_base64;
 	struct span name;
@@ -102,7 +102,7 @@ read_begin(struct survey *s, struct span t, size_t pos, size_t base, uint32_t ow
 }
 
 static size_t
-read_yenc(struct survey *s, struct span t, size_t pos, size_t base, uint32_t owner)
+read_yenc(struct search *s, struct span t, size_t pos, size_t base, uint32_t owner)
 {
 	struct span line = line_at(t, pos);
 	size_t at = span_find(line, SPAN("name=")), body = behind_line(t, pos);
@@ -119,7 +119,7 @@ read_yenc(struct survey *s, struct span t, size_t pos, size_t base, uint32_t own
 }
 
 static size_t
-read_binhex(struct survey *s, struct span t, size_t pos, size_t base, uint32_t owner)
+read_binhex(struct search *s, struct span t, size_t pos, size_t base, uint32_t owner)
 {
 	size_t body = behind_line(t, pos), colon = span_chr(span_from(t, body), ':');
 	if (colon == SIZE_MAX)
@@ -139,7 +139,7 @@ read_binhex(struct survey *s, struct span t, size_t pos, size_t base, uint32_t o
 
 static const struct {
 	const char *mark;
-	size_t (*read)(struct survey *s, struct span t, size_t pos, size_t base, uint32_t owner);
+	size_t (*read)(struct search *s, struct span t, size_t pos, size_t base, uint32_t owner);
 } forms[] = {
 	{ "begin", read_begin },
 	{ "=ybegin ", read_yenc },
@@ -180,7 +180,7 @@ walk_on(struct walk *w, struct span t, size_t pos)
 }
 
 void
-text_files(struct survey *s, struct span t, size_t base, uint32_t owner)
+text_files(struct search *s, struct span t, size_t base, uint32_t owner)
 {
 	struct walk w = { .lf = 0, .cr = 0 };
 	if (t.n > 0) { /* what stands at 0 is looked up, too */

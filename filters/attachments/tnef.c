@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 /*
  * winmail.dat ([MS-OXTNEF]): a row of attributes. Names and data of the attachments are in three of them and in the list of
@@ -13,7 +13,7 @@ enum {
 };
 
 struct tnef {
-	struct survey *s;
+	struct search *s;
 	uint32_t part;               /* winmail.dat */
 	unsigned depth;
 	bool any;                    /* an attachment is at hand */
@@ -24,10 +24,10 @@ struct tnef {
 static void
 flush(struct tnef *t)
 {
-	struct survey *s = t->s;
-	if (t->any && survey_count_member(s)) {
-		uint32_t at = survey_add(s, &t->names, ATTACHMENT_MEMBER, s->parts[t->part].owner);
-		if (at != SURVEY_NOWHERE && survey_count_unpacked(s, t->data.n))
+	struct search *s = t->s;
+	if (t->any && search_count_member(s)) {
+		uint32_t at = search_add(s, &t->names, ATTACHMENT_MEMBER, s->parts[t->part].owner);
+		if (at != SEARCH_NOWHERE && search_count_unpacked(s, t->data.n))
 			content_decoded(s, at, t->data, t->depth);
 	}
 	t->any = false;
@@ -113,7 +113,7 @@ read_props(struct tnef *t, struct span list)
 }
 
 void
-tnef_read(struct survey *s, uint32_t part, struct span data, unsigned archive_depth)
+tnef_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
 	struct tnef t = { .s = s, .part = part, .depth = archive_depth };
 	struct cur c = cur_of(data);
@@ -125,7 +125,7 @@ tnef_read(struct survey *s, uint32_t part, struct span data, unsigned archive_de
 		uint32_t id = cur_u32(&c), len = cur_u32(&c);
 		struct span value = cur_take(&c, len);
 		if (c.bad) {
-			survey_problem(s, "winmail.dat is damaged");
+			search_problem(s, "winmail.dat is damaged");
 			break;
 		}
 		(void)cur_u16(&c); /* a checksum nobody looks at */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <gmime/gmime.h> /* first: glib's headers name what base.h forbids */
 
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 #include "filters/attachments/decode.h"
 
@@ -10,7 +10,7 @@
 /* GMime's reading: what its tree says of each part is added to the part of the flat reading whose content begins at the same octet. */
 
 struct tree {
-	struct survey *s;
+	struct search *s;
 	struct span message;
 	size_t first, last;          /* the parts of the flat reading */
 	uint32_t owner;
@@ -19,7 +19,7 @@ struct tree {
 };
 
 void
-survey_prepare(void)
+search_prepare(void)
 {
 	static bool done;
 	if (done)
@@ -91,13 +91,13 @@ find_part(const struct tree *t, size_t body)
 	for (size_t i = low; i < t->last && t->s->parts[i].body == body; i++)
 		if (!t->s->parts[i].is_container)
 			return (uint32_t)i;
-	return SURVEY_NOWHERE;
+	return SEARCH_NOWHERE;
 }
 
 static void
 read_leaf(struct tree *t, GMimePart *part)
 {
-	struct survey *s = t->s;
+	struct search *s = t->s;
 	GMimeDataWrapper *content = g_mime_part_get_content(part);
 	GMimeStream *stream = content != NULL ? g_mime_data_wrapper_get_stream(content) : NULL;
 	struct reading r;
@@ -108,18 +108,18 @@ read_leaf(struct tree *t, GMimePart *part)
 	size_t to = stream != NULL && stream->bound_end >= 0 ? (size_t)stream->bound_end : 0;
 	if (to > t->message.n)
 		to = t->message.n;
-	uint32_t at = to > from ? find_part(t, from) : SURVEY_NOWHERE;
-	if (at == SURVEY_NOWHERE) {
+	uint32_t at = to > from ? find_part(t, from) : SEARCH_NOWHERE;
+	if (at == SEARCH_NOWHERE) {
 		if (r.nnames == 0 && (r.ntypes == 0 || span_starts(r.types[0], SPAN("text/")))) /* a text without a header: nothing is called so */
 			return;
-		at = survey_add(s, &r, ATTACHMENT_PART, t->owner);
-		if (at == SURVEY_NOWHERE)
+		at = search_add(s, &r, ATTACHMENT_PART, t->owner);
+		if (at == SEARCH_NOWHERE)
 			return;
 		s->parts[at].delimiter = SIZE_MAX;
 		s->parts[at].head = s->parts[at].body = s->parts[at].body_late = from;
 		s->parts[at].end = to > from ? to : from;
 	} else {
-		survey_merge(s, at, &r);
+		search_merge(s, at, &r);
 	}
 	if (to > from)
 		s->parts[at].end_tree = to;
@@ -132,7 +132,7 @@ walk(struct tree *t, GMimeObject *o, unsigned depth)
 		return;
 	if (depth > t->s->limits.depth) {
 		t->is_too_deep = true;
-		survey_problem(t->s, "parts are nested too deep");
+		search_problem(t->s, "parts are nested too deep");
 		return;
 	}
 	if (GMIME_IS_MULTIPART(o)) {
@@ -158,7 +158,7 @@ on_warning(gint64 offset, GMimeParserWarning code, const gchar *item, gpointer a
 }
 
 void
-tree_read(struct survey *s, struct span m, size_t first, uint32_t owner)
+tree_read(struct search *s, struct span m, size_t first, uint32_t owner)
 {
 	struct tree t = { .s = s, .message = m, .first = first, .last = s->nparts, .owner = owner };
 	GMimeParserOptions *options = g_mime_parser_options_new();
@@ -168,7 +168,7 @@ tree_read(struct survey *s, struct span m, size_t first, uint32_t owner)
 	g_mime_parser_set_persist_stream(parser, TRUE);
 	GMimeMessage *message = g_mime_parser_construct_message(parser, options);
 	if (t.is_too_deep)
-		survey_problem(s, "parts are nested too deep");
+		search_problem(s, "parts are nested too deep");
 	else if (message != NULL)
 		walk(&t, g_mime_message_get_mime_part(message), 0);
 	if (message != NULL)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 #include "base/mem.h"
 #include "filters/attachment_kinds.h"
@@ -22,7 +22,7 @@ struct member {
 };
 
 struct zip {
-	struct survey *s;
+	struct search *s;
 	uint32_t part;
 	unsigned depth;
 	uint64_t *seen;              /* hashes of the names of local headers */
@@ -124,7 +124,7 @@ unpack(const struct member *m, size_t max_in, size_t max, struct buf *out)
 static void
 look_into(struct zip *z, uint32_t at, const struct member *m)
 {
-	struct survey *s = z->s;
+	struct search *s = z->s;
 	struct buf data;
 	uint64_t left = s->limits.unpacked - s->unpacked;
 	buf_init(&data, (size_t)left + HEAD_ROOM + 65536);
@@ -134,7 +134,7 @@ look_into(struct zip *z, uint32_t at, const struct member *m)
 		buf_reset(&data);
 		used = unpack(m, SIZE_MAX, (size_t)left + 1, &data);
 	}
-	if (survey_count_unpacked(s, buf_len(&data) + used))
+	if (search_count_unpacked(s, buf_len(&data) + used))
 		content_decoded(s, at, buf_span(&data), z->depth);
 	if (m->size > s->parts[at].item.size && m->size != UINT32_MAX)
 		s->parts[at].item.size = m->size;
@@ -144,10 +144,10 @@ look_into(struct zip *z, uint32_t at, const struct member *m)
 static bool
 add_member(struct zip *z, const struct member *m)
 {
-	struct survey *s = z->s;
+	struct search *s = z->s;
 	struct reading r;
 	bool is_folder = m->name.n > 0 && m->name.p[m->name.n - 1] == '/' && m->size == 0;
-	if (!survey_count_member(s))
+	if (!search_count_member(s))
 		return false;
 	if (is_folder)
 		return true;
@@ -155,8 +155,8 @@ add_member(struct zip *z, const struct member *m)
 	reading_init(&r, &s->arena);
 	reading_name(&r, m->name);
 	add_unicode_path(&r, m->extra);
-	uint32_t at = survey_add(s, &r, ATTACHMENT_MEMBER, s->parts[z->part].owner);
-	if (at == SURVEY_NOWHERE)
+	uint32_t at = search_add(s, &r, ATTACHMENT_MEMBER, s->parts[z->part].owner);
+	if (at == SEARCH_NOWHERE)
 		return false;
 	s->parts[at].item.size = m->size;
 	if ((m->flags & 1) != 0) {
@@ -227,7 +227,7 @@ name_kinds(struct zip *z)
 }
 
 void
-zip_read(struct survey *s, uint32_t part, struct span data, unsigned archive_depth)
+zip_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
 	struct zip z = { .s = s, .part = part, .depth = archive_depth };
 	each(&z, data, SPAN("PK\3\4"), true);

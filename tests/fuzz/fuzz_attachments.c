@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Two properties. A file planted in a structure that the input builds is found, or the survey says why it could not read the message;
+ * Two properties. A file planted in a structure that the input builds is found, or the search says why it could not read the message;
  * and whatever the octets are, parts lie inside the message, and what strip makes no longer has what it took out.
  */
 #include "filters/attachments/judge.h"
@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 enum { MESSAGE_MAX = 256 * 1024, NAMES = 6 };
 
-static const struct survey_limits limits = { .parts = 200, .depth = 20, .archive_depth = 3, .archive_members = 200, .unpacked = 1 << 20 };
+static const struct search_limits limits = { .parts = 200, .depth = 20, .archive_depth = 3, .archive_members = 200, .unpacked = 1 << 20 };
 
 static const char *const fields[NAMES] = {
 	"Content-Disposition: attachment; filename=\"evil.exe\"\r\n",
@@ -92,7 +92,7 @@ build(struct cur *c, struct buf *out)
 }
 
 static bool
-has_evil(const struct survey *s)
+has_evil(const struct search *s)
 {
 	for (size_t i = 0; i < s->nparts; i++)
 		for (size_t k = 0; k < s->parts[i].item.nnames; k++)
@@ -105,13 +105,13 @@ static void
 check_planted(struct cur *c)
 {
 	struct buf message;
-	struct survey s;
+	struct search s;
 	buf_init(&message, MESSAGE_MAX);
 	build(c, &message);
 	if (!message.over) {
-		survey_run(&s, buf_span(&message), &limits);
+		search_run(&s, buf_span(&message), &limits);
 		BUG_ON(s.problem == NULL && !has_evil(&s));
-		survey_fini(&s);
+		search_fini(&s);
 	}
 	buf_fini(&message);
 }
@@ -121,7 +121,7 @@ check_any(struct span in)
 {
 	static struct attachment_conf ac;
 	static struct judge judge;
-	struct survey s;
+	struct search s;
 	struct err e;
 	if (ac.rules == NULL) {
 		ac.rules = attachment_rules_new();
@@ -133,15 +133,15 @@ check_any(struct span in)
 		BUG_ON(attachment_rule_parse(ac.rules, NULL, SPAN("tag deceptive"), "t", &e) != RC_OK);
 		judge = (struct judge){ .conf = &ac, .limits = limits };
 	}
-	survey_run(&s, in, &limits);
+	search_run(&s, in, &limits);
 	for (size_t i = 0; i < s.nparts; i++) {
-		const struct survey_part *p = &s.parts[i];
+		const struct search_part *p = &s.parts[i];
 		BUG_ON(p->owner >= s.nparts || s.parts[p->owner].owner != p->owner);
 		BUG_ON(p->owner == i && (p->head > p->body || p->body > p->body_late || p->end > in.n || p->end_tree > in.n));
 		for (size_t k = 0; k < p->item.nnames; k++)
 			BUG_ON(!span_is_utf8(p->item.names[k]) || !span_is_printable(p->item.names[k]));
 	}
-	survey_fini(&s);
+	search_fini(&s);
 
 	size_t header_len = span_find(in, SPAN("\r\n\r\n"));
 	struct span rcpts[] = { SPAN("a@b.c") };
@@ -177,7 +177,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	struct span in = span_of(p, n);
-	survey_prepare();
+	search_prepare();
 	if (n == 0 || n > MESSAGE_MAX)
 		return 0;
 	if (in.p[0] & 1) {

@@ -3,7 +3,7 @@
 
 #include "filters/attachments/decode.h"
 #include "filters/attachments/names.h"
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 /* One row: a header block, what somebody reads from it. */
 static const struct {
@@ -60,7 +60,7 @@ static void
 test_names(void **state)
 {
 	(void)state;
-	survey_prepare();
+	search_prepare();
 	for (size_t i = 0; i < NELEMS(names); i++) {
 		struct arena a;
 		struct reading r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "filters/attachments/survey.h"
+#include "filters/attachments/search.h"
 
 #include "base/mem.h"
 
@@ -8,41 +8,41 @@ enum { ARENA_BASE = 16 << 20, ARENA_PER_PART = 16 * 1024, CHAIN_FIELD = 80 };
 /* ---- parts ---- */
 
 void
-survey_problem(struct survey *s, const char *why)
+search_problem(struct search *s, const char *why)
 {
 	if (s->problem == NULL)
 		s->problem = why;
 }
 
 bool
-survey_count_member(struct survey *s)
+search_count_member(struct search *s)
 {
 	if (s->members < s->limits.archive_members) {
 		s->members++;
 		return true;
 	}
-	survey_problem(s, "too many members of archives");
+	search_problem(s, "too many members of archives");
 	return false;
 }
 
 bool
-survey_count_unpacked(struct survey *s, uint64_t octets)
+search_count_unpacked(struct search *s, uint64_t octets)
 {
 	if (octets <= s->limits.unpacked && s->unpacked <= s->limits.unpacked - octets) {
 		s->unpacked += octets;
 		return true;
 	}
-	survey_problem(s, "archives are too large when unpacked");
+	search_problem(s, "archives are too large when unpacked");
 	return false;
 }
 
 static const struct span *
-join(struct survey *s, const struct span *a, size_t na, const struct span *b, size_t nb, size_t *n_out)
+join(struct search *s, const struct span *a, size_t na, const struct span *b, size_t nb, size_t *n_out)
 {
 	struct span *list = arena_alloc(&s->arena, (na + nb + 1) * sizeof *list);
 	size_t n = 0;
 	if (list == NULL) {
-		survey_problem(s, "too much to read");
+		search_problem(s, "too much to read");
 		return a;
 	}
 	for (size_t i = 0; i < na + nb; i++) {
@@ -58,11 +58,11 @@ join(struct survey *s, const struct span *a, size_t na, const struct span *b, si
 }
 
 void
-survey_merge(struct survey *s, uint32_t part, const struct reading *r)
+search_merge(struct search *s, uint32_t part, const struct reading *r)
 {
-	struct survey_part *p = &s->parts[part];
+	struct search_part *p = &s->parts[part];
 	if (r->is_over)
-		survey_problem(s, "names of an attachment are too many or too long");
+		search_problem(s, "names of an attachment are too many or too long");
 	if (r->nnames > 0)
 		p->item.names = join(s, p->item.names, p->item.nnames, r->names, r->nnames, &p->item.nnames);
 	if (r->ntypes > 0)
@@ -74,11 +74,11 @@ survey_merge(struct survey *s, uint32_t part, const struct reading *r)
 }
 
 uint32_t
-survey_add(struct survey *s, const struct reading *r, enum attachment_where where, uint32_t owner)
+search_add(struct search *s, const struct reading *r, enum attachment_where where, uint32_t owner)
 {
 	if (s->entities >= s->limits.parts || s->arena.over) {
-		survey_problem(s, "too many parts");
-		return SURVEY_NOWHERE;
+		search_problem(s, "too many parts");
+		return SEARCH_NOWHERE;
 	}
 	s->entities += where != ATTACHMENT_MEMBER; /* those are counted where they are read */
 	if (s->nparts == s->cap) {
@@ -86,8 +86,8 @@ survey_add(struct survey *s, const struct reading *r, enum attachment_where wher
 		s->parts = mem_reallocarray(s->parts, s->cap, sizeof *s->parts);
 	}
 	uint32_t at = (uint32_t)s->nparts++;
-	s->parts[at] = (struct survey_part){ .item = { .where = where }, .owner = owner != SURVEY_NOWHERE ? owner : at };
-	survey_merge(s, at, r);
+	s->parts[at] = (struct search_part){ .item = { .where = where }, .owner = owner != SEARCH_NOWHERE ? owner : at };
+	search_merge(s, at, r);
 	return at;
 }
 
@@ -194,12 +194,12 @@ content_end(struct span m, size_t from, size_t delimiter)
 }
 
 static void
-add_entity(struct survey *s, struct span m, size_t before, size_t head, const struct block *b, size_t delimiter, uint32_t owner, struct reading *r)
+add_entity(struct search *s, struct span m, size_t before, size_t head, const struct block *b, size_t delimiter, uint32_t owner, struct reading *r)
 {
-	uint32_t at = survey_add(s, r, ATTACHMENT_PART, owner);
-	if (at == SURVEY_NOWHERE)
+	uint32_t at = search_add(s, r, ATTACHMENT_PART, owner);
+	if (at == SEARCH_NOWHERE)
 		return;
-	struct survey_part *p = &s->parts[at];
+	struct search_part *p = &s->parts[at];
 	p->delimiter = before;
 	p->head = head;
 	p->body = b->body;
@@ -213,7 +213,7 @@ add_entity(struct survey *s, struct span m, size_t before, size_t head, const st
 
 /* The header block at pos, behind the delimiter before it, and, when its content is a message, the blocks that begin where that one ends; each becomes a part. */
 static void
-read_chain(struct survey *s, struct span m, size_t before, size_t pos, uint32_t owner)
+read_chain(struct search *s, struct span m, size_t before, size_t pos, uint32_t owner)
 {
 	size_t delimiter = find_delimiter(m, pos);
 	for (unsigned depth = 0; pos < m.n; depth++) {
@@ -247,10 +247,10 @@ is_composite(const struct reading *r)
 }
 
 void
-survey_message(struct survey *s, struct span m, uint32_t owner, bool has_parts)
+search_message(struct search *s, struct span m, uint32_t owner, bool has_parts)
 {
 	if (s->depth >= s->limits.depth) {
-		survey_problem(s, "messages are nested too deep");
+		search_problem(s, "messages are nested too deep");
 		return;
 	}
 	s->depth++;
@@ -266,13 +266,13 @@ survey_message(struct survey *s, struct span m, uint32_t owner, bool has_parts)
 		for (size_t at = find_delimiter(m, 0); at < m.n && s->entities < s->limits.parts; at = find_delimiter(m, next_line(m, at)))
 			read_chain(s, m, at, next_line(m, at), owner);
 		if (s->entities >= s->limits.parts)
-			survey_problem(s, "too many parts");
+			search_problem(s, "too many parts");
 		else
 			tree_read(s, m, first, owner);
 	} else {
-		uint32_t at = survey_add(s, &r, ATTACHMENT_PART, owner);
-		if (at != SURVEY_NOWHERE) {
-			struct survey_part *p = &s->parts[at];
+		uint32_t at = search_add(s, &r, ATTACHMENT_PART, owner);
+		if (at != SEARCH_NOWHERE) {
+			struct search_part *p = &s->parts[at];
 			p->delimiter = SIZE_MAX;
 			p->body = b.body;
 			p->body_late = b.body_late;
@@ -282,24 +282,24 @@ survey_message(struct survey *s, struct span m, uint32_t owner, bool has_parts)
 	size_t last = s->nparts;
 	for (size_t i = first; i < last; i++)
 		content_part(s, m, (uint32_t)i);
-	text_files(s, m, owner == SURVEY_NOWHERE ? 0 : SIZE_MAX, owner);
+	text_files(s, m, owner == SEARCH_NOWHERE ? 0 : SIZE_MAX, owner);
 	s->depth--;
 }
 
 void
-survey_run(struct survey *s, struct span message, const struct survey_limits *limits)
+search_run(struct search *s, struct span message, const struct search_limits *limits)
 {
 	memset(s, 0, sizeof *s);
 	s->message = message;
 	s->limits = *limits;
 	arena_init(&s->arena, ARENA_BASE + (size_t)limits->parts * ARENA_PER_PART);
-	survey_message(s, message, SURVEY_NOWHERE, false);
+	search_message(s, message, SEARCH_NOWHERE, false);
 	if (s->arena.over)
-		survey_problem(s, "too much to read");
+		search_problem(s, "too much to read");
 }
 
 void
-survey_fini(struct survey *s)
+search_fini(struct search *s)
 {
 	arena_fini(&s->arena);
 	mem_free(&s->parts);
