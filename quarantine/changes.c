@@ -328,11 +328,33 @@ allow(struct quar_writer *w, struct quar_job *j)
 	return rc == RC_OK && !add && sqlite3_changes(w->db.db) == 0 ? err_set(&j->why, RC_NONE, "not in the table") : rc;
 }
 
+/* What is put after this is behind the round's back: rows say so, and it is announced by the next one. */
+static enum rc
+told_begin(struct quar_writer *w, struct quar_job *j)
+{
+	sqlite3_stmt *s = qdb_stmt(&w->db, SQL_META_SET, &j->why);
+	if (s == NULL)
+		return RC_TEMP;
+	if (j->upto <= w->db.round)
+		j->upto = w->db.round + 1; /* the clock was set back */
+	qdb_text(s, 1, SPAN("round"));
+	qdb_int(s, 2, j->upto);
+	enum rc rc = qdb_run(&w->db, s, &j->why);
+	if (rc == RC_OK)
+		j->res.cursor = w->db.round = j->upto;
+	return rc;
+}
+
 static enum rc
 told(struct quar_writer *w, struct quar_job *j)
 {
 	sqlite3_stmt *s = qdb_stmt(&w->db, SQL_TOLD_SET, &j->why);
 	if (s == NULL)
+		return RC_TEMP;
+	qdb_text(s, 1, j->who);
+	qdb_int(s, 2, j->upto);
+	enum rc rc = qdb_run(&w->db, s, &j->why);
+	if (rc != RC_OK || (s = qdb_stmt(&w->db, SQL_LATE_TOLD, &j->why)) == NULL)
 		return RC_TEMP;
 	qdb_text(s, 1, j->who);
 	qdb_int(s, 2, j->upto);
@@ -350,6 +372,7 @@ change_run(struct quar_writer *w, struct quar_job *j)
 	case QJOB_OUTCOME: j->rc = outcome(w, j); return;
 	case QJOB_DELETE: j->rc = delete(w, j); return;
 	case QJOB_ALLOW_ADD: case QJOB_ALLOW_REMOVE: j->rc = allow(w, j); return;
+	case QJOB_TOLD_BEGIN: j->rc = told_begin(w, j); return;
 	case QJOB_TOLD_SET: j->rc = told(w, j); return;
 	case QJOB_EXPIRE: case QJOB_CHECK: case QJOB_GET: case QJOB_LIST: case QJOB_CONTENT: case QJOB_STATS: case QJOB_PENDING:
 	case QJOB_TOLD_LIST: case QJOB_CHECK_INDEX: case QJOB_ALLOW_LIST:

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-enum { VERSION = 1, APPLICATION = 0x44674e51, BUSY_MSEC = 2000, CACHE_KIB = 8192, CHECKPOINT_PAGES = 2000 };
+enum { VERSION = 2, APPLICATION = 0x44674e51, BUSY_MSEC = 2000, CACHE_KIB = 8192, CHECKPOINT_PAGES = 2000 };
 
 static const char *const sql_of[SQL_STATEMENTS] = {
 #define STATEMENT(name, sql) [SQL_##name] = sql,
@@ -35,6 +35,9 @@ static const char *const steps[VERSION] = {
 	" added INTEGER NOT NULL, PRIMARY KEY(sender, recipient)) WITHOUT ROWID;"
 	"CREATE TABLE told(addr TEXT PRIMARY KEY COLLATE NOCASE, upto INTEGER NOT NULL) WITHOUT ROWID;"
 	"INSERT INTO meta(k, v) VALUES('rebuild', 1);",
+	/* stored after the round of digests that was to announce it (at: of that round); the next one does */
+	"CREATE TABLE late(addr TEXT NOT NULL COLLATE NOCASE, n INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(addr, n)) WITHOUT ROWID;"
+	"CREATE INDEX late_n ON late(n);",
 };
 
 enum rc

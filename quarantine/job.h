@@ -19,6 +19,7 @@ enum qjob_kind {
 	QJOB_EXPIRE,
 	QJOB_ALLOW_ADD,
 	QJOB_ALLOW_REMOVE,
+	QJOB_TOLD_BEGIN,
 	QJOB_TOLD_SET,
 	QJOB_CHECK,
 	/* the reader's */

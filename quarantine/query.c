@@ -13,7 +13,7 @@
 enum { WORDS_MAX = 16, PREFIX_MIN = 3, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000 };
 
 /* Bound values of a list's text. */
-enum { AT_HIGH = 1, AT_LOW, AT_MATCH, AT_SENDER, AT_RCPT, AT_CLIENT, AT_CLASS, AT_STATE, AT_SENDER_DOMAIN, AT_RCPT_DOMAIN };
+enum { AT_HIGH = 1, AT_LOW, AT_MATCH, AT_SENDER, AT_RCPT, AT_CLIENT, AT_CLASS, AT_STATE, AT_SENDER_DOMAIN, AT_RCPT_DOMAIN, AT_ROUND };
 
 struct plan {
 	struct buf sql, match, sender_domain, rcpt_domain;
@@ -129,6 +129,12 @@ put_text(struct plan *p, const struct quar_filter *f)
 		buf_puts(b, "words CROSS JOIN msg m ON m.n=words.rowid WHERE words MATCH ?3 AND words.rowid<?1 AND words.rowid>=?2 ORDER BY words.rowid DESC");
 		break;
 	case BY_RCPT:
+		if (f->round != 0) { /* what he was not told of: of this time, but not what came behind the round's back, and what did before */
+			buf_puts(b, "(SELECT n FROM rcpt r INDEXED BY rcpt_addr WHERE r." RCPT_IS " AND r.state=?8 AND r.n<?1 AND r.n>=?2 AND NOT EXISTS(SELECT 1 "
+			    "FROM late l WHERE l.addr=?5 AND l.n=r.n AND l.at>=?11) UNION SELECT l.n FROM late l WHERE l.addr=?5 AND l.at<?11 AND l.n<?1 AND "
+			    "EXISTS(SELECT 1 FROM rcpt r WHERE r.n=l.n AND r." RCPT_IS " AND r.state=?8)) q CROSS JOIN msg m ON m.n=q.n ORDER BY m.n DESC");
+			break;
+		}
 		buf_printf(b, "rcpt r INDEXED BY rcpt_addr CROSS JOIN msg m ON m.n=r.n WHERE r." RCPT_IS "%s AND r.n<?1 AND r.n>=?2 ORDER BY r.n DESC",
 		    by_state ? " AND r.state=?8" : "");
 		break;
@@ -215,6 +221,8 @@ bind(sqlite3_stmt *s, const struct plan *p, const struct quar_filter *f)
 	qdb_int(s, AT_STATE, f->state);
 	qdb_text(s, AT_SENDER_DOMAIN, buf_span(&p->sender_domain));
 	qdb_text(s, AT_RCPT_DOMAIN, buf_span(&p->rcpt_domain));
+	if (f->round != 0)
+		qdb_int(s, AT_ROUND, f->round);
 }
 
 static enum rc
@@ -399,6 +407,7 @@ told_of(struct qdb *d, struct quar_job *j, struct span addr, struct quar_told *o
 	qdb_text(s, 1, addr);
 	qdb_int(s, 2, qdb_n(out->told));
 	qdb_int(s, 3, qdb_n(j->upto));
+	qdb_int(s, 4, j->upto);
 	rc = qdb_step(d, s, &j->why);
 	out->messages = rc == RC_OK ? qdb_column(s, 0) : 0;
 	(void)sqlite3_reset(s);
@@ -490,7 +499,7 @@ query_run(struct qdb *d, struct qfiles *files, struct quar_job *j)
 	case QJOB_TOLD_LIST: j->rc = told_list(d, j); break;
 	case QJOB_CHECK_INDEX: j->rc = check_index(d, j); break;
 	case QJOB_PUT: case QJOB_BEGIN: case QJOB_FINISH: case QJOB_UNDO: case QJOB_OUTCOME: case QJOB_DELETE: case QJOB_EXPIRE: case QJOB_ALLOW_ADD:
-	case QJOB_ALLOW_REMOVE: case QJOB_TOLD_SET: case QJOB_CHECK: case QJOB_ALLOW_LIST:
+	case QJOB_ALLOW_REMOVE: case QJOB_TOLD_BEGIN: case QJOB_TOLD_SET: case QJOB_CHECK: case QJOB_ALLOW_LIST:
 		BUG("not the reader's");
 	}
 }

@@ -132,6 +132,15 @@ insert_rcpt(struct qdb *d, uint64_t n, uint32_t number, const struct quar_rcpt *
 	qdb_int(s, 10, r->copy.serial);
 	qdb_int(s, 11, r->changed);
 	qdb_text(s, 12, r->by);
+	enum rc rc = qdb_run(d, s, e);
+	if (rc != RC_OK || r->state != QUAR_HELD || qdb_usec(n) >= d->round)
+		return rc;
+	/* a round of digests went past it */
+	if ((s = qdb_stmt(d, SQL_LATE_ADD, e)) == NULL)
+		return RC_TEMP;
+	qdb_text(s, 1, r->addr);
+	qdb_int(s, 2, n);
+	qdb_int(s, 3, d->round);
 	return qdb_run(d, s, e);
 }
 
@@ -344,7 +353,7 @@ rows_delete(struct qdb *d, uint64_t n, const struct spool_id *id, struct err *e)
 	(void)sqlite3_reset(s);
 	if ((rc = put_words(d, SQL_WORDS_DELETE, n, NULL, NULL, e)) != RC_OK)
 		return rc;
-	static const enum qdb_statement goes[] = { SQL_RCPT_DELETE, SQL_MSG_DELETE };
+	static const enum qdb_statement goes[] = { SQL_RCPT_DELETE, SQL_LATE_DELETE, SQL_MSG_DELETE };
 	for (unsigned i = 0; i < NELEMS(goes) && rc == RC_OK; i++) {
 		if ((s = qdb_stmt(d, goes[i], e)) != NULL)
 			qdb_int(s, 1, n);

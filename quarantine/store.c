@@ -401,6 +401,14 @@ quar_told_list(struct quar *q, struct quar_req *r, struct span after, uint64_t u
 }
 
 void
+quar_told_begin(struct quar *q, struct quar_req *r)
+{
+	struct quar_job *j = job_for(q, r, QJOB_TOLD_BEGIN);
+	j->upto = clock_wall();
+	give(q, j);
+}
+
+void
 quar_told_set(struct quar *q, struct quar_req *r, struct span addr, uint64_t upto)
 {
 	struct quar_job *j = job_for(q, r, QJOB_TOLD_SET);

@@ -110,6 +110,7 @@ struct quar_filter {                     /* an empty or zero member matches ever
 	enum quar_state state;           /* of some recipient (of the one in recipient, when that is given) */
 	uint32_t limit;                  /* rows of a page, 1 to QUAR_PAGE_MAX */
 	uint64_t after;                  /* cursor of the page before; 0: from the newest on */
+	uint64_t round;                  /* of digests, with recipient and state: what is his to be told in it; since: how far he was told. 0: none */
 };
 
 struct quar_stat { uint64_t messages, bytes; };
@@ -244,6 +245,9 @@ bool quar_allowed(const struct quar *q, enum held_class class, struct span sende
 
 /* ---- who was told what (digests) ---- */
 
+/* Begins a round: r->cursor is its upto (usec), later than that of any before. What is stored from here on, however early it arrived, is
+ * for the next round. */
+void quar_told_begin(struct quar *q, struct quar_req *r);
 /* Recipients behind after (empty: from the first) that have held mail newer than they were told of and not newer than upto (usec; 0: now), in
  * order of addresses, at most limit. r->told, r->n, r->more. */
 void quar_told_list(struct quar *q, struct quar_req *r, struct span after, uint64_t upto, uint32_t limit);

@@ -290,6 +290,10 @@ open_index(struct quar_writer *w)
 		qdb_text(s, 1, SPAN("rebuild"));
 		bool is_due = qdb_step(&w->db, s, &why) == RC_OK && qdb_column(s, 0) != 0;
 		(void)sqlite3_reset(s);
+		qdb_text(s, 1, SPAN("round"));
+		if (qdb_step(&w->db, s, &why) == RC_OK)
+			w->db.round = qdb_column(s, 0);
+		(void)sqlite3_reset(s);
 		if (is_due && !w->rebuilding)
 			rebuild_begin(w, "the index is new");
 		w->drop_gone = true;

@@ -9,8 +9,6 @@
 #include "queue/sched.h"
 
 enum { PAGE = 100 };
-/* What arrived this shortly before may not be in the index yet: the next digest announces it. */
-#define SETTLE_USEC (60 * USEC_PER_SEC)
 /* Of the timer, because the clock may be set; and until a round that failed is tried again. */
 #define SLEEP_USEC (600 * USEC_PER_SEC)
 
@@ -23,7 +21,7 @@ struct digests {
 	/* the round */
 	bool running, failed;
 	uint64_t upto;
-	struct quar_req told, list, set; /* recipients; messages of one; how far he was told */
+	struct quar_req begin, told, list, set; /* its time; recipients; messages of one; how far he was told */
 	struct accept_wait accepted;
 	size_t at;                       /* in told.told */
 	struct buf after;                /* the last recipient of the page */
@@ -60,15 +58,28 @@ round_ends(struct digests *d, enum rc rc)
 }
 
 static void
-round_begins(struct digests *d, bool settle)
+on_begin(struct op *op)
 {
-	uint64_t now = clock_wall();
+	struct digests *d = container_of(container_of(op, struct quar_req, op), struct digests, begin);
+	if (op->rc != RC_OK) { /* a store that cannot note who was told gets nobody told */
+		d->failed = true;
+		round_ends(d, RC_TEMP);
+		return;
+	}
+	d->upto = d->begin.cursor;
+	next_page(d);
+}
+
+static void
+round_begins(struct digests *d)
+{
 	d->running = true;
 	d->failed = false;
 	d->sent = 0;
-	d->upto = settle && now > SETTLE_USEC ? now - SETTLE_USEC : now;
 	buf_reset(&d->after);
-	next_page(d);
+	quar_req_fini(&d->begin);
+	quar_req_init(&d->begin, &d->ops, on_begin);
+	quar_told_begin(d->n->q->quarantine.store, &d->begin);
 }
 
 /* ---- one recipient ---- */
@@ -153,7 +164,7 @@ list_from(struct digests *d, uint64_t cursor)
 {
 	const struct quar_told *t = whom(d);
 	struct quar_filter f = { .since = t->told, .until = d->upto, .recipient = t->addr, .state = QUAR_HELD, .limit = d->n->set->digest_limit,
-		.after = cursor };
+		.after = cursor, .round = d->upto };
 	quar_req_fini(&d->list);
 	quar_req_init(&d->list, &d->ops, on_list);
 	quar_list(d->n->q->quarantine.store, &d->list, &f);
@@ -234,7 +245,7 @@ on_timer(struct timer *t)
 {
 	struct digests *d = container_of(t, struct digests, timer);
 	if (d->due != 0 && clock_wall() >= d->due && !d->running)
-		round_begins(d, true);
+		round_begins(d);
 	else
 		arm(d);
 }
@@ -258,7 +269,7 @@ digests_now(struct digests *d, struct digest_wait *w)
 	list_append(&d->waiters, &w->link);
 	op_pend(&w->op, &provider);
 	if (!d->running)
-		round_begins(d, false);
+		round_begins(d);
 }
 
 void
@@ -283,6 +294,7 @@ digests_new(struct notices *n)
 	list_init(&d->waiters);
 	buf_init(&d->after, 4096);
 	timer_init(&d->timer, on_timer);
+	quar_req_init(&d->begin, &d->ops, on_begin);
 	quar_req_init(&d->told, &d->ops, on_told);
 	quar_req_init(&d->list, &d->ops, on_list);
 	quar_req_init(&d->set, &d->ops, on_set);
@@ -300,6 +312,7 @@ digests_free(struct digests **dp)
 	ops_cancel_all(&d->ops);
 	list_each(l, &d->waiters)
 		op_cancel(&list_entry(l, struct digest_wait, link)->op);
+	quar_req_fini(&d->begin);
 	quar_req_fini(&d->told);
 	quar_req_fini(&d->list);
 	quar_req_fini(&d->set);

@@ -487,6 +487,65 @@ told(void **state)
 	assert_int_equal(w.r.told[0].told, w_id(2).usec);
 }
 
+/* Numbers of what a digest of this round would have, newest first: "4 1"; he is told of them. */
+static void
+digest(uint64_t round, const char *want)
+{
+	char got[64] = "";
+	quar_told_list(w.q, &w.r, SPAN("a"), round, 1);
+	assert_int_equal(w_wait(), RC_OK);
+	uint64_t n = w.r.n > 0 ? w.r.told[0].messages : 0, told_upto = w.r.n > 0 ? w.r.told[0].told : 0;
+	struct quar_filter f = { .since = told_upto, .until = round, .recipient = SPAN("anna@example.com"), .state = QUAR_HELD, .limit = 10, .round = round };
+	assert_int_equal(w_list(&f), RC_OK);
+	if (n > 0)
+		assert_int_equal(w.r.nrows, n);
+	for (size_t i = 0; i < w.r.nrows && n > 0; i++) {
+		size_t len = strlen(got);
+		snprintf(got + len, sizeof got - len, "%s%u", i > 0 ? " " : "", (unsigned)((w.r.rows[i].id.usec - w_id(0).usec) / 1000003));
+	}
+	assert_string_equal(got, want);
+	quar_told_set(w.q, &w.r, SPAN("anna@example.com"), round);
+	assert_int_equal(w_wait(), RC_OK);
+}
+
+static uint64_t
+round_of_digests(void)
+{
+	quar_told_begin(w.q, &w.r);
+	assert_int_equal(w_wait(), RC_OK);
+	return w.r.cursor;
+}
+
+/* What arrived long ago and is stored now is announced, once, whatever was announced meanwhile; across restarts. */
+static void
+late(void **state)
+{
+	(void)state;
+	struct w_mail m = { .i = 2, .nrcpt = 1, .rcpt = { "Anna@example.com" } };
+	assert_int_equal(w_put(&m), RC_OK);
+	uint64_t first = round_of_digests();
+	m.i = 3; /* in the middle of the round */
+	assert_int_equal(w_put(&m), RC_OK);
+	digest(first, "2");
+	uint64_t second = round_of_digests();
+	assert_true(second > first);
+	digest(second, "3");
+	m.i = 1;
+	assert_int_equal(w_put(&m), RC_OK);
+	m.i = 4;
+	assert_int_equal(w_put(&m), RC_OK);
+	assert_int_equal(w_put(&m), RC_OK); /* stored once more */
+	w_close();
+	w_open();
+	m.i = 5;
+	assert_int_equal(w_put(&m), RC_OK);
+	struct spool_id gone = w_id(4);
+	quar_delete(w.q, &w.r, &gone, NULL, 0, SPAN("admin"));
+	assert_int_equal(w_wait(), RC_OK);
+	digest(round_of_digests(), "5 1");
+	digest(round_of_digests(), "");
+}
+
 static unsigned answered;
 static void
 count(struct op *op)
@@ -528,6 +587,6 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = { T(put_and_get), T(put_again), T(put_from_file), T(bad_puts), T(release_once), T(release_undone), T(release_elsewhere),
-		T(delete_some), T(filters), T(more_filters), T(expiry), T(full), T(allow), T(told), T(cancelled) };
+		T(delete_some), T(filters), T(more_filters), T(expiry), T(full), T(allow), T(told), T(late), T(cancelled) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
