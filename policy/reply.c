@@ -38,6 +38,7 @@ verdict_note_name(enum verdict_note_kind kind)
 		[NOTE_PERMIT] = "permit",
 		[NOTE_MAPPING] = "note",
 		[NOTE_TROUBLE] = "warning",
+		[NOTE_LISTED] = "listed",
 	};
 	return (size_t)kind < NELEMS(names) && names[kind] != NULL ? names[kind] : "note";
 }

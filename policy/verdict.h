@@ -32,6 +32,7 @@ enum verdict_note_kind {
 	NOTE_PERMIT,             /* "permit: ..." (smtpd_log_access_permit_actions) */
 	NOTE_MAPPING,            /* "mapping DSN status 5.1.1 into ...": as it is */
 	NOTE_TROUBLE,            /* "warning: <text>": ours, not about the client */
+	NOTE_LISTED,             /* a DNS list and what it answered; not for the log, but for whoever looks at held mail */
 };
 
 struct verdict_note {

@@ -41,11 +41,16 @@ static void
 say_listed(const struct rbl_asked *k, struct in_addr at)
 {
 	char client[IPADDR_TEXT], text[INET_ADDRSTRLEN];
+	struct span name = k->score->sites->domains[k->domain].name;
+	inet_ntop(AF_INET, &at, text, sizeof text);
+	char *listed = k->score->listed;
+	size_t used = strlen(listed), room = sizeof k->score->listed - used;
+	if (name.n + strlen(text) + 7 < room)
+		snprintf(listed + used, room, "%s%.*s as %s", used > 0 ? ", " : "", (int)name.n, (const char *)name.p, text);
 	if (rbl_settings_now()->is_quiet)
 		return;
 	ipaddr_text(&k->score->addr, client);
-	inet_ntop(AF_INET, &at, text, sizeof text);
-	LOG(dnsblog_listed, k->score->log, F_STR(client, client), F_SPAN(name, k->score->sites->domains[k->domain].name), F_STR(value, text));
+	LOG(dnsblog_listed, k->score->log, F_STR(client, client), F_SPAN(name, name), F_STR(value, text));
 }
 
 static void

@@ -36,6 +36,7 @@ struct rbl_score {
 	unsigned pending, failed;    /* lists: not answered yet; could not say */
 	unsigned not_asked;          /* lists that limits of our own kept from being asked; who lets the client pass now lets load decide */
 	int not_asked_weight;        /* the most those would have added */
+	char listed[160];            /* "bl.example as 127.0.0.2, ...": who listed it, as far as there is room */
 	/* private */
 	const struct rbl_sites *sites;
 	const struct log_ctx *log;

@@ -141,6 +141,8 @@ put_trace(struct sess *s, struct span tls, struct buf *b)
 	put_line(b, s->facts.is_esmtp ? "EHLO" : "HELO", s->facts.helo);
 	put_line(b, "TLS", tls);
 	put_line(b, "login", s->facts.login);
+	if (s->tested != NULL)
+		put_line(b, "triage", span_str(s->tested));
 	for (unsigned i = 0; i < h->npermits; i++) {
 		buf_puts(b, h->permits[i].list);
 		buf_puts(b, ": permitted by ");

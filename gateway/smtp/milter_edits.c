@@ -69,6 +69,27 @@ why_of(struct span reason, const char *milter)
 	return why;
 }
 
+/* What other filters found, as they said it in a field of their own: what the client's header did not have. */
+static void
+note_findings(struct sess *s, const struct milter_edits *e)
+{
+	static const char *const names[] = { "Authentication-Results:", "Received-SPF:", "X-Spam-Status:", "X-Spam-Flag:", "X-Virus-Status:",
+		"X-Spamd-Result:", "X-Attachment-Status:" };
+	struct span rest = e->header, client = buf_span(&s->milter->header);
+	while (e->header_changed && rest.n > 0) {
+		size_t end = 0, lf;
+		do {
+			lf = span_chr(span_from(rest, end), '\n');
+			end = lf == SIZE_MAX ? rest.n : end + lf + 1;
+		} while (end < rest.n && (rest.p[end] == ' ' || rest.p[end] == '\t'));
+		struct span field = span_head(rest, end);
+		for (size_t i = 0; i < NELEMS(names); i++)
+			if (span_casestarts(field, span_str(names[i])) && span_find(client, field) == SIZE_MAX)
+				tx_note(s->tx, "milters", "added", span_trim(field));
+		rest = span_from(rest, end);
+	}
+}
+
 static void
 hold(struct sess *s, const struct milter_edits *e)
 {
@@ -296,6 +317,8 @@ end_milter_said(struct sess *s)
 		return checked;
 	if (e->quarantine)
 		hold(s, e);
+	if (tx_is_held(tx))
+		note_findings(s, e);
 	change_envelope(s, e);
 	if (tx->discard)
 		return STEP_NEXT;

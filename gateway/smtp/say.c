@@ -266,6 +266,8 @@ static void
 log_notes(struct sess *s, const struct verdict *v)
 {
 	for (unsigned i = 0; i < v->nnotes; i++) {
+		if (v->notes[i].kind == NOTE_LISTED)
+			continue;
 		if (v->notes[i].kind == NOTE_TROUBLE)
 			LOG(smtpd_warning, &s->log, F_SPAN(text, v->notes[i].text));
 		else if (v->notes[i].kind == NOTE_MAPPING)
@@ -309,6 +311,9 @@ note_verdict(struct sess *s, const struct verdict *v)
 	for (unsigned i = 0; i < v->nnotes; i++)
 		if (v->notes[i].kind != NOTE_MAPPING)
 			tx_note(tx, s->where, verdict_note_name(v->notes[i].kind), v->notes[i].text);
+	for (unsigned i = 0; i < v->nedits; i++)
+		if (v->edits[i].kind == EDIT_PREPEND) /* what a policy server found: Received-SPF, Authentication-Results */
+			tx_note(tx, s->where, "prepend", v->edits[i].text);
 	if (v->kind == VERDICT_REFUSE)
 		tx_note(tx, s->where, NULL, span_head(v->reply, span_chr(v->reply, '\n')));
 	else if (v->permit_rule != NULL)

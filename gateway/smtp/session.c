@@ -118,6 +118,7 @@ sess_free(struct grave *g)
 	arena_fini(&s->arena);
 	arena_fini(&s->scratch);
 	edge_conf_unref(&s->conf);
+	mem_free(&s->tested);
 	mem_poison(s, sizeof *s);
 	mem_free(&s);
 }

@@ -100,6 +100,7 @@ struct sess {
 	struct policy_run pol;
 	struct limits_ref limit;
 	struct triage *triage;       /* being tested, or refused by it; else NULL */
+	char *tested;                /* what triage said of it, for held mail; NULL: nothing */
 	struct sess_forward *forward;
 	struct ipc_call *call;       /* ETRN: what the queue is asked; else NULL */
 	struct map_wait *maps;       /* ETRN: fast_flush_domains in tables that are elsewhere; else NULL */

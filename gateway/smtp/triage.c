@@ -45,6 +45,23 @@ void
 triage_say(struct triage *t, const char *word)
 {
 	LOG(triage_word, &t->log, F_STR(text, word), F_SPAN(client, triage_who(t)));
+	snprintf(t->word, sizeof t->word, "%s", word);
+}
+
+/* What is known of its tests, for whoever looks at a message of it that is held. */
+static void
+remember(struct triage *t)
+{
+	struct buf b;
+	buf_init(&b, 512);
+	buf_puts(&b, t->word[0] != '\0' ? t->word : "tests are not over");
+	if (t->has_score)
+		buf_printf(&b, "; lists: %d", t->score.score);
+	if (t->score.listed[0] != '\0')
+		buf_printf(&b, " (%s)", t->score.listed);
+	mem_free(&t->s->tested);
+	t->s->tested = mem_dup(buf_cstr(&b), buf_len(&b) + 1);
+	buf_fini(&b);
 }
 
 static void
@@ -169,6 +186,7 @@ triage_conclude(struct triage *t)
 	}
 	keep(t);
 	t->pass = 0;
+	remember(t);
 }
 
 void
@@ -233,6 +251,7 @@ triage_serve(struct triage *t)
 	struct sess *s = t->s;
 	if ((t->todo & TESTS_DEEP & ~t->pass) == 0)
 		triage_conclude(t);
+	remember(t);
 	t->stage = TRIAGE_SERVED;
 	limits_leave(&s->edge->limits, &t->same);
 	leave_tested(t);

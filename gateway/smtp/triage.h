@@ -83,6 +83,7 @@ struct triage {
 	struct ipc_call call;
 	struct buf sender;               /* engine: of MAIL */
 	bool has_sender;
+	char word[32];                   /* the last of "PASS NEW" and the like */
 	unsigned char who_n;
 	char who[WHO_TEXT];              /* "[address]:port" */
 };
