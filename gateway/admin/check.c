@@ -14,6 +14,7 @@
 #include "ipc/sandbox.h"
 #include "map/remote.h"
 #include "policy/policy.h"
+#include "quarantine/store.h"
 #include "queue/notices.h"
 #include "queue/route.h"
 #include "smtp/service.h"
@@ -94,6 +95,11 @@ check_all(struct conf *c, enum conf_severity rows)
 	if (router_open(c, &router, &trouble) == RC_OK) /* else its problems are in the snapshot */
 		check_routes(c, rows);
 	router_free(&router);
+	struct quar_settings held;
+	if (quar_settings_read(c, &held, &trouble) != RC_OK) {
+		const char *name = strstr(trouble.why, "quarantine_directory") != NULL ? "quarantine_directory" : "quarantine_retention";
+		conf_problem(c, CONF_ERROR, NULL, name, "%s", trouble.why);
+	}
 	struct notices_settings *notices = NULL;
 	if (notices_settings_open(c, &notices, &trouble) == RC_OK) /* the same; and template files are in it now */
 		notices_settings_free(&notices);

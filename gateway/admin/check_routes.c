@@ -3,6 +3,7 @@
 
 #include "deliver/nexthop.h"
 #include "map/map.h"
+#include "queue/wish.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,7 @@
 
 enum { ENTRIES_MAX = 1000000, COMPLAINTS_MAX = 20 };
 
-enum kind { TRANSPORT, NEXTHOP };
+enum kind { TRANSPORT, NEXTHOP, WISH };
 
 struct look {
 	struct conf *c;
@@ -126,7 +127,12 @@ look_at(void *arg, const char *table, struct span key, struct span value)
 	value = span_trim(value);
 	if (span_caseeq_str(value, "DUNNO") && l->kind == TRANSPORT && strcmp(l->parameter, "transport_maps") != 0)
 		value = SPAN_EMPTY;
-	if (l->kind == NEXTHOP) {
+	if (l->kind == WISH) {
+		struct err e = { .why = "" };
+		enum wish wish;
+		if (wish_read(value, HELD_POLICY, &wish, &e) != RC_OK)
+			complain(l, table, key, e.why);
+	} else if (l->kind == NEXTHOP) {
 		if (!span_caseeq_str(value, "DUNNO"))
 			check_hops(l, table, key, value, false);
 	} else {
@@ -149,6 +155,7 @@ check_routes(struct conf *c, enum conf_severity severity)
 		enum kind kind;
 	} rows[] = {
 		{ "transport_maps", TRANSPORT }, { "sender_dependent_default_transport_maps", TRANSPORT }, { "sender_dependent_relayhost_maps", NEXTHOP },
+		{ "quarantine_recipient_policy", WISH },
 	};
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		struct look l = { .c = c, .parameter = rows[i].parameter, .kind = rows[i].kind, .severity = severity };

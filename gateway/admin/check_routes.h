@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* check_routes.h - what stands in tables of transports and next hops, for check: mail for a mistake there would wait. */
+/* check_routes.h - what stands in tables of transports, next hops and wishes about held mail, for check: mail for a mistake there would wait, or be held. */
 #ifndef ADMIN_CHECK_ROUTES_H
 #define ADMIN_CHECK_ROUTES_H
 

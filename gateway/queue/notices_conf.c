@@ -98,13 +98,11 @@ notices_settings_open(struct conf *c, struct notices_settings **out, struct err 
 	enum rc rc = schedule_parse(span_str(p->p_quarantine_digest_schedule), &s->schedule, &why);
 	if (rc != RC_OK)
 		rc = wrong(c, "quarantine_digest_schedule", e, why.why);
-	if (rc == RC_OK)
-		rc = read_virus_notify(c, s, e);
-	if (rc == RC_OK)
-		rc = read_languages(c, s, e);
-	if (rc == RC_OK)
-		rc = matchlist_open_param(c, NULL, "quarantine_digest_recipients", MATCH_STRING, &s->digest_recipients, e);
-	if (rc == RC_OK)
+	/* all that is wrong is said at once */
+	if (read_virus_notify(c, s, e) != RC_OK || read_languages(c, s, e) != RC_OK)
+		rc = RC_PERM;
+	enum rc who = matchlist_open_param(c, NULL, "quarantine_digest_recipients", MATCH_STRING, &s->digest_recipients, e);
+	if (rc == RC_OK && (rc = who) == RC_OK)
 		rc = matchlist_open_param(c, NULL, "mynetworks", MATCH_HOST, &s->networks, e);
 	*out = s;
 	if (rc != RC_OK)
