@@ -299,17 +299,17 @@ def linear():
             def cost(n):
                 content = make(n)
                 best = None
-                for _ in range(3):
+                for _ in range(2):
                     begin = sum(time_of(w) for w in f.workers())
                     f.mta.message(content)
                     took = sum(time_of(w) for w in f.workers()) - begin
                     best = took if best is None else min(best, took)
                 return best
             n = 1000
-            while cost(n) < 0.1 and n < 64000:
+            while cost(n) < 0.05 and n < 16000:
                 n *= 2
             one, two = cost(n), cost(2 * n)
-            check(f'linear {name}', two < 3 * one + 0.15, f'{n}: {one:.2f} s, twice that: {two:.2f} s')
+            check(f'linear {name}', two < 3 * one + 0.06, f'{n}: {one:.2f} s, twice that: {two:.2f} s')
 
 
 def time_of(pid):
