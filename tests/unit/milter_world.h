@@ -598,7 +598,7 @@ play_go(struct play *p)
 #define PLAY_HEADER "Received: from x by mx\r\nFrom: a@b.example\r\nSubject: one\r\n two\r\nX-A: 1\r\nX-A: 2\r\nTo:c@d.example\r\n"
 #define PLAY_BODY "Hello\r\n.\r\n"
 
-static void
+static void UNUSED
 play_begin(struct play *p, struct milter_set *set)
 {
 	memset(p, 0, sizeof *p);
@@ -617,7 +617,7 @@ play_begin(struct play *p, struct milter_set *set)
 	plays_open++;
 }
 
-static void
+static void UNUSED
 play_fini(struct play *p)
 {
 	assert_true(p->is_over);
@@ -637,7 +637,7 @@ play_timeout(struct timer *t)
 	fail_msg("the loop did not finish in time");
 }
 
-static void
+static void UNUSED
 play_wait(void)
 {
 	timer_init(&play_watchdog, play_timeout);
@@ -660,7 +660,7 @@ set_of(struct conf *c, const char *text)
 }
 
 /* One milter with options: "default_action=accept". */
-static struct milter_set *
+static UNUSED struct milter_set *
 set_for(struct fake *f, const char *options)
 {
 	char text[300];
