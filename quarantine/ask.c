@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "quarantine/ask.h"
 
+#include "msg/addr.h"
 #include "msg/xtext.h"
 #include "quarantine/when.h"
 
@@ -230,6 +231,42 @@ words_in(enum ask_kind k, int argc, char **argv)
 	return n;
 }
 
+enum { AT_DOMAIN = 1, BARE_DOMAIN = 2, NOBODY = 4 };  /* what may stand there besides an address: @example.com, example.com, <> */
+
+/* An address as lists show it, in quotes where it needs them, becomes internal form. */
+static enum rc
+set_address(struct arena *arena, struct span *value, unsigned also, const char *what, struct err *e)
+{
+	struct addr addr;
+	struct err why;
+	if ((also & NOBODY) && span_eq_str(*value, "<>"))
+		return RC_OK;
+	bool is_domain = ((also & AT_DOMAIN) && span_starts(*value, SPAN("@"))) || ((also & BARE_DOMAIN) && span_chr(*value, '@') == SIZE_MAX);
+	struct span domain = span_starts(*value, SPAN("@")) ? span_from(*value, 1) : *value;
+	if (is_domain)
+		return addr_is_hostname(domain, true) || addr_is_literal(domain) ? RC_OK : err_set(e, RC_PERM, "%s: no address", what);
+	if (addr_parse(*value, ADDR_UTF8, arena, &addr, &why) != RC_OK || addr.local.n == 0 || addr.domain.n == 0)
+		return err_set(e, RC_PERM, "%s: no address", what);
+	*value = addr.text;
+	return RC_OK;
+}
+
+static enum rc
+set_addresses(struct arena *arena, struct ask *a, struct err *e)
+{
+	bool is_row = rows[a->kind].ids == ADDRESS; /* of the allow table */
+	enum rc rc = RC_OK;
+	if (ask_has(a, OPT_SENDER))
+		rc = set_address(arena, &a->sender, AT_DOMAIN | BARE_DOMAIN | NOBODY, "--sender", e);
+	if (rc == RC_OK && ask_has(a, OPT_RECIPIENT))
+		rc = set_address(arena, &a->recipient, AT_DOMAIN | BARE_DOMAIN, "--recipient", e);
+	if (rc == RC_OK && ask_has(a, OPT_TO))
+		rc = set_address(arena, &a->to, is_row ? AT_DOMAIN : 0, "--to", e);
+	if (rc == RC_OK && is_row)
+		rc = set_address(arena, &a->ids[0], AT_DOMAIN, "the sender", e);
+	return rc;
+}
+
 static enum rc
 set_arg(struct ask *a, enum ask_option o, struct span value, uint64_t now, struct err *e)
 {
@@ -281,7 +318,9 @@ ask_args(int argc, char **argv, uint64_t now, struct arena *arena, struct ask *o
 		}
 		rc = set_arg(out, o, value, now, e);
 	}
-	return rc == RC_OK ? check(out, e) : rc;
+	if (rc == RC_OK)
+		rc = check(out, e);
+	return rc == RC_OK ? set_addresses(arena, out, e) : rc;
 }
 
 void
