@@ -214,7 +214,7 @@ begin(struct quar_writer *w, struct quar_job *j)
 	if (rc != RC_OK)
 		return rc;
 	if (!st.has_file)
-		return err_set(&j->why, RC_NONE, "its file is gone or damaged");
+		return err_set(&j->why, RC_PERM, "its file is gone or damaged");
 	for (uint32_t i = 0; i < st.n; i++) {
 		const struct quar_rcpt *r = &st.rcpt[i];
 		/* an added address whose copy was given up may be asked for again */

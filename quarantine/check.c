@@ -128,16 +128,18 @@ check_row(struct look *k, uint64_t n, const struct spool_id *id, struct buf *tai
 		close(fd);
 	if (rc == RC_NONE || rc == RC_PERM) {
 		bool repaired = false;
+		const char *detail = rc == RC_NONE ? "" : e.why;
+		struct err why;
 		if (may_repair(k)) {
-			struct err why;
-			/* what is left of it stays in corrupt/ for people to look at */
-			if (rc == RC_PERM && qfile_aside(&k->w->files, id, &why) != RC_OK)
-				k->rc = err_set(&k->j->why, RC_TEMP, "%s", why.why);
-			else
+			/* what is left of it stays in corrupt/ for people to look at; what cannot be moved stops nothing else */
+			if (rc == RC_PERM && qfile_aside(&k->w->files, id, &why) != RC_OK) {
+				detail = why.why;
+			} else {
 				k->rc = writer_remove(k->w, n, id, &k->j->why);
-			repaired = k->rc == RC_OK;
+				repaired = k->rc == RC_OK;
+			}
 		}
-		found(k, rc == RC_NONE ? QUAR_FLAW_NO_FILE : QUAR_FLAW_DAMAGED, shown, repaired, rc == RC_NONE ? "" : e.why);
+		found(k, rc == RC_NONE ? QUAR_FLAW_NO_FILE : QUAR_FLAW_DAMAGED, shown, repaired, detail);
 	} else if (rc == RC_TEMP) {
 		k->rc = err_set(&k->j->why, RC_TEMP, "%s: %s", name, e.why);
 	} else {

@@ -3,6 +3,7 @@
 #include "unit.h"
 
 #include "quarantine_world.h"
+#include "spool/io.h"
 
 #include <sqlite3.h>
 
@@ -30,6 +31,7 @@ tear_down(void **state)
 }
 
 static unsigned f[QUAR_FLAWS];
+static const struct spool_id copy = { 1800000000000000, 1 };
 
 static void
 clean(void **state)
@@ -105,6 +107,37 @@ flaws(void **state)
 	assert_int_equal(st.st_mode & 07777, 0644);
 }
 
+static int
+no_rename(int from_fd, const char *from, int to_fd, const char *to)
+{
+	(void)from_fd, (void)from, (void)to_fd, (void)to;
+	errno = EACCES;
+	return -1;
+}
+
+/* What cannot be moved away is said, and hinders nothing else from being mended. Nor can it be released, and one hears why. */
+static void
+immovable(void **state)
+{
+	(void)state;
+	static struct spool_io io;
+	const struct spool_io *before = spool_io;
+	io = *before;
+	io.renameat = no_rename;
+	flip(w_file(2), -20);
+	unlink(w_file(3));
+	chmod(w_file(4), 0644);
+	spool_io = &io;
+	assert_int_equal(w_check(QUAR_CHECK_SUMS | QUAR_CHECK_REPAIR, f), 3);
+	spool_io = before;
+	assert_int_equal(w_check(QUAR_CHECK_SUMS, f), 1);
+	assert_int_equal(f[QUAR_FLAW_DAMAGED], 1);
+	struct spool_id id = w_id(2);
+	quar_begin_release(w.q, &w.r, &id, NULL, 0, false, &copy, SPAN("root"));
+	assert_int_equal(w_wait(), RC_PERM);
+	assert_string_equal(w.r.why.why, "its file is gone or damaged");
+}
+
 /* Where a message is to be stored lies a link to another place. */
 static void
 planted(void **state)
@@ -133,8 +166,6 @@ planted(void **state)
 	assert_int_equal(w_put(&m), RC_TEMP);
 	assert_int_equal(rmdir(outside), 0); /* empty */
 }
-
-static const struct spool_id copy = { 1800000000000000, 1 };
 
 /* Power was lost behind a put that was not answered: the trailer is there, the content is not. Storing it again makes it whole. */
 static void
@@ -268,6 +299,6 @@ int
 main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
-	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(half), T(lost_index), T(damaged_index), T(hostile_index), T(locked_index) };
+	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(immovable), T(half), T(lost_index), T(damaged_index), T(hostile_index), T(locked_index) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
