@@ -12,7 +12,7 @@ tls       relay with STARTTLS (TLS 1.3, new session each), resumed and not; CPU 
 dns       eight DNS lists of 50 ms, one of them dead, a client that is known: time to the reply to RCPT, questions
 filters   relay with three milters that accept, a dead one, and virus scanning (beside clamav-milter and clamd)
 policy    lookups in large tables, processor time of a RCPT, memory of a table, changed tables (no Postfix beside it)
-quarantine  a million held messages: lists by each filter, search, memory; CPU of storing one (no Postfix beside it)
+quarantine  CPU of a message that is held beside one that is relayed; a million held messages: lists by each filter, search, memory; storing (no Postfix)
 recovery  queued messages, kill -9 of everything, restart: until listening, until the queue is known, delivered
 
 N is the number of messages per run for Dogana; Postfix gets a fifth of it and is a rate as well. Both log to a file
@@ -641,6 +641,8 @@ def filters(opponents):
 
 
 def quarantine(opponents):
+    if Dogana in opponents:
+        quarantine_bench.beside_relay(sys.modules[__name__], max(N // 2, 300), RUNS)
     quarantine_bench.run(tool('quarantine_bench'), row, say)
 
 
