@@ -299,6 +299,10 @@ outcome(struct quar_writer *w, struct quar_job *j)
 	qdb_int(s, 2, j->copy.serial);
 	qdb_text(s, 3, j->who);
 	enum rc rc = qdb_step(&w->db, s, &j->why);
+	if (rc == RC_NONE && j->other.n > 0) {
+		qdb_text(s, 3, j->other); /* the step has reset it */
+		rc = qdb_step(&w->db, s, &j->why);
+	}
 	if (rc != RC_OK)
 		return rc;
 	uint64_t n = qdb_column(s, 0), number = qdb_column(s, 1);

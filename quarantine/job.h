@@ -47,6 +47,7 @@ struct quar_job {
 	/* arguments */
 	struct spool_id id, copy;
 	struct span who, *addrs;
+	struct span other;               /* OUTCOME: the address behind an alias is who, this is the one that was asked for */
 	size_t naddrs;
 	bool flag;                       /* BEGIN: add; OUTCOME: delivered */
 	struct qfile_new file;           /* PUT; envelope, numbers and content are the job's, fd too */

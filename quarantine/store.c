@@ -315,12 +315,13 @@ quar_undo_release(struct quar *q, struct quar_req *r, const struct spool_id *id,
 }
 
 void
-quar_outcome(struct quar *q, struct quar_req *r, const struct spool_id *copy, struct span addr, bool delivered)
+quar_outcome(struct quar *q, struct quar_req *r, const struct spool_id *copy, struct span addr, struct span orig, bool delivered)
 {
 	struct quar_job *j = job_for(q, r, QJOB_OUTCOME);
 	j->copy = *copy;
 	j->flag = delivered;
 	j->who = arena_span(&j->arena, span_head(addr, ADDR_MAX));
+	j->other = arena_span(&j->arena, span_head(orig, ADDR_MAX));
 	give(q, j);
 }
 

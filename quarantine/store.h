@@ -84,6 +84,7 @@ struct quar_rcpt {
 	bool added;                      /* not of the message: an administrator sent a copy here */
 	enum quar_state state;
 	struct spool_id copy;            /* the message it was released as; usec 0: none */
+	bool is_gone;                    /* released, and the copy is not in the queue any more: the queue says so before it shows it */
 	uint64_t changed;                /* usec, wall clock */
 	struct span by;                  /* who did it last; empty: nobody but us */
 };
@@ -224,7 +225,7 @@ struct quar_pending {
 };
 void quar_pending(struct quar *q, struct quar_req *r);
 /* What became of a released copy's recipient; found by the copy's id. r may be NULL: nobody waits. */
-void quar_outcome(struct quar *q, struct quar_req *r, const struct spool_id *copy, struct span addr, bool delivered);
+void quar_outcome(struct quar *q, struct quar_req *r, const struct spool_id *copy, struct span addr, struct span orig, bool delivered);
 
 /* ---- ending ---- */
 

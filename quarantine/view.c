@@ -195,6 +195,8 @@ json_rcpt(struct buf *out, const struct quar_rcpt *r)
 	if (r->changed != 0)
 		buf_printf(out, ", \"changed\": %llu", (unsigned long long)(r->changed / USEC_PER_SEC));
 	json_text(out, "by", r->by);
+	if (r->is_gone)
+		buf_puts(out, ", \"left_queue\": true");
 	if (r->added)
 		buf_puts(out, ", \"added\": true");
 	buf_putc(out, '}');
@@ -279,6 +281,8 @@ put_rcpt(struct buf *out, const struct quar_rcpt *r)
 		buf_puts(out, " as ");
 		put_id(out, &r->copy);
 	}
+	if (r->is_gone)
+		buf_puts(out, " (which has left the queue: the log says how)");
 	if (r->state != QUAR_HELD && r->changed != 0) {
 		buf_puts(out, ", ");
 		view_time(out, r->changed);

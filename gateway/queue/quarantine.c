@@ -351,7 +351,7 @@ void
 quarantine_outcome(const struct attempt *a, uint32_t rcpt, bool delivered)
 {
 	if (a->q->quarantine.store != NULL)
-		quar_outcome(a->q->quarantine.store, NULL, &a->m->spool.id, a->env.rcpt[rcpt].addr, delivered);
+		quar_outcome(a->q->quarantine.store, NULL, &a->m->spool.id, a->env.rcpt[rcpt].addr, a->env.rcpt[rcpt].orig, delivered);
 }
 
 /* ---- status ---- */

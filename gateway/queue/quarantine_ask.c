@@ -275,6 +275,11 @@ on_show(struct op *op)
 		finish(a, trouble(&a->req));
 		return;
 	}
+	/* a process that died between a delivery and its record: only the log knows what became of the copy */
+	for (uint32_t i = 0; a->req.nrows > 0 && i < a->req.rows[0].nshown; i++) {
+		struct quar_rcpt *r = &a->req.rows[0].rcpt[i];
+		r->is_gone = r->state == QUAR_RELEASED && r->copy.usec != 0 && spool_find(a->q->spool, &r->copy) == NULL;
+	}
 	quar_req_init(&a->content, &a->ops, on_show_content);
 	quar_content(store_of(a), &a->content, &a->id);
 }

@@ -14,7 +14,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
+#include "map/remote.h"
 #include "queue/queue.h"
+#include "queue/report.h"
 #include "queue/sched.h"
 
 #include <unistd.h>
@@ -47,6 +49,8 @@ struct release {
 	int draft_fd;
 	struct message *m;           /* the copy, from spool_accept() on */
 	struct op accept;
+	struct map_wait maps;        /* aliases of an address that was no recipient */
+	bool has_maps;
 	struct timer again;
 	void (*retry)(struct release *);
 	struct err why;
@@ -55,6 +59,7 @@ struct release {
 static void on_marked(struct op *op);
 static void on_got(struct op *op);
 static void on_content(struct op *op);
+static void on_maps(struct op *op);
 static void on_accepted(struct op *op);
 static void on_finished(struct op *op);
 static void on_undone(struct op *op);
@@ -142,6 +147,8 @@ release_end(struct release *r, enum rc rc)
 		spool_draft_drop(r->q->spool, r->draft);
 	timer_clear(&r->again);
 	op_cancel(&r->accept);
+	if (r->has_maps)
+		map_wait_fini(&r->maps);
 	quar_req_fini(&r->mark);
 	quar_req_fini(&r->look);
 	buf_fini(&r->encoded);
@@ -365,8 +372,37 @@ on_content(struct op *op)
 
 /* ---- the envelope of the copy ---- */
 
+/* Who gets the copy. An address that was no recipient goes through canonical and virtual tables as one would have; those who were, did. */
+static enum rc
+put_rcpts(struct release *r, struct arena *a, struct env_rcpt **out, uint32_t *n_out, struct err *e)
+{
+	uint32_t n = (uint32_t)r->mark.nrcpt;
+	const struct quar_rcpt *c = r->mark.rcpt;
+	if (r->elsewhere && n == 1) {
+		struct envelope led = { .nrcpt = 0 };
+		enum rc rc = report_target(r->q, c->addr, a, &led, e);
+		if (rc != RC_OK)
+			return rc;
+		*out = arena_zalloc(a, (led.nrcpt + 1) * sizeof **out);
+		if (*out == NULL)
+			return err_set(e, RC_PERM, "too many recipients");
+		for (uint32_t i = 0; i < led.nrcpt; i++)
+			(*out)[i] = (struct env_rcpt){ .addr = led.rcpt[i].addr, .notify = NOTIFY_NEVER,
+				.orig = span_eq(led.rcpt[i].addr, c->addr) ? SPAN_EMPTY : c->addr };
+		*n_out = led.nrcpt;
+		return RC_OK;
+	}
+	*out = arena_zalloc(a, (n + 1) * sizeof **out);
+	if (*out == NULL)
+		return err_set(e, RC_PERM, "too many recipients");
+	for (uint32_t i = 0; i < n; i++)
+		(*out)[i] = (struct env_rcpt){ .addr = c[i].addr, .orig = c[i].orig, .orcpt = c[i].orcpt, .notify = c[i].added ? NOTIFY_NEVER : c[i].notify };
+	*n_out = n;
+	return RC_OK;
+}
+
 static void
-compose(struct release *r)
+compose(struct release *r, struct env_rcpt *rcpt, uint32_t n)
 {
 	struct queue *q = r->q;
 	const struct envelope *was = &r->look.env;
@@ -374,12 +410,6 @@ compose(struct release *r)
 	char id[SPOOL_ID_TEXT], copy[SPOOL_ID_TEXT], client[SPOOL_ID_TEXT + 16];
 	struct span from = span_of(id, spool_id_text(&r->id, id));
 	snprintf(client, sizeof client, RELEASE_CLIENT "%s]", id);
-	uint32_t n = (uint32_t)r->mark.nrcpt;
-	struct env_rcpt *rcpt = mem_calloc(n, sizeof *rcpt);
-	for (uint32_t i = 0; i < n; i++) {
-		const struct quar_rcpt *c = &r->mark.rcpt[i];
-		rcpt[i] = (struct env_rcpt){ .addr = c->addr, .orig = c->orig, .orcpt = c->orcpt, .notify = c->added ? NOTIFY_NEVER : c->notify };
-	}
 	const uint32_t kept = MSGF_8BITMIME | MSGF_SMTPUTF8 | MSGF_RET_FULL | MSGF_RET_HDRS | MSGF_HAS_8BIT | MSGF_HAS_DOTS | MSGF_HAS_LONG | MSGF_UTF8_HEADERS;
 	struct envelope env = {
 		.arrival = clock_wall(), .flags = (was->flags & kept) | MSGF_RELEASED, .sender = was->sender, .envid = was->envid,
@@ -406,7 +436,45 @@ compose(struct release *r)
 	}
 	envelope_put(&r->encoded, &env);
 	r->nrcpt = n;
-	mem_free(&rcpt);
+}
+
+static void
+address(struct release *r)
+{
+	struct arena a;
+	struct err e = { .why = "" };
+	struct env_rcpt *rcpt = NULL;
+	uint32_t n = 0;
+	arena_init(&a, ENVELOPE_BYTES_MAX);
+	map_forget();
+	enum rc rc = put_rcpts(r, &a, &rcpt, &n, &e);
+	if (rc == RC_TEMP && map_asked()) {
+		if (!r->has_maps)
+			map_wait_init(&r->maps, &r->q->ops, on_maps);
+		r->has_maps = true;
+		map_wait_start(&r->maps);
+		arena_fini(&a);
+		return;
+	}
+	if (rc == RC_OK)
+		compose(r, rcpt, n);
+	arena_fini(&a);
+	if (rc != RC_OK)
+		give_up(r, "the recipient", e.why[0] != '\0' ? e.why : "cannot be looked up");
+	else if (r->nrcpt == 0 || r->encoded.over || r->front.over)
+		give_up(r, "the envelope", "cannot be made");
+	else
+		quar_content(r->q->quarantine.store, renew(r, &r->look, on_content), &r->id);
+}
+
+static void
+on_maps(struct op *op)
+{
+	struct map_wait *w = container_of(op, struct map_wait, op);
+	struct release *r = container_of(w, struct release, maps);
+	CHECK(r, RELEASE_MAGIC);
+	address(r);
+	sched_poke(r->q);
 }
 
 static void
@@ -418,12 +486,7 @@ on_got(struct op *op)
 		give_up(r, "the envelope", op->rc == RC_NONE ? "no such message" : r->look.why.why);
 		return;
 	}
-	compose(r);
-	if (r->nrcpt == 0 || r->encoded.over || r->front.over) {
-		give_up(r, "the envelope", "cannot be made");
-		return;
-	}
-	quar_content(r->q->quarantine.store, renew(r, &r->look, on_content), &r->id);
+	address(r);
 }
 
 static void

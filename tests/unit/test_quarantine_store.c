@@ -192,7 +192,7 @@ release_once(void **state)
 	assert_int_equal(w_wait(), RC_OK);
 	quar_finish_release(w.q, &w.r, &id, &copy1);
 	assert_int_equal(w_wait(), RC_NONE);
-	quar_outcome(w.q, &w.r, &copy1, SPAN("b@example.com"), true);
+	quar_outcome(w.q, &w.r, &copy1, SPAN("b@example.com"), SPAN_EMPTY, true);
 	assert_int_equal(w_wait(), RC_OK);
 	assert_int_equal(w_get(1), RC_OK);
 	assert_int_equal(w.r.rows->rcpt[1].state, QUAR_DELIVERED);
