@@ -417,7 +417,7 @@ compose(struct release *r, struct env_rcpt *rcpt, uint32_t n)
 	};
 	const struct wrap w = {
 		.qid = span_of(copy, spool_id_text(&r->copy, copy)), .myhostname = q->set.myhostname, .mail_name = q->set.mail_name,
-		.myorigin = q->set.myorigin, .from_id = from, .now = env.arrival, .to = n > 0 ? rcpt[0].addr : SPAN_EMPTY, .subject = row->subject,
+		.myorigin = q->set.myorigin, .from_id = from, .now = env.arrival, .to = n == 1 ? rcpt[0].addr : SPAN_EMPTY /* nobody hears of the others */, .subject = row->subject,
 		.reason = row->reason, .class = span_str(held_class_name(row->class)), .is_8bit = (was->flags & MSGF_HAS_8BIT) != 0,
 		.is_utf8 = (was->flags & (MSGF_SMTPUTF8 | MSGF_UTF8_HEADERS)) != 0,
 	};

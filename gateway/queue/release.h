@@ -24,7 +24,7 @@ struct wrap {
 	struct span from_id;         /* it was held as */
 	uint64_t now;
 	/* as an attachment only */
-	struct span to, subject, reason, class;
+	struct span to, subject, reason, class; /* to: empty: not for the others to know */
 	bool is_8bit, is_utf8;
 };
 /* One Received line. */

@@ -62,7 +62,7 @@ wrap_attach(struct buf *front, struct buf *back, const struct wrap *w)
 	struct buf to;
 	buf_init(&to, 4096);
 	addr_write_text(&to, w->to);
-	put_header(front, "To", buf_span(&to));
+	put_header(front, "To", w->to.n > 0 ? buf_span(&to) : SPAN("undisclosed-recipients:;"));
 	buf_fini(&to);
 	put_header(front, "Subject", span_is_ascii(w->subject) && w->subject.n > 0 ? w->subject : SPAN("Released from the quarantine"));
 	buf_puts(front, "Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nMessage-Id: <");
