@@ -685,3 +685,9 @@ quar_why_full(const struct quar *q)
 {
 	return q->is_full ? q->why_full : "";
 }
+
+uint64_t
+quar_size_limit(const struct quar *q)
+{
+	return q->set.size_limit;
+}

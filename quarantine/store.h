@@ -60,6 +60,7 @@ void quar_close(struct quar **qp);
 bool quar_is_full(const struct quar *q);
 /* Why, for the log. */
 const char *quar_why_full(const struct quar *q);
+uint64_t quar_size_limit(const struct quar *q);  /* quarantine_size_limit; 0: none */
 
 /* ---- what is in it ---- */
 

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "map/remote.h"
+#include "quarantine/view.h"
 #include "queue/attempt.h"
 #include "queue/edge.h"
 #include "queue/notices.h"
@@ -384,7 +385,47 @@ quarantine_status(struct queue *q, struct buf *out)
 		bytes += k->by_class[c].bytes;
 		buf_printf(out, ",\"%s\":%llu", held_class_name((enum held_class)c), (unsigned long long)k->by_class[c].messages);
 	}
-	buf_printf(out, ",\"messages\":%llu,\"bytes\":%llu}", (unsigned long long)messages, (unsigned long long)bytes);
+	uint64_t limit = k->store != NULL ? quar_size_limit(k->store) : 0, digest = notices_next_digest(q->notices);
+	buf_printf(out, ",\"messages\":%llu,\"bytes\":%llu,\"size_limit\":%llu", (unsigned long long)messages, (unsigned long long)bytes, (unsigned long long)limit);
+	if (digest != 0)
+		buf_printf(out, ",\"next_digest\":%llu", (unsigned long long)(digest / USEC_PER_SEC));
+	buf_putc(out, '}');
 	metric_set(M_quarantine_messages, (int64_t)messages);
 	metric_set(M_quarantine_bytes, (int64_t)bytes);
+}
+
+void
+quarantine_remarks(struct queue *q, struct buf *out)
+{
+	struct quarantine *k = &q->quarantine;
+	uint64_t messages = 0, bytes = 0, limit = k->store != NULL ? quar_size_limit(k->store) : 0, digest = notices_next_digest(q->notices);
+	count_again(q);
+	for (int c = HELD_NONE + 1; c < HELD_CLASSES; c++) {
+		messages += k->by_class[c].messages;
+		bytes += k->by_class[c].bytes;
+	}
+	if (k->store == NULL) {
+		buf_puts(out, "quarantine: not available\n");
+		return;
+	}
+	buf_printf(out, "quarantine: %llu message%s, %llu bytes", (unsigned long long)messages, messages == 1 ? "" : "s", (unsigned long long)bytes);
+	const char *sep = " (";
+	for (int c = HELD_NONE + 1; c < HELD_CLASSES; c++) {
+		if (k->by_class[c].messages == 0)
+			continue;
+		buf_printf(out, "%s%s %llu", sep, held_class_name((enum held_class)c), (unsigned long long)k->by_class[c].messages);
+		sep = ", ";
+	}
+	buf_puts(out, messages > 0 ? ")" : "");
+	if (limit > 0)
+		buf_printf(out, ", %llu %% of quarantine_size_limit", (unsigned long long)(bytes / (limit / 100 + 1)));
+	if (quar_is_full(k->store)) {
+		buf_puts(out, ", takes nothing more: ");
+		buf_put_safe(out, span_str(quar_why_full(k->store)), REASON_SHOWN, true);
+	}
+	if (digest != 0) {
+		buf_puts(out, ", next digests ");
+		view_time(out, digest);
+	}
+	buf_putc(out, '\n');
 }

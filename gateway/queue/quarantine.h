@@ -101,5 +101,7 @@ void quarantine_outcome(const struct attempt *a, uint32_t rcpt, bool delivered);
 
 /* ---- status ---- */
 void quarantine_status(struct queue *q, struct buf *out);
+/* A line for people: how much, of what class, how full, when the next digests go. */
+void quarantine_remarks(struct queue *q, struct buf *out);
 
 #endif

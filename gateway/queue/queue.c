@@ -337,6 +337,13 @@ role_status(struct child *ch, struct buf *json_out)
 	queue_status(&the_queue, json_out);
 }
 
+static void
+role_remarks(struct child *ch, struct buf *out)
+{
+	(void)ch;
+	quarantine_remarks(&the_queue, out);
+}
+
 /* Looked at after every turn: whatever was under way may have ended in it. */
 static struct loop_hook drain_hook;
 
@@ -367,5 +374,6 @@ const struct role_ops queue_role = {
 	.peer = role_peer,
 	.admin = role_admin,
 	.status = role_status,
+	.remarks = role_remarks,
 	.drain = role_drain,
 };
