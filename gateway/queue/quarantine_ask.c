@@ -411,10 +411,13 @@ static void
 do_next(struct asking *a)
 {
 	if (a->at == a->nids) {
-		if (a->more_pages)
+		if (a->more_pages) {
 			next_page(a);
-		else
-			finish_count(a, "not done");
+			return;
+		}
+		if (a->done + a->failed == 0)
+			buf_puts(out(a), "Nothing in the quarantine fits\n");
+		finish_count(a, "not done");
 		return;
 	}
 	a->id = a->ids[a->at];
