@@ -16,7 +16,7 @@
 
 #define STATUS_HEADER "X-Attachment-Status"
 
-enum { HEADER_MAX = 64 << 20, ENVELOPE_MAX = 32 << 20, CONTENT_NAMES = 24, POISON_ROWS = 256, POISON_LIMIT = 3, REPLY_MAX = 400 };
+enum { HEADER_MAX = 64 << 20, ENVELOPE_MAX = 32 << 20, CONTENT_NAMES = 24, POISON_ROWS = 256, POISON_LIMIT = 3, REPLY_MAX = 400, KEPT_ROWS = 4096 };
 
 /* A Content-* header of the message itself, for a message that becomes a note. */
 struct content_name {
@@ -76,6 +76,54 @@ poison_times(uint64_t hash, bool add)
 	}
 	pthread_mutex_unlock(&poison_lock);
 	return times;
+}
+
+/* What was agreed on connections whose session is over. A gateway may keep one for its next session, which begins without another
+ * agreement; libmilter says the same of both ends. The oldest row goes first. */
+static struct {
+	const SMFICTX *ctx;
+	unsigned long steps;
+	bool leads_space;
+} kept[KEPT_ROWS];
+static size_t kept_next, kept_used;
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* Adds what t agreed to, or (t NULL) forgets it. */
+static void
+keep_agreement(const SMFICTX *ctx, const struct talk *t)
+{
+	pthread_mutex_lock(&kept_lock);
+	size_t at = 0;
+	while (at < kept_used && kept[at].ctx != ctx)
+		at++;
+	if (at == kept_used && t != NULL) {
+		at = kept_next;
+		kept_next = (kept_next + 1) % KEPT_ROWS;
+		kept_used += kept_used < KEPT_ROWS;
+	}
+	if (t != NULL) {
+		kept[at].ctx = ctx;
+		kept[at].steps = t->steps;
+		kept[at].leads_space = t->leads_space;
+	} else if (at < kept_used) {
+		kept[at].ctx = NULL;
+	}
+	pthread_mutex_unlock(&kept_lock);
+}
+
+static bool
+find_agreement(const SMFICTX *ctx, struct talk *t)
+{
+	bool found = false;
+	pthread_mutex_lock(&kept_lock);
+	for (size_t i = 0; i < kept_used && !found; i++)
+		if (kept[i].ctx == ctx) {
+			t->steps = kept[i].steps;
+			t->leads_space = kept[i].leads_space;
+			found = true;
+		}
+	pthread_mutex_unlock(&kept_lock);
+	return found;
 }
 
 /* ---- a message ---- */
@@ -145,6 +193,16 @@ go_on(const struct talk *t, unsigned long no_reply)
 
 /* ---- what libmilter calls ---- */
 
+static struct talk *
+new_talk(void)
+{
+	struct talk *t = mem_zalloc(sizeof *t);
+	t->file = -1;
+	arena_init(&t->arena, ENVELOPE_MAX);
+	buf_init(&t->header, HEADER_MAX);
+	return t;
+}
+
 static sfsistat
 on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long steps, unsigned long f2, unsigned long f3, unsigned long *pactions,
     unsigned long *psteps, unsigned long *pf2, unsigned long *pf3)
@@ -154,10 +212,8 @@ on_negotiate(SMFICTX *ctx, unsigned long actions, unsigned long steps, unsigned 
 	(void)f3;
 	if ((actions & needed) != needed)
 		return SMFIS_REJECT; /* no gateway for this filter */
-	struct talk *t = mem_zalloc(sizeof *t);
-	t->file = -1;
-	arena_init(&t->arena, ENVELOPE_MAX);
-	buf_init(&t->header, HEADER_MAX);
+	struct talk *t = new_talk();
+	keep_agreement(ctx, NULL);
 	t->leads_space = (steps & SMFIP_HDR_LEADSPC) != 0;
 	*pactions = needed;
 	/* not NR_BODY: with "no reply" to the octets that come with the end, libmilter forgets the end */
@@ -192,6 +248,13 @@ on_connect(SMFICTX *ctx, char *host, _SOCK_ADDR *addr)
 {
 	struct talk *t = smfi_getpriv(ctx);
 	(void)host;
+	if (t == NULL) { /* the next session of a connection that was kept */
+		t = new_talk();
+		if (!find_agreement(ctx, t) || smfi_setpriv(ctx, t) == MI_FAILURE) {
+			mem_free(&t);
+			return SMFIS_TEMPFAIL;
+		}
+	}
 	t->is_trusted = in_mynetworks(addr);
 	return go_on(t, SMFIP_NR_CONN);
 }
@@ -201,6 +264,8 @@ on_mail(SMFICTX *ctx, char **argv)
 {
 	struct talk *t = smfi_getpriv(ctx);
 	const char *type = smfi_getsymval(ctx, (char[]){ "{auth_type}" }), *user = smfi_getsymval(ctx, (char[]){ "{auth_authen}" });
+	if (t == NULL) /* on_connect() has refused it */
+		return SMFIS_TEMPFAIL;
 	message_end(t);
 	t->has_login = (type != NULL && type[0] != '\0') || (user != NULL && user[0] != '\0');
 	t->sender = arena_span(&t->arena, bare(argv[0]));
@@ -485,6 +550,7 @@ on_close(SMFICTX *ctx)
 	struct talk *t = smfi_getpriv(ctx);
 	if (t != NULL) {
 		message_end(t);
+		keep_agreement(ctx, t);
 		mem_free(&t);
 		(void)smfi_setpriv(ctx, NULL);
 	}
