@@ -70,7 +70,23 @@ gone@example.test x
 END
 echo "example.test smtp:[127.0.0.1]:$hubport" >"$etc/transport"
 "$dogana" -c "$etc" tls self-signed --name gw.example.test "$work/tls" >"$work/tls.cf" 2>"$work/err" || die "no certificate"
+# Filters, as far as they were built: signatures of our own, and attachments that are programs go.
+scans=
+strips=
+[ -x "$(dirname "$dogana")/dogana-virus" ] && scans="virus_engine = embedded
+virus_database = $etc/demo.hdb
+virus_header =
+virus_notify ="
+[ -x "$(dirname "$dogana")/dogana-attachments" ] && strips="attachment_rules = $etc/attachment-rules"
+cat >"$etc/demo.hdb" <<END
+44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature
+aa15bcf478d165efd2065190eb473bcb:544:ClamAV-Test-File
+END
+echo 'strip extension=exe text=programs' >"$etc/attachment-rules"
+chmod 644 "$etc/demo.hdb"
 cat >"$etc/90-demo.cf" <<END
+$scans
+$strips
 smtpd_tls_security_level = may
 $(cat "$work/tls.cf")
 myhostname = gw.example.test
@@ -86,6 +102,7 @@ edge_user = 61001
 queue_user = 61002
 relay_user = 61003
 keys_user = 61005
+filter_user = 61007
 queue_directory = $work/queue
 data_directory = $work/data
 maillog_file = /dev/stdout
@@ -229,11 +246,73 @@ row 'hub says: no such mailbox' "$heard" "$(fate "$qid"), report to the sender: 
 expect bounced bounced "$(fate "$qid")"
 expect report sent "$(fate "$report")"
 
+# ---- what filters hold, and a release
+
+held_list=
+if [ -n "$strips" ]; then
+	cat >"$work/program.eml" <<'END'
+From: anna@partner.example
+To: user@example.test
+Subject: our new program
+Date: Mon, 23 Nov 2026 10:00:00 +0100
+Message-ID: <program@partner.example>
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=B
+
+--B
+Content-Type: text/plain
+
+Please have a look.
+--B
+Content-Type: application/octet-stream; name=program.exe
+Content-Transfer-Encoding: base64
+
+TVqQAAMAAAAEAAAA
+--B--
+END
+	deliver "$work/program.eml" user@example.test anna@partner.example 127.0.0.1
+	[ -n "$qid" ] && until_true 10 has_fate "$qid"
+	row 'a program attached' "$heard" "$(fate "$qid") without it, the original is held"
+	expect attachment sent "$(fate "$qid")"
+	expect stripped '*program.exe*' "$(arrived)"
+	expect stripped-away 0 "$(arrived | grep -c TVqQ)"
+	until_true 10 grep -q 'status=held (attachment: program.exe' "$log" || expect original-held 'status=held' none
+	held_list=$("$dogana" -c "$etc" quarantine list --reason attachment 2>&1)
+	original=$("$dogana" -c "$etc" quarantine list --json --reason attachment --limit 1 | sed -n 's/^{"queue_id": "\([0-9A-Za-z]*\)".*/\1/p')
+fi
+if [ -n "$scans" ]; then
+	# in two pieces, so that no scanner takes this script for one
+	{
+		printf 'Subject: harmless\nMIME-Version: 1.0\nContent-Type: application/octet-stream; name=eicar.com\nContent-Transfer-Encoding: base64\n\n'
+		printf '%s%s' 'X5O!P%@AP[4\PZX54(P^)7CC)7}$' 'EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*' | base64
+	} >"$work/eicar.eml"
+	deliver "$work/eicar.eml" user@example.test anna@partner.example 127.0.0.1
+	[ -n "$qid" ] && until_true 10 has_fate "$qid"
+	row 'a virus (EICAR)' "$heard" "$(sed -n "s/.* $qid: to=<.* status=\(held ([^)]*)\).*/\1/p" "$log" | tail -n 1)"
+	expect virus held "$(fate "$qid")"
+	held_list=$("$dogana" -c "$etc" quarantine list 2>&1)
+	expect virus-listed "*$qid*virus*Eicar-Test-Signature*" "$held_list"
+fi
+if [ -n "$strips" ]; then
+	heard=$("$dogana" -c "$etc" quarantine release "$original" 2>&1)
+	released=$(printf %s "$heard" | sed -n 's/.*released as \([0-9A-Za-z]*\).*/\1/p')
+	[ -n "$released" ] && until_true 10 has_fate "$released"
+	became=$(fate "$released")
+	expect released sent "$became"
+	# with two headers of ours, of the arrival and of the release
+	if arrived | sed -n '/^From: anna/,$p' | cmp -s - "$work/program.eml"; then
+		became="delivered, octet for octet"
+	fi
+	row 'the original, released' "$heard" "$became"
+	expect released-content 'delivered, octet for octet' "$became"
+fi
+
 # ---- the story of one message, and the end
 
 printf '\nThe message that had to wait, in the log:\n'
 grep -F "$late: " "$log"
 printf '\nWhat the queue list said meanwhile:\n%s\n' "$queued"
+[ -n "$held_list" ] && printf '\nWhat the quarantine held (quarantine list):\n%s\n' "$held_list"
 kill "$gateway"
 wait "$gateway"
 status=$?
