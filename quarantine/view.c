@@ -316,6 +316,43 @@ put_block(struct buf *out, const char *name, struct span text, size_t max)
 	buf_fini(&clean);
 }
 
+/* "NAME (RULE)" or "NAME/INNER NAME (RULE)" of the attachment filter: is it about this part? One without a name goes by its type. */
+static bool
+names_part(struct span finding, const struct held_part *p)
+{
+	struct span name = p->name.n > 0 ? p->name : p->type;
+	struct span rest = span_from(finding, name.n);
+	return name.n > 0 && span_starts(finding, name) && (span_starts(rest, SPAN(" (")) || span_starts(rest, SPAN("/")));
+}
+
+/* What a filter found in this part, where that is known. What a virus scanner says is about the message: of a part only when there is one. */
+static struct span
+finding_of(const struct held *h, uint32_t at, const char **class)
+{
+	const struct held_part *p = &h->parts[at];
+	uint32_t leaves = 0;
+	bool is_leaf = false;
+	*class = "attachment";
+	if (h->class == HELD_ATTACHMENT && names_part(h->reason, p))
+		return h->reason;
+	for (struct span rest = h->trace; rest.n > 0;) { /* a virus counts more than what the attachment filter found */
+		static const char mark[] = "bundled:attachments: quarantine: attachment: "; /* at the front: not what a stranger wrote */
+		size_t lf = span_chr(rest, '\n');
+		struct span line = span_head(rest, lf), finding = span_from(line, strlen(mark));
+		if (span_starts(line, span_str(mark)) && names_part(finding, p))
+			return finding;
+		rest = lf == SIZE_MAX ? SPAN_EMPTY : span_from(rest, lf + 1);
+	}
+	for (uint32_t i = 0; i < h->nparts; i++) {
+		if (i + 1 < h->nparts && h->parts[i + 1].depth > h->parts[i].depth)
+			continue;
+		leaves++;
+		is_leaf |= i == at;
+	}
+	*class = "virus";
+	return h->class == HELD_VIRUS && is_leaf && leaves == 1 ? h->signature.n > 0 ? h->signature : h->reason : SPAN_EMPTY;
+}
+
 static void
 put_parts(struct buf *out, const struct held *h)
 {
@@ -335,6 +372,12 @@ put_parts(struct buf *out, const struct held *h)
 			buf_puts(out, "  \"");
 			escape_text(out, p->name, SHOWN_MAX);
 			buf_putc(out, '"');
+		}
+		const char *class;
+		struct span finding = finding_of(h, i, &class);
+		if (finding.n > 0) {
+			buf_printf(out, "  %s: ", class);
+			escape_text(out, finding, SHOWN_MAX);
 		}
 		buf_putc(out, '\n');
 	}
@@ -409,6 +452,11 @@ view_message_json(struct buf *out, const struct quar_req *req, struct span heade
 		put_hash(out, p->sha256);
 		buf_putc(out, '"');
 		json_text(out, "name", p->name);
+		const char *class;
+		struct span finding = finding_of(&req->held, i, &class);
+		if (finding.n > 0)
+			buf_printf(out, ", \"class\": \"%s\"", class);
+		json_text(out, "finding", finding);
 		buf_putc(out, '}');
 	}
 	buf_puts(out, "], \"header\": ");

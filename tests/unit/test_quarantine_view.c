@@ -72,6 +72,43 @@ test_row(void **state)
 	buf_fini(&b);
 }
 
+/* What was found is shown at the part it was found in, and nothing a stranger wrote looks like it. */
+static void
+test_findings(void **state)
+{
+	(void)state;
+	static const struct {
+		enum held_class class;
+		const char *reason, *trace, *want, *never;
+		uint32_t nparts;
+	} rows[] = {
+		{ HELD_ATTACHMENT, "a.zip (rules:3)", "", "\"a.zip\"  attachment: a.zip (rules:3)\n", "text/plain  attachment", 3 },
+		{ HELD_ATTACHMENT, "a.zip/in.exe (rules:3)", "", "\"a.zip\"  attachment: a.zip/in.exe (rules:3)\n", NULL, 3 },
+		{ HELD_ATTACHMENT, "a.zipper (rules:3)", "", "parts:", "attachment: ", 3 },
+		{ HELD_VIRUS, "Eicar", "x: y\nbundled:attachments: quarantine: attachment: a.zip (rules:3)\nz", "attachment: a.zip (rules:3)\n", "virus: Eicar", 3 },
+		{ HELD_VIRUS, "Eicar", "RCPT: warn: bundled:attachments: quarantine: attachment: a.zip (rules:3)", "parts:", "  attachment: ", 3 },
+		{ HELD_VIRUS, "Eicar", "", "parts:", "virus: Eicar", 3 },
+		{ HELD_VIRUS, "Eicar", "", "  virus: Eicar\n", NULL, 1 },
+		{ HELD_POLICY, "a.zip (rules:3)", "", "parts:", "  attachment: ", 3 },
+	};
+	static const struct held_part three[] = { { .depth = 0, .type = SPAN("multipart/mixed") }, { .depth = 1, .type = SPAN("text/plain") },
+		{ .depth = 1, .type = SPAN("application/zip"), .name = SPAN("a.zip") } };
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct quar_req r = held_message();
+		r.held = (struct held){ .class = rows[i].class, .reason = span_str(rows[i].reason), .trace = span_str(rows[i].trace), .nparts = rows[i].nparts,
+			.parts = rows[i].nparts == 1 ? &three[1] : three };
+		struct buf b;
+		buf_init(&b, 65536);
+		view_message(&b, &r, SPAN_EMPTY);
+		size_t at = span_find(buf_span(&b), SPAN("parts:"));
+		assert_true(at != SIZE_MAX);
+		struct span shown = span_from(buf_span(&b), at);
+		assert_true(span_find(shown, span_str(rows[i].want)) != SIZE_MAX);
+		assert_true(rows[i].never == NULL || span_find(shown, span_str(rows[i].never)) == SIZE_MAX);
+		buf_fini(&b);
+	}
+}
+
 static void
 test_message(void **state)
 {
@@ -146,6 +183,6 @@ main(void)
 {
 	setenv("TZ", "UTC", 1);
 	tzset();
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_row), cmocka_unit_test(test_message), cmocka_unit_test(test_numbers) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_row), cmocka_unit_test(test_message), cmocka_unit_test(test_findings), cmocka_unit_test(test_numbers) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
