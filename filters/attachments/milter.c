@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <libmilter/mfapi.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
@@ -16,7 +17,8 @@
 
 #define STATUS_HEADER "X-Attachment-Status"
 
-enum { HEADER_MAX = 64 << 20, ENVELOPE_MAX = 32 << 20, CONTENT_NAMES = 24, POISON_ROWS = 256, POISON_LIMIT = 3, REPLY_MAX = 400, KEPT_ROWS = 4096 };
+enum { HEADER_MAX = 64 << 20, ENVELOPE_MAX = 32 << 20, CONTENT_NAMES = 24, POISON_ROWS = 256, POISON_LIMIT = 3, REPLY_MAX = 400, KEPT_ROWS = 4096,
+	DRAIN_PAUSE_MSEC = 50, QUIET_PAUSES = 3 };
 
 /* A Content-* header of the message itself, for a message that becomes a note. */
 struct content_name {
@@ -31,6 +33,7 @@ struct talk {
 	struct span sender;
 	struct span *rcpts;
 	size_t nrcpts, cap;
+	bool is_counted;             /* in active */
 	bool has_login, leads_space;
 	unsigned long steps;         /* as agreed; outlives messages */
 	struct buf header;
@@ -48,6 +51,7 @@ struct talk {
 static struct milter_settings settings;
 static pthread_mutex_t lists_lock = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint_fast64_t held_octets;
+static atomic_uint active;       /* messages that are here */
 static atomic_uint_fast64_t counts[WIRE_LATER + 1];
 static const char *const count_names[] = { "passed", "tagged", "stripped", "quarantined", "rejected", "deferred" };
 
@@ -145,6 +149,8 @@ message_end(struct talk *t)
 	t->queue_id[0] = '\0';
 	atomic_fetch_sub(&held_octets, t->held);
 	t->held = 0;
+	atomic_fetch_sub(&active, t->is_counted);
+	t->is_counted = false;
 }
 
 static bool
@@ -267,6 +273,8 @@ on_mail(SMFICTX *ctx, char **argv)
 	if (t == NULL) /* on_connect() has refused it */
 		return SMFIS_TEMPFAIL;
 	message_end(t);
+	t->is_counted = true;
+	atomic_fetch_add(&active, 1);
 	t->has_login = (type != NULL && type[0] != '\0') || (user != NULL && user[0] != '\0');
 	t->sender = arena_span(&t->arena, bare(argv[0]));
 	return go_on(t, SMFIP_NR_MAIL);
@@ -499,9 +507,8 @@ unreadable(SMFICTX *ctx, const struct talk *t, const char *why, unsigned times)
 }
 
 static sfsistat
-on_eom(SMFICTX *ctx)
+ask(SMFICTX *ctx, const struct talk *t)
 {
-	struct talk *t = smfi_getpriv(ctx);
 	struct wire_answer a;
 	struct buf room;
 	int body = -1;
@@ -531,6 +538,14 @@ on_eom(SMFICTX *ctx)
 	if (body >= 0)
 		close(body);
 	buf_fini(&room);
+	return r;
+}
+
+static sfsistat
+on_eom(SMFICTX *ctx)
+{
+	struct talk *t = smfi_getpriv(ctx);
+	sfsistat r = ask(ctx, t);
 	message_end(t);
 	return r;
 }
@@ -572,6 +587,15 @@ milter_register(void)
 		.xxfi_envrcpt = on_rcpt, .xxfi_header = on_header, .xxfi_eoh = on_eoh, .xxfi_body = on_body, .xxfi_eom = on_eom, .xxfi_abort = on_abort,
 		.xxfi_close = on_close, .xxfi_negotiate = on_negotiate };
 	return smfi_register(desc) == MI_SUCCESS ? RC_OK : RC_PERM;
+}
+
+void
+milter_drain(void)
+{
+	for (int quiet = 0; quiet < QUIET_PAUSES;) {
+		(void)poll(NULL, 0, DRAIN_PAUSE_MSEC);
+		quiet = atomic_load(&active) == 0 ? quiet + 1 : 0;
+	}
 }
 
 void

@@ -18,6 +18,9 @@ enum rc milter_register(void) MUST_CHECK;
 /* Before smfi_main(); what s points to is kept. */
 void milter_use(const struct milter_settings *s);
 
+/* Until no message has been here for a moment. New ones go elsewhere: who stops us takes the socket away. */
+void milter_drain(void);
+
 /* Members of a JSON object for status: what has been done so far. */
 void milter_counts(struct buf *out);
 
