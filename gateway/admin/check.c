@@ -155,24 +155,34 @@ check_renewed(struct conf *c, struct err *e)
 	return conf_problem_count(c, CONF_ERROR) == 0 ? RC_OK : err_set(e, RC_PERM, "%s", conf_problem_at(c, 0, CONF_ERROR)->text);
 }
 
+static void
+print_kind(const struct conf *conf, enum conf_severity severity, const char *word, struct buf *out)
+{
+	for (size_t i = 0; i < conf_problem_count(conf, severity); i++) {
+		const struct conf_problem *p = conf_problem_at(conf, i, severity);
+		if (p->file != NULL && p->file[0] != '\0') {
+			buf_puts(out, p->file);
+			if (p->line > 0)
+				buf_printf(out, ":%d", p->line);
+			buf_puts(out, ": ");
+		}
+		buf_puts(out, word);
+		buf_puts(out, p->text);
+		buf_putc(out, '\n');
+	}
+}
+
 void
 check_print(const struct conf *conf, bool notes, struct buf *out)
 {
-	static const struct {
-		enum conf_severity severity;
-		const char *word;
-	} kinds[] = { { CONF_NOTE, "note: " }, { CONF_WARNING, "warning: " }, { CONF_ERROR, "error: " } };
-	for (size_t k = notes ? 0 : 1; k < NELEMS(kinds); k++)
-		for (size_t i = 0; i < conf_problem_count(conf, kinds[k].severity); i++) {
-			const struct conf_problem *p = conf_problem_at(conf, i, kinds[k].severity);
-			if (p->file != NULL && p->file[0] != '\0') {
-				buf_puts(out, p->file);
-				if (p->line > 0)
-					buf_printf(out, ":%d", p->line);
-				buf_puts(out, ": ");
-			}
-			buf_puts(out, kinds[k].word);
-			buf_puts(out, p->text);
-			buf_putc(out, '\n');
-		}
+	if (notes)
+		print_kind(conf, CONF_NOTE, "note: ", out);
+	print_kind(conf, CONF_WARNING, "warning: ", out);
+	check_print_errors(conf, out);
+}
+
+void
+check_print_errors(const struct conf *conf, struct buf *out)
+{
+	print_kind(conf, CONF_ERROR, "error: ", out);
 }

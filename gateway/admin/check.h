@@ -17,5 +17,6 @@ enum rc check_strictly(const char *dir, struct conf **out, struct err *e) MUST_C
 enum rc check_renewed(struct conf *c, struct err *e) MUST_CHECK;
 /* Prints warnings and errors as "file:line: text" lines; before them, for who asks, also what is true and harmless. */
 void check_print(const struct conf *conf, bool notes, struct buf *out);
+void check_print_errors(const struct conf *conf, struct buf *out);
 
 #endif

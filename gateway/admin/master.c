@@ -261,6 +261,8 @@ hand_out(struct conf *next)
 	enum rc rc = make_dirs(next, &e);
 	if (rc == RC_OK && strcmp(conf_params(next)->p_queue_directory, conf_params(ma.conf)->p_queue_directory) != 0)
 		rc = err_set(&e, RC_PERM, "queue_directory can only be changed by stop and start");
+	if (rc == RC_OK && strcmp(conf_params(next)->p_quarantine_directory, conf_params(ma.conf)->p_quarantine_directory) != 0)
+		rc = err_set(&e, RC_PERM, "quarantine_directory can only be changed by stop and start");
 	if (rc == RC_OK)
 		rc = images_write(&images, next, &e);
 	if (rc == RC_OK)
@@ -307,8 +309,8 @@ start_reload(struct control_client *client)
 		struct buf text;
 		buf_init(&text, 1024 * 1024);
 		buf_puts(&text, "reload refused, the old configuration stays in force: ");
-		if (next != NULL)
-			check_print(next, false, &text);
+		if (next != NULL) /* what is wrong, first: a log has room for a line */
+			check_print_errors(next, &text);
 		if (next == NULL || conf_problem_count(next, CONF_ERROR) == 0)
 			buf_puts(&text, e.why);
 		end_reload(false, span_rtrim(buf_span(&text)));
