@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "filters/bundled.h"
 #include "queue/inspect.h"
+#include "queue/notices.h"
 #include "queue/quarantine.h"
 #include "queue/sched.h"
 
@@ -21,6 +22,8 @@ struct rescan {
 	struct timer timer;
 	uint64_t cursor;             /* of the round; newest first */
 	struct spool_id id;          /* the message at hand */
+	struct spool_id copy;        /* what it is stored as when it is infected; */
+	struct span text;            /* and what was found: in.said's */
 	struct quar_req list, look, content, put, drop;
 	struct inspection in;
 	struct quarantine_order order;
@@ -74,6 +77,50 @@ on_dropped(struct op *op)
 	next_message(container_of(op, struct rescan, drop.op));
 }
 
+/* "virus: NAME" -> NAME */
+static struct span
+signature_of(struct span text)
+{
+	struct span name = SPAN("virus");
+	if (span_starts(text, name))
+		text = span_from(text, name.n);
+	if (span_starts(text, SPAN(":")))
+		text = span_from(text, 1);
+	return span_head(span_trim(text), SIGNATURE_MAX);
+}
+
+/* What is held instead: for those who are still held, for what was found. */
+static void
+describe(const struct rescan *s, struct arena *a, struct held *why, struct envelope *env)
+{
+	const struct quar_row *row = s->look.rows;
+	*why = s->look.held;
+	why->class = HELD_VIRUS;
+	why->signature = signature_of(s->text);
+	why->reason = span_head(s->text, HELD_TEXT_MAX);
+	*env = s->look.env;
+	env->rcpt = arena_alloc(a, (row->nshown + 1) * sizeof *env->rcpt);
+	BUG_ON(env->rcpt == NULL);
+	env->nrcpt = 0;
+	for (uint32_t i = 0; i < row->nshown; i++)
+		if (row->rcpt[i].state == QUAR_HELD)
+			env->rcpt[env->nrcpt++] = (struct env_rcpt){ .addr = row->rcpt[i].addr, .orig = row->rcpt[i].orig, .orcpt = row->rcpt[i].orcpt,
+				.notify = row->rcpt[i].notify, .held = true };
+}
+
+/* As for a virus that was found at once. */
+static void
+tell(const struct rescan *s)
+{
+	struct arena a;
+	struct held why;
+	struct envelope env;
+	arena_init(&a, 64 * 1024 * 1024);
+	describe(s, &a, &why, &env);
+	notices_held(s->q->notices, &s->copy, &env, &why, NULL, env.nrcpt);
+	arena_fini(&a);
+}
+
 /* It is held as what it is: the message with its old reason can go. */
 static void
 on_put(struct op *op)
@@ -87,19 +134,8 @@ on_put(struct op *op)
 		return;
 	}
 	s->found++;
+	tell(s);
 	quar_delete(s->q->quarantine.store, &s->drop, &s->id, NULL, 0, span_str(who));
-}
-
-/* "virus: NAME" -> NAME */
-static struct span
-signature_of(struct span text)
-{
-	struct span name = SPAN("virus");
-	if (span_starts(text, name))
-		text = span_from(text, name.n);
-	if (span_starts(text, SPAN(":")))
-		text = span_from(text, 1);
-	return span_head(span_trim(text), SIGNATURE_MAX);
 }
 
 static void
@@ -108,27 +144,18 @@ hold_as_infected(struct rescan *s, struct span text)
 	struct arena a;
 	struct buf held;
 	char from[SPOOL_ID_TEXT], to[SPOOL_ID_TEXT];
-	struct held why = s->look.held;
-	const struct quar_row *row = s->look.rows;
-	struct envelope env = s->look.env;
-	struct spool_id copy = spool_id_next((uint32_t)getpid());
+	struct held why;
+	struct envelope env;
+	s->copy = spool_id_next((uint32_t)getpid());
+	s->text = text;
 	arena_init(&a, 64 * 1024 * 1024);
 	buf_init(&held, HELD_BYTES_MAX);
-	why.class = HELD_VIRUS;
-	why.signature = signature_of(text);
-	why.reason = span_head(text, HELD_TEXT_MAX);
+	describe(s, &a, &why, &env);
 	held_put(&held, &why);
-	env.rcpt = arena_alloc(&a, (row->nshown + 1) * sizeof *env.rcpt);
-	BUG_ON(env.rcpt == NULL);
-	env.nrcpt = 0;
-	for (uint32_t i = 0; i < row->nshown; i++)
-		if (row->rcpt[i].state == QUAR_HELD)
-			env.rcpt[env.nrcpt++] = (struct env_rcpt){ .addr = row->rcpt[i].addr, .orig = row->rcpt[i].orig, .orcpt = row->rcpt[i].orcpt,
-				.notify = row->rcpt[i].notify, .held = true };
 	env.held = buf_span(&held);
-	const struct quar_new n = { .id = copy, .env = &env, .fd = s->content.fd, .length = s->content.length };
+	const struct quar_new n = { .id = s->copy, .env = &env, .fd = s->content.fd, .length = s->content.length };
 	struct log_ctx ctx = { .qid = span_of(from, spool_id_text(&s->id, from)) };
-	struct span id = span_of(to, spool_id_text(&copy, to));
+	struct span id = span_of(to, spool_id_text(&s->copy, to));
 	log_info(&ctx, "held as %.*s now: %.*s", (int)id.n, (const char *)id.p, (int)why.reason.n, (const char *)why.reason.p);
 	quar_put(s->q->quarantine.store, &s->put, &n);
 	buf_fini(&held);
