@@ -97,6 +97,12 @@ domain(struct span addr)
 }
 
 bool
+allow_is_row(const struct quar *q, struct span sender, struct span recipient)
+{
+	return find(q, sender, recipient) != NULL;
+}
+
+bool
 allow_has(const struct quar *q, struct span sender, struct span recipient)
 {
 	if (q->nallow == 0 || sender.n == 0)

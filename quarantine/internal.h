@@ -119,6 +119,7 @@ void allow_init(struct quar *q);
 void allow_fini(struct quar *q);
 void allow_put(struct quar *q, const struct quar_allow *a);
 void allow_drop(struct quar *q, struct span sender, struct span recipient);
+bool allow_is_row(const struct quar *q, struct span sender, struct span recipient); /* this very row */
 bool allow_has(const struct quar *q, struct span sender, struct span recipient);
 void allow_copy(const struct quar *q, struct quar_job *j);
 

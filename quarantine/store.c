@@ -358,7 +358,7 @@ quar_allow_add(struct quar *q, struct quar_req *r, const struct quar_allow *a)
 		.added = a->added != 0 ? a->added : clock_wall() };
 	if (!is_address(a->sender, false) || !is_address(a->recipient, true) || !span_is_printable(j->allow.by) || !span_is_printable(j->allow.note))
 		refuse(q, j, RC_PERM, "no address");
-	else if (q->nallow >= q->set.allow_limit)
+	else if (q->nallow >= q->set.allow_limit && !allow_is_row(q, a->sender, a->recipient))
 		refuse(q, j, RC_TEMP, "the table is full (quarantine_allow_limit)");
 	else
 		give(q, j);

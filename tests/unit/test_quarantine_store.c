@@ -454,6 +454,16 @@ allow(void **state)
 		assert_int_equal(w.r.n, 2);
 		assert_span(w.r.allow[1].note, "asked for");
 	}
+	/* full: nothing new, but the same again */
+	struct quar_settings set = w.set;
+	set.allow_limit = 2;
+	quar_reconfigure(w.q, &set);
+	a = (struct quar_allow){ .sender = SPAN("third@example.org") };
+	quar_allow_add(w.q, &w.r, &a);
+	assert_int_equal(w_wait(), RC_TEMP);
+	a = (struct quar_allow){ .sender = SPAN("FRIEND@example.org"), .recipient = SPAN("anna@example.com"), .note = SPAN("again") };
+	quar_allow_add(w.q, &w.r, &a);
+	assert_int_equal(w_wait(), RC_OK);
 	quar_allow_remove(w.q, &w.r, SPAN("friend@example.org"), SPAN("anna@example.com"));
 	assert_int_equal(w_wait(), RC_OK);
 	assert_false(quar_allowed(w.q, HELD_POLICY, SPAN("friend@example.org"), SPAN("anna@example.com")));
