@@ -294,6 +294,17 @@ filterprocs_listening(void)
 	return true;
 }
 
+bool
+filterprocs_coming(void)
+{
+	for (int i = 0; i < BUNDLED_COUNT && fs.procs != NULL; i++) {
+		const struct slot *s = &fs.slot[i];
+		if (s->is_wanted && s->failures == 0 && s->now != NULL && s->now->state == FILTER_STARTING)
+			return true;
+	}
+	return false;
+}
+
 static void
 heard(struct filterproc *f, struct span s)
 {
@@ -561,7 +572,6 @@ find_pid(pid_t pid)
 bool
 filterprocs_exited(struct procs *p, pid_t pid, int status)
 {
-	(void)p;
 	struct filterproc *f = find_pid(pid);
 	if (f == NULL)
 		return false;
@@ -593,6 +603,7 @@ filterprocs_exited(struct procs *p, pid_t pid, int status)
 	s->failures = lived_long ? 0 : s->failures + 1;
 	s->restarts++;
 	timer_set(&s->restart, restart_delay(s));
+	procs_filter_listens(p); /* nobody waits for it longer */
 	return true;
 }
 

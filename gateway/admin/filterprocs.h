@@ -21,6 +21,8 @@ void filterprocs_apply(struct procs *p);
 
 /* Can every filter that is wanted be reached? */
 bool filterprocs_listening(void);
+/* Is one being started for the first time that does not listen yet? */
+bool filterprocs_coming(void);
 /* A child of the master ended; false: it was none of these. */
 bool filterprocs_exited(struct procs *p, pid_t pid, int status);
 bool filterprocs_any(void);

@@ -81,6 +81,8 @@ static struct procs *all; /* the child signal has no argument */
 
 static void spawn(struct proc *pr);
 static void on_filters_patience(struct timer *t);
+static void on_reload_patience(struct timer *t);
+static void reload_go(struct procs *p);
 
 static struct span
 u32_span(unsigned char out[4], uint32_t v)
@@ -419,6 +421,8 @@ procs_filter_listens(struct procs *p)
 {
 	if (filterprocs_listening())
 		filters_are_there(p);
+	if (!filterprocs_coming())
+		reload_go(p);
 }
 
 void
@@ -430,6 +434,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	tickets_begin(&p->tickets, clock_wall());
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
 	timer_init(&p->filters_patience, on_filters_patience);
+	timer_init(&p->reload_patience, on_reload_patience);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
 	for (unsigned i = 0; i < relays; i++)
 		init_proc(&p->proc[1 + i], ROLE_RELAY, i);
@@ -567,6 +572,24 @@ reload_answered(struct procs_reload *r)
 		r->done(r);
 }
 
+static void
+reload_go(struct procs *p)
+{
+	struct procs_reload *r = p->reload_waits;
+	if (r == NULL)
+		return;
+	p->reload_waits = NULL;
+	timer_clear(&p->reload_patience);
+	reload_one(r, procs_find(p, ROLE_KEYS, 0));
+	reload_answered(r);
+}
+
+static void
+on_reload_patience(struct timer *t)
+{
+	reload_go(container_of(t, struct procs, reload_patience));
+}
+
 void
 procs_reload_start(struct procs *p, struct procs_reload *r)
 {
@@ -576,8 +599,11 @@ procs_reload_start(struct procs *p, struct procs_reload *r)
 	r->pending = 1;
 	r->ok = true;
 	r->is_second = false;
-	reload_one(r, procs_find(p, ROLE_KEYS, 0));
-	reload_answered(r);
+	p->reload_waits = r;
+	if (filterprocs_coming()) /* edges ask it from the first moment they have this configuration */
+		timer_set(&p->reload_patience, FILTERS_PATIENCE);
+	else
+		reload_go(p);
 }
 
 /* ---- stop ---- */
@@ -646,6 +672,7 @@ procs_stop(struct procs *p)
 		return;
 	p->stopping = true;
 	timer_clear(&p->filters_patience);
+	timer_clear(&p->reload_patience);
 	for (size_t i = 0; i < p->count; i++)
 		timer_clear(&p->proc[i].restart);
 	timer_init(&p->stop_timer, on_stage_timeout);

@@ -50,6 +50,8 @@ struct procs {
 	bool was_ready, stopping;
 	bool filters_awaited;        /* bundled filters do not listen yet: no edge has a listener */
 	struct timer filters_patience;
+	struct procs_reload *reload_waits; /* for a filter that is new; NULL: none */
+	struct timer reload_patience;
 	unsigned stop_stage;
 	struct timer stop_timer;
 	struct sigwatch child_signal;
@@ -57,7 +59,8 @@ struct procs {
 
 /* Makes the table (edges, queue, relays, lookup, keys, auth) and starts all that the configuration wants, bundled filters included. conf, image and log_* are set by the caller before. */
 void procs_start(struct procs *p, unsigned edges, unsigned relays);
-/* A bundled filter has begun to listen (filterprocs.h): when all do, edges get their listeners, after some seconds without them. */
+/* A bundled filter has begun to listen, or has failed (filterprocs.h). At a start edges get their listeners when all listen, at a reload
+ * the configuration that names a new one; after some seconds without them. */
 void procs_filter_listens(struct procs *p);
 /* Sends the log target, the configuration (p->conf, p->image) and the listeners to all. done(owner, ok, why)
  * when each has answered. */
