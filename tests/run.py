@@ -170,6 +170,7 @@ def peers():
     total = counted('peers', [TOP / 'tests/peers/run.py'], 300)
     total.add(counted('tls', [TOP / 'tests/peers/tls.py'], 150))
     total.add(counted('virus', [TOP / 'tests/peers/virus.py'], 300))
+    total.add(counted('chain', [TOP / 'tests/peers/chain.py'], 200))
     total.add(counted('milters', [TOP / 'tests/peers/milters.py'], 150))
     total.add(counted('provider', [TOP / 'tests/peers/provider.py'], 100))
     total.add(counted('sasl', [TOP / 'tests/peers/sasl.py'], 120))
