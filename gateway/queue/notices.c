@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 enum { TEXT_MAX = 32 * 1024 * 1024, OUTGOING_MAX = 200, ARENA_MAX = 1024 * 1024 };
-#define HOUR_USEC (3600 * USEC_PER_SEC)
 #define RETRY_USEC (60 * USEC_PER_SEC)
 
 /* A notice to the postmaster: aliases of his address may have to be waited for. */
@@ -196,7 +195,7 @@ on_hour(struct timer *t)
 	n->in_hour = n->over = 0;
 	if (over > 0 && (n->set->virus_notify & NOTIFY_VIRUS_POSTMASTER) != 0) {
 		n->in_hour = 1;
-		timer_set(&n->hour, HOUR_USEC);
+		timer_set(&n->hour, n->set->limit_time);
 		tell_postmaster(n, NT_VIRUS_MORE, &n->last, over);
 	}
 	arena_fini(&n->last_arena);
@@ -207,7 +206,7 @@ static bool
 in_limit(struct notices *n)
 {
 	if (n->in_hour == 0)
-		timer_set(&n->hour, HOUR_USEC);
+		timer_set(&n->hour, n->set->limit_time);
 	n->in_hour++;
 	return n->set->limit == 0 || n->in_hour <= n->set->limit;
 }

@@ -5,7 +5,7 @@
  * A digest (quarantine_digest_recipients, quarantine_digest_schedule) names what was held for a recipient since the one before; the
  * store keeps how far he was told, and that is moved on when the digest is durable in the spool: each message is announced once,
  * across restarts (twice, if the process dies between the two). A notice about a virus (virus_notify) is sent when the message is
- * durable in the store; more than quarantine_notice_limit in an hour are gathered into one.
+ * durable in the store; more than quarantine_notice_limit in quarantine_notice_time are gathered into one.
  *
  * All of them are mail of our own (MSGF_INTERNAL): no filter looks at them, they are never held, nothing is returned for them: notices to
  * the postmaster come from the double-bounce address, others from the null sender and with NOTIFY=NEVER. Templates: quarantine/notice.h.

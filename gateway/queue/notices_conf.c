@@ -94,6 +94,7 @@ notices_settings_open(struct conf *c, struct notices_settings **out, struct err 
 	s->conf = conf_ref(c);
 	s->virus_recipient = p->p_virus_notice_recipient;
 	s->limit = (uint32_t)p->p_quarantine_notice_limit;
+	s->limit_time = p->p_quarantine_notice_time;
 	s->digest_limit = (uint32_t)p->p_quarantine_digest_limit;
 	enum rc rc = schedule_parse(span_str(p->p_quarantine_digest_schedule), &s->schedule, &why);
 	if (rc != RC_OK)

@@ -27,7 +27,8 @@ struct notices_settings {
 	size_t nlanguages;               /* the first one is that of all others */
 	unsigned virus_notify;
 	const char *virus_recipient;     /* "postmaster" */
-	uint32_t limit;                  /* notices in an hour; 0: none is gathered */
+	uint32_t limit;                  /* notices in limit_time; 0: none is gathered */
+	uint64_t limit_time;             /* usec; "the hour" of names */
 	uint32_t digest_limit;           /* messages shown in a digest */
 };
 const struct notice_templates *notices_templates_for(const struct notices_settings *s, struct span rcpt);
