@@ -114,8 +114,11 @@ compare(const struct policy_run *r, const struct said *s, const char *how)
 	char got[600] = "", note[600] = "";
 	if (v->kind == VERDICT_REFUSE)
 		snprintf(got, sizeof got, "%.*s", (int)v->reply.n, (const char *)v->reply.p);
-	if (v->nnotes > 0)
-		snprintf(note, sizeof note, "%s: %.*s", verdict_note_name(v->notes[0].kind), (int)v->notes[0].text.n, (const char *)v->notes[0].text.p);
+	unsigned k = 0;
+	while (k < v->nnotes && v->notes[k].kind == NOTE_LISTED) /* which list said what: for held mail, not for the log */
+		k++;
+	if (k < v->nnotes)
+		snprintf(note, sizeof note, "%s: %.*s", verdict_note_name(v->notes[k].kind), (int)v->notes[k].text.n, (const char *)v->notes[k].text.p);
 	if (strcmp(got, s->reply) != 0 || (s->note == NULL ? note[0] != '\0' : strncmp(note, s->note, strlen(s->note)) != 0))
 		fail_msg("%s%s, helo %s from <%s> to <%s>:\n  got  \"%s\", note \"%s\"\n  want \"%s\", note \"%s\"", how, s->conf, s->helo, s->from, s->to, got,
 		    note, s->reply, s->note != NULL ? s->note : "");
