@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "msg/mime.h"
 
-enum { RUN_MIN = 40, SCANS_MAX = 10000 };
+enum { RUN_MIN = 40, SCANS_MAX = 10000, TEXT_MIN = 64, TEXT_MAX = 1024, TEXTS_MAX = 200 };
 
 struct views {
 	struct engine *en;
@@ -18,10 +18,11 @@ struct views {
 
 /* ---- what is odd ---- */
 
-/* A part that is a file to whoever gets it, and not in base64: libclamav puts a line end behind it, and its hash is another one then. */
+/* A part that is a file to whoever gets it, and not in base64: libclamav puts a line end behind it, and its hash is another one then.
+ * So is a short text, of a part or before and behind the parts: what is that small may be known by its hash alone. */
 struct file {
 	size_t at, n;                /* its body */
-	bool is_qp;
+	bool is_qp, is_text;
 };
 
 struct survey {
@@ -31,7 +32,7 @@ struct survey {
 	bool is_strange_encoding, has_name;
 	size_t run;                  /* octets of lines of nothing but base64, where they are not said to be */
 	struct file *file;           /* heap */
-	size_t nfiles, cap;
+	size_t nfiles, ntexts, cap;
 	bool in_file;                /* the last of them is not over */
 };
 
@@ -96,8 +97,10 @@ look_at_header(struct survey *s, const struct mime_item *it)
 }
 
 static void
-begin_file(struct survey *s, size_t at, bool is_qp)
+begin_file(struct survey *s, size_t at, bool is_qp, bool is_text)
 {
+	if (is_text && s->ntexts >= TEXTS_MAX)
+		return;
 	if (s->nfiles == SCANS_MAX) {
 		s->is_odd = true;
 		return;
@@ -106,8 +109,17 @@ begin_file(struct survey *s, size_t at, bool is_qp)
 		s->cap = s->cap > 0 ? s->cap * 2 : 16;
 		s->file = mem_reallocarray(s->file, s->cap, sizeof *s->file);
 	}
-	s->file[s->nfiles++] = (struct file){ .at = at, .is_qp = is_qp };
+	s->file[s->nfiles++] = (struct file){ .at = at, .is_qp = is_qp, .is_text = is_text };
+	s->ntexts += is_text;
 	s->in_file = true;
+}
+
+static void
+forget_text(struct survey *s)
+{
+	s->nfiles--;
+	s->ntexts--;
+	s->in_file = false;
 }
 
 /* The line end in front of a boundary is the boundary's. */
@@ -122,18 +134,25 @@ end_file(struct survey *s, struct span message, size_t at, bool is_boundary)
 		at--;
 	if (is_boundary && at > f->at && message.p[at - 1] == '\r')
 		at--;
+	if (!is_boundary && f->is_text && at > f->at && message.p[at - 1] == '\n')
+		at -= at - 1 > f->at && message.p[at - 2] == '\r' ? 2 : 1;
 	f->n = at - f->at;
+	size_t octets = f->is_qp ? f->n / 3 : f->n; /* at least */
+	if (f->is_text && (f->n < TEXT_MIN || octets > TEXT_MAX))
+		forget_text(s);
 }
 
 static void
 look_at_header_end(struct survey *s, const struct mime_item *it, size_t at)
 {
 	bool is_compound = it->type == MIME_MULTIPART || it->type == MIME_MESSAGE;
+	if (s->in_file && s->file[s->nfiles - 1].is_text) /* a part, and not the text behind the last one */
+		forget_text(s);
 	if (s->types > 1 || s->encodings > 1 || s->is_strange_encoding ||
 	    (is_compound && (it->encoding == MIME_BASE64 || it->encoding == MIME_QP)))
 		s->is_odd = true;
-	else if (!is_compound && it->encoding != MIME_BASE64 && (s->has_name || it->type == MIME_OTHER))
-		begin_file(s, at, it->encoding == MIME_QP);
+	else if (it->type != MIME_MESSAGE && (is_compound || it->encoding != MIME_BASE64))
+		begin_file(s, at, it->encoding == MIME_QP, is_compound || (!s->has_name && it->type != MIME_OTHER));
 	s->types = s->encodings = 0;
 	s->is_strange_encoding = s->has_name = false;
 	s->run = 0;
@@ -173,8 +192,10 @@ survey(struct span message, struct survey *s)
 		} else if (it.event == MIME_BODY) {
 			look_at_line(s, it.text, encoding);
 		} else {
-			if (it.event == MIME_BOUNDARY)
+			if (it.event == MIME_BOUNDARY) {
 				end_file(s, message, at, true);
+				begin_file(s, at + it.text.n, false, true);
+			}
 			s->run = 0;
 		}
 		s->is_odd = s->is_odd || (it.fault & MIME_FAULT_NESTING) != 0;
