@@ -9,6 +9,12 @@
 static char quar_dir[96];
 static unsigned given;           /* messages handed over */
 
+static bool
+mended(void)
+{
+	return !w.q.quarantine.is_mending;
+}
+
 static int
 setup(void **state)
 {
@@ -23,6 +29,7 @@ setup(void **state)
 	w.held = (struct quar_settings){ .dir = quar_dir, .allow_limit = 100 };
 	world_open();
 	world_edge();
+	RUN_UNTIL(mended); /* nothing is released before */
 	return 0;
 }
 
