@@ -114,8 +114,13 @@ stand(struct quar_writer *w, struct quar_job *j, struct standing *out)
 	for (uint32_t i = 0; i < out->n && out->has_file; i++) {
 		const struct quar_rcpt *r = qview_rcpt(&j->view, out->numbers[i]);
 		if (r != NULL && rows_rank(r->state) >= rows_rank(QUAR_RELEASED) && rows_rank(r->state) > rows_rank(out->rcpt[i].state)) {
+			/* a crash came between the two: what the file knows is what happened */
+			const struct qnote_rcpt one = { .number = out->numbers[i] };
+			const struct qnote note = { .state = r->state, .copy = r->copy, .when = r->changed, .by = r->by, .n = 1, .rcpt = &one };
 			out->rcpt[i].state = r->state;
 			out->rcpt[i].copy = r->copy;
+			if ((rc = rows_set(&w->db, j->n, &note, e)) != RC_OK)
+				return rc;
 		}
 	}
 	return RC_OK;

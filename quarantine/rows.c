@@ -183,9 +183,9 @@ rows_rcpt(struct qdb *d, uint64_t n, struct arena *a, uint32_t cap, struct quar_
 			list = more;
 			numbers = more_numbers;
 			room *= 2;
-			if (list == NULL || numbers == NULL)
-				break;
 		}
+		if (list == NULL || numbers == NULL)
+			break;
 		uint64_t state = qdb_column(s, 2);
 		numbers[count] = (uint32_t)qdb_column(s, 0);
 		list[count++] = (struct quar_rcpt){

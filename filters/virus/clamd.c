@@ -171,7 +171,7 @@ clamd_scan(const struct virus_conf *conf, const struct scan_job *job, struct vir
 	uint64_t now = clock_mono();
 	struct talk t = { .fd = -1, .until = now + conf->scan_usec, .next = now + WAITS_EVERY, .job = job };
 	char text[REPLY_MAX];
-	struct span reply;
+	struct span reply = SPAN_EMPTY;
 	enum rc rc = connect_to(conf, &t, e);
 	if (rc != RC_OK)
 		return rc;

@@ -95,6 +95,7 @@ quarantine_start(struct queue *q)
 		quar_req_init(&k->stats, &q->ops, on_stats);
 		k->has_stats = true;
 		count_again(q);
+		scrub_start(q);
 	}
 }
 
@@ -128,8 +129,10 @@ quarantine_fini(struct queue *q)
 	release_abandon(q);
 	orders_abandon(q);
 	mend_stop(q);
-	if (k->has_stats)
+	if (k->has_stats) {
 		quar_req_fini(&k->stats);
+		scrub_stop(q);
+	}
 	k->has_stats = false;
 	quar_close(&k->store);
 }

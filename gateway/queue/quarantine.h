@@ -36,7 +36,11 @@ struct quarantine {
 	bool is_mending;                 /* they are being looked at: no new release yet */
 	bool knows_pending;
 	struct timer again;
-	struct quar_req look, stats;
+	struct quar_req look, stats, scrub;
+	struct timer scrub_timer;        /* scrub.c */
+	uint64_t scrub_cursor;
+	unsigned scrub_failures;
+	bool is_scrubbing;
 	bool has_look, has_stats;
 	uint64_t stats_at;               /* loop time */
 	struct quar_stat by_class[HELD_CLASSES];
@@ -98,6 +102,10 @@ void quarantine_allow(struct quarantine_order *o, const struct spool_id *id, con
 
 /* What became of a recipient of a released message. */
 void quarantine_outcome(const struct attempt *a, uint32_t rcpt, bool delivered);
+
+/* ---- scrub.c: files against index, after a start; the store is there ---- */
+void scrub_start(struct queue *q);
+void scrub_stop(struct queue *q);
 
 /* ---- status ---- */
 void quarantine_status(struct queue *q, struct buf *out);

@@ -200,9 +200,16 @@ state_of(unsigned i)
 	return s;
 }
 
+static bool
+is_scrubbed(void)
+{
+	return !w.q.quarantine.is_scrubbing;
+}
+
 static void
 no_flaws(void)
 {
+	UNTIL(is_scrubbed);
 	quar_req_init(&look, &w.q.ops, on_over);
 	for (uint64_t cursor = 0;;) {
 		over = false;

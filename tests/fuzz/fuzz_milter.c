@@ -15,7 +15,7 @@ check_reply(struct span data)
 	buf_init(&b, MW_REPLY_MAX);
 	if (mw_reply(data, &b, &code) == RC_OK) {
 		struct span rest = buf_span(&b);
-		BUG_ON(code < 400 || code > 599 || rest.n < 5 || b.over || !span_is_utf8(rest));
+		BUG_ON(code < 400 || code > 599 || rest.n < 4 || b.over || !span_is_utf8(rest));
 		while (rest.n > 0) {
 			size_t lf = span_chr(rest, '\n');
 			struct span line = span_head(rest, lf);

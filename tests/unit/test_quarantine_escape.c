@@ -66,7 +66,7 @@ static void
 test_cut(void **state)
 {
 	(void)state;
-	static const char *const want[] = { "...", "a...", "a...", "a...", "a\xe2\x82\xac...", "a\xe2\x82\xac" "b" };
+	static const char *const want[] = { "...", "a...", "a...", "a...", "a\xe2\x82\xac...", ("a\xe2\x82\xac" "b") };
 	struct span in = SPAN("a\xe2\x82\xac" "b");
 	for (size_t max = 0; max < NELEMS(want); max++) {
 		struct buf b;
