@@ -36,7 +36,7 @@ edge_gone(struct edge *ed)
 			acc->edge = NULL;
 	}
 	for (size_t i = 0; i < ed->ndrafts; i++)
-		spool_draft_drop(q->spool, ed->drafts[i]);
+		spool_draft_drop(q->spool, ed->drafts[i].draft);
 	metric_add(M_queue_drafts, -(int64_t)ed->ndrafts);
 	ipc_chan_free(&ed->chan);
 	mem_free(&ed->drafts);
@@ -278,7 +278,7 @@ static bool
 take_draft(struct edge *ed, uint64_t draft)
 {
 	for (size_t i = 0; i < ed->ndrafts; i++) {
-		if (ed->drafts[i] != draft)
+		if (ed->drafts[i].draft != draft)
 			continue;
 		ed->drafts[i] = ed->drafts[--ed->ndrafts];
 		metric_add(M_queue_drafts, -1);
@@ -347,7 +347,7 @@ on_draft(struct edge *ed, uint64_t call)
 			ed->cap_drafts = ed->cap_drafts > 0 ? 2 * ed->cap_drafts : 16;
 			ed->drafts = mem_reallocarray(ed->drafts, ed->cap_drafts, sizeof *ed->drafts);
 		}
-		ed->drafts[ed->ndrafts++] = m.draft;
+		ed->drafts[ed->ndrafts++] = (struct edge_draft){ m.draft, call };
 		metric_add(M_queue_drafts, 1);
 	} else {
 		if (!spool_accepting(q->spool))
@@ -366,9 +366,13 @@ static enum rc
 on_draft_drop(struct edge *ed, struct span payload)
 {
 	struct cur rd = cur_of(payload);
-	uint64_t draft = cur_u64(&rd);
+	uint64_t draft = cur_u64(&rd), call = cur_u64(&rd);
 	if (!cur_done(&rd))
 		return RC_PERM;
+	/* who asked went before he heard its number */
+	for (size_t i = 0; i < ed->ndrafts && draft == 0; i++)
+		if (ed->drafts[i].call == call)
+			draft = ed->drafts[i].draft;
 	if (take_draft(ed, draft)) /* else it was used by a SUBMIT that crossed */
 		spool_draft_drop(ed->q->spool, draft);
 	return RC_OK;

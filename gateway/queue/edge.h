@@ -15,7 +15,9 @@ struct edge {
 	struct queue *q;
 	struct ipc_chan *chan;
 	unsigned index;
-	uint64_t *drafts;            /* open for it */
+	struct edge_draft {
+		uint64_t draft, call;    /* the call that asked for it */
+	} *drafts;                   /* open for it */
 	size_t ndrafts, cap_drafts;
 	unsigned nverifying;         /* of its VERIFY calls wait for a probe; at most edge_session_limit */
 };

@@ -113,6 +113,8 @@ draft_ask(struct sess *s)
 	}
 	struct ipc_call *call = tx_new_call(s->tx);
 	(void)ipc_call_begin(call, s->edge->queue, IPC_DRAFT);
+	s->tx->asks_draft = true;
+	s->tx->draft_generation = s->edge->queue_generation;
 	ipc_call_send(call, SUBMIT_USEC);
 	return STEP_WAIT;
 }
@@ -122,6 +124,7 @@ draft_got(struct sess *s)
 {
 	struct tx *tx = s->tx;
 	struct msg_draft m;
+	tx->asks_draft = false;
 	if (tx->call.op.rc != RC_OK || msg_draft_get(buf_span(&tx->call.reply), &m) != RC_OK || m.outcome != SUBMIT_OK || m.draft == 0 ||
 	    tx->call.fd < 0) {
 		bool full = tx->call.op.rc == RC_OK && msg_draft_get(buf_span(&tx->call.reply), &m) == RC_OK && m.outcome == SUBMIT_FULL;

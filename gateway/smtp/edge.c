@@ -117,6 +117,17 @@ edge_set_queue(struct edge *e, unsigned index, int fd)
 	policy_set_queue(e->queue);
 }
 
+void
+edge_drop_draft(struct edge *e, uint64_t draft, uint64_t call)
+{
+	if (e->queue == NULL)
+		return;
+	struct buf *b = ipc_begin(e->queue, IPC_DRAFT_DROP, 0);
+	buf_put_u64(b, draft);
+	buf_put_u64(b, call);
+	ipc_end(e->queue);
+}
+
 bool
 edge_queue_is_up(const struct edge *e)
 {

@@ -42,6 +42,8 @@ void edge_set_queue(struct edge *e, unsigned index, int fd);
 
 /* The queue is there and takes what we send: a channel that fills up is as good as none. */
 bool edge_queue_is_up(const struct edge *e);
+/* A draft is not wanted any more: its number, or, when that is not known yet, 0 and the id of the call that asks for it. */
+void edge_drop_draft(struct edge *e, uint64_t draft, uint64_t call);
 /* Nothing new: idle sessions hear 421, the others end with their message; at_once: as sess_drain. */
 void edge_drain_sessions(struct edge *e, bool at_once);
 

@@ -28,8 +28,7 @@ milter_edits_forget(struct sess_milter *m)
 	struct edge *e = m->sess->edge;
 	metric_add(M_smtpd_drafts, -1);
 	if (e->queue != NULL && m->original_generation == e->queue_generation) {
-		buf_put_u64(ipc_begin(e->queue, IPC_DRAFT_DROP, 0), m->original_draft);
-		ipc_end(e->queue);
+		edge_drop_draft(e, m->original_draft, 0);
 	}
 	m->original_draft = 0;
 }

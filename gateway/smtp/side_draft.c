@@ -28,8 +28,11 @@ side_draft_ask(struct side_draft *d, struct edge *edge, struct op_owner *owner, 
 static void
 forget_call(struct side_draft *d)
 {
-	if (d->call != NULL)
+	if (d->call != NULL) {
+		if (d->call->op.state == OP_PENDING && d->generation == d->edge->queue_generation)
+			edge_drop_draft(d->edge, 0, d->call->id);
 		ipc_call_fini(d->call);
+	}
 	mem_free(&d->call);
 }
 
@@ -78,10 +81,8 @@ side_draft_drop(struct side_draft *d)
 	if (d->fd >= 0)
 		close(d->fd);
 	metric_add(M_smtpd_drafts, -1);
-	if (d->edge->queue != NULL && !side_draft_is_lost(d)) {
-		buf_put_u64(ipc_begin(d->edge->queue, IPC_DRAFT_DROP, 0), d->number);
-		ipc_end(d->edge->queue);
-	}
+	if (!side_draft_is_lost(d))
+		edge_drop_draft(d->edge, d->number, 0);
 	d->number = 0;
 	d->fd = -1;
 }

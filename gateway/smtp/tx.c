@@ -25,7 +25,7 @@ tx_begin(struct edge *edge, struct sess *sess)
 	tx->sess = sess;
 	arena_init(&tx->arena, TX_ARENA_MAX);
 	tx->arrival = clock_wall();
-	tx->submitted = false;
+	tx->submitted = tx->asks_draft = false;
 	tx->checking = NULL;
 	tx->proxied = NULL;
 	tx->draft = 0;
@@ -55,10 +55,8 @@ tx_drop_draft(struct tx *tx)
 	if (tx->draft == 0)
 		return;
 	metric_add(M_smtpd_drafts, -1);
-	if (!tx->submitted && tx->edge->queue != NULL && !tx_draft_is_lost(tx)) {
-		buf_put_u64(ipc_begin(tx->edge->queue, IPC_DRAFT_DROP, 0), tx->draft);
-		ipc_end(tx->edge->queue);
-	}
+	if (!tx->submitted && !tx_draft_is_lost(tx))
+		edge_drop_draft(tx->edge, tx->draft, 0);
 	tx->draft = 0;
 }
 
@@ -71,6 +69,8 @@ on_call(struct op *op)
 struct ipc_call *
 tx_new_call(struct tx *tx)
 {
+	if (tx->has_call && tx->asks_draft && tx->call.op.state == OP_PENDING && tx->draft_generation == tx->edge->queue_generation)
+		edge_drop_draft(tx->edge, 0, tx->call.id);
 	if (tx->has_call)
 		ipc_call_fini(&tx->call);
 	ipc_call_init(&tx->call, &tx->sess->ops, on_call);
@@ -94,7 +94,7 @@ tx_end(struct tx **tp)
 	tx_drop_draft(tx);
 	if (tx->has_content) {
 		content_fini(&tx->content);
-	checking_free(&tx->checking);
+		checking_free(&tx->checking);
 		tx_account(tx);
 	}
 	holding_fini(&tx->holding);
