@@ -137,8 +137,8 @@ test_message(void **state)
 	view_message_json(&b, &r, SPAN("A: b\r\n"));
 	struct span s = buf_span(&b);
 	static const char *const json[] = {
-		"{\"queue_id\": \"", "\"arrival_time\": 1795485600, \"message_size\": 1234, \"class\": \"virus\", \"expires\": 1795572000, \"reason\": \"Eicar\", "
-		"\"signature\": \"Eicar\\u001b[2J\", \"client_name\": \"mail.x.test\"", "\"subject\": \"Hello \\ufffd \\\"you\\\"\\u000d\\u000aX: y\"",
+		"{\"queue_id\": \"", ("\"arrival_time\": 1795485600, \"message_size\": 1234, \"class\": \"virus\", \"expires\": 1795572000, \"reason\": \"Eicar\", "
+		"\"signature\": \"Eicar\\u001b[2J\", \"client_name\": \"mail.x.test\""), "\"subject\": \"Hello \\ufffd \\\"you\\\"\\u000d\\u000aX: y\"",
 		"\"sender\": \"a@x.test\", \"recipient_count\": 30, \"recipients\": [{\"address\": \"anna@here.test\", \"state\": \"held\"}, {\"address\": \"\\\"b b\\\"@here.test\", \"original\": ",
 		"\"trace\": [\"one: yes\", \"two: \\u001b]0;x\\u0007\"], \"parts\": [{\"depth\": 0, ", "\"name\": \"x\\u202epiz.exe\"}], \"header\": \"A: b\\u000d\\u000a\"}\n",
 	};

@@ -100,7 +100,7 @@ all_gone(const char *name, size_t where)
 			quiet = 0;
 	}
 	if (edge.nsessions > 0 || !list_empty(&milter.conns))
-		fail_msg("%s, cut at %zu: %u sessions, connections to the milter: %s", name, where, edge.nsessions, list_empty(&milter.conns) ? "none" : "some");
+		fail_msg("%s, cut at %zu: %zu sessions, connections to the milter: %s", name, where, edge.nsessions, list_empty(&milter.conns) ? "none" : "some");
 	nothing_left();
 	for (uint64_t until = clock_mono() + 2 * USEC_PER_SEC; descriptors() != resting && clock_mono() < until;) {
 		turn();
