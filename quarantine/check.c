@@ -53,10 +53,10 @@ found(struct look *k, enum quar_flaw flaw, struct span name, bool repaired, cons
 
 /* A transaction for repairs, now and then a new one. */
 static bool
-may_repair(struct look *k)
+may_write(struct look *k)
 {
 	struct err *e = &k->j->why;
-	if (!k->repair || k->rc != RC_OK)
+	if (k->rc != RC_OK)
 		return false;
 	if (k->repairs >= REPAIRS_MAX) {
 		k->rc = writer_commit(k->w, e, NULL);
@@ -65,6 +65,18 @@ may_repair(struct look *k)
 	if (k->rc == RC_OK && k->repairs++ == 0)
 		k->rc = writer_begin(k->w, e);
 	return k->rc == RC_OK;
+}
+
+static bool
+may_repair(struct look *k)
+{
+	return k->repair && may_write(k);
+}
+
+static bool
+may_settle(struct look *k)
+{
+	return (k->j->flags & (QUAR_CHECK_REPAIR | QUAR_CHECK_STATES)) != 0 && may_write(k);
 }
 
 static void
@@ -146,7 +158,7 @@ check_row(struct look *k, uint64_t n, const struct spool_id *id, struct buf *tai
 		bool is_later, changed;
 		const char *what = compare(k, n, &v, &a, &is_later);
 		if (what != NULL) {
-			bool repaired = is_later && may_repair(k) && (k->rc = rows_merge(&k->w->db, n, &v, true, &changed, &k->j->why)) == RC_OK;
+			bool repaired = is_later && may_settle(k) && (k->rc = rows_merge(&k->w->db, n, &v, true, &changed, &k->j->why)) == RC_OK;
 			found(k, QUAR_FLAW_STATES, shown, repaired, what);
 		}
 		check_mode(k, qfile_leaf_fd(&k->w->files, qfile_leaf(id), false), name, shown, &st);

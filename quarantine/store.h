@@ -258,7 +258,11 @@ void quar_told_set(struct quar *q, struct quar_req *r, struct span addr, uint64_
 
 /* ---- checking ---- */
 
-enum quar_check_flags { QUAR_CHECK_REPAIR = 1, QUAR_CHECK_SUMS = 2 };
+enum quar_check_flags {
+	QUAR_CHECK_REPAIR = 1,   /* all of it: entries whose file is gone are removed, damaged files go to corrupt/ */
+	QUAR_CHECK_SUMS = 2,     /* of content, too */
+	QUAR_CHECK_STATES = 4,   /* repairs QUAR_FLAW_STATES alone: nothing is removed, whatever is missing */
+};
 /* A slice of a check of index against files; r->findings, r->seen, r->more. cursor 0: from the beginning; then r->cursor. */
 void quar_check(struct quar *q, struct quar_req *r, unsigned flags, uint64_t cursor);
 

@@ -40,6 +40,7 @@ struct quarantine {
 	struct timer scrub_timer;        /* scrub.c */
 	uint64_t scrub_cursor;
 	unsigned scrub_failures;
+	uint64_t scrub_flaws;            /* left as they are */
 	bool is_scrubbing;
 	bool has_look, has_stats;
 	uint64_t stats_at;               /* loop time */

@@ -186,7 +186,11 @@ conclude(struct inspection *in)
 		m.text = span_head(edits->quarantine_reason, TEXT_MAX);
 		if (edits->quarantine)
 			m.milter = span_head(span_str(edits->quarantine_milter), TEXT_MAX);
-		m.header_changed = edits->header_changed && edits->header.n < IPC_FRAME_MAX / 2;
+		if (edits->header_changed && edits->header.n > HEADER_MAX) {
+			not_now(in, "the header that milters made is too large");
+			return;
+		}
+		m.header_changed = edits->header_changed;
 		m.header = m.header_changed ? edits->header : SPAN_EMPTY;
 		if (edits->body_changed || edits->sender_changed || edits->nrcpts > 0)
 			log_warn(&ctx, "milters may change the header alone of mail that came from no client: the rest stays");

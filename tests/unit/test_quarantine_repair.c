@@ -88,6 +88,10 @@ flaws(void **state)
 	id = w_id(5);
 	quar_content(w.q, &w.r, &id);
 	assert_int_equal(w_wait(), RC_PERM);
+	/* what the queue does by itself after a start removes nothing, whatever is missing */
+	assert_int_equal(w_check(QUAR_CHECK_STATES | QUAR_CHECK_SUMS, f), 6u + 1 + has_link);
+	assert_int_equal(w_check(QUAR_CHECK_SUMS, f), 6u + 1 + has_link);
+	assert_int_equal(w_get(1), RC_OK);
 	/* mended: what is damaged is in corrupt/, links of others stay where they are */
 	(void)w_check(QUAR_CHECK_SUMS | QUAR_CHECK_REPAIR, f);
 	assert_int_equal(w_check(QUAR_CHECK_SUMS, f), f[QUAR_FLAW_ALIEN]);
