@@ -24,28 +24,16 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from cases import Skip, case, run_cases  # noqa: E402
 from rig import wait_for  # noqa: E402
 
 CORPUS = pathlib.Path(os.environ.get('CORPUS') or TOP / 'tests/demo/mail')
 EICAR = b'X5O!P%@AP[4\\PZX54(P^)7CC)7}$' + b'EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*'
-CASES = []
-
-
-class Skip(Exception):
-    pass
-
-
-def case(fn):
-    CASES.append(fn)
-    return fn
-
-
 class Client:
     """A plain SMTP client that sends octets as they are."""
 
@@ -425,29 +413,7 @@ def a_reload_disturbs_nobody():
 
 
 def main():
-    verbose = '-v' in sys.argv
-    names = [a for a in sys.argv[1:] if not a.startswith('-')]
-    count = {'passed': 0, 'failed': 0, 'skipped': 0}
-    for fn in CASES:
-        if names and fn.__name__ not in names:
-            continue
-        start = time.monotonic()
-        try:
-            fn()
-            result = 'passed'
-        except Skip as why:
-            result = 'skipped'
-            print(f'skip {fn.__name__}: {why}')
-        except Exception as why:  # noqa: BLE001
-            result = 'failed'
-            print(f'{fn.__name__}: FAILED: {why}')
-            if not isinstance(why, AssertionError) or verbose:
-                traceback.print_exc()
-        count[result] += 1
-        if verbose:
-            print(f'{fn.__name__}: {result} ({time.monotonic() - start:.1f} s)')
-    print(', '.join(f'{n} {what}' for what, n in count.items()))
-    sys.exit(1 if count['failed'] else 0)
+    sys.exit(run_cases(sys.argv[1:]))
 
 
 if __name__ == '__main__':

@@ -9,7 +9,6 @@ counted. Last line: N passed, N failed, N skipped.
 """
 
 import base64
-import collections
 import os
 import pathlib
 import shutil
@@ -19,11 +18,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from cases import Skip, case, run_cases  # noqa: E402
 from rig import wait_for  # noqa: E402
 
 PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
@@ -32,16 +31,6 @@ ROOT = PEERS / 'root'
 EICAR = 'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + 'ANTIVIRUS-TEST-FILE!$H+H*'
 GTUBE = 'XJS*C4JDBQADN1.NSBN3*2IDNEN*' + 'GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X'
 KINDS = ['modify', 'hostile', 'early', 'quiet']
-CASES = []
-
-
-class Skip(Exception):
-    pass
-
-
-def case(fn):
-    CASES.append(fn)
-    return fn
 
 
 def peer(name):
@@ -204,8 +193,6 @@ maillog_file = /dev/stdout
 
 def message(subject, body='Hello\n.\n', more=''):
     return f'From: from@client.test\nTo: to@hub.test\nSubject: {subject}\nDate: Mon, 23 Nov 2026 00:00:00 +0000\nMessage-ID: <{subject}@client.test>\n{more}\n{body}'
-
-
 def rcpts(record):
     return sorted(r.partition('<')[2].partition('>')[0] for r in record['rcpt'])
 
@@ -437,36 +424,11 @@ def main():
     if sys.argv[1:2] == ['--milter']:
         milter_program(*sys.argv[2:])
         return 0
-    verbose = '-v' in sys.argv
-    names = [a for a in sys.argv[1:] if a != '-v']
-    counts = collections.Counter()
     w = World()
     try:
-        for fn in CASES:
-            if names and not any(n in fn.__name__ for n in names):
-                continue
-            try:
-                fn(w)
-                counts['passed'] += 1
-                if verbose:
-                    print(f'ok   {fn.__name__}', flush=True)
-            except Skip as e:
-                counts['skipped'] += 1
-                print(f'skip {fn.__name__}: {e}', flush=True)
-            except Exception as e:  # noqa: BLE001
-                counts['failed'] += 1
-                print(f'FAIL {fn.__name__}: {type(e).__name__}: {e}', flush=True)
-                if not isinstance(e, (AssertionError, rig.Broken)):
-                    traceback.print_exc()
-                print('     ' + w.gateway.tail(8).replace('\n', '\n     '), flush=True)
-        troubles = w.gateway.troubles()
-        for text in troubles:
-            print(f'FAIL gateway: {text}')
-        counts['failed'] += bool(troubles)
+        return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), troubles=w.gateway.troubles)
     finally:
         w.close()
-    print(f'{counts["passed"]} passed, {counts["failed"]} failed, {counts["skipped"]} skipped')
-    return 1 if counts['failed'] else 0
 
 
 if __name__ == '__main__':

@@ -21,26 +21,16 @@ import socket
 import subprocess
 import sys
 import threading
-import traceback
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from cases import Skip, case, run_cases  # noqa: E402
 from rig import wait_for  # noqa: E402
 
 PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
 HUBS = ['hub', 'sink', 'plain', 'nopipe', 'no8bit', 'lmtp', 'slow', 'postfix', 'aiosmtpd']
 SEVEN_BIT = ['plain', 'no8bit']  # do not announce 8BITMIME
-CASES = []
-
-
-class Skip(Exception):
-    pass
-
-
-def case(fn):
-    CASES.append(fn)
-    return fn
 
 
 def peer(name):
@@ -413,36 +403,11 @@ def log_fail2ban(w):
 
 
 def main():
-    verbose = '-v' in sys.argv
-    names = [a for a in sys.argv[1:] if a != '-v']
-    counts = collections.Counter()
     w = World()
     try:
-        for fn in CASES:
-            if names and not any(n in fn.__name__ for n in names):
-                continue
-            try:
-                fn(w)
-                counts['passed'] += 1
-                if verbose:
-                    print(f'ok   {fn.__name__}', flush=True)
-            except Skip as e:
-                counts['skipped'] += 1
-                print(f'skip {fn.__name__}: {e}', flush=True)
-            except Exception as e:  # noqa: BLE001
-                counts['failed'] += 1
-                print(f'FAIL {fn.__name__}: {type(e).__name__}: {e}', flush=True)
-                if not isinstance(e, (AssertionError, rig.Broken)):
-                    traceback.print_exc()
-                print('     ' + w.gateway.tail(8).replace('\n', '\n     '), flush=True)
-        troubles = w.gateway.troubles()
-        for text in troubles:
-            print(f'FAIL gateway: {text}')
-        counts['failed'] += bool(troubles)
+        return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), troubles=w.gateway.troubles)
     finally:
         w.close()
-    print(f'{counts["passed"]} passed, {counts["failed"]} failed, {counts["skipped"]} skipped')
-    return 1 if counts['failed'] else 0
 
 
 if __name__ == '__main__':

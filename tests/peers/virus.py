@@ -11,12 +11,10 @@ skipped and counted. Last line: N passed, N failed, N skipped.
 import base64
 import binascii
 import bz2
-import email.message
 import gzip
 import io
 import os
 import pathlib
-import quopri
 import re
 import shutil
 import signal
@@ -26,13 +24,13 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 import zipfile
 import zlib
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from cases import Skip, case, run_cases  # noqa: E402
 from milterdriver import Driver, headers, quarantined  # noqa: E402
 from rig import wait_for  # noqa: E402
 
@@ -41,16 +39,6 @@ DATABASE = TOP / 'tests/peers/viruses.hdb'
 # In two pieces, so that no scanner finds it here.
 EICAR = b'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + b'ANTIVIRUS-TEST-FILE!$H+H*'
 FOUND = 'virus: Eicar-Test-Signature'
-CASES = []
-
-
-class Skip(Exception):
-    pass
-
-
-def case(fn):
-    CASES.append(fn)
-    return fn
 
 
 def program():
@@ -147,8 +135,6 @@ class Filter:
 
 def mail(body, kind='text/plain', extra=b''):
     return b'From: a@example.com\r\nTo: b@example.net\r\nSubject: test\r\nMIME-Version: 1.0\r\nContent-Type: ' + kind.encode() + b'\r\n' + extra + b'\r\n' + body
-
-
 def multipart(*parts):
     body = b''.join(b'--=_b\r\n' + p + b'\r\n' for p in parts) + b'--=_b--\r\n'
     return mail(b'preamble\r\n' + body, 'multipart/mixed; boundary="=_b"')
@@ -716,29 +702,7 @@ def clamd_that_lies():
 
 
 def main():
-    verbose = '-v' in sys.argv
-    names = [a for a in sys.argv[1:] if not a.startswith('-')]
-    count = {'passed': 0, 'failed': 0, 'skipped': 0}
-    for fn in CASES:
-        if names and fn.__name__ not in names:
-            continue
-        start = time.monotonic()
-        try:
-            fn()
-            result = 'passed'
-        except Skip as why:
-            result = 'skipped'
-            print(f'{fn.__name__}: skipped: {why}')
-        except Exception as why:  # noqa: BLE001
-            result = 'failed'
-            print(f'{fn.__name__}: FAILED: {why}')
-            if not isinstance(why, AssertionError) or verbose:
-                traceback.print_exc()
-        count[result] += 1
-        if verbose:
-            print(f'{fn.__name__}: {result} ({time.monotonic() - start:.1f} s)')
-    print(', '.join(f'{n} {what}' for what, n in count.items()))
-    sys.exit(1 if count['failed'] else 0)
+    sys.exit(run_cases(sys.argv[1:]))
 
 
 if __name__ == '__main__':
