@@ -124,15 +124,14 @@ draft_got(struct sess *s)
 {
 	struct tx *tx = s->tx;
 	struct msg_draft m;
-	tx->asks_draft = false;
 	if (tx->call.op.rc != RC_OK || msg_draft_get(buf_span(&tx->call.reply), &m) != RC_OK || m.outcome != SUBMIT_OK || m.draft == 0 ||
 	    tx->call.fd < 0) {
 		bool full = tx->call.op.rc == RC_OK && msg_draft_get(buf_span(&tx->call.reply), &m) == RC_OK && m.outcome == SUBMIT_FULL;
 		content_fail(&tx->content, full ? CONTENT_DRAFT_FULL : CONTENT_NO_DRAFT);
 		return STEP_END;
 	}
+	tx->asks_draft = false;
 	tx->draft = m.draft;
-	tx->draft_generation = s->edge->queue_generation;
 	metric_add(M_smtpd_drafts, 1);
 	content_draft_open(&tx->content, tx->call.fd);
 	tx->call.fd = -1;

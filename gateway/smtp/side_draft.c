@@ -25,14 +25,16 @@ side_draft_ask(struct side_draft *d, struct edge *edge, struct op_owner *owner, 
 	return RC_OK;
 }
 
+/* Nobody took what it brought: it goes back, whether its number came or not; the owner of the operations may have cancelled them
+ * before. */
 static void
 forget_call(struct side_draft *d)
 {
-	if (d->call != NULL) {
-		if (d->call->op.state == OP_PENDING && d->generation == d->edge->queue_generation)
-			edge_drop_draft(d->edge, 0, d->call->id);
-		ipc_call_fini(d->call);
-	}
+	if (d->call == NULL)
+		return;
+	if (d->number == 0 && d->generation == d->edge->queue_generation)
+		edge_drop_draft(d->edge, 0, d->call->id);
+	ipc_call_fini(d->call);
 	mem_free(&d->call);
 }
 

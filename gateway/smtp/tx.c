@@ -66,13 +66,24 @@ on_call(struct op *op)
 	sess_resume(container_of(op, struct tx, call.op)->sess);
 }
 
+/* A draft that it asked for and that nobody has taken goes back, whether its number came or not: the owner of the operations may
+ * have cancelled them before. */
+static void
+end_call(struct tx *tx)
+{
+	if (!tx->has_call)
+		return;
+	if (tx->asks_draft && tx->draft_generation == tx->edge->queue_generation)
+		edge_drop_draft(tx->edge, 0, tx->call.id);
+	tx->asks_draft = false;
+	ipc_call_fini(&tx->call);
+	tx->has_call = false;
+}
+
 struct ipc_call *
 tx_new_call(struct tx *tx)
 {
-	if (tx->has_call && tx->asks_draft && tx->call.op.state == OP_PENDING && tx->draft_generation == tx->edge->queue_generation)
-		edge_drop_draft(tx->edge, 0, tx->call.id);
-	if (tx->has_call)
-		ipc_call_fini(&tx->call);
+	end_call(tx);
 	ipc_call_init(&tx->call, &tx->sess->ops, on_call);
 	tx->has_call = true;
 	return &tx->call;
@@ -86,8 +97,7 @@ tx_end(struct tx **tp)
 	if (tx == NULL)
 		return;
 	CHECK(tx, TX_MAGIC);
-	if (tx->has_call)
-		ipc_call_fini(&tx->call);
+	end_call(tx);
 	tx_proxied_free(&tx->proxied);
 	if (tx->has_header_maps)
 		map_wait_fini(&tx->header_maps);

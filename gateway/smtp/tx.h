@@ -81,7 +81,7 @@ struct tx {
 	bool submitted;              /* SUBMIT is on its way, or answered OK */
 	uint64_t draft;              /* 0: none */
 	unsigned draft_generation;   /* of the queue that gave it */
-	bool asks_draft;             /* call is for one: draft_generation is that of the queue that was asked */
+	bool asks_draft;             /* call is for one that is not taken yet: draft_generation is that of the queue that was asked */
 	bool has_call;
 	struct ipc_call call;        /* DRAFT, then SUBMIT */
 };
