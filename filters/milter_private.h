@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * milter_private.h - between the files of the milter client: what was configured (milter_conf.c), connections
- * (milter_link.c), a run beside a session (milter_run.c), content (milter_content.c), edits (milter_edit.c).
+ * (milter_link.c), a run beside a session (milter_run.c): whose turn it is (milter_turn.c), what a milter is told (milter_say.c), what it
+ * answers (milter_reply.c), content (milter_content.c), edits (milter_edit.c).
  */
 #ifndef FILTERS_MILTER_PRIVATE_H
 #define FILTERS_MILTER_PRIVATE_H
@@ -132,6 +133,8 @@ enum { MFAR_DIAL, MFAR_OPTIONS, MFAR_CONNECT, MFAR_ENVELOPE, MFAR_CONTENT, MFAR_
 
 /* ---- a run ---- */
 
+enum { MILTER_RUN_MAGIC = 0x3117e400 };
+
 enum milter_slot_state {
 	MSLOT_ENVELOPE,              /* wants to hear events */
 	MSLOT_ACCEPT_MSG,            /* until the transaction ends */
@@ -233,20 +236,57 @@ struct milter_run {
 	struct milter_slot slots[];
 };
 
-/* milter_run.c */
-/* why: without the milter's name. is_conf: the milter or its configuration is wrong, not the connection. */
-void milter_slot_fault(struct milter_slot *s, const char *why, bool is_conf);
+/* milter_say.c: what one milter is told, and what is awaited from it */
+static inline bool
+milter_is_of_session(unsigned char cmd)
+{
+	return cmd == SMFIC_CONNECT || cmd == SMFIC_HELO;
+}
+
+static inline bool
+milter_is_content(unsigned char cmd)
+{
+	return cmd == SMFIC_HEADER || cmd == SMFIC_EOH || cmd == SMFIC_BODY;
+}
+
+const char *milter_event_name(enum milter_event ev);
 struct buf *milter_slot_out(struct milter_slot *s);
 void milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd);
-/* Its reply is awaited, behind those that are awaited already. */
-void milter_slot_await(struct milter_slot *s, unsigned char cmd, bool is_content);
+/* An event with its macros, in one write with what was said before. true: its reply is awaited. */
+bool milter_slot_say(struct milter_slot *s, enum milter_event ev, struct span data);
 /* DATA, when it was put off. */
 void milter_slot_pay_data(struct milter_slot *s);
-/* More content may be sent although replies are outstanding. */
-bool milter_slot_sends_ahead(const struct milter_slot *s);
+/* Its reply is awaited, behind those that are awaited already. */
+void milter_slot_await(struct milter_slot *s, unsigned char cmd, bool is_content);
 bool milter_slot_awaits(const struct milter_slot *s, unsigned char cmd);
+void milter_slot_answered(struct milter_slot *s);   /* the first of those awaited */
+void milter_slot_forget(struct milter_slot *s);     /* nothing more is awaited on this connection */
+/* More may be sent although replies are outstanding. */
+bool milter_slot_sends_ahead(const struct milter_slot *s);
+/* A milter that never had an objection to connections, HELO, MAIL or DATA hears of them together with what comes next: the first recipient,
+ * the message. If it has one after all, that is what is refused, and from then on it is asked at once again. */
+bool milter_puts_off(const struct milter_slot *s, enum milter_event ev);
+void milter_calm_more(struct milter_slot *s, unsigned char cmd);    /* it let such a thing pass once more */
+void milter_calm_lost(struct milter_slot *s, unsigned char cmd);
+
+/* milter_turn.c: whose turn it is. The turn of a milter whose turn it is not is not touched. */
+void milter_turn_init(struct milter_run *r);
+/* true: wait, the op is pending. */
+bool milter_turn_begin(struct milter_run *r, enum milter_event ev);
+void milter_turn_dial(struct milter_slot *s);       /* ahead of it */
+void milter_turn_pass(struct milter_slot *s);       /* it lets the event pass */
+void milter_turn_said(struct milter_slot *s);       /* its own verdict */
+void milter_turn_fault(struct milter_slot *s);      /* its default action */
+void milter_turn_again(struct milter_slot *s);      /* it is asked on */
+
+/* milter_reply.c: what a milter answers, and what becomes of it when it does not */
+extern const struct milter_link_user milter_slot_user;
+/* why: without the milter's name. is_conf: the milter or its configuration is wrong, not the connection. */
+void milter_slot_fault(struct milter_slot *s, const char *why, bool is_conf);
+void milter_slot_give_up(struct milter_slot *s, bool is_conf); /* out of use for this session: nothing is said about it */
 /* The milter is not to blame, the message cannot be had: "not now", when its turn comes. */
 void milter_slot_unreadable(struct milter_slot *s);
+void milter_slot_pump(struct milter_slot *s);       /* its content, as far as it may be sent */
 void milter_slot_go_on(struct milter_slot *s);      /* the file for a body is there, or will not be */
 
 /* milter_content.c */
