@@ -13,6 +13,5 @@
 
 /* who: user name of the one who asks; line: what follows "quarantine". fd is given. */
 void quarantine_ask_start(struct queue *q, struct span who, struct span line, int fd);
-void quarantine_asks_fini(struct queue *q);
 
 #endif

@@ -6,13 +6,14 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "lookup/lookup.h"
+#include "queue/answer.h"
 #include "queue/attempt.h"
 #include "queue/edge.h"
 #include "queue/notices.h"
 #include "queue/inspect.h"
 #include "queue/relay.h"
-#include "queue/rescan.h"
 #include "queue/requests.h"
+#include "queue/rescan.h"
 #include "queue/sched.h"
 #include "queue/sites.h"
 #include "queue/state.h"
@@ -95,8 +96,7 @@ queue_init(struct queue *q, const struct queue_settings *set)
 	list_init(&q->accepting);
 	list_init(&q->inspections);
 	list_init(&q->looked_at);
-	list_init(&q->requests);
-	list_init(&q->askings);
+	list_init(&q->answers);
 	list_init(&q->sites);
 	list_init(&q->quarantine.puts);
 	list_init(&q->quarantine.releases);
@@ -187,7 +187,7 @@ void
 queue_fini(struct queue *q)
 {
 	q->draining = true;
-	requests_fini(q);
+	answers_fini(&q->answers);
 	rescan_fini(q);
 	notices_free(&q->notices);
 	quarantine_fini(q);

@@ -70,8 +70,8 @@ struct queue {
 	struct notices *notices;         /* notices.c; NULL: nobody is told */
 	struct verifier *verify;         /* verify.c; NULL: nobody can ask */
 
-	/* requests.c, quarantine_ask.c */
-	struct list requests, askings;
+	/* requests.c, quarantine_ask.c: to administrators */
+	struct list answers;
 
 	/* greylist.c */
 	struct greylist greylist;

@@ -4,7 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "loop/conn.h"
+#include "queue/answer.h"
 #include "queue/listing.h"
 #include "queue/orders.h"
 #include "queue/quarantine_ask.h"
@@ -14,18 +14,14 @@
 enum {
 	REQUEST_MAGIC = 0x9e95e571,
 	SLICE = 500,                     /* messages between two turns of the loop */
-	UNSENT_MAX = 256 * 1024,         /* then the reader is waited for */
-	OUT_MAX = 256 * 1024 * 1024,     /* a single message with very many recipients */
 	CAT_PIECE = 64 * 1024,
 };
-#define READER_TIMEOUT (300 * USEC_PER_SEC)
 
 struct request {
 	unsigned magic;
-	struct list link;                /* in q->requests */
 	struct grave grave;
 	struct queue *q;
-	struct conn conn;
+	struct answer answer;
 	struct timer again;
 	struct buf line;                 /* the request; args points into it */
 	struct span args;
@@ -57,55 +53,28 @@ dig_request(struct grave *g)
 }
 
 static void
-request_end(struct request *r)
+on_over(struct answer *a)
 {
-	list_remove(&r->link);
+	struct request *r = container_of(a, struct request, answer);
+	CHECK(r, REQUEST_MAGIC);
 	message_walk_end(&r->walk);
 	timer_clear(&r->again);
-	conn_close(&r->conn);
+	answer_fini(&r->answer);
 	buf_fini(&r->line);
 	if (r->has_shape)
 		shape_fini(&r->shape);
 	loop_bury(&r->grave, dig_request);
 }
 
-void
-requests_fini(struct queue *q)
-{
-	list_each(l, &q->requests)
-		request_end(list_entry(l, struct request, link));
-	quarantine_asks_fini(q);
-}
-
 static void
-on_input(struct conn *c)
+on_more(struct answer *a)
 {
-	conn_consume(c, conn_input(c).n); /* nothing more is asked on this connection */
-}
-
-static void
-on_ended(struct conn *c, enum conn_end why, int err)
-{
-	(void)err;
-	struct request *r = container_of(c, struct request, conn);
+	struct request *r = container_of(a, struct request, answer);
 	CHECK(r, REQUEST_MAGIC);
-	if (why == CONN_EOF) /* the client may close its sending side; a write will tell if it is gone */
-		return;
-	request_end(r);
+	run_slice(r);
 }
 
-static void
-on_drained(struct conn *c)
-{
-	struct request *r = container_of(c, struct request, conn);
-	CHECK(r, REQUEST_MAGIC);
-	if (r->visit == NULL && r->more == NULL)
-		request_end(r);
-	else
-		run_slice(r);
-}
-
-static const struct conn_ops conn_ops = { .input = on_input, .ended = on_ended, .drained = on_drained };
+static const struct answer_ops answer_ops = { .more = on_more, .over = on_over };
 
 static void
 on_again(struct timer *t)
@@ -115,31 +84,24 @@ on_again(struct timer *t)
 	run_slice(r);
 }
 
-/* All is written: close when it has left. */
+/* All is written. */
 static void
 finish(struct request *r)
 {
-	r->visit = NULL;
-	r->more = NULL;
 	message_walk_end(&r->walk);
-	r->conn.want_drained = true;
-	(void)conn_out(&r->conn);
+	answer_end(&r->answer);
 }
 
 static void
 refuse(struct request *r, const char *why)
 {
-	struct buf *out = conn_out(&r->conn);
-	buf_puts(out, "error ");
-	buf_puts(out, why);
-	buf_putc(out, '\n');
-	finish(r);
+	answer_refuse(&r->answer, why);
 }
 
 static struct buf *
 ok(struct request *r)
 {
-	struct buf *out = conn_out(&r->conn);
+	struct buf *out = answer_out(&r->answer);
 	buf_puts(out, "ok\n");
 	return out;
 }
@@ -148,32 +110,25 @@ ok(struct request *r)
 static void
 run_slice(struct request *r)
 {
-	conn_deadline(&r->conn, READER_TIMEOUT);
 	struct queue *q = r->q;
-	for (int n = 0; n < SLICE && conn_unsent(&r->conn) < UNSENT_MAX; n++) {
+	for (int n = 0; n < SLICE && !r->answer.ended && !answer_is_full(&r->answer); n++) {
 		if (r->more != NULL) {
-			if (!r->more(r)) {
+			if (!r->more(r))
 				finish(r);
-				break;
-			}
 			continue;
 		}
 		struct message *m = message_next(&q->table, &r->walk);
 		if (m == NULL) {
 			r->end(r);
 			finish(r);
-			break;
-		}
-		if (m->queue != MQ_NONE) /* else on its way to the disk: not ours yet */
+		} else if (m->queue != MQ_NONE) { /* else on its way to the disk: not ours yet */
 			r->visit(r, m);
+		}
 	}
-	if (r->visit != NULL || r->more != NULL) {
-		if (conn_unsent(&r->conn) >= UNSENT_MAX)
-			r->conn.want_drained = true;
-		else
-			timer_set(&r->again, 0);
-		(void)conn_out(&r->conn);
-	}
+	if (!r->answer.ended && answer_is_full(&r->answer))
+		answer_wait(&r->answer);
+	else if (!r->answer.ended)
+		timer_set(&r->again, 0);
 	sched_poke(q);
 }
 
@@ -191,7 +146,7 @@ start_walk(struct request *r, void (*visit)(struct request *, struct message *),
 static void
 visit_list(struct request *r, struct message *m)
 {
-	struct buf *out = conn_out(&r->conn);
+	struct buf *out = answer_out(&r->answer);
 	if (r->count++ == 0)
 		listing_head(out);
 	r->bytes += m->spool.length;
@@ -201,13 +156,13 @@ visit_list(struct request *r, struct message *m)
 static void
 end_list(struct request *r)
 {
-	listing_tail(conn_out(&r->conn), r->count, r->bytes);
+	listing_tail(answer_out(&r->answer), r->count, r->bytes);
 }
 
 static void
 visit_json(struct request *r, struct message *m)
 {
-	listing_json(conn_out(&r->conn), r->q, m);
+	listing_json(answer_out(&r->answer), r->q, m);
 }
 
 static void
@@ -239,7 +194,7 @@ visit_shape(struct request *r, struct message *m)
 static void
 end_shape(struct request *r)
 {
-	shape_write(&r->shape, conn_out(&r->conn));
+	shape_write(&r->shape, answer_out(&r->answer));
 }
 
 static void
@@ -290,7 +245,7 @@ start_show(struct request *r)
 static bool
 more_cat(struct request *r)
 {
-	struct buf *out = conn_out(&r->conn);
+	struct buf *out = answer_out(&r->answer);
 	struct spool_msg *sm = spool_find(r->q->spool, &r->id);
 	struct err e;
 	if (sm == NULL) {
@@ -355,7 +310,7 @@ visit_order(struct request *r, struct message *m)
 static void
 end_order(struct request *r)
 {
-	order_total(conn_out(&r->conn), r->order, r->count);
+	order_total(answer_out(&r->answer), r->order, r->count);
 }
 
 static void
@@ -497,11 +452,8 @@ request_start(struct queue *q, struct span line, int fd)
 	struct request *r = mem_zalloc(sizeof *r);
 	r->magic = REQUEST_MAGIC;
 	r->q = q;
-	list_init(&r->link);
-	list_append(&q->requests, &r->link);
 	timer_init(&r->again, on_again);
-	conn_init(&r->conn, fd, &conn_ops, 4096, OUT_MAX);
-	conn_deadline(&r->conn, READER_TIMEOUT);
+	answer_init(&r->answer, &q->answers, fd, &answer_ops);
 	buf_init(&r->line, line.n + 1);
 	buf_put(&r->line, line);
 	struct span text = span_trim(buf_span(&r->line)), rest;

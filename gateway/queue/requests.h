@@ -12,6 +12,5 @@
 #include "queue/queue.h"
 
 void request_start(struct queue *q, struct span line, int fd);   /* fd is given */
-void requests_fini(struct queue *q);
 
 #endif
