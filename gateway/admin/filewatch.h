@@ -19,7 +19,7 @@ struct watched {
 	bool is_ready;               /* changed, and two looks agree */
 	bool is_again;               /* could not be used, but perhaps with what has changed now: a key beside its certificate */
 	uint64_t refused_at;         /* wall time; 0: not refused */
-	char why[256];
+	char why[ERR_WHY_MAX];
 };
 
 struct filewatch {

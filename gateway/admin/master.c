@@ -194,7 +194,7 @@ static void start_waiting(void);
 static void
 roll_back(const char *why)
 {
-	char text[400];
+	char text[ERR_WHY_MAX + 100];
 	snprintf(text, sizeof text, "reload failed, the old configuration stays in force: %s", why);
 	if (ma.changed != NULL)
 		tables_refused(why);

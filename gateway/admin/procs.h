@@ -28,7 +28,7 @@ struct proc {
 	struct timer restart;
 	struct op_owner ops;
 	struct ipc_call conf_call;
-	char last_error[256];        /* why it refused its configuration */
+	char last_error[ERR_WHY_MAX];    /* why it refused its configuration */
 	bool is_anew;                /* it ends by itself and is to be started again */
 	bool is_wanted;              /* by the configuration: lookup, keys and auth are there only when it needs them */
 };
@@ -69,7 +69,7 @@ struct procs_reload {
 	unsigned pending;
 	bool ok;
 	bool is_second;              /* keys have answered: who signs has a key before anybody shows its certificate */
-	char why[256];
+	char why[ERR_WHY_MAX];
 	void (*done)(struct procs_reload *);
 };
 void procs_reload_start(struct procs *p, struct procs_reload *r);

@@ -31,10 +31,12 @@ enum rc {
 	RC_PERM,   /* never: syntax, policy -> 5xx, bounce, configuration error         */
 };
 
+enum { ERR_WHY_MAX = 512 }; /* octets of a reason, with its NUL: two paths and a sentence */
+
 /* Why something failed. For the log and the administrator, never for a remote client. */
 struct err {
 	enum rc rc;
-	char why[256];
+	char why[ERR_WHY_MAX];
 };
 
 /* Fills *e (NULL is fine) and returns rc, so that "return err_set(e, RC_PERM, ...)" reads well.

@@ -461,7 +461,7 @@ def test_expires():
         # another that has expired
         w.put('expired')
         code, text = w.gw.run('reload')
-        check('a new one that has expired is refused', code != 0 and 'expired on 2021-01-01' in text and 'put a valid' in text, text)
+        check('a new one that has expired is refused', code != 0 and 'expired on 2021-01-01' in text and 'put a valid one (and its key) there' in text, text)
         check('the old one is shown', w.shown() == der)
         # the way out
         w.put('good')
