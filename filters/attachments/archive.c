@@ -148,6 +148,8 @@ read_data(struct search *s, uint32_t at, struct source *src, unsigned depth)
 	if (search_count_unpacked(s, buf_len(&data)) && buf_len(&data) > 0)
 		content_decoded(s, at, buf_span(&data), depth);
 	buf_fini(&data);
+	if (n < ARCHIVE_WARN && !src->is_over && archive_read_has_encrypted_entries(src->a) != 1)
+		search_problem(s, "a member of an archive cannot be read");
 	return n >= ARCHIVE_FAILED;
 }
 
@@ -190,21 +192,53 @@ add_single(struct search *s, uint32_t part, struct span data)
 		(void)search_add(s, &r, ATTACHMENT_MEMBER, s->parts[part].owner);
 }
 
+/* false: there is no memory, and the search has a problem. */
+static bool
+begin(struct search *s, struct source *src)
+{
+	src->a = archive_read_new();
+	if (src->a != NULL)
+		return true;
+	search_problem(s, "no memory for an archive");
+	return false;
+}
+
+static int
+open_source(struct source *src)
+{
+	archive_read_set_read_callback(src->a, on_read);
+	archive_read_set_skip_callback(src->a, on_skip);
+	archive_read_set_seek_callback(src->a, on_seek);
+	archive_read_set_callback_data(src->a, src);
+	return archive_read_open1(src->a);
+}
+
+void
+archive_zip_member(struct search *s, uint32_t member, struct span data, unsigned archive_depth)
+{
+	struct source src = { .data = data, .limit = s->limits.unpacked };
+	struct archive_entry *entry;
+	if (!begin(s, &src))
+		return;
+	archive_read_support_format_zip_streamable(src.a);
+	bool ok = open_source(&src) >= ARCHIVE_WARN && archive_read_next_header(src.a, &entry) >= ARCHIVE_WARN &&
+	    read_data(s, member, &src, archive_depth);
+	if (src.is_over)
+		search_problem(s, "archives are too large when unpacked");
+	else if (!ok)
+		search_problem(s, "a member of an archive cannot be read");
+	archive_read_free(src.a);
+}
+
 void
 archive_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
-	struct source src = { .a = archive_read_new(), .data = data, .limit = s->limits.unpacked };
+	struct source src = { .data = data, .limit = s->limits.unpacked };
 	struct archive_entry *entry;
-	if (src.a == NULL) {
-		search_problem(s, "no memory for an archive");
+	if (!begin(s, &src))
 		return;
-	}
 	support(src.a, s->parts[part].item.kinds);
-	archive_read_set_read_callback(src.a, on_read);
-	archive_read_set_skip_callback(src.a, on_skip);
-	archive_read_set_seek_callback(src.a, on_seek);
-	archive_read_set_callback_data(src.a, &src);
-	int r = archive_read_open1(src.a);
+	int r = open_source(&src);
 	bool more = r >= ARCHIVE_WARN;
 	size_t before = s->nparts;
 	while (more) {

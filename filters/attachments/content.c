@@ -20,11 +20,11 @@ has_extension(const struct attachment_item *item, const char *ext)
 	return false;
 }
 
-/* An archive is found from its end: anything may stand before it. */
+/* An archive is found from its end: anything may stand before it. Behind it only what some programs look past. */
 static bool
-has_zip_end(struct span data)
+has_zip_end(struct span data, bool is_called_zip)
 {
-	struct span tail = data.n > ZIP_TAIL ? span_from(data, data.n - ZIP_TAIL) : data;
+	struct span tail = data.n > ZIP_TAIL && !is_called_zip ? span_from(data, data.n - ZIP_TAIL) : data;
 	return tail.n >= ZIP_TAIL_RECORD && span_find(tail, SPAN("PK\5\6")) != SIZE_MAX;
 }
 
@@ -44,8 +44,9 @@ content_look(struct search *s, uint32_t part, struct span data, unsigned archive
 {
 	bool is_encrypted;
 	uint64_t kinds = kinds_of(span_head(data, KIND_HEAD_ISO), data.n);
-	if (has_zip_end(data))
+	if (has_zip_end(data, has_extension(&s->parts[part].item, ".zip")))
 		kinds |= KIND_IS(zip);
+	signed_read(s, part, data, archive_depth);
 	kinds = kinds_of_whole(data, kinds, &is_encrypted);
 	struct attachment_item *item = &s->parts[part].item;
 	item->kinds |= kinds;

@@ -49,6 +49,8 @@ decode_cte_of(struct span value)
 		bits |= DECODE_YENC;
 	if (has_word(value, "binhex") || has_word(value, "hqx"))
 		bits |= DECODE_BINHEX;
+	if (bits == 0 && span_trim(value).n > 0 && !has_word(value, "bit") && !has_word(value, "binary"))
+		bits = DECODE_NONE | DECODE_BASE64 | DECODE_QP; /* nobody knows what they make of it */
 	return bits != 0 ? bits : DECODE_NONE;
 }
 

@@ -625,6 +625,8 @@ line_length(struct span s)
 void
 reading_header(struct reading *r, struct span block)
 {
+	while (block.n > 0 && (block.p[0] == ' ' || block.p[0] == '\t'))
+		block = span_from(block, 1);
 	while (block.n > 0) {
 		size_t len = line_length(block);
 		struct span line = span_head(block, len);

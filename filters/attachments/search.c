@@ -144,7 +144,8 @@ find_block(struct span m, size_t pos)
 		}
 		if (is_empty && b.body == SIZE_MAX)
 			b.body = next;
-		if ((m.p[line] | 0x20) == 'c' && span_casestarts(span_from(m, line), SPAN("content-")))
+		size_t name = line == pos ? k : line; /* blanks before the first field fold nothing */
+		if (name < next && (m.p[name] | 0x20) == 'c' && span_casestarts(span_from(m, name), SPAN("content-")))
 			b.has_content = true;
 		line = next;
 	}

@@ -87,7 +87,10 @@ void tree_read(struct search *s, struct span message, size_t first, uint32_t own
 /* Readers of containers: each adds members with owner part. */
 void zip_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth);
 void archive_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth);
+/* The content of one member of a ZIP, packed in a way that zip.c does not know; data: the file from its local header on. */
+void archive_zip_member(struct search *s, uint32_t member, struct span data, unsigned archive_depth);
 void tnef_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth);
+void signed_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth);
 
 /* Before anything is read: loads what needs files. Once in a process. */
 void search_prepare(void);

@@ -8,25 +8,44 @@
 
 /*
  * ZIP, read without believing its directory: programs differ about which of several directories counts, and some read the local
- * headers instead. Every local header and every entry of a directory, wherever it stands, is a member. What a member
- * unpacks to is counted against the limit of the message before it is looked at.
+ * headers instead. Every local header and every entry of a directory, wherever it stands, is a member. Sizes, method and
+ * encryption of a member count when the directory and the header it points at say the same; where they do not, and where
+ * nothing points, data is read in every way until it ends by itself. What a member unpacks to is counted against the limit of
+ * the message before it is looked at.
  */
 
-enum { HEAD_ROOM = 4096, HEAD_INPUT = 64 * 1024, EXTRA_UNICODE_PATH = 0x7075, METHOD_STORED = 0, METHOD_DEFLATE = 8 };
+enum { HEAD_ROOM = 4096, HEAD_INPUT = 64 * 1024, EXTRA_UNICODE_PATH = 0x7075, METHOD_STORED = 0, METHOD_DEFLATE = 8, METHOD_AES = 99 };
+enum { FLAG_ENCRYPTED = 1, FLAG_SIZES_BEHIND = 8, CENTRAL_SIZE = 46, LOCAL_NAME = 26, ZIP64_LOCATOR = 20 };
 
 struct member {
 	uint16_t flags, method;
 	uint32_t packed, size;
+	uint32_t offset;             /* an entry of a directory: where it has the local header */
+	size_t length;               /* of the entry */
 	struct span name, extra;
 	struct span rest;            /* of the file, from its data on */
+	struct span local;           /* of the file, from its local header on */
+};
+
+/* A member whose header and entry agree: from its header to the end of its data. */
+struct agreed {
+	size_t start, end;
+};
+
+enum trust {
+	TRUST_AGREED,
+	TRUST_INSIDE,                /* in the data of such a member: an archive in the archive, which is read by itself, too */
+	TRUST_NONE,
 };
 
 struct zip {
 	struct search *s;
+	struct span data;
 	uint32_t part;
 	unsigned depth;
-	uint64_t *seen;              /* hashes of the names of local headers */
-	size_t nseen, cap;
+	size_t shift;                /* of all offsets: what stands before the archive */
+	struct agreed *agreed;       /* by start */
+	size_t nagreed, cap;
 	bool has_content_types, has_macros, has_odf, has_package;
 };
 
@@ -44,6 +63,7 @@ take_local(struct span data, struct member *out)
 	out->name = cur_take(&c, name);
 	out->extra = cur_take(&c, extra);
 	out->rest = span_of(c.p, cur_left(&c));
+	out->local = data;
 	return !c.bad;
 }
 
@@ -58,10 +78,13 @@ take_central(struct span data, struct member *out)
 	out->packed = cur_u32(&c);
 	out->size = cur_u32(&c);
 	uint16_t name = cur_u16(&c), extra = cur_u16(&c);
-	(void)cur_take(&c, 14);
+	uint16_t comment = cur_u16(&c);
+	(void)cur_take(&c, 8);
+	out->offset = cur_u32(&c);
 	out->name = cur_take(&c, name);
 	out->extra = cur_take(&c, extra);
-	out->rest = SPAN_EMPTY;
+	out->length = CENTRAL_SIZE + (size_t)name + extra + comment;
+	out->rest = out->local = SPAN_EMPTY;
 	return !c.bad && name > 0;
 }
 
@@ -88,21 +111,19 @@ note_kind(struct zip *z, struct span name)
 	    span_caseeq_str(name, "AppxManifest.xml");
 }
 
-/* The data of a member, at most max octets from at most max_in. Returns how many octets it took: some streams make nothing of many. */
-static size_t
-unpack(const struct member *m, size_t max_in, size_t max, struct buf *out)
+struct unpacked {
+	size_t used;                 /* octets it took: some streams make nothing of many */
+	bool has_more;               /* it did not end within max_in */
+};
+
+/* At most max octets from at most max_in of them. */
+static struct unpacked
+inflate_some(struct span in, size_t max_in, size_t max, struct buf *out)
 {
-	struct span in = m->packed > 0 && m->packed != UINT32_MAX && (m->flags & 8) == 0 ? span_head(m->rest, m->packed) : m->rest;
-	if (m->method == METHOD_STORED) {
-		buf_put(out, span_head(in, m->size < max && m->size > 0 ? m->size : max));
-		return 0;
-	}
-	if (m->method != METHOD_DEFLATE)
-		return 0;
-	in = span_head(in, max_in);
-	z_stream z = { .next_in = (Bytef *)(uintptr_t)in.p, .avail_in = (uInt)(in.n < UINT32_MAX ? in.n : UINT32_MAX) };
+	struct span head = span_head(in, max_in);
+	z_stream z = { .next_in = (Bytef *)(uintptr_t)head.p, .avail_in = (uInt)(head.n < UINT32_MAX ? head.n : UINT32_MAX) };
 	if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
-		return 0;
+		return (struct unpacked){ .used = 0 };
 	int r = Z_OK;
 	while (r == Z_OK && buf_len(out) < max) {
 		size_t room = max - buf_len(out) < 65536 ? max - buf_len(out) : 65536;
@@ -113,102 +134,218 @@ unpack(const struct member *m, size_t max_in, size_t max, struct buf *out)
 		z.avail_out = (uInt)room;
 		r = inflate(&z, Z_NO_FLUSH);
 		buf_commit(out, room - z.avail_out);
-		if (r == Z_BUF_ERROR)
-			break;
 	}
-	size_t used = z.total_in;
+	struct unpacked u = { .used = z.total_in, .has_more = (r == Z_OK || r == Z_BUF_ERROR) && z.avail_in == 0 && head.n < in.n };
 	inflateEnd(&z);
-	return used;
+	return u;
+}
+
+static struct unpacked
+unpack(struct span in, unsigned method, size_t max_in, size_t max, struct buf *out)
+{
+	if (method == METHOD_DEFLATE)
+		return inflate_some(in, max_in, max, out);
+	buf_put(out, span_head(in, max));
+	return (struct unpacked){ .used = 0 };
 }
 
 static void
-look_into(struct zip *z, uint32_t at, const struct member *m)
+look_as(struct zip *z, uint32_t at, struct span in, unsigned method)
 {
 	struct search *s = z->s;
 	struct buf data;
 	uint64_t left = s->limits.unpacked - s->unpacked;
 	buf_init(&data, (size_t)left + HEAD_ROOM + 65536);
-	size_t used = 0;
-	unpack(m, HEAD_INPUT, HEAD_ROOM, &data);
-	if (buf_len(&data) >= HEAD_ROOM && content_wants_whole(s, at, buf_span(&data))) {
+	struct unpacked u = unpack(in, method, HEAD_INPUT, HEAD_ROOM, &data);
+	if (u.has_more || (buf_len(&data) >= HEAD_ROOM && content_wants_whole(s, at, buf_span(&data)))) {
 		buf_reset(&data);
-		used = unpack(m, SIZE_MAX, (size_t)left + 1, &data);
+		u = unpack(in, method, SIZE_MAX, (size_t)left + 1, &data);
+	} else {
+		u.used = 0; /* a beginning costs little */
 	}
-	if (search_count_unpacked(s, buf_len(&data) + used))
+	if (search_count_unpacked(s, buf_len(&data) + u.used))
 		content_decoded(s, at, buf_span(&data), z->depth);
-	if (m->size > s->parts[at].item.size && m->size != UINT32_MAX)
-		s->parts[at].item.size = m->size;
 	buf_fini(&data);
 }
 
+static void
+look_into(struct zip *z, uint32_t at, const struct member *m, enum trust trust)
+{
+	bool is_plain = m->method == METHOD_STORED || m->method == METHOD_DEFLATE;
+	unsigned first = m->method == METHOD_STORED ? METHOD_STORED : METHOD_DEFLATE;
+	if (is_plain || trust == TRUST_NONE)
+		look_as(z, at, m->rest, first);
+	if (trust == TRUST_NONE)
+		look_as(z, at, m->rest, METHOD_STORED + METHOD_DEFLATE - first);
+	if (!is_plain && m->local.n > 0)
+		archive_zip_member(z->s, at, m->local, z->depth);
+	if (m->size > z->s->parts[at].item.size && m->size != UINT32_MAX)
+		z->s->parts[at].item.size = m->size;
+}
+
 static bool
-add_member(struct zip *z, const struct member *m)
+add_member(struct zip *z, const struct member *m, enum trust trust)
 {
 	struct search *s = z->s;
 	struct reading r;
 	bool is_folder = m->name.n > 0 && m->name.p[m->name.n - 1] == '/' && m->size == 0;
 	if (!search_count_member(s))
 		return false;
-	if (is_folder)
+	if (is_folder && trust != TRUST_NONE)
 		return true;
 	note_kind(z, m->name);
 	reading_init(&r, &s->arena);
-	reading_name(&r, m->name);
-	add_unicode_path(&r, m->extra);
+	if (!is_folder) {
+		reading_name(&r, m->name);
+		add_unicode_path(&r, m->extra);
+	}
 	uint32_t at = search_add(s, &r, ATTACHMENT_MEMBER, s->parts[z->part].owner);
 	if (at == SEARCH_NOWHERE)
 		return false;
 	s->parts[at].item.size = m->size;
-	if ((m->flags & 1) != 0) {
-		s->parts[at].item.is_encrypted = true;
-		s->parts[z->part].item.is_encrypted = true;
-	} else if (m->rest.n > 0) {
-		look_into(z, at, m);
-	}
+	bool is_encrypted = (m->flags & FLAG_ENCRYPTED) != 0 || m->method == METHOD_AES;
+	if (is_encrypted)
+		s->parts[at].item.is_encrypted = s->parts[z->part].item.is_encrypted = true;
+	if (m->rest.n > 0 && (!is_encrypted || (trust == TRUST_NONE && m->method != METHOD_AES)))
+		look_into(z, at, m, trust);
 	return s->problem == NULL;
 }
 
-static void
-remember(struct zip *z, struct span name)
+/* ---- the directory that the last end record names ---- */
+
+/* The local header that an entry points at. */
+static bool
+find_local(const struct zip *z, const struct member *entry, size_t *start_out, struct member *out)
 {
-	if (z->nseen == z->cap) {
-		z->cap = z->cap > 0 ? z->cap * 2 : 16;
-		z->seen = mem_reallocarray(z->seen, z->cap, sizeof *z->seen);
-	}
-	z->seen[z->nseen++] = span_hash(name);
+	size_t start = z->shift + entry->offset;
+	*start_out = start;
+	return start < z->data.n && span_starts(span_from(z->data, start), SPAN("PK\3\4")) && take_local(span_from(z->data, start), out);
+}
+
+static bool
+agree(const struct member *local, const struct member *entry)
+{
+	bool has_sizes = (local->flags & FLAG_SIZES_BEHIND) == 0;
+	return span_eq(local->name, entry->name) && local->method == entry->method && ((local->flags ^ entry->flags) & FLAG_ENCRYPTED) == 0 &&
+	    (!has_sizes || (local->packed == entry->packed && local->size == entry->size)) && entry->packed <= local->rest.n;
 }
 
 static int
-by_value(const void *a, const void *b)
+by_start(const void *a, const void *b)
 {
-	const uint64_t *x = a, *y = b;
-	return *x < *y ? -1 : *x > *y;
+	const struct agreed *x = a, *y = b;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static void
+read_directory(struct zip *z)
+{
+	size_t end = SIZE_MAX;
+	for (size_t pos = 0, at; (at = span_find(span_from(z->data, pos), SPAN("PK\5\6"))) != SIZE_MAX; pos += at + 4)
+		end = pos + at;
+	if (end == SIZE_MAX)
+		return;
+	struct cur c = cur_of(span_from(z->data, end));
+	(void)cur_take(&c, 12);
+	uint64_t size = cur_u32(&c), offset = cur_u32(&c);
+	if (c.bad || size + offset > end)
+		return;
+	z->shift = end - (size_t)(size + offset);
+	if (end >= ZIP64_LOCATOR && span_starts(span_from(z->data, end - ZIP64_LOCATOR), SPAN("PK\6\7")))
+		return; /* there is another end record, which may say something else */
+	struct member entry = { .flags = 0 }, local = { .flags = 0 };
+	for (size_t pos = end - (size_t)size, start; pos < end && z->nagreed <= z->s->limits.archive_members; pos += entry.length) {
+		struct span at = span_head(span_from(z->data, pos), end - pos);
+		if (!span_starts(at, SPAN("PK\1\2")) || !take_central(at, &entry))
+			break;
+		if (!find_local(z, &entry, &start, &local) || !agree(&local, &entry))
+			continue;
+		if (z->nagreed == z->cap) {
+			z->cap = z->cap > 0 ? z->cap * 2 : 16;
+			z->agreed = mem_reallocarray(z->agreed, z->cap, sizeof *z->agreed);
+		}
+		z->agreed[z->nagreed++] = (struct agreed){ .start = start, .end = z->data.n - local.rest.n + entry.packed };
+	}
+	if (z->nagreed > 1)
+		qsort(z->agreed, z->nagreed, sizeof *z->agreed, by_start);
+}
+
+/* The last one that does not begin behind pos. */
+static const struct agreed *
+find_agreed(const struct zip *z, size_t pos)
+{
+	size_t low = 0, high = z->nagreed;
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		if (z->agreed[mid].start <= pos)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low > 0 ? &z->agreed[low - 1] : NULL;
+}
+
+/* ---- all headers and entries ---- */
+
+static bool
+use_local(struct zip *z, size_t pos)
+{
+	struct member m = { .flags = 0 };
+	const struct agreed *a = find_agreed(z, pos);
+	if (!take_local(span_from(z->data, pos), &m))
+		return true;
+	if (a != NULL && a->start == pos) {
+		m.rest = span_head(m.rest, a->end - (z->data.n - m.rest.n));
+		return add_member(z, &m, TRUST_AGREED);
+	}
+	if (a == NULL || pos >= a->end)
+		return add_member(z, &m, TRUST_NONE);
+	if ((m.flags & FLAG_SIZES_BEHIND) == 0)
+		m.rest = span_head(m.rest, m.packed);
+	return add_member(z, &m, TRUST_INSIDE);
+}
+
+/* Its data, whatever its header says, if there is one. */
+static bool
+use_loose_entry(struct zip *z, struct member *entry, size_t start)
+{
+	struct cur c = cur_of(span_from(z->data, start < z->data.n ? start : z->data.n));
+	entry->local = span_of(c.p, cur_left(&c));
+	(void)cur_take(&c, LOCAL_NAME);
+	uint16_t name = cur_u16(&c), extra = cur_u16(&c);
+	(void)cur_take(&c, (size_t)name + extra);
+	entry->rest = c.bad ? SPAN_EMPTY : span_of(c.p, cur_left(&c));
+	return add_member(z, entry, TRUST_NONE);
+}
+
+static bool
+use_entry(struct zip *z, size_t pos)
+{
+	struct member entry = { .flags = 0 }, local = { .flags = 0 };
+	size_t start;
+	if (!take_central(span_from(z->data, pos), &entry))
+		return true;
+	if (find_local(z, &entry, &start, &local) && agree(&local, &entry)) {
+		const struct agreed *a = find_agreed(z, start);
+		if (a != NULL && a->start == start)
+			return true;
+	}
+	const struct agreed *around = find_agreed(z, pos);
+	if (around != NULL && pos < around->end)
+		return add_member(z, &entry, TRUST_INSIDE);
+	if (!use_loose_entry(z, &entry, entry.offset))
+		return false;
+	return z->shift == 0 || use_loose_entry(z, &entry, start);
 }
 
 /* Calls for every place of a signature; a member's data is searched, too: headers may hide there. */
-static void
-each(struct zip *z, struct span data, struct span signature, bool is_local)
+static bool
+each(struct zip *z, struct span signature, bool (*use)(struct zip *z, size_t pos))
 {
-	for (size_t pos = 0; pos < data.n;) {
-		size_t at = span_find(span_from(data, pos), signature);
-		if (at == SIZE_MAX)
-			return;
-		pos += at;
-		struct member m = { .flags = 0 };
-		bool ok = is_local ? take_local(span_from(data, pos), &m) : take_central(span_from(data, pos), &m);
-		pos += signature.n;
-		if (!ok)
-			continue;
-		if (is_local) {
-			remember(z, m.name);
-		} else {
-			uint64_t hash = span_hash(m.name);
-			if (z->nseen > 0 && bsearch(&hash, z->seen, z->nseen, sizeof hash, by_value) != NULL)
-				continue;
-		}
-		if (!add_member(z, &m))
-			return;
-	}
+	for (size_t pos = 0, at; (at = span_find(span_from(z->data, pos), signature)) != SIZE_MAX; pos += at + signature.n)
+		if (!use(z, pos + at))
+			return false;
+	return true;
 }
 
 /* What the members say of the whole. Where the name does not claim a bare archive, documents and packages are none. */
@@ -229,11 +366,10 @@ name_kinds(struct zip *z)
 void
 zip_read(struct search *s, uint32_t part, struct span data, unsigned archive_depth)
 {
-	struct zip z = { .s = s, .part = part, .depth = archive_depth };
-	each(&z, data, SPAN("PK\3\4"), true);
-	if (z.nseen > 1)
-		qsort(z.seen, z.nseen, sizeof *z.seen, by_value);
-	each(&z, data, SPAN("PK\1\2"), false);
+	struct zip z = { .s = s, .data = data, .part = part, .depth = archive_depth };
+	read_directory(&z);
+	if (each(&z, SPAN("PK\3\4"), use_local))
+		(void)each(&z, SPAN("PK\1\2"), use_entry);
 	name_kinds(&z);
-	mem_free(&z.seen);
+	mem_free(&z.agreed);
 }

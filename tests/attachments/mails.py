@@ -12,6 +12,7 @@ import quopri
 import struct
 import tarfile
 import zipfile
+import zlib
 
 PROGRAM = b'MZ\x90\x00\x03\x00\x00\x00\x04\x00\x00\x00\xff\xff\x00\x00' + bytes(range(256)) * 4
 TEXT = b'hello\r\n'
@@ -110,6 +111,41 @@ def tnef(name, data):
     wide = name.encode('utf-16-le') + b'\0\0'
     props = struct.pack('<I', 1) + struct.pack('<HHII', 0x1f, 0x3707, 1, len(wide)) + wide + b'\0' * (-len(wide) % 4)
     return out + attribute(2, 0x00069005, props)
+
+
+def deflated(data):
+    z = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return z.compress(data) + z.flush()
+
+
+def odd_zip(name, data, packed, *, method=8, flags=0, prefix=b'', local=None, signature=b'PK\3\4'):
+    """One member; `local` changes what its local header says: name, method, flags, packed, size."""
+    says = {'name': name, 'method': method, 'flags': flags, 'packed': len(packed), 'size': len(data), **(local or {})}
+    head = signature + struct.pack('<HHHHHIIIHH', 20, says['flags'], says['method'], 0, 0, zlib.crc32(data), says['packed'], says['size'], len(says['name']), 0)
+    body = head + says['name'] + packed
+    if says['flags'] & 8:
+        body += struct.pack('<IIII', 0x08074b50, zlib.crc32(data), len(packed), len(data))
+    entry = b'PK\1\2' + struct.pack('<HHHHHHIIIHHHHHII', 20, 20, flags, method, 0, 0, zlib.crc32(data), len(packed), len(data), len(name), 0, 0, 0, 0, 0, 0)
+    return prefix + body + entry + name + struct.pack('<IHHHHIIH', 0x06054b50, 0, 0, 1, 1, len(entry) + len(name), len(body), 0)
+
+
+def der(tag, data):
+    n = len(data)
+    size = bytes([n]) if n < 128 else bytes([0x80 | (n.bit_length() + 7) // 8]) + n.to_bytes((n.bit_length() + 7) // 8, 'big')
+    return bytes([tag]) + size + data
+
+
+SIGNED_OID, DATA_OID = bytes.fromhex('06092a864886f70d010702'), bytes.fromhex('06092a864886f70d010701')
+
+
+def signed(data, piece=None):
+    """SignedData without a signature; in pieces of unknown length as `openssl smime -stream' makes them, or in one."""
+    front = b'\2\1\1' + der(0x31, b'')
+    if piece is None:
+        return der(0x30, SIGNED_OID + der(0xa0, der(0x30, front + der(0x30, DATA_OID + der(0xa0, der(4, data))) + der(0x31, b''))))
+    pieces = b''.join(der(4, data[i:i + piece]) for i in range(0, len(data), piece))
+    return (b'\x30\x80' + SIGNED_OID + b'\xa0\x80\x30\x80' + front + b'\x30\x80' + DATA_OID + b'\xa0\x80\x24\x80' + pieces + b'\0\0\0\0\0\0' +
+            der(0x31, b'') + b'\0\0\0\0\0\0')
 
 
 def nested_zip(depth, name, data):
@@ -242,6 +278,7 @@ def structures():
         b = b'L%d' % i
         deep = b'Content-Type: multipart/mixed; boundary=' + b + b'\r\n\r\n--' + b + b'\r\n' + deep + b'\r\n--' + b + b'--\r\n'
     yield 'multipart in multipart, 20 times', b'From: a@example.net\r\n' + deep
+    yield 'blank before the first field', multi(TEXTPART, b' Content-Type: application/x; name=evil.exe\r\n\r\nx')
     yield 'header without a body', multi(TEXTPART, b'Content-Type: application/x; name=evil.exe\r\n')
     yield 'appledouble', multi(TEXTPART, part(b'Content-Type: application/applefile; name="evil.exe"\nContent-Transfer-Encoding: base64'), exe, kind=b'appledouble')
     yield 'partial', b'From: a@example.net\r\nContent-Type: message/partial; id="x"; number=1; total=2\r\n\r\n' + inner
@@ -257,6 +294,7 @@ def real_types():
         yield f'encoding {cte.decode()!r}', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: ' + cte))
     yield 'two encodings, base64 first', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit'))
     yield 'two encodings, base64 second', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: base64'))
+    yield 'unknown encoding, junk before', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: foo', b'!!!\r\n' + lines(PROGRAM)))
     yield 'no encoding said', multi(TEXTPART, part(f))
     yield 'binary', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: binary', PROGRAM.replace(b'\r', b'').replace(b'\n', b'')))
     yield 'quoted-printable', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: quoted-printable', quopri.encodestring(PROGRAM).replace(b'\n', b'\r\n')))
@@ -286,6 +324,22 @@ def archives():
     yield 'zip in zip', attached(f % b'a.zip', lines(nested_zip(2, 'evil.exe', PROGRAM)))
     yield 'zip in zip in zip in zip', attached(f % b'a.zip', lines(nested_zip(4, 'evil.exe', PROGRAM)))
     yield 'zip deeper than the limit', attached(f % b'a.zip', lines(nested_zip(9, 'evil.exe', PROGRAM)))
+    # header and directory differ about what the member is
+    inner = zipped(('evil.exe', b'x'))
+    for what, says in (('size', {'packed': 3, 'size': 3}), ('method', {'method': 99}), ('method, stored', {'method': 0}), ('encryption', {'flags': 1}),
+                       ('folder', {'name': b'x/', 'size': 0}), ('sizes behind, method', {'flags': 8, 'method': 0, 'packed': 0, 'size': 0})):
+        yield f'zip, header lies: {what}', attached(f % b'a.zip', lines(odd_zip(b'b.zip', inner, deflated(inner), local=says)))
+        yield f'zip, header lies: {what}, behind junk', attached(f % b'a.zip', lines(odd_zip(b'b.png', PROGRAM, deflated(PROGRAM), local=says, prefix=b'junk' * 9)))
+    yield 'zip, header lies: size of what is stored', attached(f % b'a.zip', lines(odd_zip(b'b.png', PROGRAM, PROGRAM, method=0, local={'packed': 1, 'size': 1})))
+    yield 'zip, no signature of the header', attached(f % b'a.zip', lines(odd_zip(b'b.png', PROGRAM, deflated(PROGRAM), signature=b'XXXX')))
+    yield 'zip, no signature of the header, behind junk', attached(f % b'a.zip', lines(odd_zip(b'b.zip', inner, deflated(inner), signature=b'XXXX', prefix=b'junk')))
+    yield 'zip, empty blocks first', attached(f % b'a.zip', lines(odd_zip(b'b.zip', inner, b'\0\0\0\xff\xff' * 20000 + deflated(inner))))
+    yield 'zip, empty blocks first, program', attached(f % b'a.zip', lines(odd_zip(b'b.png', PROGRAM, b'\0\0\0\xff\xff' * 20000 + deflated(PROGRAM))))
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        yield f'zip, method {method}', attached(f % b'a.zip', lines(zipped(('b.zip', inner), method=method)))
+        yield f'zip, method {method}, program', attached(f % b'a.zip', lines(zipped(('b.png', PROGRAM), method=method)))
+    yield 'zip, method nobody knows', attached(f % b'a.zip', lines(odd_zip(b'b.png', PROGRAM, PROGRAM, method=200)))
+    yield 'zip, much behind it', attached(f % b'a.zip', lines(b'junk' + inner + b'y' * 70000))
     yield 'tar.gz', attached(f % b'a.tar.gz', lines(tar_gz('evil.exe', PROGRAM)))
     yield 'gz', attached(f % b'evil.exe.gz', lines(gzip.compress(PROGRAM)))
     yield 'gz, harmless name', attached(f % b'a.gz', lines(gzip.compress(PROGRAM)))
@@ -297,6 +351,23 @@ def archives():
     yield 'tar.gz bomb', attached(f % b'a.tgz', lines(tar_gz('zeros', b'\0' * (120 << 20))))
     yield 'gzip, name in its header', attached(f % b'a.gz', lines(b'\x1f\x8b\x08\x08\0\0\0\0\0\3evil.exe\0' + gzip.compress(b'\0' * 2000)[10:]))
     yield 'many members', attached(f % b'a.zip', lines(zipped(*((f'{i}.txt', b'') for i in range(12000)))))
+
+
+def signed_ones():
+    exe = part(b'Content-Type: application/octet-stream; name="evil.exe"\nContent-Transfer-Encoding: base64', lines(b'x'))
+    whole = multi(TEXTPART, exe)
+    entity = whole[whole.index(b'Content-Type'):]
+    top = b'From: a@example.net\r\nMIME-Version: 1.0\r\n'
+    field = b'Content-Type: application/pkcs7-mime; smime-type=signed-data; name=smime.p7m\nContent-Transfer-Encoding: base64'
+    for what, piece in (('one piece', None), ('pieces', 100), ('pieces of one octet', 1)):
+        yield f'part, {what}', top + part(field, lines(signed(exe, piece)))
+        yield f'multipart, {what}', top + part(field, lines(signed(entity, piece)))
+        yield f'message, {what}', top + part(field, lines(signed(whole, piece)))
+    yield 'twice', top + part(field, lines(signed(part(field, lines(signed(entity))))))
+    yield 'program', attached(b'Content-Type: application/x; name="a.pdf.p7m"', lines(signed(PROGRAM)))
+    yield 'name', attached(b'Content-Type: application/x; name="evil.exe.p7m"', lines(signed(b'x')))
+    yield 'zip', attached(b'Content-Type: application/x; name="a.zip.p7m"', lines(signed(zipped(('evil.exe', b'x')))))
+    yield 'cut before its content', attached(b'Content-Type: application/x; name="a.p7m"', lines(signed(entity)[:25]))
 
 
 def texts():
@@ -344,6 +415,8 @@ def hidden():
         yield 'archive: ' + name, content
     for name, content in texts():
         yield 'text: ' + name, content
+    for name, content in signed_ones():
+        yield 'signed: ' + name, content
     for name, content in limits():
         yield 'limit: ' + name, content
 
@@ -359,6 +432,14 @@ def clean():
     yield 'picture', attached(b'Content-Type: image/png; name="a.png"', lines(b'\x89PNG\r\n\x1a\n' + bytes(3000)))
     yield 'pdf', attached(b'Content-Type: application/pdf; name="exe.pdf"', lines(b'%PDF-1.4\n' + bytes(3000)))
     yield 'zip', attached(b'Content-Type: application/zip; name="a.zip"', lines(zipped(('a.txt', b'hello'), ('b/c.pdf', b'%PDF-1.4'))))
+    docx = zipped(('[Content_Types].xml', b'<?xml?>'), ('word/document.xml', b'<?xml?>' * 2000))
+    yield 'zip of documents, stored', attached(b'Content-Type: application/zip; name="a.zip"', lines(zipped(*((f'{i}/a{i}.docx', docx) for i in range(50)), method=zipfile.ZIP_STORED)))
+    yield 'zip, sizes behind the data', attached(b'Content-Type: application/zip; name="a.zip"', lines(odd_zip(b'b.docx', docx, deflated(docx), local={'flags': 8, 'packed': 0, 'size': 0})))
+    yield 'zip, LZMA', attached(b'Content-Type: application/zip; name="a.zip"', lines(zipped(('a.docx', docx), ('b.txt', b'hello'), method=zipfile.ZIP_LZMA)))
+    yield 'signature', multi(TEXTPART, part(b'Content-Type: application/pkcs7-signature; name=smime.p7s\nContent-Transfer-Encoding: base64',
+                                            lines(der(0x30, SIGNED_OID + der(0xa0, der(0x30, b'\2\1\1' + der(0x31, b'') + der(0x30, DATA_OID) + der(0x31, b'')))))), kind=b'signed')
+    yield 'signed invoice', attached(b'Content-Type: application/x; name="a.xml.p7m"', lines(signed(b'<?xml version="1.0"?><a/>')))
+    yield 'signed message', b'From: a@example.net\r\n' + part(b'Content-Type: application/pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64', lines(signed(TEXTPART, 7)))
     yield 'docx', attached(b'Content-Type: application/x; name="a.docx"', lines(zipped(('[Content_Types].xml', b'<?xml?>'), ('word/document.xml', b'<?xml?>'))))
     yield 'tar.gz', attached(b'Content-Type: application/x; name="a.tar.gz"', lines(tar_gz('a/b.txt', b'hello')))
     yield 'message', multi(TEXTPART, part(b'Content-Type: message/rfc822', multi(TEXTPART, boundary=b'CC')))

@@ -173,6 +173,8 @@ test_decode(void **state)
 	assert_int_equal(decode_cte_of(SPAN(" BASE64 (x)")), DECODE_BASE64);
 	assert_int_equal(decode_cte_of(SPAN("quoted-printable, base64")), DECODE_BASE64 | DECODE_QP);
 	assert_int_equal(decode_cte_of(SPAN("7bit")), DECODE_NONE);
+	assert_int_equal(decode_cte_of(SPAN(" ")), DECODE_NONE);
+	assert_int_equal(decode_cte_of(SPAN("x-foo")), DECODE_NONE | DECODE_BASE64 | DECODE_QP);
 }
 
 int
