@@ -128,6 +128,7 @@ struct milter_edits {
 	uint64_t body_at, body_len;
 	bool sender_changed;
 	struct span sender, sender_args; /* angle brackets off; empty: the null sender */
+	const char *sender_milter;
 	const struct milter_rcpt *rcpts; /* in the order in which they were said */
 	size_t nrcpts;
 	bool quarantine;

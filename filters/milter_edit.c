@@ -78,6 +78,7 @@ milter_edit_commit(struct milter_run *r)
 		ed->sender_changed = true;
 		ed->sender = r->staged.sender;
 		ed->sender_args = r->staged.sender_args;
+		ed->sender_milter = r->staged.sender_milter;
 	}
 	if (r->staged.keep_original && !ed->keep_original) {
 		ed->keep_original = true;
@@ -308,6 +309,7 @@ edit_sender(struct milter_slot *s, struct span data, struct err *e)
 	r->staged.sender_changed = true;
 	r->staged.sender = keep(r, without_brackets(addr));
 	r->staged.sender_args = keep(r, args);
+	r->staged.sender_milter = s->def->name;
 	return r->arena.over ? too_much(e) : MEDIT_OK;
 }
 

@@ -225,6 +225,7 @@ struct milter_run {
 		struct milter_body body;
 		struct mw_lines lines;
 		struct span sender, sender_args, reason, keep_reason;
+		const char *sender_milter;
 		const char *keep_milter;
 		const char *milter;
 		size_t nrcpts;           /* those before */

@@ -136,7 +136,7 @@ parse(struct sess *s, struct span text, const char *milter, const char *what, st
 	struct buf b;
 	buf_init(&b, 1000);
 	buf_put_safe(&b, text, 200, true);
-	log_warn(&ctx, "milter %s: %s: bad address \"%s\": %s", milter != NULL ? milter : "", what, buf_cstr(&b), e.why);
+	log_warn(&ctx, "milter %s: %s: bad address \"%s\": %s", milter, what, buf_cstr(&b), e.why);
 	buf_fini(&b);
 	return false;
 }
@@ -148,7 +148,7 @@ change_sender(struct sess *s, const struct milter_edits *e)
 	struct addr a = { .text = SPAN_EMPTY };
 	struct mail_params p;
 	struct param_fault f;
-	if (e->sender.n > 0 && !parse(s, e->sender, NULL, "change of the sender", &a))
+	if (e->sender.n > 0 && !parse(s, e->sender, e->sender_milter, "change of the sender", &a))
 		return;
 	tx->env_sender = a.text.n > 0 ? sess_complete(s, &a) : SPAN_EMPTY;
 	if (e->sender_args.n == 0)
@@ -185,8 +185,13 @@ add_rcpt(struct sess *s, const struct milter_rcpt *r)
 	struct env_rcpt rcpt = { .addr = sess_complete(s, &a), .orcpt = p.orcpt, .notify = p.notify };
 	if (!span_eq(rcpt.addr, a.text))
 		rcpt.orig = a.text;
-	if (!tx_add_rcpt(tx, &rcpt))
-		tx->lost_way = true;
+	if (tx_add_rcpt(tx, &rcpt))
+		return;
+	if (!tx->lost_way) {
+		struct log_ctx ctx = message_ctx(s);
+		log_warn(&ctx, "milter %s: more recipients than a message may have", r->milter);
+	}
+	tx->lost_way = true;
 }
 
 static void

@@ -11,7 +11,7 @@ contains PART and the sender's local part is SENDER. All rules that apply are do
 
     continue accept reject tempfail discard skip connfail shutdown progress reply:TEXT
     addheader:NAME:VALUE insheader:N:NAME:VALUE chgheader:N:NAME:VALUE addrcpt:ADDR[:ARGS] delrcpt:ADDR from:ADDR[:ARGS]
-    body:TEXT body*N:TEXT quarantine:TEXT
+    body:TEXT body*N:TEXT quarantine:TEXT; addrcpt, delrcpt and quarantine also with *N, %d is the number then
     none (no answer) hang close rst code:X (an answer nobody knows) length:N (a frame of that announced length) twice
     slow (the answer octet by octet) wait:MS
 
@@ -123,6 +123,10 @@ class Connection:
         elif name in ('insheader', 'chgheader'):
             n, header, value = parts(rest, 3)
             self.put(b'i' if name == 'insheader' else b'm', struct.pack('>I', int(n) & 0xffffffff) + header + b'\0' + value + b'\0')
+        elif times and name in ('addrcpt', 'delrcpt', 'quarantine'):
+            code = {'addrcpt': b'+', 'delrcpt': b'-', 'quarantine': b'q'}[name]
+            text = unescape(rest)
+            self.sock.sendall(b''.join(struct.pack('>I', len(d) + 1) + code + d for d in (text.replace(b'%d', b'%d' % i) + b'\0' for i in range(int(times)))))
         elif name == 'addrcpt':
             p = parts(rest, 2)
             self.put(b'+' if len(p) == 1 else b'2', b'\0'.join(p) + b'\0')
