@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "tls/keywire.h"
 
+#include "base/members.h"
+
 static const struct {
 	const char *name;
 	size_t size;
@@ -19,58 +21,46 @@ key_digest_name(enum key_digest d)
 	return digests[d].name;
 }
 
+static const struct member request_members[] = {
+	MEMBER(key_request, seq),
+	MEMBER_ENUM(key_request, op, 0, KEY_OPS - 1),
+	MEMBER_ARRAY(key_request, id, 0, 255),
+	MEMBER_ENUM(key_request, digest, 0, KEY_DIGESTS - 1),
+	MEMBER_ENUM(key_request, padding, 0, KEY_PADDINGS - 1),
+	MEMBER(key_request, client_version),
+	MEMBER(key_request, version),
+	MEMBER_IN(key_request, data, 0, KEY_DATA_MAX),
+};
+
+static const struct member reply_members[] = {
+	MEMBER(key_reply, seq),
+	MEMBER_ENUM(key_reply, rc, RC_OK, RC_PERM),
+	MEMBER_IN(key_reply, data, 0, KEY_DATA_MAX),
+};
+
 void
 key_request_put(struct buf *b, const struct key_request *r)
 {
-	buf_put_u32(b, r->seq);
-	buf_put_u8(b, (uint8_t)r->op);
-	buf_put(b, span_of(r->id, sizeof r->id));
-	buf_put_u8(b, (uint8_t)r->digest);
-	buf_put_u8(b, (uint8_t)r->padding);
-	buf_put_u32(b, r->client_version);
-	buf_put_u32(b, r->version);
-	buf_put_block(b, r->data);
+	members_put(b, r, request_members, NELEMS(request_members));
 }
 
 enum rc
 key_request_get(struct span packet, struct key_request *out)
 {
-	struct cur in = cur_of(packet);
-	*out = (struct key_request){ .seq = cur_u32(&in) };
-	uint8_t op = cur_u8(&in);
-	struct span id = cur_take(&in, KEY_ID);
-	uint8_t digest = cur_u8(&in), padding = cur_u8(&in);
-	out->client_version = cur_u32(&in);
-	out->version = cur_u32(&in);
-	out->data = cur_block(&in);
-	if (!cur_done(&in) || op >= KEY_OPS || digest >= KEY_DIGESTS || padding >= KEY_PADDINGS || out->data.n > KEY_DATA_MAX)
+	enum rc rc = members_get_whole(packet, out, request_members, NELEMS(request_members));
+	if (rc == RC_OK && out->op == KEY_SIGN && out->digest != KEY_MESSAGE && out->data.n != digests[out->digest].size)
 		return RC_PERM;
-	out->op = (enum key_op)op;
-	out->digest = (enum key_digest)digest;
-	out->padding = (enum key_padding)padding;
-	memcpy(out->id, id.p, KEY_ID);
-	if (op == KEY_SIGN && digest != KEY_MESSAGE && out->data.n != digests[digest].size)
-		return RC_PERM;
-	return RC_OK;
+	return rc;
 }
 
 void
 key_reply_put(struct buf *b, const struct key_reply *r)
 {
-	buf_put_u32(b, r->seq);
-	buf_put_u8(b, (uint8_t)r->rc);
-	buf_put_block(b, r->data);
+	members_put(b, r, reply_members, NELEMS(reply_members));
 }
 
 enum rc
 key_reply_get(struct span packet, struct key_reply *out)
 {
-	struct cur in = cur_of(packet);
-	*out = (struct key_reply){ .seq = cur_u32(&in) };
-	uint8_t rc = cur_u8(&in);
-	out->data = cur_block(&in);
-	if (!cur_done(&in) || rc > RC_PERM || out->data.n > KEY_DATA_MAX)
-		return RC_PERM;
-	out->rc = (enum rc)rc;
-	return RC_OK;
+	return members_get_whole(packet, out, reply_members, NELEMS(reply_members));
 }
