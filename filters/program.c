@@ -173,20 +173,23 @@ program_status(struct program *pg, struct span json_members, struct span remarks
 
 /* ---- from the master ---- */
 
-static void
-take_log(const struct program *pg, struct span text, int fd)
+bool
+program_take_log(const struct program *pg, struct span said, int fd)
 {
-	struct span target_word, format_word;
+	struct span text = span_from(said, 4), target_word, format_word;
 	uint64_t target, format;
+	if (!span_starts(said, SPAN("log ")))
+		return false;
 	if (fd < 0 || !span_word(&text, " ", &target_word) || !span_word(&text, " ", &format_word) || !span_u64(target_word, LOG_TO_SYSLOG, &target) ||
 	    !span_u64(format_word, LOG_JSON, &format)) {
 		if (fd >= 0)
 			close(fd);
-		return;
+		return true;
 	}
 	pthread_mutex_lock(&log_lock);
 	log_open((enum log_target)target, fd, (enum log_format)format, conf_params(pg->conf)->p_syslog_name, pg->name);
 	pthread_mutex_unlock(&log_lock);
+	return true;
 }
 
 enum rc
@@ -212,9 +215,9 @@ program_heard(struct program *pg, bool *stop)
 	struct span s = span_of(text, (size_t)n);
 	if (span_eq_str(s, "stop"))
 		*stop = true;
-	if (span_starts(s, SPAN("log ")))
-		take_log(pg, span_from(s, 4), fd);
-	else if (fd >= 0)
+	if (pg->pass_log != NULL && fd >= 0 && span_starts(s, SPAN("log ")))
+		pg->pass_log(s, fd);
+	if (!program_take_log(pg, s, fd) && fd >= 0)
 		close(fd);
 	return *stop ? RC_OK : RC_NONE;
 }

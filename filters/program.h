@@ -28,6 +28,7 @@ struct program {
 	char listen[256];            /* for smfi_setconn(): "unix:/path"; by hand also "inet:port@host" */
 	bool has_master;
 	int control;                 /* -1: none */
+	void (*pass_log)(struct span said, int fd); /* for other processes of the program that write to the log; borrowed; may be NULL */
 };
 
 /* Exit status of a program that was called wrongly. */
@@ -53,6 +54,8 @@ enum rc program_control(struct program *pg, const struct program_ops *ops, struc
 /* For a program with a loop of its own instead of that thread: reads one datagram. RC_OK: *stop says whether it is to stop;
  * RC_NONE: nothing there (a log descriptor has been taken); RC_PERM: the master is gone. */
 enum rc program_heard(struct program *pg, bool *stop) MUST_CHECK;
+/* A "log" datagram, passed on to another process of the program (pass_log): takes the descriptor. false: it is something else. */
+bool program_take_log(const struct program *pg, struct span said, int fd);
 
 /* Log lines from any thread, each written at once. qid: the queue id (macro i), may be empty. */
 void program_log(enum log_level level, struct span qid, const char *fmt, ...) PRINTF(3, 4);

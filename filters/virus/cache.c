@@ -3,8 +3,6 @@
 
 #include "base/mem.h"
 
-#include <pthread.h>
-
 /* Rows in a ring, chained from buckets: the row that is written next is the oldest. */
 struct row {
 	unsigned char hash[CONTENT_HASH];
@@ -22,8 +20,8 @@ struct table {
 };
 
 struct cache {
-	pthread_mutex_t lock;
 	struct table verdicts, failures;
+	unsigned nfailing;           /* contents whose last scan failed */
 };
 
 static void
@@ -89,7 +87,6 @@ struct cache *
 cache_new(size_t verdicts_max)
 {
 	struct cache *c = mem_zalloc(sizeof *c);
-	pthread_mutex_init(&c->lock, NULL);
 	table_init(&c->verdicts, verdicts_max);
 	table_init(&c->failures, CACHE_FAILURES);
 	return c;
@@ -106,19 +103,16 @@ cache_free(struct cache **cp)
 	mem_free(&c->verdicts.bucket);
 	mem_free(&c->failures.row);
 	mem_free(&c->failures.bucket);
-	pthread_mutex_destroy(&c->lock);
 	mem_free(&c);
 }
 
 bool
 cache_get(struct cache *c, const unsigned char hash[CONTENT_HASH], uint64_t version, struct virus_verdict *out)
 {
-	pthread_mutex_lock(&c->lock);
 	const struct row *r = find(&c->verdicts, hash);
 	bool is_known = r != NULL && r->version == version;
 	if (is_known)
 		*out = r->v;
-	pthread_mutex_unlock(&c->lock);
 	return is_known;
 }
 
@@ -129,38 +123,43 @@ cache_put(struct cache *c, const unsigned char hash[CONTENT_HASH], uint64_t vers
 	bool lasts = v->kind == VIRUS_CLEAN || v->kind == VIRUS_FOUND || v->kind == VIRUS_ENCRYPTED || v->kind == VIRUS_MACRO;
 	if (!lasts || c->verdicts.max == 0)
 		return;
-	pthread_mutex_lock(&c->lock);
 	struct row *r = find_or_make(&c->verdicts, hash);
 	r->version = version;
 	r->v = *v;
-	pthread_mutex_unlock(&c->lock);
 }
 
 unsigned
 cache_failed(struct cache *c, const unsigned char hash[CONTENT_HASH])
 {
-	pthread_mutex_lock(&c->lock);
-	unsigned n = ++find_or_make(&c->failures, hash)->failures;
-	pthread_mutex_unlock(&c->lock);
-	return n;
+	const struct row *oldest = &c->failures.row[c->failures.at];
+	unsigned lost = oldest->failures;
+	struct row *r = find_or_make(&c->failures, hash);
+	if (r == oldest && r->failures == 0 && lost > 0)
+		c->nfailing--; /* it took the place of another */
+	c->nfailing += r->failures == 0;
+	return ++r->failures;
 }
 
 unsigned
 cache_failures(struct cache *c, const unsigned char hash[CONTENT_HASH])
 {
-	pthread_mutex_lock(&c->lock);
 	const struct row *r = find(&c->failures, hash);
 	unsigned n = r != NULL ? r->failures : 0;
-	pthread_mutex_unlock(&c->lock);
 	return n;
 }
 
 void
 cache_worked(struct cache *c, const unsigned char hash[CONTENT_HASH])
 {
-	pthread_mutex_lock(&c->lock);
 	struct row *r = find(&c->failures, hash);
-	if (r != NULL)
-		r->failures = 0;
-	pthread_mutex_unlock(&c->lock);
+	if (r == NULL || r->failures == 0)
+		return;
+	r->failures = 0;
+	c->nfailing--;
+}
+
+bool
+cache_is_of_use(const struct cache *c)
+{
+	return c->verdicts.max > 0 || c->nfailing > 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * cache.h - what is known of contents by their SHA-256: verdicts under one version of the signatures, and how often a scan of
- * something failed. Bounded; the oldest goes. Any thread.
+ * something failed. Bounded; the oldest goes.
  */
 #ifndef VIRUS_CACHE_H
 #define VIRUS_CACHE_H
@@ -22,5 +22,7 @@ void cache_put(struct cache *c, const unsigned char hash[CONTENT_HASH], uint64_t
 unsigned cache_failed(struct cache *c, const unsigned char hash[CONTENT_HASH]);
 unsigned cache_failures(struct cache *c, const unsigned char hash[CONTENT_HASH]);
 void cache_worked(struct cache *c, const unsigned char hash[CONTENT_HASH]);
+/* false: it keeps no verdicts and knows of no failure, so there is nothing to ask it. */
+bool cache_is_of_use(const struct cache *c);
 
 #endif

@@ -2,206 +2,254 @@
 #include "filters/virus/clamd.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
+#include "ipc/dial.h"
+#include "loop/conn.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-enum { REPLY_MAX = 1024, CHUNK = 256 * 1024 };
-static const uint64_t WAITS_EVERY = 5 * USEC_PER_SEC, VERSION_USEC = 10 * USEC_PER_SEC;
+enum { TALK_MAGIC = 0x7a1c0001, REPLY_MAX = 1024, CHUNK = 256 * 1024, OUT_MAX = 2 * CHUNK };
+static const uint64_t VERSION_USEC = 10 * USEC_PER_SEC;
 
+/* A connection: one command, one reply. */
 struct talk {
-	int fd;
-	uint64_t until, next;
-	const struct scan_job *job;  /* may be NULL */
+	unsigned magic;
+	struct op_owner ops;
+	struct dial dial;
+	struct conn conn;
+	uint64_t until;
+	struct span command, head, message; /* still to be said; the last two in chunks, the head is small */
+	bool is_stream, has_said_all;
+	struct scan *scan;           /* one of the two: who asked */
+	struct clamd_question *question;
+	struct grave grave;
 };
 
-/* What happened on the socket: bits of poll; 0: time is up. */
-static short
-wait_for(struct talk *t, short events)
+static const struct virus_conf *conf;
+
+void
+clamd_init(const struct virus_conf *c)
 {
-	struct pollfd p = { .fd = t->fd, .events = events };
-	for (;;) {
-		uint64_t now = clock_mono();
-		if (now >= t->until)
-			return 0;
-		uint64_t stop = t->next < t->until ? t->next : t->until;
-		int r = poll(&p, 1, stop > now ? (int)((stop - now) / 1000) + 1 : 0);
-		if (r > 0)
-			return p.revents;
-		if (clock_mono() >= t->next) {
-			t->next += WAITS_EVERY;
-			if (t->job != NULL && t->job->waits != NULL)
-				t->job->waits(t->job->arg);
-		}
+	conf = c;
+}
+
+/* ---- its end ---- */
+
+static void
+dig(struct grave *g)
+{
+	struct talk *t = container_of(g, struct talk, grave);
+	mem_free(&t);
+}
+
+static void
+end(struct talk *t)
+{
+	CHECK(t, TALK_MAGIC);
+	t->magic = 0;
+	dial_fini(&t->dial);
+	conn_close(&t->conn);
+	loop_bury(&t->grave, dig);
+}
+
+static void
+give_up(struct talk *t, const char *why)
+{
+	struct scan *s = t->scan;
+	struct clamd_question *q = t->question;
+	end(t);
+	if (s != NULL) {
+		(void)err_set(&s->why, RC_TEMP, "%s", why);
+		s->end = SCAN_AWAY;
+		op_finish(&s->op, RC_OK);
+	} else {
+		op_finish(&q->op, err_set(&q->why, RC_TEMP, "%s", why));
 	}
 }
 
-/* ---- connect ---- */
-
-static int
-start_connect(const struct endpoint *ep, unsigned i, int *err)
+/* A whole reply. */
+static void
+take_reply(struct talk *t, struct span reply)
 {
-	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	const struct sockaddr *to = (const struct sockaddr *)&ep->addrs[i];
-	socklen_t len = ep->lens[i];
-	if (ep->path != NULL) {
-		memcpy(un.sun_path, ep->path, strlen(ep->path) + 1); /* endpoint_open() looked at its length */
-		to = (const struct sockaddr *)&un;
-		len = sizeof un;
+	struct err e = { .why = "" };
+	bool is_early = !t->has_said_all || conn_unsent(&t->conn) > 0;
+	enum rc rc;
+	if (t->scan != NULL) {
+		struct virus_verdict *v = &t->scan->verdict;
+		rc = clamd_reply(reply, v, &e);
+		if (rc == RC_OK && is_early && v->kind != VIRUS_LIMITS) /* it cannot know yet */
+			rc = err_set(&e, RC_TEMP, "clamd answered before it had the message");
+	} else {
+		rc = clamd_version(reply, &t->question->version);
+		if (rc != RC_OK)
+			rc = err_set(&e, RC_TEMP, "clamd does not say its version");
 	}
-	int fd = socket(to->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0 || (connect(fd, to, len) != 0 && errno != EINPROGRESS)) {
-		*err = errno;
-		if (fd >= 0)
-			close(fd);
-		return -1;
+	if (rc != RC_OK) {
+		give_up(t, e.why);
+		return;
 	}
-	return fd;
+	struct scan *s = t->scan;
+	struct clamd_question *q = t->question;
+	end(t);
+	if (s != NULL)
+		s->end = SCAN_DONE;
+	op_finish(s != NULL ? &s->op : &q->op, RC_OK);
 }
 
-static enum rc
-connect_to(const struct virus_conf *conf, struct talk *t, struct err *e)
+/* ---- what it says ---- */
+
+/* One reply, ended by NUL; nothing may stand behind it. false: it is not whole. */
+static bool
+hear(struct talk *t, struct span text)
 {
-	const struct endpoint *ep = conf->clamd;
-	unsigned n = ep->path != NULL ? 1 : ep->naddrs;
-	uint64_t until = t->until;
-	int err = n == 0 ? EHOSTUNREACH : 0;
-	for (unsigned i = 0; i < n; i++) {
-		t->fd = start_connect(ep, i, &err);
-		if (t->fd < 0)
-			continue;
-		uint64_t limit = clock_mono() + conf->connect_usec;
-		t->until = limit < until ? limit : until;
-		socklen_t len = sizeof err;
-		short what = wait_for(t, POLLOUT);
-		t->until = until;
-		if (what == 0)
-			err = ETIMEDOUT;
-		else if (getsockopt(t->fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0 && err == 0)
-			return RC_OK;
-		close(t->fd);
-		t->fd = -1;
+	size_t nul = span_chr(text, '\0');
+	if (nul == SIZE_MAX && text.n < REPLY_MAX)
+		return false;
+	if (nul == SIZE_MAX)
+		give_up(t, "clamd does not come to the end of its reply");
+	else if (nul + 1 != text.n)
+		give_up(t, "clamd says more than one thing");
+	else
+		take_reply(t, span_head(text, nul));
+	return true;
+}
+
+static void
+on_input(struct conn *c)
+{
+	struct talk *t = container_of(c, struct talk, conn);
+	CHECK(t, TALK_MAGIC);
+	(void)hear(t, conn_input(c));
+}
+
+static void
+on_ended(struct conn *c, enum conn_end why, int err)
+{
+	struct talk *t = container_of(c, struct talk, conn);
+	CHECK(t, TALK_MAGIC);
+	char text[REPLY_MAX], says[160];
+	size_t n = conn_input(c).n < sizeof text ? conn_input(c).n : sizeof text;
+	(void)err;
+	if (why == CONN_TIMEOUT) {
+		snprintf(says, sizeof says, "clamd %s: %s", t->has_said_all && conn_unsent(c) == 0 ? "does not answer" : "takes no data", strerror(ETIMEDOUT));
+		give_up(t, says);
+		return;
 	}
-	return err_set(e, RC_TEMP, "clamd %s: %s", ep->shown, strerror(err));
-}
-
-/* ---- talk ---- */
-
-/* RC_OK: all of it left; RC_NONE: clamd has said something, or went away, before. */
-static enum rc
-say(struct talk *t, struct span a, struct span b, struct err *e)
-{
-	while (a.n + b.n > 0) {
-		short what = wait_for(t, POLLOUT | POLLIN);
-		if (what == 0)
-			return err_set(e, RC_TEMP, "clamd takes no data: %s", strerror(ETIMEDOUT));
-		if ((what & (POLLIN | POLLHUP | POLLERR)) != 0)
-			return RC_NONE;
-		struct iovec iov[2] = { { (void *)(uintptr_t)a.p, a.n }, { (void *)(uintptr_t)b.p, b.n } };
-		struct msghdr m = { .msg_iov = a.n > 0 ? iov : iov + 1, .msg_iovlen = a.n > 0 ? 2 : 1 };
-		ssize_t n = sendmsg(t->fd, &m, MSG_NOSIGNAL);
-		if (n < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (n < 0)
-			return RC_NONE;
-		size_t of_a = (size_t)n < a.n ? (size_t)n : a.n;
-		a = span_from(a, of_a);
-		b = span_from(b, (size_t)n - of_a);
+	memcpy(text, conn_input(c).p != NULL ? (const void *)conn_input(c).p : "", n);
+	if (why == CONN_ERROR) { /* it may have said why before it went */
+		ssize_t got = recv(c->fd, text + n, sizeof text - n, MSG_DONTWAIT);
+		n += got > 0 ? (size_t)got : 0;
+		if (hear(t, span_of(text, n)))
+			return;
 	}
-	return RC_OK;
+	snprintf(says, sizeof says, "clamd hung up in the middle of %s", n > 0 ? "its reply" : "the scan");
+	give_up(t, says);
 }
 
-/* One reply, ended by NUL; nothing may stand behind it. */
-static enum rc
-hear(struct talk *t, char text[REPLY_MAX], struct span *out, struct err *e)
+/* ---- what it is told ---- */
+
+static void
+put_length(struct buf *b, size_t n)
 {
-	size_t n = 0;
-	for (;;) {
-		if (wait_for(t, POLLIN) == 0)
-			return err_set(e, RC_TEMP, "clamd does not answer: %s", strerror(ETIMEDOUT));
-		ssize_t got = recv(t->fd, text + n, REPLY_MAX - n, 0);
-		if (got < 0 && (errno == EAGAIN || errno == EINTR))
-			continue;
-		if (got <= 0)
-			return err_set(e, RC_TEMP, "clamd hung up in the middle of %s", n > 0 ? "its reply" : "the scan");
-		n += (size_t)got;
-		const char *end = memchr(text, '\0', n);
-		if (end != NULL && (size_t)(end - text) + 1 != n)
-			return err_set(e, RC_TEMP, "clamd says more than one thing");
-		if (end != NULL) {
-			*out = span_of(text, n - 1);
-			return RC_OK;
-		}
-		if (n == REPLY_MAX)
-			return err_set(e, RC_TEMP, "clamd does not come to the end of its reply");
+	for (int shift = 24; shift >= 0; shift -= 8)
+		buf_putc(b, (unsigned char)(n >> shift));
+}
+
+static void
+put_chunk(struct buf *b, struct span *rest)
+{
+	struct span part = span_head(*rest, CHUNK);
+	put_length(b, part.n);
+	buf_put(b, part);
+	*rest = span_from(*rest, part.n);
+}
+
+/* As much as the connection takes at a time. */
+static void
+say(struct talk *t)
+{
+	struct buf *b = conn_out(&t->conn);
+	buf_put(b, t->command);
+	t->command = SPAN_EMPTY;
+	if (t->head.n > 0)
+		put_chunk(b, &t->head);
+	if (t->message.n > 0)
+		put_chunk(b, &t->message);
+	if (t->message.n > 0) {
+		t->conn.want_drained = true;
+		return;
 	}
+	if (t->is_stream)
+		put_length(b, 0);
+	t->has_said_all = true;
 }
 
-static struct span
-chunk_head(size_t n, unsigned char head[4])
+static void
+on_drained(struct conn *c)
 {
-	for (int i = 0; i < 4; i++)
-		head[i] = (unsigned char)(n >> (24 - 8 * i));
-	return span_of(head, 4);
+	struct talk *t = container_of(c, struct talk, conn);
+	CHECK(t, TALK_MAGIC);
+	say(t);
 }
 
-static enum rc
-stream(struct talk *t, const struct scan_job *job, struct err *e)
+static const struct conn_ops talk_ops = { .input = on_input, .ended = on_ended, .drained = on_drained };
+
+static void
+on_dialed(struct op *op)
 {
-	static const struct span command = { (const unsigned char *)"zINSTREAM", sizeof "zINSTREAM" };
-	unsigned char head[4];
-	enum rc rc = say(t, command, SPAN_EMPTY, e);
-	if (rc == RC_OK && job->head.n > 0)
-		rc = say(t, chunk_head(job->head.n, head), job->head, e);
-	for (struct span rest = job->message; rc == RC_OK && rest.n > 0;) {
-		struct span part = span_head(rest, CHUNK);
-		rc = say(t, chunk_head(part.n, head), part, e);
-		rest = span_from(rest, part.n);
+	struct talk *t = container_of(op, struct talk, dial.op);
+	CHECK(t, TALK_MAGIC);
+	uint64_t now = loop_now();
+	if (op->rc != RC_OK) {
+		char why[320];
+		snprintf(why, sizeof why, "clamd %s: %s", conf->clamd->shown, t->dial.why.why);
+		give_up(t, why);
+		return;
 	}
-	return rc == RC_OK ? say(t, chunk_head(0, head), SPAN_EMPTY, e) : rc;
+	conn_init(&t->conn, dial_take(&t->dial), &talk_ops, REPLY_MAX, OUT_MAX);
+	conn_deadline(&t->conn, t->until > now ? t->until - now : 1);
+	say(t);
 }
 
-enum rc
-clamd_scan(const struct virus_conf *conf, const struct scan_job *job, struct virus_verdict *out, struct err *e)
+static struct talk *
+talk_new(struct span command, uint64_t usec)
 {
-	uint64_t now = clock_mono();
-	struct talk t = { .fd = -1, .until = now + conf->scan_usec, .next = now + WAITS_EVERY, .job = job };
-	char text[REPLY_MAX];
-	struct span reply = SPAN_EMPTY;
-	enum rc rc = connect_to(conf, &t, e);
-	if (rc != RC_OK)
-		return rc;
-	enum rc sent = rc = stream(&t, job, e);
-	if (sent != RC_TEMP)
-		rc = hear(&t, text, &reply, e);
-	if (rc == RC_OK)
-		rc = clamd_reply(reply, out, e);
-	if (rc == RC_OK && sent == RC_NONE && out->kind != VIRUS_LIMITS) /* it cannot know yet */
-		rc = err_set(e, RC_TEMP, "clamd answered before it had the message");
-	close(t.fd);
-	return rc;
+	struct talk *t = mem_zalloc(sizeof *t);
+	*t = (struct talk){ .magic = TALK_MAGIC, .command = command, .until = loop_now() + usec, .conn.fd = -1 };
+	op_owner_init(&t->ops);
+	dial_init(&t->dial, &t->ops, on_dialed);
+	dial_start(&t->dial, conf->clamd, conf->connect_usec < usec ? conf->connect_usec : usec);
+	return t;
 }
 
-enum rc
-clamd_ask_version(const struct virus_conf *conf, struct virus_version *out, struct err *e)
+static void
+on_scan_cancelled(struct op *op)
 {
-	static const struct span command = { (const unsigned char *)"zVERSION", sizeof "zVERSION" };
-	uint64_t now = clock_mono();
-	struct talk t = { .fd = -1, .until = now + VERSION_USEC, .next = now + VERSION_USEC };
-	char text[REPLY_MAX];
-	struct span reply;
-	enum rc rc = connect_to(conf, &t, e);
-	if (rc != RC_OK)
-		return rc;
-	rc = say(&t, command, SPAN_EMPTY, e);
-	if (rc != RC_TEMP)
-		rc = hear(&t, text, &reply, e);
-	if (rc == RC_OK && clamd_version(reply, out) != RC_OK)
-		rc = err_set(e, RC_TEMP, "clamd does not say its version");
-	close(t.fd);
-	return rc;
+	end(container_of(op, struct scan, op)->at);
+}
+
+static const struct op_provider scan_provider = { "clamd", on_scan_cancelled };
+
+void
+clamd_scan(struct scan *s)
+{
+	struct talk *t = talk_new(span_of("zINSTREAM", sizeof "zINSTREAM"), conf->scan_usec);
+	t->is_stream = true;
+	t->scan = s;
+	t->head = s->head;
+	t->message = s->message;
+	s->at = t;
+	op_pend(&s->op, &scan_provider);
+}
+
+/* Nobody cancels it: it is asked for as long as the process runs. */
+static const struct op_provider version_provider = { "clamd version", NULL };
+
+void
+clamd_ask_version(struct clamd_question *q)
+{
+	struct talk *t = talk_new(span_of("zVERSION", sizeof "zVERSION"), VERSION_USEC);
+	t->question = q;
+	op_pend(&q->op, &version_provider);
 }

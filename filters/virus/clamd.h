@@ -6,13 +6,19 @@
 #ifndef VIRUS_CLAMD_H
 #define VIRUS_CLAMD_H
 
+#include "filters/virus/scan.h"
 #include "filters/virus_conf.h"
-#include "filters/virus/pool.h"
-#include "filters/virus/verdict.h"
 
-/* Any thread. RC_OK: *out; RC_TEMP: it was not scanned, e says why. */
-enum rc clamd_scan(const struct virus_conf *conf, const struct scan_job *job, struct virus_verdict *out, struct err *e) MUST_CHECK;
+void clamd_init(const struct virus_conf *conf);
+/* SCAN_DONE, or SCAN_AWAY: it was not scanned. A connection of its own. */
+void clamd_scan(struct scan *s);
+
 /* Is it there, and with which signatures? */
-enum rc clamd_ask_version(const struct virus_conf *conf, struct virus_version *out, struct err *e) MUST_CHECK;
+struct clamd_question {
+	struct op op;                /* RC_OK: version; RC_TEMP: why */
+	struct virus_version version;
+	struct err why;
+};
+void clamd_ask_version(struct clamd_question *q);
 
 #endif

@@ -7,9 +7,8 @@
 #include <clamav.h>
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <strings.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 struct engine {
@@ -96,6 +95,49 @@ set_version(const char *database, const struct cl_engine *cl, struct virus_versi
 		snprintf(out->signatures, sizeof out->signatures, "%08x", (unsigned)database_look(database));
 }
 
+static bool
+ends_in(const char *name, const char *const *ends, size_t nends)
+{
+	size_t n = strlen(name);
+	for (size_t i = 0; i < nends; i++)
+		if (n > strlen(ends[i]) && strcasecmp(name + n - strlen(ends[i]), ends[i]) == 0)
+			return true;
+	return false;
+}
+
+/* What a database can find. libclamav looks for links in every text, and through everything for fixed strings, also when it has nothing to
+ * compare them with: half of its work for a plain message. */
+struct kinds {
+	bool links;                  /* in mail; no other rule about them is switched on, see set_options() */
+	bool strings;                /* everything that is not the hash of a file */
+};
+
+static void
+add_kinds(const char *name, struct kinds *k)
+{
+	static const char *const links[] = { ".pdb", ".gdb", ".cvd", ".cld", ".cud" }; /* the last three are containers */
+	static const char *const hashes[] = { ".hdb", ".hsb", ".hdu", ".hsu", ".mdb", ".msb", ".mdu", ".msu", ".fp", ".sfp", ".pdb", ".gdb", ".wdb" };
+	k->links = k->links || ends_in(name, links, NELEMS(links));
+	k->strings = k->strings || !ends_in(name, hashes, NELEMS(hashes));
+}
+
+static struct kinds
+kinds_of(const char *path)
+{
+	struct kinds k = { .links = false };
+	DIR *d = opendir(path);
+	if (d == NULL && errno == ENOTDIR)
+		add_kinds(path, &k);
+	else if (d == NULL)
+		k = (struct kinds){ .links = true, .strings = true };
+	for (const struct dirent *e; d != NULL && (e = readdir(d)) != NULL;)
+		if (e->d_name[0] != '.')
+			add_kinds(e->d_name, &k);
+	if (d != NULL)
+		closedir(d);
+	return k;
+}
+
 enum rc
 engine_load(const struct virus_conf *c, struct engine **out, struct virus_version *version, struct err *e)
 {
@@ -110,7 +152,11 @@ engine_load(const struct virus_conf *c, struct engine **out, struct virus_versio
 		return err_set(e, RC_TEMP, "libclamav has no memory");
 	enum rc rc = set_limits(c, cl, e);
 	cl_error_t r = CL_SUCCESS;
-	if (rc == RC_OK && ((r = cl_load(c->database, cl, &signatures, CL_DB_STDOPT)) != CL_SUCCESS || (r = cl_engine_compile(cl)) != CL_SUCCESS))
+	struct kinds has = kinds_of(c->database);
+	unsigned options = has.links ? CL_DB_STDOPT : CL_DB_STDOPT & ~(unsigned)CL_DB_PHISHING_URLS;
+	if (rc == RC_OK && !has.strings && cl_engine_set_num(cl, CL_ENGINE_AC_ONLY, 1) != CL_SUCCESS)
+		rc = err_set(e, RC_PERM, "libclamav does not take the way it compares strings");
+	if (rc == RC_OK && ((r = cl_load(c->database, cl, &signatures, options)) != CL_SUCCESS || (r = cl_engine_compile(cl)) != CL_SUCCESS))
 		rc = err_set(e, RC_TEMP, "%s: %s", c->database, cl_strerror(r));
 	if (rc == RC_OK && signatures == 0)
 		rc = err_set(e, RC_TEMP, "%s: there are no signatures", c->database);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * front.h - the process that speaks the milter protocol (libmilter, a thread per connection) and says what becomes of a message.
+ * front.h - the process that speaks the milter protocol (session.h) and says what becomes of a message (answer.h).
  *
  * It never looks into a message: that is done by workers (pool.h) or by clamd (clamd.h).
  */

@@ -119,6 +119,15 @@ send_fd(int to, const char *word, int fd)
 	return sendmsg(to, &m, MSG_NOSIGNAL) > 0;
 }
 
+/* The front writes the lines about messages. */
+static void
+pass_log(struct span said, int fd)
+{
+	char word[64];
+	snprintf(word, sizeof word, "%.*s", (int)said.n, (const char *)said.p);
+	(void)send_fd(s.to_front, word, fd);
+}
+
 static void
 start_generation(uint64_t look)
 {
@@ -393,6 +402,7 @@ begin(struct err *e)
 	}
 	close(sv[1]);
 	s.to_front = sv[0];
+	s.pg.pass_log = pass_log;
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigaddset(&set, SIGTERM);

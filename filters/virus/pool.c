@@ -8,15 +8,13 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { GENERATIONS_MAX = 8, ATTEMPTS = 2, KEEP_MAPPED = 4 * 1024 * 1024, PAGE = 4096, SETTLE_MSEC = 200 };
-static const uint64_t WAITS_EVERY = 5 * USEC_PER_SEC, OVER_TIME = 6 * USEC_PER_SEC;
+enum { WORKER_MAGIC = 0x3c4a0001, GENERATIONS_MAX = 8, ATTEMPTS = 2, KEEP_MAPPED = 4 * 1024 * 1024, PAGE = 4096, SETTLE_LOOKS = 10 };
+static const uint64_t OVER_TIME = 6 * USEC_PER_SEC, SETTLE_EVERY = 20 * 1000;
 
 struct generation {
 	int sock;                    /* -1: free place */
@@ -24,42 +22,57 @@ struct generation {
 	uint64_t serial;
 	unsigned nworkers;
 	struct virus_version version;
+	struct watch watch;
 };
 
 struct worker {
+	unsigned magic;
 	struct generation *generation;
 	uint32_t id;
 	int sock, memory;
 	unsigned char *map;
 	size_t map_len;
 	struct list link;            /* idle */
+	struct watch watch;
+	struct timer timer;          /* of a scan; stays armed behind it, and looks at until */
+	uint64_t until;
+	bool is_busy, is_dead;       /* dead: it closed its end in the middle of a scan */
+	unsigned looks;              /* since then, whether its whole generation is gone */
+	struct scan *scan;           /* NULL: none, or nobody waits for it any more */
+	struct grave grave;
 };
 
 static struct {
 	const struct virus_conf *conf;
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
 	struct generation generation[GENERATIONS_MAX];
 	struct generation *now;
-	struct list idle;            /* of now; used last in front */
+	struct list idle;            /* workers of now; used last in front */
+	struct list waiting;         /* scans */
 	uint64_t serial;
-} pool = { .lock = PTHREAD_MUTEX_INITIALIZER };
+} pool;
+
+static void give_work(void);
 
 void
 pool_init(const struct virus_conf *conf)
 {
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&pool.changed, &attr);
-	pthread_condattr_destroy(&attr);
 	pool.conf = conf;
 	list_init(&pool.idle);
+	list_init(&pool.waiting);
 	for (size_t i = 0; i < GENERATIONS_MAX; i++)
 		pool.generation[i].sock = -1;
 }
 
-/* ---- under the lock ---- */
+uint64_t
+pool_version(struct virus_version *out)
+{
+	if (pool.now == NULL)
+		return 0;
+	*out = pool.now->version;
+	return pool.now->serial;
+}
+
+/* ---- workers ---- */
 
 /* Its last worker has gone, and it gets no more messages. */
 static void
@@ -67,6 +80,7 @@ release(struct generation *gen)
 {
 	if (gen->sock < 0 || gen->nworkers > 0 || (gen == pool.now && !gen->is_gone) || (!gen->is_ready && !gen->is_gone))
 		return;
+	watch_clear(&gen->watch);
 	close(gen->sock);
 	gen->sock = -1;
 	if (pool.now == gen)
@@ -74,82 +88,47 @@ release(struct generation *gen)
 }
 
 static void
+dig(struct grave *g)
+{
+	struct worker *w = container_of(g, struct worker, grave);
+	mem_free(&w);
+}
+
+static void
 end_worker(struct worker *w)
 {
+	CHECK(w, WORKER_MAGIC);
 	struct generation *gen = w->generation;
 	list_remove(&w->link);
+	watch_clear(&w->watch);
+	timer_clear(&w->timer);
 	if (w->map != NULL)
 		munmap(w->map, w->map_len);
 	close(w->sock);
 	close(w->memory);
+	w->magic = 0;
+	loop_bury(&w->grave, dig);
 	gen->nworkers--;
-	mem_free(&w);
 	release(gen);
 }
 
 static void
 give_back(struct worker *w)
 {
-	pthread_mutex_lock(&pool.lock);
-	if (w->generation != pool.now || w->generation->is_gone) {
+	w->is_busy = false;
+	if (w->generation != pool.now || w->generation->is_gone)
 		end_worker(w);
-	} else {
+	else
 		list_prepend(&pool.idle, &w->link);
-		pthread_cond_signal(&pool.changed);
-	}
-	pthread_mutex_unlock(&pool.lock);
 }
 
 static void
 drop(struct worker *w, bool kill_it)
 {
 	struct wire_kill k = { .id = w->id };
-	pthread_mutex_lock(&pool.lock);
 	if (kill_it && w->generation->sock >= 0)
 		(void)!send(w->generation->sock, &k, sizeof k, MSG_NOSIGNAL | MSG_DONTWAIT);
 	end_worker(w);
-	pthread_mutex_unlock(&pool.lock);
-}
-
-uint64_t
-pool_version(struct virus_version *out)
-{
-	pthread_mutex_lock(&pool.lock);
-	uint64_t serial = pool.now != NULL ? pool.now->serial : 0;
-	if (pool.now != NULL)
-		*out = pool.now->version;
-	pthread_mutex_unlock(&pool.lock);
-	return serial;
-}
-
-/* ---- a scan ---- */
-
-static struct timespec
-time_of(uint64_t usec)
-{
-	return (struct timespec){ (time_t)(usec / USEC_PER_SEC), (long)(usec % USEC_PER_SEC * 1000) };
-}
-
-/* NULL: nobody until then. */
-static struct worker *
-take(const struct scan_job *job, uint64_t until)
-{
-	struct worker *w = NULL;
-	pthread_mutex_lock(&pool.lock);
-	for (uint64_t now = clock_mono(); list_empty(&pool.idle) && now < until; now = clock_mono()) {
-		uint64_t next = now + WAITS_EVERY < until ? now + WAITS_EVERY : until;
-		struct timespec ts = time_of(next);
-		if (pthread_cond_timedwait(&pool.changed, &pool.lock, &ts) == ETIMEDOUT && job->waits != NULL) {
-			pthread_mutex_unlock(&pool.lock);
-			job->waits(job->arg);
-			pthread_mutex_lock(&pool.lock);
-		}
-	}
-	struct list *l = list_pop(&pool.idle);
-	if (l != NULL)
-		w = list_entry(l, struct worker, link);
-	pthread_mutex_unlock(&pool.lock);
-	return w;
 }
 
 /* The file only grows: it is sealed, so that nobody at the other end can take pages from under us. */
@@ -186,45 +165,71 @@ shrink(const struct worker *w)
 		(void)madvise(w->map + WIRE_MAP_FIRST, w->map_len - WIRE_MAP_FIRST, MADV_REMOVE);
 }
 
-static bool
-is_generation_gone(const struct generation *gen)
+/* ---- a scan ---- */
+
+static void
+finish(struct scan *s, enum scan_end end)
 {
-	struct pollfd p = { .fd = gen->sock, .events = POLLRDHUP };
-	for (int i = 0; i < SETTLE_MSEC / 20; i++) { /* its end and that of its workers are one event to us, but not one instant */
-		if (gen->is_gone || (poll(&p, 1, 20) > 0 && (p.revents & (POLLHUP | POLLRDHUP)) != 0))
-			return true;
-	}
-	return false;
+	list_remove(&s->link);
+	timer_clear(&s->timer);
+	s->at = NULL;
+	s->end = end;
+	op_finish(&s->op, RC_OK);
 }
 
-enum answer { ANSWER_OK = 0, ANSWER_NONE, ANSWER_LATE, ANSWER_BAD };
-
-static enum answer
-wait_for_answer(const struct worker *w, const struct scan_job *job, struct wire_verdict *say)
+static void
+fail(struct scan *s, enum scan_end end, const char *why)
 {
-	uint64_t until = clock_mono() + pool.conf->scan_usec + OVER_TIME, next = clock_mono() + WAITS_EVERY;
-	struct pollfd p = { .fd = w->sock, .events = POLLIN };
-	for (;;) {
-		uint64_t now = clock_mono();
-		if (now >= until)
-			return ANSWER_LATE;
-		uint64_t stop = next < until ? next : until;
-		int r = poll(&p, 1, (int)((stop - now) / 1000) + 1);
-		if (r < 0 && errno != EINTR)
-			return ANSWER_NONE;
-		if (r > 0) {
-			ssize_t n = recv(w->sock, say, sizeof *say, 0);
-			if (n != (ssize_t)sizeof *say)
-				return n > 0 ? ANSWER_BAD : ANSWER_NONE;
-			/* what a worker can say, and no more: it may be somebody else by now */
-			return say->kind <= VIRUS_UNSCANNED ? ANSWER_OK : ANSWER_BAD;
-		}
-		if (clock_mono() >= next) {
-			next += WAITS_EVERY;
-			if (job->waits != NULL)
-				job->waits(job->arg);
-		}
-	}
+	(void)err_set(&s->why, RC_TEMP, "%s", why);
+	finish(s, end);
+}
+
+static void
+on_cancelled(struct op *op)
+{
+	struct scan *s = container_of(op, struct scan, op);
+	struct worker *w = s->at;
+	list_remove(&s->link);
+	timer_clear(&s->timer);
+	s->at = NULL;
+	if (w != NULL)
+		w->scan = NULL; /* it comes back when it has done with it */
+}
+
+static const struct op_provider provider = { "virus scan", on_cancelled };
+
+static void
+on_wait_over(struct timer *t)
+{
+	struct virus_version v;
+	fail(container_of(t, struct scan, timer), SCAN_AWAY, pool_version(&v) == 0 ? "the engine is not there" : "all workers are busy");
+}
+
+static void
+get_in_line(struct scan *s, bool at_front)
+{
+	uint64_t now = loop_now();
+	if (at_front)
+		list_prepend(&pool.waiting, &s->link);
+	else
+		list_append(&pool.waiting, &s->link);
+	give_work();
+	if (!list_linked(&s->link))
+		return;
+	if (now < s->until)
+		timer_set(&s->timer, s->until - now);
+	else
+		on_wait_over(&s->timer);
+}
+
+void
+pool_scan(struct scan *s)
+{
+	list_init(&s->link);
+	timer_init(&s->timer, on_wait_over);
+	s->until = loop_now() + pool.conf->wait_usec;
+	op_pend(&s->op, &provider);
+	get_in_line(s, false);
 }
 
 static struct virus_verdict
@@ -240,76 +245,160 @@ verdict_of(struct wire_verdict *say)
 	return v;
 }
 
-enum scan_end
-pool_scan(const struct scan_job *job, struct virus_verdict *out, struct err *why)
+/* The scan that a worker was at, if anybody waits for it. */
+static struct scan *
+take_scan(struct worker *w)
 {
-	uint64_t until = clock_mono() + pool.conf->wait_usec;
-	for (int attempt = 0;;) {
-		struct worker *w = take(job, until);
-		if (w == NULL) {
-			(void)err_set(why, RC_TEMP, "%s", pool_version(&(struct virus_version){ .engine = "" }) == 0 ? "the engine is not there" : "all workers are busy");
-			return SCAN_AWAY;
-		}
-		size_t len = job->head.n + job->message.n;
-		if (!make_room(w, len)) {
-			(void)err_set(why, RC_TEMP, "no memory for the message: %s", strerror(errno));
-			give_back(w);
-			return SCAN_AWAY;
-		}
-		memcpy(w->map, job->head.p, job->head.n);
-		if (job->message.n > 0)
-			memcpy(w->map + job->head.n, job->message.p, job->message.n);
-		struct wire_scan ask = { .len = len, .head = job->head.n };
-		struct wire_verdict say;
-		if (send(w->sock, &ask, sizeof ask, MSG_NOSIGNAL) != (ssize_t)sizeof ask) {
-			drop(w, false); /* it ended before this message */
-			continue;
-		}
-		enum answer a = wait_for_answer(w, job, &say);
-		if (a == ANSWER_OK) {
-			shrink(w);
-			give_back(w);
-			*out = verdict_of(&say);
-			return SCAN_DONE;
-		}
-		bool is_innocent = a == ANSWER_NONE && is_generation_gone(w->generation);
-		drop(w, a != ANSWER_NONE);
-		if (is_innocent && ++attempt < ATTEMPTS)
-			continue;
-		(void)err_set(why, RC_TEMP, "%s", is_innocent ? "the engine ended" : a == ANSWER_LATE ? "the scan ran over time" : a == ANSWER_BAD ?
-		    "the worker answered nonsense" : "the worker ended during the scan");
-		return is_innocent ? SCAN_AWAY : SCAN_FAILED;
+	struct scan *s = w->scan;
+	w->scan = NULL;
+	if (s != NULL)
+		s->at = NULL;
+	return s;
+}
+
+static void
+fail_worker(struct worker *w, bool kill_it, const char *why)
+{
+	struct scan *s = take_scan(w);
+	drop(w, kill_it);
+	if (s != NULL)
+		fail(s, SCAN_FAILED, why);
+}
+
+/* Its end and that of its generation are one event, but not one instant. */
+static void
+look_why(struct worker *w)
+{
+	struct pollfd p = { .fd = w->generation->sock, .events = POLLRDHUP };
+	bool is_innocent = w->generation->is_gone || (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP)) != 0);
+	if (w->scan != NULL && !is_innocent && w->looks++ < SETTLE_LOOKS) {
+		timer_set(&w->timer, SETTLE_EVERY);
+		return;
+	}
+	if (!is_innocent) {
+		fail_worker(w, false, "the worker ended during the scan");
+		return;
+	}
+	struct scan *s = take_scan(w);
+	end_worker(w);
+	if (s != NULL && ++s->attempts < ATTEMPTS)
+		get_in_line(s, true);
+	else if (s != NULL)
+		fail(s, SCAN_AWAY, "the engine ended");
+}
+
+static void
+on_worker_timer(struct timer *t)
+{
+	struct worker *w = container_of(t, struct worker, timer);
+	CHECK(w, WORKER_MAGIC);
+	uint64_t now = loop_now();
+	if (w->is_dead)
+		look_why(w);
+	else if (w->is_busy && now < w->until)
+		timer_set(&w->timer, w->until - now);
+	else if (w->is_busy)
+		fail_worker(w, true, "the scan ran over time");
+}
+
+static void
+on_worker(struct watch *watch, short what)
+{
+	struct worker *w = container_of(watch, struct worker, watch);
+	CHECK(w, WORKER_MAGIC);
+	(void)what;
+	struct wire_verdict say;
+	ssize_t n = recv(w->sock, &say, sizeof say, MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (!w->is_busy) {
+		drop(w, n > 0);
+		return;
+	}
+	if (n <= 0) {
+		watch_clear(&w->watch);
+		w->is_dead = true;
+		look_why(w);
+		return;
+	}
+	/* what a worker can say, and no more: it may be somebody else by now */
+	if (n != (ssize_t)sizeof say || say.kind > VIRUS_UNSCANNED) {
+		fail_worker(w, true, "the worker answered nonsense");
+		return;
+	}
+	struct scan *s = take_scan(w);
+	shrink(w);
+	give_back(w);
+	give_work(); /* first: it works while we answer */
+	if (s != NULL) {
+		s->verdict = verdict_of(&say);
+		finish(s, SCAN_DONE);
+	}
+}
+
+/* false: the worker had ended before. */
+static bool
+start(struct worker *w, struct scan *s)
+{
+	size_t len = s->head.n + s->message.n;
+	if (!make_room(w, len)) {
+		give_back(w);
+		(void)err_set(&s->why, RC_TEMP, "no memory for the message: %s", strerror(errno));
+		finish(s, SCAN_AWAY);
+		return true;
+	}
+	memcpy(w->map, s->head.p, s->head.n);
+	if (s->message.n > 0)
+		memcpy(w->map + s->head.n, s->message.p, s->message.n);
+	struct wire_scan ask = { .len = len, .head = s->head.n };
+	if (send(w->sock, &ask, sizeof ask, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)sizeof ask) {
+		drop(w, true);
+		return false;
+	}
+	timer_clear(&s->timer);
+	s->at = w;
+	w->scan = s;
+	w->is_busy = true;
+	w->until = loop_now() + pool.conf->scan_usec + OVER_TIME;
+	if (!w->timer.armed)
+		timer_set(&w->timer, pool.conf->scan_usec + OVER_TIME);
+	return true;
+}
+
+static void
+give_work(void)
+{
+	while (!list_empty(&pool.waiting) && !list_empty(&pool.idle)) {
+		struct scan *s = list_entry(list_pop(&pool.waiting), struct scan, link);
+		struct worker *w = list_entry(list_pop(&pool.idle), struct worker, link);
+		if (!start(w, s))
+			list_prepend(&pool.waiting, &s->link);
 	}
 }
 
 /* ---- generations ---- */
 
-void
-pool_add(int fd)
-{
-	pthread_mutex_lock(&pool.lock);
-	size_t i = 0;
-	while (i < GENERATIONS_MAX && pool.generation[i].sock >= 0)
-		i++;
-	if (i < GENERATIONS_MAX)
-		pool.generation[i] = (struct generation){ .sock = fd, .serial = ++pool.serial };
-	else
-		close(fd);
-	pthread_mutex_unlock(&pool.lock);
-}
-
 static void
 add_worker(struct generation *gen, uint32_t id, int sock, int memory)
 {
 	struct worker *w = mem_zalloc(sizeof *w);
-	*w = (struct worker){ .generation = gen, .id = id, .sock = sock, .memory = memory };
+	*w = (struct worker){ .magic = WORKER_MAGIC, .generation = gen, .id = id, .sock = sock, .memory = memory };
 	list_init(&w->link);
+	timer_init(&w->timer, on_worker_timer);
+	watch_init(&w->watch, sock, on_worker);
+	watch_want(&w->watch, EV_READ);
 	gen->nworkers++;
-	if (gen == pool.now) {
-		list_append(&pool.idle, &w->link);
-		pthread_cond_signal(&pool.changed);
-	} else {
-		end_worker(w);
+	give_back(w);
+	give_work();
+}
+
+static void
+end_idle(const struct generation *only, const struct generation *all_but)
+{
+	list_each (it, &pool.idle) {
+		struct worker *w = list_entry(it, struct worker, link);
+		if (w->generation == only || (all_but != NULL && w->generation != all_but))
+			end_worker(w);
 	}
 }
 
@@ -324,33 +413,24 @@ switch_to(struct generation *gen, const struct virus_version *version)
 		return;
 	struct generation *before = pool.now;
 	pool.now = gen;
-	list_each(it, &pool.idle) {
-		struct worker *w = list_entry(it, struct worker, link);
-		if (w->generation != gen)
-			end_worker(w);
-	}
+	end_idle(NULL, gen);
 	if (before != NULL)
 		release(before);
-	pthread_cond_broadcast(&pool.changed);
 }
 
 static void
 lost(struct generation *gen)
 {
 	gen->is_gone = true;
-	list_each(it, &pool.idle) {
-		struct worker *w = list_entry(it, struct worker, link);
-		if (w->generation == gen)
-			end_worker(w);
-	}
-	if (gen->sock >= 0)
-		release(gen);
+	watch_want(&gen->watch, 0);
+	end_idle(gen, NULL);
+	release(gen);
 }
 
-/* fd: where there was something; it may have been released meanwhile. */
 static void
-hear(struct generation *gen, int fd)
+on_generation(struct watch *watch, short what)
 {
+	struct generation *gen = container_of(watch, struct generation, watch);
 	struct wire_generation m;
 	int fds[2] = { -1, -1 };
 	union {
@@ -359,12 +439,10 @@ hear(struct generation *gen, int fd)
 	} ancillary;
 	struct iovec iov = { &m, sizeof m };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary };
-	pthread_mutex_lock(&pool.lock);
-	ssize_t n = gen->sock == fd ? recvmsg(fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) : -1;
-	if (n < 0 && (gen->sock != fd || errno == EAGAIN || errno == EINTR)) {
-		pthread_mutex_unlock(&pool.lock);
+	(void)what;
+	ssize_t n = recvmsg(gen->sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	}
 	if (n > 0)
 		for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c != NULL; c = CMSG_NXTHDR(&h, c))
 			if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fds))
@@ -375,31 +453,19 @@ hear(struct generation *gen, int fd)
 		add_worker(gen, m.id, fds[0], fds[1]);
 	else if (m.type == WIRE_READY)
 		switch_to(gen, &m.version);
-	pthread_mutex_unlock(&pool.lock);
 }
 
 void
-pool_listen(int supervisor)
+pool_add(int fd)
 {
-	for (;;) {
-		struct pollfd p[GENERATIONS_MAX + 1];
-		struct generation *who[GENERATIONS_MAX + 1];
-		nfds_t n = 0;
-		p[n++] = (struct pollfd){ .fd = supervisor, .events = POLLIN };
-		pthread_mutex_lock(&pool.lock);
-		for (size_t i = 0; i < GENERATIONS_MAX; i++)
-			if (pool.generation[i].sock >= 0 && !pool.generation[i].is_gone) {
-				who[n] = &pool.generation[i];
-				p[n++] = (struct pollfd){ .fd = pool.generation[i].sock, .events = POLLIN };
-			}
-		pthread_mutex_unlock(&pool.lock);
-		int r = poll(p, n, 1000); /* one that was released meanwhile is looked at again */
-		if (r < 0 && errno != EINTR)
-			return;
-		for (nfds_t i = 1; r > 0 && i < n; i++)
-			if (p[i].revents != 0)
-				hear(who[i], p[i].fd);
-		if (r > 0 && p[0].revents != 0)
-			return;
+	for (size_t i = 0; i < GENERATIONS_MAX; i++) {
+		struct generation *gen = &pool.generation[i];
+		if (gen->sock >= 0)
+			continue;
+		*gen = (struct generation){ .sock = fd, .serial = ++pool.serial };
+		watch_init(&gen->watch, fd, on_generation);
+		watch_want(&gen->watch, EV_READ);
+		return;
 	}
+	close(fd);
 }

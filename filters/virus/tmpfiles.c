@@ -23,6 +23,8 @@ struct entry {
 static struct {
 	bool is_on;
 	uint64_t bytes_max;
+	uid_t uid;
+	gid_t gid;
 	struct entry *entry;         /* those in use are in front */
 	size_t n, cap;
 } vfs;
@@ -111,6 +113,8 @@ tmpfiles_begin(uint64_t bytes_max)
 {
 	vfs.is_on = true;
 	vfs.bytes_max = bytes_max;
+	vfs.uid = geteuid();
+	vfs.gid = getegid();
 }
 
 void
@@ -135,6 +139,7 @@ static int
 open_ours(const char *path, int flags)
 {
 	struct entry *e = find(path);
+	bool is_new = false;
 	if (e != NULL && (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
 		return fail(EEXIST);
 	if (e != NULL && e->fd < 0)
@@ -148,11 +153,12 @@ open_ours(const char *path, int flags)
 		if (fd < 0)
 			return -1;
 		e = add(path, fd);
+		is_new = true;
 	} else if ((flags & O_TRUNC) != 0 && ftruncate(e->fd, 0) != 0) {
 		return -1;
 	}
 	int fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 3);
-	if (fd >= 0)
+	if (fd >= 0 && !is_new)
 		(void)lseek(fd, (flags & O_APPEND) != 0 ? lseek(fd, 0, SEEK_END) : 0, SEEK_SET);
 	return fd;
 }
@@ -201,8 +207,8 @@ stat_ours(const char *path, struct stat64 *st)
 	memset(st, 0, sizeof *st);
 	st->st_mode = S_IFDIR | 0700;
 	st->st_nlink = 2;
-	st->st_uid = geteuid();
-	st->st_gid = getegid();
+	st->st_uid = vfs.uid;
+	st->st_gid = vfs.gid;
 	return 0;
 }
 

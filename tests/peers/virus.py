@@ -286,6 +286,26 @@ def archives_within_archives():
         d.close()
 
 
+@case
+def kinds_of_signatures():
+    """Beside hashes of files: fixed strings, and links that pretend. What a database does not have is not looked for."""
+    link = b'<html><body><a href="http://evil.example.net/login">http://www.bank.example.com/</a></body></html>\r\n'
+    html = multipart(TEXT, part(link, b'Content-Type: text/html'))
+    word = mail(b'some words, and an unlikely sentence of a test among them\r\n')
+    with Filter() as f:
+        expect(f.one(attached(EICAR)), FOUND, 'hashes')
+        clean(f.one(html), 'nothing is known of links')
+        clean(f.one(word), 'nothing is known of words')
+        (f.db / 'words.ndb').write_text('Words.Test:0:*:' + b'unlikely sentence of a test'.hex() + '\n')
+        wait_for('the new signature', lambda: reason_of(f.one(word)) == 'virus: Words.Test', 15)
+        expect(f.one(attached(b'x' * 300 + b'unlikely sentence of a test' + b'y' * 300)), 'virus: Words.Test', 'in a part')
+        clean(f.one(html), 'nothing is known of links')
+        (f.db / 'links.pdb').write_text('H:www.bank.example.com\n')
+        wait_for('the new list', lambda: 'Phishing' in reason_of(f.one(html)), 15)
+        expect(f.one(attached(EICAR)), FOUND, 'hashes')
+        expect(f.one(word), 'virus: Words.Test', 'words')
+
+
 def encrypted_zip(data):
     """ZipCrypto, by hand: Python's zipfile cannot write it."""
     table = [zlib.crc32(bytes([i])) ^ 0xff000000 for i in range(256)]
@@ -420,8 +440,58 @@ def older_mta():
 
 
 @case
+def mta_that_does_not_keep_to_the_protocol():
+    """Its connection ends, and nobody else's. One that goes away in the middle of a scan leaves nothing behind."""
+    frame = Driver.frame
+    bad = {'no options': frame(b'L', b'a\0b\0'), 'no length': bytes(4), 'long length': b'\x7f\xff\xff\xff', 'unknown': frame(b'z'),
+           'short options': frame(b'O', b'\0\0\0\6'), 'options twice': frame(b'O', struct.pack('>III', 6, 0x1ff, 0x1fffff)) * 2,
+           'version 1': frame(b'O', struct.pack('>III', 1, 0x1ff, 0x1fffff)), 'no quarantine': frame(b'O', struct.pack('>III', 6, 1, 0x1fffff))}
+    begun = {'header without an end': frame(b'L', b'name'), 'header of three': frame(b'L', b'a\0b\0c\0'), 'negotiation again': frame(b'O', bytes(12)),
+             'more behind the end': frame(b'E') + frame(b'L', b'a\0b\0')}
+
+    def hangs_up(sock):
+        try:
+            while sock.recv(1000):
+                pass
+        except ConnectionResetError:
+            pass
+
+    with Filter('virus_workers = 1') as f:
+        other = f.driver()
+        clean(other.message(mail(b'before\r\n')), 'before')
+        for what, data in bad.items():
+            with socket.socket(socket.AF_UNIX) as s:
+                s.settimeout(10)
+                s.connect(str(f.socket))
+                s.sendall(data)
+                hangs_up(s)
+        for what, data in begun.items():
+            d = f.driver(timeout=10)
+            d.sock.sendall(data)
+            hangs_up(d.sock)
+            d.close()
+        for cut in range(0, 600, 7):
+            d = f.driver()
+            d.sock.sendall(b''.join([d.frames(mail(b'cut\r\n' * 100))])[:cut])
+            d.close()
+        slow = slow_mail()
+        pid = wait_for('a worker', f.workers)[0]
+        for ending in (b'', frame(b'A'), frame(b'K'), frame(b'Q')):
+            d = f.driver()
+            d.sock.sendall(d.frames(slow))
+            wait_for('the scan to run', lambda: pathlib.Path(f'/proc/{pid}/stat').read_text().split()[2] == 'R', 10, 0.001)
+            d.sock.sendall(ending)
+            if ending in (frame(b'A'), frame(b'K')):
+                clean(d.message(mail(b'the next\r\n')), 'the next')
+            d.close()
+            clean(other.message(mail(b'others\r\n' + ending)), 'others')
+        assert f.workers() == [pid]
+        other.close()
+
+
+@case
 def busy_clients_and_newcomers():
-    """libmilter's threads are few: who sends one message after the other must not keep others out."""
+    """Who sends one message after the other must not keep others out."""
     with Filter() as f:
         stop = threading.Event()
 
