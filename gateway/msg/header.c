@@ -79,9 +79,20 @@ line_kind(const struct header_scan *h, struct span s, size_t *name_len_out)
 }
 
 static void
+end_header(struct header_scan *h)
+{
+	struct span value = span_trim(span_of(h->encoding, h->encoding_len));
+	if (h->is_encoding && h->encoding_len < HEADER_ENCODING_MAX && (span_caseeq(value, SPAN("8bit")) || span_caseeq(value, SPAN("binary"))))
+		h->says_8bit = true;
+	h->is_encoding = false;
+	h->encoding_len = 0;
+}
+
+static void
 begin_header(struct header_scan *h, struct span line, size_t name_len)
 {
 	struct span name = span_head(line, name_len);
+	end_header(h);
 	h->count++;
 	h->size = 0;
 	h->is_id = false;
@@ -97,6 +108,7 @@ begin_header(struct header_scan *h, struct span line, size_t name_len)
 	if (span_caseeq(name, SPAN("Received")))
 		h->received++;
 	h->is_id = h->id_len == 0 && span_caseeq(name, SPAN("Message-ID"));
+	h->is_encoding = span_caseeq(name, SPAN("Content-Transfer-Encoding"));
 }
 
 static void
@@ -104,6 +116,15 @@ keep_id(struct header_scan *h, struct span s)
 {
 	for (size_t i = 0; i < s.n && h->id_len < HEADER_ID_MAX; i++)
 		h->id[h->id_len++] = s.p[i];
+}
+
+/* Without what stands in front of it. */
+static void
+keep_encoding(struct header_scan *h, struct span s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (h->encoding_len < HEADER_ENCODING_MAX && (h->encoding_len > 0 || s.p[i] > ' '))
+			h->encoding[h->encoding_len++] = s.p[i];
 }
 
 /* Octets of a recognised line, up to its end or as far as they go. */
@@ -120,6 +141,8 @@ take_line(struct header_scan *h, struct span s)
 		h->has_8bit = true;
 	if (h->is_id)
 		keep_id(h, span_head(s, n));
+	else if (h->is_encoding)
+		keep_encoding(h, span_head(s, n));
 	return n;
 }
 
@@ -140,6 +163,7 @@ header_feed(struct header_scan *h, struct span in, bool at_end, size_t *used_out
 		*used_out = at;
 		switch (k) {
 		case KIND_EMPTY:
+			end_header(h);
 			h->done = true;
 			*used_out = at + 2;
 			return HEADER_END;
@@ -148,11 +172,12 @@ header_feed(struct header_scan *h, struct span in, bool at_end, size_t *used_out
 			return HEADER_MBOX;
 		case KIND_UNDECIDED: /* the message ends here: a line without a colon */
 		case KIND_BODY:
+			end_header(h);
 			h->done = true;
 			return HEADER_NO_BLANK;
 		case KIND_HEADER:
 			begin_header(h, s, name_len);
-			if (h->is_id) { /* the value only */
+			if (h->is_id || h->is_encoding) { /* the value only */
 				size_t colon = span_chr(s, ':');
 				h->size += colon + 1;
 				at += colon + 1;

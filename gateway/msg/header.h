@@ -20,7 +20,7 @@ enum header_event {
 };
 #define HEADER_MBOX_NAME "X-Mailbox-Line: "
 
-enum { HEADER_NAME_MAX = 998, HEADER_ID_MAX = 256 };
+enum { HEADER_NAME_MAX = 998, HEADER_ID_MAX = 256, HEADER_ENCODING_MAX = 40 };
 
 /* Names that are looked for. Most names are known to be none of them by their length and first letter. */
 struct header_watch {
@@ -46,6 +46,7 @@ struct header_scan {
 	bool is_spaced;          /* a header had blanks before its colon */
 	bool done;               /* the header is over; set by END and NO_BLANK */
 	bool has_8bit;           /* an octet over 127 */
+	bool says_8bit;          /* a Content-Transfer-Encoding that is 8bit or binary; with done */
 	uint32_t received;       /* Received headers */
 	uint32_t count;          /* headers */
 	uint64_t longest;        /* octets of the longest header with its continuation lines, so far */
@@ -54,6 +55,9 @@ struct header_scan {
 	/* private */
 	bool in_line;            /* inside a line that was recognised */
 	bool is_id;              /* and belongs to the Message-ID */
+	bool is_encoding;        /* or to a Content-Transfer-Encoding, of whose value this is the beginning: */
+	uint8_t encoding_len;
+	unsigned char encoding[HEADER_ENCODING_MAX];
 	bool any, mbox;          /* a header was there; the line at hand is an mbox line we were told to name */
 	uint64_t size;           /* of the header at hand */
 };

@@ -66,6 +66,8 @@ data_begin(struct sess *s, bool dots)
 	tx->content.line.lf_ends = dots && s->no_bare_lf_rules && s->cmd_bare_lf;
 	struct buf *front = content_front(&tx->content, tx->params.size);
 	checking_begin(s);
+	if (s->svc->p->p_force_mime_input_conversion && !s->svc->p->p_disable_mime_input_processing && s->svc->proxied == NULL)
+		content_convert(&tx->content);
 	data_front(s, front);
 	put_received(s, front);
 	content_front_done(&tx->content);
@@ -216,6 +218,8 @@ end_check(struct sess *s)
 	s->where = "END-OF-MESSAGE";
 	s->failed = false;
 	content_finish(c);
+	if (c->header.says_8bit && s->svc->p->p_detect_8bit_encoding_header)
+		s->tx->params.is_8bitmime = true;
 	if (c->line.bare_lf && s->svc->bare_lf == BARE_LF_NOTE && !s->no_bare_lf_rules)
 		s->noted_bare_lf = true;
 	s->facts.size_bytes = c->client_len;

@@ -2,6 +2,7 @@
 #include "smtp/content.h"
 
 #include "base/crc32c.h"
+#include "base/mem.h"
 #include "ipc/msgs.h"
 
 #include <errno.h>
@@ -25,6 +26,14 @@ content_init(struct content *c, const struct content_limits *limits, bool dots)
 	buf_init(&c->out, limits->inline_max + (HEADER_GROWTH + 1) * limits->header_total + 2 * LINE_GROWTH(CONTENT_PIECE) + DRAFT_WRITE + HEADER_NAME_MAX);
 }
 
+static void
+convert_end(struct content *c)
+{
+	if (c->to7 != NULL)
+		mime7_fini(c->to7);
+	mem_free(&c->to7);
+}
+
 void
 content_fini(struct content *c)
 {
@@ -32,6 +41,15 @@ content_fini(struct content *c)
 	if (c->draft_fd > 0)
 		close(c->draft_fd);
 	c->draft_fd = -1;
+	convert_end(c);
+}
+
+void
+content_convert(struct content *c)
+{
+	c->to7 = mem_zalloc(sizeof *c->to7);
+	mime7_init(c->to7);
+	c->out.max += MIME7_GROWTH(LINE_GROWTH(CONTENT_PIECE)) + MIME7_GROWTH(0);
 }
 
 struct buf *
@@ -201,12 +219,12 @@ content_settle_header(struct content *c, struct span header)
 	look_at_lines(c, header);
 }
 
-/* message_reject_characters, message_strip_characters: in what came, from at on. */
+/* message_reject_characters, message_strip_characters: in what came, from at of b on. */
 static void
-sift(struct content *c, size_t at)
+sift(struct content *c, struct buf *b, size_t at)
 {
-	size_t n = buf_len(&c->out), to = at;
-	unsigned char *p = c->out.p + c->out.at;
+	size_t n = buf_len(b), to = at;
+	unsigned char *p = b->p + b->at;
 	for (size_t i = at; i < n; i++) {
 		uint8_t what = c->chars[p[i]];
 		if ((what & CONTENT_CHAR_REJECT) != 0) {
@@ -218,26 +236,84 @@ sift(struct content *c, size_t at)
 			p[to++] = p[i];
 	}
 	if (to < n)
-		buf_cut(&c->out, to);
+		buf_cut(b, to);
+}
+
+/* What came, as it is kept: text, of the line reader, goes through the converter. */
+static void
+convert(struct content *c, struct span text, bool had_8bit)
+{
+	size_t at = buf_len(&c->out);
+	mime7_put(c->to7, &c->out, text);
+	struct span made = span_from(buf_span(&c->out), at);
+	c->line.has_8bit = had_8bit || !span_is_ascii(made);
+	look_at_lines(c, made);
+}
+
+/* content_feed() with a converter. */
+static size_t
+feed_converted(struct content *c, struct span in)
+{
+	struct buf lines;
+	bool had_8bit = c->line.has_8bit;
+	buf_init(&lines, LINE_GROWTH(in.n));
+	size_t used = line_data_feed(&c->line, in, &lines);
+	if (c->chars != NULL)
+		sift(c, &lines, 0);
+	if (c->has_bad) { /* that is the end of it: the line is wanted as it was */
+		c->bad_at += buf_len(&c->out);
+		buf_put(&c->out, buf_span(&lines));
+	} else {
+		c->client_len += buf_len(&lines);
+		convert(c, buf_span(&lines), had_8bit);
+	}
+	buf_fini(&lines);
+	return used;
+}
+
+/* Nothing more comes: what the converter has kept back. */
+static void
+finish_converted(struct content *c)
+{
+	struct buf lines;
+	bool had_8bit = c->line.has_8bit;
+	size_t at = buf_len(&c->out);
+	buf_init(&lines, LINE_GROWTH(0));
+	if (!c->line.dots)
+		line_data_finish(&c->line, &lines);
+	c->client_len += buf_len(&lines);
+	convert(c, buf_span(&lines), had_8bit);
+	mime7_end(c->to7, &c->out);
+	struct span made = span_from(buf_span(&c->out), at);
+	c->line.has_8bit = had_8bit || !span_is_ascii(made);
+	look_at_lines(c, made);
+	c->len += made.n;
+	c->pending += c->is_checked ? made.n : 0;
+	buf_fini(&lines);
+	convert_end(c);
 }
 
 size_t
 content_feed(struct content *c, struct span in)
 {
 	in = span_head(in, CONTENT_PIECE);
-	size_t before = buf_len(&c->out);
-	size_t used = line_data_feed(&c->line, in, &c->out);
-	BUG_ON(c->out.over);
-	if (c->fault != CONTENT_FINE) {
-		buf_reset(&c->out);
-		return used;
+	size_t before = buf_len(&c->out), used;
+	if (c->fault == CONTENT_FINE && c->to7 != NULL) {
+		used = feed_converted(c, in);
+	} else {
+		used = line_data_feed(&c->line, in, &c->out);
+		if (c->fault != CONTENT_FINE) {
+			buf_reset(&c->out);
+			return used;
+		}
+		if (c->chars != NULL && buf_len(&c->out) > before)
+			sift(c, &c->out, before);
+		c->client_len += c->has_bad ? 0 : buf_len(&c->out) - before;
 	}
-	if (c->chars != NULL && buf_len(&c->out) > before)
-		sift(c, before);
+	BUG_ON(c->out.over);
 	if (c->has_bad)
 		return used;
 	c->len += buf_len(&c->out) - before;
-	c->client_len += buf_len(&c->out) - before;
 	c->pending += c->is_checked ? buf_len(&c->out) - before : 0;
 	if (c->line.bare_lf && c->limits.refuse_bare_lf)
 		content_fail(c, CONTENT_BARE_LF);
@@ -253,7 +329,9 @@ content_feed(struct content *c, struct span in)
 void
 content_finish(struct content *c)
 {
-	if (!c->line.dots && c->fault == CONTENT_FINE) {
+	if (c->to7 != NULL && c->fault == CONTENT_FINE) {
+		finish_converted(c);
+	} else if (!c->line.dots && c->fault == CONTENT_FINE) {
 		size_t before = buf_len(&c->out);
 		line_data_finish(&c->line, &c->out);
 		c->len += buf_len(&c->out) - before;

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "msg/header.h"
+#include "msg/mime7.h"
 #include "smtp/line.h"
 
 enum content_fault {
@@ -57,6 +58,7 @@ struct content {
 	bool always_edit;        /* the owner wants to see every header */
 	bool is_settled;         /* the header is final: it may go to a draft */
 	bool is_checked;         /* the owner looks at the body before it is final */
+	struct mime7 *to7;       /* heap; what says that it is 8-bit becomes quoted-printable; NULL: it stays */
 	const uint8_t *chars;    /* CONTENT_CHAR_* by octet; the owner's; NULL: all are welcome */
 	bool has_bad;            /* a CONTENT_CHAR_REJECT, at bad_at of out: nothing should be fed any more but by who refuses it */
 	size_t bad_at;
@@ -78,6 +80,9 @@ void content_front_done(struct content *c);
 
 /* Before any input: names that make content_wants_edit() true when they appear (kept by reference, may be NULL), or always. */
 void content_watch(struct content *c, const struct header_watch *watch, bool always);
+
+/* Before any input: what says that it is 8-bit becomes quoted-printable before anybody looks at it (force_mime_input_conversion). */
+void content_convert(struct content *c);
 
 /* Takes octets; gives how many were used (fewer than all only at the end of DATA, then c->line.ended is
  * set). Pieces of any size, but not more than CONTENT_PIECE are taken at a time. */

@@ -116,9 +116,37 @@ test_longest(void **state)
 	buf_fini(&out), buf_fini(&in);
 }
 
+/* What a header says of its body's encoding, wherever the pieces end. */
+static void
+test_encoding(void **state)
+{
+	static const struct {
+		const char *in;
+		bool says_8bit;
+	} rows[] = {
+		{ "Content-Transfer-Encoding: 8bit\r\n\r\n", true }, { "content-transfer-encoding:8BIT \r\nA: b\r\n\r\n", true },
+		{ "Content-Transfer-Encoding : \r\n\tbinary\r\n\r\n", true }, { "Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: 8bit\r\n\r\n", true },
+		{ "Content-Transfer-Encoding: 8bit\r\nContent-Transfer-Encoding: 7bit\r\n\r\n", true }, { "Content-Transfer-Encoding: 8bit\r\n", false },
+		{ "Content-Transfer-Encoding: 8bit\r\nbody\r\n", true }, { "Content-Transfer-Encoding: 8bits\r\n\r\n", false },
+		{ "Content-Transfer-Encoding: quoted-printable\r\n\r\n8bit\r\n", false }, { "X-Content-Transfer-Encoding: 8bit\r\n\r\n", false },
+		{ "Content-Transfer-Encoding:\r\n\r\n8bit\r\n", false }, { "Content-Transfer-Encoding: 8bit                                          x\r\n\r\n", false },
+		{ "Content-Transfer-Encoding:                                                              8bit\r\n\r\n", true },
+	};
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		for (size_t piece = 1; piece <= strlen(rows[i].in); piece++) {
+			struct header_scan h;
+			struct buf out;
+			scan(span_str(rows[i].in), piece, &h, &out);
+			if (h.says_8bit != rows[i].says_8bit)
+				fail_msg("row %zu, pieces of %zu", i, piece);
+			buf_fini(&out);
+		}
+}
+
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_cases), cmocka_unit_test(test_longest) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_cases), cmocka_unit_test(test_longest), cmocka_unit_test(test_encoding) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
