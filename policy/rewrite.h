@@ -38,6 +38,8 @@ struct rewrite_extra {
 	struct span redirect;        /* empty: none */
 	const struct span *bcc;
 	uint32_t nbcc;
+	const struct span *copies;   /* the same, but recipient_bcc_maps is not asked about them */
+	uint32_t ncopies;
 	bool no_bcc;                 /* our own reports: no automatic BCC */
 };
 

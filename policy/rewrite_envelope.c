@@ -84,11 +84,24 @@ mapped_bcc(struct work *k, const struct map_list *l, struct span addr, bool held
 }
 
 static enum rc
-one_recipient(struct work *k, const struct given *g, struct span addr)
+one_recipient(struct work *k, const struct given *g, struct span addr, bool copies)
 {
 	struct span now;
 	enum rc rc = rewrite_take(k, g, addr, NULL, &now);
-	return rc == RC_OK ? mapped_bcc(k, k->w->rcpt_bcc, now, g->held) : rc;
+	return rc == RC_OK && copies ? mapped_bcc(k, k->w->rcpt_bcc, now, g->held) : rc;
+}
+
+/* Of a BCC action. */
+static enum rc
+action_bcc(struct work *k, struct span addr, bool copies)
+{
+	struct buf full;
+	const struct given g = { .orig = addr, .notify = NOTIFY_NEVER };
+	buf_init(&full, ADDRESS_MAX);
+	enum rc rc = address_standard(k->w->book, addr, &full) == RC_OK ? one_recipient(k, &g, arena_span(k->a, buf_span(&full)), copies)
+	                                                                : err_set(k->e, RC_TEMP, "a BCC action has no address");
+	buf_fini(&full);
+	return rc;
 }
 
 /* ---- the whole ---- */
@@ -124,18 +137,12 @@ do_recipients(struct work *k)
 	for (uint32_t i = 0; i < k->in->nrcpt && on; i++) {
 		const struct env_rcpt *r = &k->in->rcpt[i];
 		const struct given g = { .orig = r->orig.n > 0 ? r->orig : r->addr, .orcpt = r->orcpt, .notify = r->notify, .held = r->held };
-		on = rewrite_goes_on(k, one_recipient(k, &g, r->addr), &rc);
+		on = rewrite_goes_on(k, one_recipient(k, &g, r->addr, !r->no_copy), &rc);
 	}
-	for (uint32_t i = 0; i < k->x->nbcc && on; i++) {
-		struct buf full;
-		buf_init(&full, ADDRESS_MAX);
-		const struct given g = { .orig = k->x->bcc[i], .notify = NOTIFY_NEVER };
-		if (address_standard(k->w->book, k->x->bcc[i], &full) == RC_OK)
-			on = rewrite_goes_on(k, one_recipient(k, &g, arena_span(k->a, buf_span(&full))), &rc);
-		else
-			on = rewrite_goes_on(k, err_set(k->e, RC_TEMP, "a BCC action has no address"), &rc);
-		buf_fini(&full);
-	}
+	for (uint32_t i = 0; i < k->x->nbcc && on; i++)
+		on = rewrite_goes_on(k, action_bcc(k, k->x->bcc[i], true), &rc);
+	for (uint32_t i = 0; i < k->x->ncopies && on; i++)
+		on = rewrite_goes_on(k, action_bcc(k, k->x->copies[i], false), &rc);
 	const char *always = k->w->p->p_always_bcc;
 	if (on && makes_copies(k) && *always != '\0')
 		(void)rewrite_goes_on(k, add_bcc(k, span_str(always), false), &rc);
@@ -224,7 +231,7 @@ rewriter_alias_trouble(const struct rewriter *w, const struct resolved *r, struc
 bool
 rewrite_is_idle(const struct rewriter *w, const struct envelope *env, const struct rewrite_extra *x)
 {
-	if (x != NULL && (x->redirect.n > 0 || x->nbcc > 0))
+	if (x != NULL && (x->redirect.n > 0 || x->nbcc > 0 || x->ncopies > 0))
 		return false;
 	if (!w->no_mappings
 	    && (!rewriter_is_idle(w, REWRITE_ENVELOPE_SENDER) || !rewriter_is_idle(w, REWRITE_ENVELOPE_RCPT) || !map_list_empty(w->virtual_alias)

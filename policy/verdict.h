@@ -45,6 +45,7 @@ enum verdict_edit_kind {
 	EDIT_PREPEND = 1,        /* text: one header, without line end, above our Received; several, in order */
 	EDIT_REDIRECT,           /* text: the address that takes the place of all recipients; the last one counts */
 	EDIT_BCC,                /* text: one more recipient, NOTIFY=NEVER; several */
+	EDIT_COPY,               /* the same of a header or body check */
 	EDIT_FILTER,             /* text: "transport:nexthop" instead of content_filter; the last one counts */
 };
 

@@ -16,6 +16,7 @@ struct env_rcpt {
 	struct span orcpt;       /* "type;xtext", RFC 3461 4.2; empty: not given */
 	uint8_t notify;          /* 0: not given */
 	bool held;               /* goes to the quarantine, not to its next hop */
+	bool no_copy;            /* no automatic BCC is made for it; not stored */
 };
 
 struct envelope {

@@ -10,6 +10,7 @@ enum {
 	REPLY_TEXT_MAX = 480,
 	ROWS_LOOKED_AT = 256,        /* for one of a milter's: what moved further is looked at as new */
 	WORD_MAX = 512,              /* of a destination or an address */
+	LINES_AHEAD = 64,            /* asked about together */
 };
 
 struct checking {
@@ -218,7 +219,7 @@ act(struct sess *s, const struct check_verdict *v, const char *prefix, const cha
 		edit_tx(s, v, EDIT_REDIRECT);
 		break;
 	case CHECK_BCC:
-		edit_tx(s, v, EDIT_BCC);
+		edit_tx(s, v, EDIT_COPY);
 		break;
 	case CHECK_REJECT:
 	case CHECK_PASS:
@@ -508,6 +509,25 @@ checking_body(struct sess *s, bool at_end, struct err *e)
 	return rc;
 }
 
+void
+checking_ask_ahead(struct sess *s)
+{
+	struct checking *k = s->tx->checking;
+	struct check_verdict ignored;
+	struct err e;
+	if (!k->has_item || k->is_stopped || !checks_has(s->svc->check.checks, CHECK_BODY))
+		return;
+	struct span rest = span_from(content_pending(&s->tx->content), k->item.text.n);
+	for (unsigned i = 0; i < LINES_AHEAD && map_asks_more(); i++) { /* some are no lines of a body: that costs a question */
+		size_t lf = span_chr(rest, '\n');
+		if (lf == SIZE_MAX)
+			return;
+		if (checks_ask(s->svc->check.checks, CHECK_BODY, check_line(span_head(rest, lf + 1)), &k->scratch, &ignored, &e) != RC_OK && !map_asked())
+			return;
+		rest = span_from(rest, lf + 1);
+	}
+}
+
 bool
 checking_asks(struct sess *s)
 {
@@ -524,7 +544,7 @@ checking_asks(struct sess *s)
 
 /* ---- milters ---- */
 
-/* A row of theirs: out is what it shall be. */
+/* A row of theirs: out is what it shall be; NULL: it is only asked about. */
 static enum rc
 check_row(struct sess *s, const struct header *row, struct buf *out, struct err *e)
 {
@@ -534,6 +554,8 @@ check_row(struct sess *s, const struct header *row, struct buf *out, struct err 
 	struct span key = row_key(row, &k->key);
 	if (!k->is_stopped && checks_ask(s->svc->check.milter, CHECK_HEADER, key, &k->scratch, &v, &why) != RC_OK)
 		return err_set(e, RC_TEMP, "milter_header_checks map lookup problem -- message not accepted, try again later: %.150s", why.why);
+	if (out == NULL)
+		return RC_OK;
 	if (v.action != CHECK_DUNNO || v.warning[0] != '\0')
 		act(s, &v, "milter-header-", "header", key);
 	if (v.action == CHECK_REPLACE)
@@ -560,13 +582,29 @@ was_there(struct headers *old, size_t *from, struct span text)
 	return false;
 }
 
+/* Asks about what is new, before anything of it happens: a table may have to be waited for. Rows that were there are marked: gone in old. */
+static enum rc
+ask_new_rows(struct sess *s, struct headers *old, struct headers *new, struct err *e)
+{
+	size_t from = 0;
+	enum rc rc = RC_OK;
+	for (size_t i = 0; i < new->n; i++) {
+		new->row[i].is_gone = was_there(old, &from, new->row[i].text); /* nothing to ask */
+		if (new->row[i].is_gone || check_row(s, &new->row[i], NULL, e) == RC_OK)
+			continue;
+		rc = RC_TEMP;
+		if (!map_asked() || !map_asks_more())
+			break;
+	}
+	return rc;
+}
+
 enum rc
 checking_milter_header(struct sess *s, struct span before, struct span now, struct buf *out, struct err *e)
 {
 	struct arena arena;
 	struct headers old, new;
 	struct buf lines;
-	size_t from = 0;
 	if (s->tx->checking == NULL)
 		checking_begin(s);
 	arena_init(&arena, 4 * (before.n + now.n) * sizeof(struct header) + 64 * 1024);
@@ -576,8 +614,10 @@ checking_milter_header(struct sess *s, struct span before, struct span now, stru
 	line_data_finish(&d, &lines);
 	enum rc rc = headers_parse(&old, before, &arena) == RC_OK && headers_parse(&new, buf_span(&lines), &arena) == RC_OK ? RC_OK :
 	    err_set(e, RC_TEMP, "milter_header_checks: the header cannot be taken apart");
+	if (rc == RC_OK)
+		rc = ask_new_rows(s, &old, &new, e);
 	for (size_t i = 0; rc == RC_OK && i < new.n; i++) {
-		if (was_there(&old, &from, new.row[i].text))
+		if (new.row[i].is_gone)
 			buf_put(out, new.row[i].text);
 		else
 			rc = check_row(s, &new.row[i], out, e);

@@ -51,8 +51,11 @@ bool checking_asks(struct sess *s);
 bool checking_refused(const struct tx *tx);
 struct span checking_reply(const struct tx *tx, unsigned *code_out);
 
+/* Behind a checking_body() for which a table has to be waited for: asks it about the next lines, too, so that the questions leave together. */
+void checking_ask_ahead(struct sess *s);
+
 /* milter_header_checks: what is new or changed in now, a header as milters made it of before; out: what it shall be. RC_TEMP: a table could not
- * be asked. checking_refused(): it refuses the message; the content is still there. */
+ * be asked; nothing happened yet, it may be done again. checking_refused(): it refuses the message; the content is still there. */
 enum rc checking_milter_header(struct sess *s, struct span before, struct span now, struct buf *out, struct err *e) MUST_CHECK;
 
 #endif

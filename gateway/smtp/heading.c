@@ -15,10 +15,8 @@ on_maps(struct op *op)
 	sess_resume(container_of(op, struct tx, header_maps.op)->sess);
 }
 
-/* The same step once more when tables that had to be asked have answered (map/remote.h). */
-
-static enum step
-wait_for_maps(struct sess *s)
+enum step
+data_wait_for_maps(struct sess *s)
 {
 	struct tx *tx = s->tx;
 	if (!tx->has_header_maps)
@@ -36,7 +34,7 @@ mail_headers(struct sess *s)
 	if (header_rules_context(s->svc->headers, &s->facts, &s->tx->headers, &e) == RC_OK)
 		return STEP_NEXT;
 	if (map_asked())
-		return wait_for_maps(s);
+		return data_wait_for_maps(s);
 	log_warn(&s->log, "local_header_rewrite_clients: %s", e.why);
 	sess_refuse(s, REPLY_LOOKUP_ERROR);
 	sess_end_tx(s);
@@ -103,8 +101,13 @@ data_check_body(struct sess *s, bool at_end)
 		return STEP_NEXT;
 	map_forget();
 	if (checking_body(s, at_end, &e) != RC_OK) {
-		if (map_asked())
-			return wait_for_maps(s);
+		if (map_asked()) {
+			if (s->tx->has_header_maps) /* what was answered is dealt with: a body may have a million lines */
+				map_wait_fini(&s->tx->header_maps);
+			s->tx->has_header_maps = false;
+			checking_ask_ahead(s);
+			return data_wait_for_maps(s);
+		}
 		sess_warn(s, "%s", e.why);
 		content_fail(c, CONTENT_NOT_NOW);
 	}
@@ -147,7 +150,7 @@ data_edit_header(struct sess *s)
 	buf_fini(&out);
 	arena_fini(&arena);
 	if (rc == RC_TEMP && c->fault == CONTENT_FINE)
-		return wait_for_maps(s);
+		return data_wait_for_maps(s);
 	tx_account(s->tx);
 	return STEP_NEXT;
 }

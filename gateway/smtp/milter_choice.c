@@ -6,6 +6,7 @@
 #include "map/map.h"
 #include "policy/explain_out.h"
 #include "policy/facts.h"
+#include "smtp/milter_route.h"
 
 enum { VALUE_MAX = 8192, GIVEN_MAX = 1000 };
 
@@ -21,6 +22,7 @@ struct milter_choice {
 	const struct service *service;
 	struct milter_set *set;
 	struct map_list *maps;
+	struct milter_route *route;
 	struct given *given;
 	size_t ngiven, cap;
 };
@@ -76,6 +78,8 @@ milter_choice_open(struct conf *c, const struct service *s, struct milter_choice
 		rc = maps;
 	if (rc == RC_OK && milter_set_is_empty(m->set) && map_list_empty(m->maps))
 		milter_choice_free(&m);
+	else if (rc == RC_OK)
+		rc = milter_route_open(c, s, &m->route, e);
 	*out = m;
 	return rc;
 }
@@ -93,8 +97,15 @@ milter_choice_free(struct milter_choice **mp)
 	}
 	mem_free(&m->given);
 	map_list_free(&m->maps);
+	milter_route_free(&m->route);
 	milter_set_free(&m->set);
 	mem_free(&m);
+}
+
+const struct milter_route *
+milter_choice_route(const struct milter_choice *m)
+{
+	return m->route;
 }
 
 /* The set a table's value stands for; parsed when it is seen first. */

@@ -182,7 +182,7 @@ add_rcpt(struct sess *s, const struct milter_rcpt *r)
 		bad_args(s, "another recipient", r->args);
 		p = (struct rcpt_params){ .notify = 0 };
 	}
-	struct env_rcpt rcpt = { .addr = sess_complete(s, &a), .orcpt = p.orcpt, .notify = p.notify };
+	struct env_rcpt rcpt = { .addr = sess_complete(s, &a), .orcpt = p.orcpt, .notify = p.notify, .no_copy = true };
 	if (!span_eq(rcpt.addr, a.text))
 		rcpt.orig = a.text;
 	if (tx_add_rcpt(tx, &rcpt))
@@ -283,7 +283,10 @@ check_header(struct sess *s, const struct milter_edits *e)
 	if (!e->header_changed || s->svc->check.milter == NULL)
 		return STEP_NEXT;
 	buf_init(&m->checked, 4 * e->header.n + 64 * 1024);
+	map_forget();
 	if (checking_milter_header(s, buf_span(&m->header), e->header, &m->checked, &why) != RC_OK) {
+		if (map_asked())
+			return data_wait_for_maps(s);
 		sess_warn(s, "%s", why.why);
 		content_fail(&s->tx->content, CONTENT_NOT_NOW);
 		return data_fault(s);
@@ -317,6 +320,7 @@ end_milter_said(struct sess *s)
 	}
 	const struct milter_edits *e = milter_run_edits(m->run);
 	enum step checked = check_header(s, e);
+	m->is_asked = checked == STEP_AGAIN;
 	if (checked != STEP_NEXT)
 		return checked;
 	if (e->quarantine)

@@ -6,7 +6,8 @@
  */
 #include "smtp/milter.h"
 
-#include "policy/classes.h"
+#include "smtp/milter_choice.h"
+#include "smtp/milter_route.h"
 
 static const struct span nothing = { NULL, 0 };
 
@@ -42,44 +43,33 @@ put_given(struct sess_milter *m, struct span value)
 
 enum part { PART_ADDR, PART_HOST, PART_MAILER };
 
-/* Where mail of this class goes that no transport table routes. */
-static void
-class_route(const struct sess *s, const struct address_book *book, const struct resolved *r, struct span *transport, struct span *nexthop)
-{
-	const struct params *p = s->svc->p;
-	address_class_transport(book, r->class, transport, nexthop);
-	if (nexthop->n == 0 && (r->class == CLASS_DEFAULT || r->class == CLASS_RELAY))
-		*nexthop = span_str(p->p_relayhost);
-	if (nexthop->n == 0)
-		*nexthop = r->domain;
-}
-
 static struct span
-routed(struct sess_milter *m, const struct resolved *r, enum part part)
+routed(struct sess_milter *m, const struct resolved *r, struct span sender, enum part part)
 {
-	const struct sess *s = m->sess;
-	const struct address_book *book = policy_addresses(s->svc->policy);
-	struct span transport = SPAN_EMPTY, nexthop = SPAN_EMPTY, to, hop;
-	struct buf scratch;
-	struct err e;
-	buf_init(&scratch, 4096);
-	class_route(s, book, r, &transport, &nexthop);
-	if (address_transport(book, r, &scratch, &to, &hop, &e) == RC_OK) {
-		if (to.n > 0) {
-			transport = to;
-			nexthop = r->domain;
-		}
-		if (hop.n > 0)
-			nexthop = hop;
-	}
+	const struct edge_service *svc = m->sess->svc;
+	struct span transport, nexthop;
+	struct buf text;
+	buf_init(&text, 64 * 1024);
+	milter_route_find(milter_choice_route(svc->milters), policy_addresses(svc->policy), r, sender, &text, &transport, &nexthop);
 	struct span out = put(m, part == PART_HOST ? nexthop : transport);
-	buf_fini(&scratch);
+	buf_fini(&text);
 	return out;
 }
 
-/* addr: internal form. Mail of the null sender would come from MAILER-DAEMON. */
+/* As Postfix tells of resolved addresses: in lower case. */
 static struct span
-address(struct sess_milter *m, struct span addr, enum part part)
+lowered(struct sess_milter *m, struct span addr)
+{
+	struct span out = put(m, addr);
+	for (size_t i = 0; i < out.n; i++)
+		if (out.p[i] >= 'A' && out.p[i] <= 'Z')
+			m->value.p[m->value.at + i] |= 0x20;
+	return out;
+}
+
+/* addr: internal form; sender: of mail to it. Mail of the null sender would come from MAILER-DAEMON. */
+static struct span
+address(struct sess_milter *m, struct span addr, struct span sender, enum part part)
 {
 	struct resolved r;
 	struct err e;
@@ -90,11 +80,11 @@ address(struct sess_milter *m, struct span addr, enum part part)
 	enum rc rc = address_resolve(policy_addresses(m->sess->svc->policy), addr, &r, &e);
 	bool resolved = rc == RC_OK && !r.is_bad;
 	if (part != PART_ADDR)
-		return resolved ? routed(m, &r, part) : put_str(m, part == PART_MAILER ? "error" : "");
+		return resolved ? routed(m, &r, sender, part) : put_str(m, part == PART_MAILER ? "error" : "");
 	struct buf quoted;
 	buf_init(&quoted, 4 * MILTER_VALUE_MAX);
 	addr_write_text(&quoted, resolved ? r.addr : addr);
-	struct span out = put(m, buf_span(&quoted));
+	struct span out = lowered(m, buf_span(&quoted));
 	buf_fini(&quoted);
 	return out;
 }
@@ -103,7 +93,7 @@ static struct span
 mail_part(struct sess_milter *m, enum part part)
 {
 	const struct facts *f = &m->sess->facts;
-	return f->has_sender ? address(m, f->sender, part) : nothing;
+	return f->has_sender ? address(m, f->sender, SPAN_EMPTY, part) : nothing;
 }
 
 /* "554 5.7.1 <x@y>: Relay access denied": its enhanced code, and the text behind the address. */
@@ -129,9 +119,9 @@ rcpt_part(struct sess_milter *m, enum part part)
 	if (m->refusal.n > 0)
 		return refusal_part(m, part);
 	if (s->facts.has_rcpt)
-		return address(m, s->facts.rcpt, part);
+		return address(m, s->facts.rcpt, s->facts.sender, part);
 	/* behind RCPT Postfix speaks of the first one */
-	return s->tx != NULL && s->tx->first_rcpt.n > 0 ? address(m, s->tx->first_rcpt, part) : nothing;
+	return s->tx != NULL && s->tx->first_rcpt.n > 0 ? address(m, s->tx->first_rcpt, s->facts.sender, part) : nothing;
 }
 
 /* ---- one function per name ---- */

@@ -58,7 +58,7 @@ end_rewrite(struct sess *s)
 	struct tx *tx = s->tx;
 	const struct rewriter *w = s->svc->rewriter;
 	const struct envelope env = { .sender = tx->env_sender, .nrcpt = tx->nrcpt, .rcpt = tx->rcpts };
-	const struct rewrite_extra extra = { .redirect = tx->redirect, .bcc = tx->bcc.at, .nbcc = tx->bcc.n };
+	const struct rewrite_extra extra = { .redirect = tx->redirect, .bcc = tx->bcc.at, .nbcc = tx->bcc.n, .copies = tx->copies.at, .ncopies = tx->copies.n };
 	if (tx->discard || rewrite_is_idle(w, &env, &extra))
 		return STEP_NEXT;
 	struct envelope out;

@@ -277,6 +277,8 @@ enum step mail_headers(struct sess *s);
 void data_front(struct sess *s, struct buf *b);
 /* Header and body checks of what is there (smtp/checking.h). STEP_AGAIN: a table has to be waited for. */
 enum step data_check_body(struct sess *s, bool at_end);
+/* The same step once more when tables that had to be asked have answered (map/remote.h). */
+enum step data_wait_for_maps(struct sess *s);
 /* When content_wants_edit(): changes the header; a table may have to be waited for. Faults are the content's. */
 enum step data_edit_header(struct sess *s);
 extern const struct step_row header_steps[];

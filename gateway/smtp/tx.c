@@ -143,6 +143,16 @@ tx_add_rcpt(struct tx *tx, const struct env_rcpt *r)
 	return true;
 }
 
+static void
+remove_text(struct tx_texts *l, struct span text)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < l->n; i++)
+		if (!span_eq(l->at[i], text))
+			l->at[n++] = l->at[i];
+	l->n = n;
+}
+
 void
 tx_delete_rcpt(struct tx *tx, struct span given)
 {
@@ -155,11 +165,8 @@ tx_delete_rcpt(struct tx *tx, struct span given)
 		tx->rcpts[n++] = *r;
 	}
 	tx->nrcpt = n;
-	n = 0;
-	for (uint32_t i = 0; i < tx->bcc.n; i++)
-		if (!span_eq(tx->bcc.at[i], given))
-			tx->bcc.at[n++] = tx->bcc.at[i];
-	tx->bcc.n = n;
+	remove_text(&tx->bcc, given);
+	remove_text(&tx->copies, given);
 }
 
 static bool
@@ -182,6 +189,16 @@ add_text(struct tx *tx, struct tx_texts *l, struct span text)
 		return false;
 	l->at[l->n++] = text;
 	return true;
+}
+
+/* An address that is not there yet. */
+static bool
+add_address(struct tx *tx, struct tx_texts *l, struct span addr)
+{
+	for (uint32_t i = 0; i < l->n; i++)
+		if (span_caseeq(l->at[i], addr))
+			return true;
+	return add_text(tx, l, addr);
 }
 
 static bool
@@ -214,10 +231,9 @@ tx_edit(struct tx *tx, const struct verdict_edit *edit)
 	case EDIT_REDIRECT:
 		return set_text(tx, &tx->redirect, edit->text);
 	case EDIT_BCC:
-		for (uint32_t i = 0; i < tx->bcc.n; i++)
-			if (span_caseeq(tx->bcc.at[i], edit->text))
-				return true;
-		return add_text(tx, &tx->bcc, edit->text);
+		return add_address(tx, &tx->bcc, edit->text);
+	case EDIT_COPY:
+		return add_address(tx, &tx->copies, edit->text);
 	case EDIT_FILTER:
 		return set_text(tx, &tx->filter, edit->text);
 	}

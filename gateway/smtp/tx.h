@@ -62,7 +62,8 @@ struct tx {
 	size_t prepend_bytes;        /* octets of them with their line ends, those not kept included */
 	bool prepend_over;           /* they are more than all headers of a message may be: it will be refused */
 	struct span redirect;        /* internal form: takes the place of all recipients; empty: none */
-	struct tx_texts bcc;         /* internal form: one more recipient each, NOTIFY=NEVER; each address once */
+	struct tx_texts bcc;         /* internal form: one more recipient each, NOTIFY=NEVER; each address once; of access tables */
+	struct tx_texts copies;      /* the same of header and body checks: recipient_bcc_maps has no say about these */
 	struct span filter;          /* "transport:nexthop" instead of content_filter; empty: none */
 	bool no_filter;              /* redirected: neither that nor content_filter */
 	struct arena rewritten;      /* texts of env_sender and rcpts when the end of data changed them */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Tables and messages for checks.py, and where we differ from Postfix on purpose."""
 
+import re
+
 HEADER = r'''/^Subject: .*forbidden/ REJECT
 /^Subject: .*worded/ REJECT 5.7.9 not here, please
 /^Subject: .*later/ REJECT 4.7.9 come again
@@ -156,7 +158,51 @@ def made_up(rnd):
     return out.replace(b'--"a b"', b'--a b').replace(b'--"x;y"', b'--x;y')
 
 
+def unended(data):
+    """Its header ends with a line that is no header, or with the message."""
+    for line in data.split(b'\r\n'):
+        if not re.match(rb'[!-9;-~]+[ \t]*:|[ \t]', line):
+            return line != b''
+    return True
+
+
+# What a message is to the next hop: (name, what MAIL says, content).
+ENVELOPES = [
+    ('declared', ' BODY=8BITMIME', b'Subject: x\r\n\r\nx\r\n'),
+    ('declared 7', ' BODY=7BIT', b'Subject: x\r\n\r\nx\r\n'),
+    ('nothing', '', b'Subject: x\r\n\r\nx\r\n'),
+    ('octets', '', b'Subject: x\r\n\r\n\xc3\xa9\r\n'),
+    ('octets in the header', '', b'Subject: \xc3\xa9\r\n\r\nx\r\n'),
+    ('says 8bit', '', b'Subject: x\r\nContent-Transfer-Encoding: 8bit\r\n\r\nx=\r\n'),
+    ('says 8bit, octets', '', b'Subject: x\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa9\r\n'),
+    ('says 8bit, declared 7', ' BODY=7BIT', b'Subject: x\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa9\r\n'),
+    ('says 8bit late', '', b'Subject: x\r\nContent-Transfer-Encoding:\r\n 8BIT\r\n\r\nx\r\n'),
+    ('says 8bit (c)', '', b'Subject: x\r\nContent-Transfer-Encoding: 8bit (c)\r\n\r\nx\r\n'),
+    ('says binary', '', b'Subject: x\r\nContent-Transfer-Encoding: Binary\r\n\r\nx\r\n'),
+    ('says 7bit, declared', ' BODY=8BITMIME', b'Subject: x\r\nContent-Transfer-Encoding: 7bit\r\n\r\nx\r\n'),
+    ('says qp', '', b'Subject: x\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nx\r\n'),
+    ('says both', '', b'Subject: x\r\nContent-Transfer-Encoding: 8bit\r\nContent-Transfer-Encoding: 7bit\r\n\r\nx\r\n'),
+    ('part says 8bit', '', b'Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\nx\r\n--b--\r\n'),
+    ('part says 8bit, octets', '',
+     b'Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa9\r\n--b--\r\n'),
+    ('bcc', '', b'Subject: x\r\nX-Bcc: a\r\n\r\nx\r\n'),
+    ('bcc of a line', '', b'Subject: x\r\n\r\ncopy me\r\n'),
+    ('redirect', '', b'Subject: x\r\nX-To: a\r\n\r\nx\r\n'),
+]
+ENVELOPE_TABLES = {'h': HEADER, 'b': '/^copy me/ BCC copy@any.example\n'}
+ENVELOPE_USE = ('header_checks = pcre:$TABLES/h\nbody_checks = pcre:$TABLES/b\n'
+                'recipient_bcc_maps = inline:{copy@any.example=third@any.example, other@any.example=fourth@any.example}\n')
+ENVELOPE_CONFIGS = {'hub': '', 'hub, not detected': 'detect_8bit_encoding_header = no\n', 'old hub': '', 'old hub, not detected': 'detect_8bit_encoding_header = no\n'}
+
+
 DIFFERENCES = [
+    ('(small|strict|strict body): random .* unended', 'an empty line is put behind a header that has none; it is read as it then stands, as by the next hop'),
+    ('hub.*: declared 7', '7BIT is what is meant anyway'),
+    ('hub.*: (octets.*|says 8bit, octets|says 8bit, declared 7|part says 8bit, octets)', 'octets over 127 are declared, whoever forgot it (RFC 6152 3)'),
+    ('hub: (part says 8bit|says 8bit .c.)', 'plain ASCII whose parts, or whose header in other words, say that it is 8-bit'),
+    ('old hub.*: says (8bit|8bit late|8bit .c.|binary)|old hub.*: part says 8bit', 'plain ASCII needs no conversion, whatever it says'),
+    ('old hub.*: says both', 'what says two things is not touched'),
+    ('old hub, not detected: says 8bit, declared 7', 'what is 8-bit is converted, whatever was declared'),
     ('.*: mime 17', 'the end of a line with a boundary that is longer than line_length_limit: for Postfix a header may begin there, for nobody else'),
     (r'(all|small|nesting|regexp|no mime|short lines|out): (body .*(3008|4108)|mime 16)', 'a text of more than 512 octets is cut in our log'),
     (r'.*: body b.nul .*', 'NUL becomes a blank, unless message_reject_characters or message_strip_characters have it'),

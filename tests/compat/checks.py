@@ -24,7 +24,8 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import compat  # noqa: E402
 import headers  # noqa: E402
-from check_cases import CONFIGS, DIFFERENCES, MESSAGES, made_up  # noqa: E402
+from check_cases import (CONFIGS, DIFFERENCES, ENVELOPE_CONFIGS, ENVELOPE_TABLES, ENVELOPE_USE, ENVELOPES, MESSAGES,  # noqa: E402
+                         made_up, unended)
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 ACTIONS = r'(?:reject|warning|info|filter|pass|discard|hold|prepend|replace|redirect|bcc|strip)'
@@ -82,6 +83,67 @@ def both(scratch, extra, messages):
     return results
 
 
+def envelopes(kind, hub_kind, scratch, extra):
+    """{name: MAIL and RCPT lines, content}"""
+    hub = hub_kind()
+    server = kind(scratch, extra, hub.port)
+    try:
+        c = compat.Client(server.port, headers.REMOTE)
+        c.reply()
+        wanted = 0
+        for number, (_, declared, content) in enumerate(ENVELOPES):
+            for said in (b'EHLO client.example\r\n', b'MAIL FROM:<s%03d@host.example.com>%s\r\n' % (number, declared.encode()),
+                         b'RCPT TO:<rcpt@any.example>\r\n', b'DATA\r\n', content + b'.\r\n'):
+                c.send(said)
+                reply = c.reply()[-1]
+            wanted += reply.startswith('250')
+        end = time.monotonic() + 30
+        while len(hub.transactions) < wanted and time.monotonic() < end:
+            time.sleep(0.05)
+        out = {}
+        for envelope, content in list(hub.transactions):
+            words = sorted(' '.join(sorted(re.sub(r'SIZE=\d+', '', line).split())) for line in envelope)
+            body = re.sub(r'(?m)^(Date|Message-Id|From):.*\n', '', headers.plain(content))
+            out[ENVELOPES[int(re.search(r's(\d{3})@', envelope[0])[1])][0]] = '\n'.join(words) + '\n' + body
+        return out
+    finally:
+        server.close()
+        hub.shutdown()
+        hub.server_close()
+
+
+class Tally:
+    """What was compared."""
+
+    def __init__(self, show):
+        self.show, self.same, self.listed, self.bad, self.used = show, 0, 0, [], set()
+
+    def compare(self, key, theirs, ours):
+        if self.show and self.show in key:
+            print(f'== {key}', *headers.shown(theirs), '-- ours', *headers.shown(ours), sep='\n    ')
+        row = next((i for i, (pattern, _) in enumerate(DIFFERENCES) if re.fullmatch(pattern, key)), None)
+        if theirs == ours:
+            self.same += 1
+        elif row is not None:
+            self.listed += 1
+            self.used.add(row)
+        else:
+            self.bad.append(key)
+            print(key)
+            for line in list(difflib.unified_diff(headers.shown(theirs), headers.shown(ours), lineterm='', n=0))[:30]:
+                if line[:2] not in ('--', '++', '@@'):
+                    print(f'    {line[:400]}', flush=True)
+
+
+def with_tables(tables, extra):
+    """(scratch directory, settings)"""
+    scratch = pathlib.Path(tempfile.mkdtemp(prefix='checks-', dir=TOP / 'build/tmp'))
+    scratch.chmod(0o755)
+    for name, text in tables.items():
+        (scratch / name).write_text(text)
+    return scratch, extra.replace('$TABLES', str(scratch))
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('-k', default='')
@@ -96,43 +158,32 @@ def main():
         return 77
     contents = list(MESSAGES)
     rnd = random.Random(args.seed)
-    contents += [(f'random {args.seed}/{i}', made_up(rnd)) for i in range(args.random)]
+    contents += [(f'random {args.seed}/{i}' + ' unended' * unended(data), data) for i, data in enumerate([made_up(rnd) for _ in range(args.random)])]
     contents += headers.corpus(args.corpus)
     messages = list(enumerate(data for _, data in contents))
     names = [name for name, _ in contents]
-    same = listed = 0
-    bad, used = [], set()
+    tally = Tally(args.show)
     for config, (tables, extra) in CONFIGS.items():
         if args.k not in config:
             continue
-        scratch = pathlib.Path(tempfile.mkdtemp(prefix='checks-', dir=TOP / 'build/tmp'))
-        scratch.chmod(0o755)
-        for name, text in tables.items():
-            (scratch / name).write_text(text)
-        settings = 'message_size_limit = 50000000\nhopcount_limit = 100\nsmtp_line_length_limit = 0\n' + extra.replace('$TABLES', str(scratch))
+        scratch, settings = with_tables(tables, 'message_size_limit = 50000000\nhopcount_limit = 100\nsmtp_line_length_limit = 0\n' + extra)
         theirs, ours = both(scratch, settings, messages)
         shutil.rmtree(scratch)
         for number in theirs:
-            key = f'{config}: {names[number] if number >= 0 else "warnings"}'
-            if args.show and args.show in key:
-                print(f'== {key}', *headers.shown(theirs[number]), '-- ours', *headers.shown(ours[number]), sep='\n    ')
-            row = next((i for i, (pattern, _) in enumerate(DIFFERENCES) if re.fullmatch(pattern, key)), None)
-            if theirs[number] == ours[number]:
-                same += 1
-            elif row is not None:
-                listed += 1
-                used.add(row)
-            else:
-                bad.append(key)
-                print(key)
-                for line in list(difflib.unified_diff(headers.shown(theirs[number]), headers.shown(ours[number]), lineterm='', n=0))[:30]:
-                    if line[:2] not in ('--', '++', '@@'):
-                        print(f'    {line[:400]}')
-    stale = [] if args.k or args.random < 200 else [row for i, (row, _) in enumerate(DIFFERENCES) if i not in used and 'corpus' not in row]
+            tally.compare(f'{config}: {names[number] if number >= 0 else "warnings"}', theirs[number], ours[number])
+    for config, extra in ENVELOPE_CONFIGS.items():
+        if args.k not in config:
+            continue
+        scratch, settings = with_tables(ENVELOPE_TABLES, ENVELOPE_USE + extra)
+        theirs, ours = [envelopes(kind, headers.OldHub if 'old' in config else compat.Hub, scratch, settings) for kind in (compat.Postfix, compat.Dogana)]
+        shutil.rmtree(scratch)
+        for name, _, _ in ENVELOPES:
+            tally.compare(f'{config}: {name}', theirs.get(name, '(nothing)'), ours.get(name, '(nothing)'))
+    stale = [] if args.k or args.random < 200 else [row for i, (row, _) in enumerate(DIFFERENCES) if i not in tally.used and 'corpus' not in row]
     for row in stale:
         print(f'{row}: is listed as different, and is not')
-    print(f'checks: {same} the same, {listed} different on purpose, {len(bad)} different, {len(stale)} wrongly listed (- Postfix, + Dogana)')
-    return 1 if bad or stale else 0
+    print(f'checks: {tally.same} the same, {tally.listed} different on purpose, {len(tally.bad)} different, {len(stale)} wrongly listed (- Postfix, + Dogana)')
+    return 1 if tally.bad or stale else 0
 
 
 if __name__ == '__main__':

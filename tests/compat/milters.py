@@ -33,6 +33,9 @@ smtpd_recipient_restrictions = check_recipient_access inline:{refused@example.or
 smtpd_authorized_xclient_hosts = 127.7.0.0/16
 virtual_alias_maps = inline:{{alias@example.org=known@example.org}, {two@example.org=known@example.org known2@example.org}}
 virtual_alias_domains =
+recipient_bcc_maps = inline:{{copied@example.org=known2@example.org}}
+sender_dependent_relayhost_maps = inline:{{@routed.example=[relay.test]:2525}, {routed@x.example=[single.test]}}
+sender_dependent_default_transport_maps = inline:{{@other.example=lmtp:[other.test]:24}}
 message_size_limit = 300000
 smtpd_soft_error_limit = 1001
 smtpd_hard_error_limit = 1000
@@ -208,6 +211,8 @@ CASES = {
     'add rcpt bare': ([edits('addrcpt:known2@example.org')], MESSAGE),
     'add rcpt alias': ([edits('addrcpt:<two@example.org>')], MESSAGE),
     'add rcpt again': ([edits('addrcpt:<known@example.org>')], MESSAGE),
+    'add rcpt with a copy': ([edits('addrcpt:<copied@example.org>')], MESSAGE),
+    'rcpt with a copy': ([[]], HELLO + ['MAIL FROM:<{tag}@x.example>', 'RCPT TO:<copied@example.org>', 'DATA', TEXT]),
     'add rcpt args': ([edits('addrcpt:<known2@example.org>:NOTIFY=NEVER')], MESSAGE),
     'add rcpt null': ([edits('addrcpt:<>')], MESSAGE),
     'add rcpt elsewhere': ([edits('addrcpt:<x@elsewhere.test>')], MESSAGE),
@@ -249,6 +254,9 @@ for action in ('accept', 'reject', 'tempfail', 'quarantine'):
     CASES[f'{action}: garbage at end'] = ([(['eom=code:Z'], d)], MESSAGE)
     CASES[f'{action}: length 0'] = ([(['mail=length:0'], d)], MESSAGE)
     CASES[f'{action}: edits at mail'] = ([(['mail=addheader:X-N:v'], d)], MESSAGE)
+for sender in ('a@routed.example', 'A@ROUTED.example', 'routed@x.example', 'routed+x@x.example', 'a@other.example', 'a@example.org', 'a@elsewhere.test', ''):
+    for rcpt in ('known@example.org', 'x@routed.example', 'y@elsewhere.test'):
+        CASES[f'route {sender} {rcpt}'] = ([[]], HELLO + [f'MAIL FROM:<{sender}>', f'RCPT TO:<{rcpt}>', 'RSET'])
 CASES['accept: slow'] = ([['connect=slow'] + edits('addheader:X-N:v')], MESSAGE)
 
 DIFFERENCES = {

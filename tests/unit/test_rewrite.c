@@ -288,13 +288,18 @@ static void
 test_extra(void **state)
 {
 	(void)state;
-	const struct span bcc[] = { SPAN("spy"), SPAN("spy2@b.example") };
+	const struct span bcc[] = { SPAN("spy"), SPAN("spy2@b.example") }, copies[] = { SPAN("spy3@b.example") };
 	struct rewrite_extra x = { .bcc = bcc, .nbcc = 2 };
 	open_conf("always_bcc = all@d.example\nrecipient_bcc_maps = inline:{{spy2@b.example=more@d.example}}");
 	assert_string_equal(rewritten("a@b.example", "x@example.org", &x),
 	    "a@b.example: x@example.org spy@mx.example.com<spy/1 spy2@b.example/1 more@d.example/1 all@d.example/1");
+	/* of header and body checks: not looked up */
+	x = (struct rewrite_extra){ .copies = copies, .ncopies = 1 };
+	close_conf();
+	open_conf("recipient_bcc_maps = inline:{{spy3@b.example=more@d.example}}");
+	assert_string_equal(rewritten("a@b.example", "x@example.org", &x), "a@b.example: x@example.org spy3@b.example/1");
 	x.no_bcc = true;
-	x.nbcc = 0;
+	x.ncopies = 0;
 	assert_string_equal(rewritten("a@b.example", "x@example.org", &x), "a@b.example: x@example.org");
 	close_conf();
 	/* a redirect is not looked up, and takes the place of all */
