@@ -68,10 +68,12 @@ is_word(unsigned char c)
 	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
 }
 
-/* A colon or dot that begins or holds together what could be clicked. */
+/* A colon or dot that begins or holds together what could be clicked; what begins an encoded word (RFC 2047). */
 static bool
 makes_link(struct span s, size_t i)
 {
+	if (s.p[i] == '?')
+		return i > 0 && s.p[i - 1] == '=';
 	if (i + 1 >= s.n)
 		return false;
 	unsigned char next = s.p[i + 1];

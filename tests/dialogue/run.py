@@ -495,6 +495,13 @@ class Run:
         if code != int(status or 0):
             raise Broken(f'`{text}\' ended with {code}: {self.output[:500]}')
 
+    def do_together(self, words):
+        """Two at once; what they said, one behind the other, the first to succeed before the other."""
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            words = self.ids(words).split()
+            done = [f.result() for f in [pool.submit(self.gw.run, *words) for _ in range(2)]]
+        self.output = ''.join(text for _, text in sorted(done, key=lambda d: d[0]))
+
     def do_as(self, words):
         name, _, rest = words.partition(' ')
         self.do_run(rest, argv0=name)

@@ -49,7 +49,7 @@ def parse_expect(text, line):
 
 
 HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs', 'slow')
-CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
+CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'together', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
           'heard', 'asked', 'answer', 'forget', 'resolver', 'copy')
 
 

@@ -88,6 +88,7 @@ test_hostile(void **state)
 		{ SPAN("a@b.test"), SPAN("x\r\n  Number:   4SVLCh0000z1V"), "  Subject:  x\\x0d\\x0a  Number:   4SVLCh0000z1V\r\n", "\n  Number:   4SV" },
 		{ SPAN("a@b.test"), SPAN("x\r\n.\r\nBcc: all@b.test"), "x\\x0d\\x0a.\\x0d\\x0aBcc: all@b[.]test\r\n", "\r\nBcc" },
 		{ SPAN("a@b.test"), SPAN("click http://evil.test/"), "click http[:]//evil[.]test/", "://" },
+		{ SPAN("a@b.test"), SPAN("=?utf-8?B?G1sySg==?="), "  Subject:  =[?]utf-8?B?G1sySg==[?]=\r\n", "=?utf" },
 		{ SPAN("a@b.test"), SPAN("$items $recipient $$"), "  Subject:  $items $recipient $$\r\n", "$items anna" },
 		{ SPAN("a@b.test"), SPAN("\x1b]0;x\x07 \xe2\x80\xae" "fdp.exe \xff"), "\\x1b]0;x\\x07 \\u{202e}fdp[.]exe \\xff", "\x1b" },
 		{ SPAN("http://evil.test/x@b.test"), SPAN("s"), "  Sender:   \"http[:]//evil[.]test/x\"@b[.]test\r\n", "://" },
@@ -115,6 +116,10 @@ test_virus(void **state)
 	write_it(&b, NT_VIRUS_POSTMASTER, &built_in, &item, 1, 1);
 	has(&b, "\r\nSubject: Virus held: Win[.]Test\\x0d\\x0aBcc: x@y[.]test\r\n");
 	has(&b, "  Recipients: anna@here.test\r\n");
+	buf_fini(&b);
+	item.signature = SPAN("=?utf-8?Q?=0ABcc=3A?="); /* nobody decodes that on the way to the eye */
+	write_it(&b, NT_VIRUS_POSTMASTER, &built_in, &item, 1, 1);
+	has(&b, "\r\nSubject: Virus held: =[?]utf-8?Q?=0ABcc=3A?=\r\n");
 	buf_fini(&b);
 	item.hide_rcpts = true;
 	write_it(&b, NT_VIRUS_RECIPIENT, &built_in, &item, 1, 1);
