@@ -2,6 +2,7 @@
 #include "filters/program.h"
 
 #include "base/mem.h"
+#include "ipc/jail.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,6 +116,9 @@ program_begin(struct program *pg, const char *name, int argc, char **argv, struc
 	}
 	if (rc == RC_OK)
 		rc = open_log(pg, &a, e);
+	const char *lacks = a.is_child ? NULL : jail_lacks(); /* the master says it for all */
+	if (rc == RC_OK && lacks != NULL)
+		program_log(LOG_L_WARNING, SPAN_EMPTY, "%s", lacks);
 	if (rc != RC_OK)
 		conf_unref(&pg->conf);
 	return rc;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/version.h"
 #include "base/mem.h"
+#include "ipc/jail.h"
 #include "ipc/sandbox.h"
 #include "map/map.h"
 
@@ -625,6 +626,9 @@ master_run(const char *dir, const char *program, int ready_fd)
 	}
 	if (geteuid() != 0)
 		log_info(NULL, "started as an ordinary user: roles share this user, and none changes its root directory");
+	const char *lacks = jail_lacks();
+	if (lacks != NULL)
+		log_warn(NULL, "%s", lacks);
 	sigwatch_init(&ma.term, SIGTERM, on_signal);
 	sigwatch_init(&ma.intr, SIGINT, on_signal);
 	sigwatch_init(&ma.hup, SIGHUP, on_signal);

@@ -1,26 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "ipc/sandbox.h"
 
+#include "ipc/jail.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/landlock.h>
 #include <pwd.h>
 #include <seccomp.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HAS_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HAS_SANITIZER 1
-#endif
-#endif
-#ifndef HAS_SANITIZER
-#define HAS_SANITIZER 0
-#endif
 
 /* System calls a role may make. Everything else fails with EPERM; what starts another program or
  * looks into another process is nowhere. */
@@ -62,17 +51,13 @@ static const int keys_calls[] = { CALLS_ALL };
 static const int auth_calls[] = { CALLS_ALL, CALLS_NET, CALLS_TABLES, SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
 	SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(getdents64), SCMP_SYS(clone), SCMP_SYS(clone3), SCMP_SYS(set_tid_address) };
 
-static const struct {
-	enum role role;
-	const int *calls;
-	size_t ncalls;
-} rows[] = {
-	{ ROLE_EDGE, edge_calls, NELEMS(edge_calls) },
-	{ ROLE_QUEUE, queue_calls, NELEMS(queue_calls) },
-	{ ROLE_RELAY, relay_calls, NELEMS(relay_calls) },
-	{ ROLE_LOOKUP, lookup_calls, NELEMS(lookup_calls) },
-	{ ROLE_KEYS, keys_calls, NELEMS(keys_calls) },
-	{ ROLE_AUTH, auth_calls, NELEMS(auth_calls) },
+static const struct jail_calls rows[] = {
+	[ROLE_EDGE] = { edge_calls, NELEMS(edge_calls) },
+	[ROLE_QUEUE] = { queue_calls, NELEMS(queue_calls) },
+	[ROLE_RELAY] = { relay_calls, NELEMS(relay_calls) },
+	[ROLE_LOOKUP] = { lookup_calls, NELEMS(lookup_calls) },
+	[ROLE_KEYS] = { keys_calls, NELEMS(keys_calls) },
+	[ROLE_AUTH] = { auth_calls, NELEMS(auth_calls) },
 };
 
 bool
@@ -117,56 +102,6 @@ sandbox_lower(const struct sandbox *s, struct err *e)
 	return RC_OK;
 }
 
-static enum rc
-load_seccomp(enum role role, struct err *e)
-{
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
-	if (ctx == NULL)
-		return err_set(e, RC_PERM, "seccomp_init failed");
-	enum rc rc = RC_OK;
-	for (size_t i = 0; i < NELEMS(rows); i++)
-		for (size_t k = 0; rows[i].role == role && k < rows[i].ncalls; k++)
-			(void)seccomp_rule_add(ctx, SCMP_ACT_ALLOW, rows[i].calls[k], 0); /* a call this machine lacks is no matter */
-	int r = seccomp_load(ctx);
-	if (r != 0)
-		rc = err_set(e, RC_TEMP, "seccomp: %s", strerror(-r));
-	seccomp_release(ctx);
-	return rc;
-}
-
-/* Nothing may be executed, and written only below the writable directory, wherever the process comes to
- * hold a path to something. RC_NONE: this kernel has no Landlock, or one too old to allow renaming
- * from one directory to another (version 1) where that is needed. */
-static enum rc
-load_landlock(int writable_fd, int also_fd, struct err *e)
-{
-	const uint64_t writes = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-	    LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_SOCK |
-	    LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM;
-	const uint64_t refer = UINT64_C(1) << 13; /* LANDLOCK_ACCESS_FS_REFER, newer than some headers */
-	long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
-	if (version < 1 || (version < 2 && writable_fd >= 0))
-		return RC_NONE;
-	struct landlock_ruleset_attr attr = { .handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | writes | (version >= 2 ? refer : 0) };
-	int fd = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof attr, 0);
-	if (fd < 0)
-		return RC_NONE;
-	struct landlock_path_beneath_attr below = {
-		.allowed_access = LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG |
-		    LANDLOCK_ACCESS_FS_MAKE_DIR | refer,
-		.parent_fd = writable_fd,
-	};
-	long r = writable_fd < 0 ? 0 : syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &below, 0);
-	below.parent_fd = also_fd;
-	if (r == 0 && also_fd >= 0)
-		r = syscall(SYS_landlock_add_rule, fd, LANDLOCK_RULE_PATH_BENEATH, &below, 0);
-	if (r == 0)
-		r = syscall(SYS_landlock_restrict_self, fd, 0);
-	int err = errno;
-	close(fd);
-	return r == 0 ? RC_OK : err_set(e, RC_TEMP, "landlock: %s", strerror(err));
-}
-
 static bool is_hidden;
 
 void
@@ -175,16 +110,6 @@ sandbox_hide(void)
 	is_hidden = true;
 	if (!HAS_SANITIZER)
 		(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-}
-
-static void
-step(struct buf *steps, const char *name)
-{
-	if (steps == NULL)
-		return;
-	if (buf_len(steps) > 0)
-		buf_putc(steps, ' ');
-	buf_puts(steps, name);
 }
 
 static enum rc
@@ -196,30 +121,32 @@ enter(const struct sandbox *s, int writable_fd, int also_fd, struct buf *steps, 
 		if (s->root != NULL) {
 			if (chdir(s->root) != 0 || chroot(".") != 0)
 				return err_set(e, RC_PERM, "chroot %s: %s", s->root, strerror(errno));
-			step(steps, "chroot");
+			jail_step(steps, "chroot");
 		}
 		if (setresuid(s->uid, s->uid, s->uid) != 0 || setuid(0) == 0)
 			return err_set(e, RC_PERM, "cannot give up root: %s", strerror(errno));
-		step(steps, "user");
+		jail_step(steps, "user");
 	}
 	if (is_hidden)
 		sandbox_hide(); /* again: a change of user may have undone it */
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return err_set(e, RC_PERM, "no_new_privs: %s", strerror(errno));
-	step(steps, "no_new_privs");
-	enum rc rc = load_landlock(writable_fd, also_fd, e);
+	jail_step(steps, "no_new_privs");
+	const struct jail_place places[] = { { writable_fd, true }, { also_fd, true } };
+	const struct jail_files files = { .place = places, .nplaces = NELEMS(places), .moves = writable_fd >= 0 };
+	enum rc rc = jail_limit_files(&files, e);
 	if (rc == RC_OK)
-		step(steps, "landlock");
+		jail_step(steps, "landlock");
 	else if (rc != RC_NONE)
 		return rc;
-	if (HAS_SANITIZER) { /* their runtime makes calls of its own, and looks for leaks at the end by tracing itself */
+	if (HAS_SANITIZER) {
 		(void)prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 		return RC_OK;
 	}
-	rc = load_seccomp(s->role, e);
+	rc = jail_limit_calls(&rows[s->role], 1, true, e);
 	if (rc == RC_OK)
-		step(steps, "seccomp");
-	return rc == RC_TEMP ? RC_OK : rc; /* a kernel without seccomp: status shows the step is missing */
+		jail_step(steps, "seccomp");
+	return rc == RC_NONE ? RC_OK : rc;
 }
 
 enum rc
