@@ -47,6 +47,23 @@ confdir_remove(void)
 	nftw(confdir, confdir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* For a test that has one of its own: cmocka_unit_test_setup_teardown(test, confdir_setup, confdir_teardown). */
+static inline int
+confdir_setup(void **state)
+{
+	(void)state;
+	confdir_make();
+	return 0;
+}
+
+static inline int
+confdir_teardown(void **state)
+{
+	(void)state;
+	confdir_remove();
+	return 0;
+}
+
 /* Loads main.cf with these lines; data_directory is below the directory. Errors of conf_load itself end the test. */
 static inline struct conf *
 confdir_load(const char *main_cf)

@@ -7,22 +7,6 @@
 #define SAFE "compatibility_level = 3.6\nmyhostname = gw.example.com\nmydestination =\ninet_interfaces = 127.0.0.1\nmynetworks = 127.0.0.0/8\n"
 #define STOCK "smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nerror unix - - n - - error\nretry unix - - n - - error\n"
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 /* What run would refuse at its start, or mail would only wait for, is said by check. */
 static void
 test_start(void **state)
@@ -177,10 +161,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_start, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_routes, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_rbl_reply, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_notes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_start, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_routes, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_rbl_reply, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_notes, confdir_setup, confdir_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

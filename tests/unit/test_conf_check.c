@@ -6,22 +6,6 @@
 
 #define STOCK "smtp unix - - n - - smtp\nrelay unix - - n - - smtp\nerror unix - - n - - error\nretry unix - - n - - error\n"
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 static struct conf *
 check(const char *main_cf, const char *master_cf)
 {
@@ -224,7 +208,7 @@ test_once(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, confdir_setup, confdir_teardown)
 	const struct CMUnitTest tests[] = { T(test_problems), T(test_states), T(test_old_defaults), T(test_once) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,22 +4,6 @@
 #include "confdir.h"
 #include "unit.h"
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 static struct conf *
 load(enum rc want)
 {
@@ -387,7 +371,7 @@ test_references(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, confdir_setup, confdir_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_main_and_conf_d), T(test_relative_directory), T(test_only_conf_d), T(test_no_directory), T(test_values), T(test_bad_value_leaves_default),
 		T(test_duplicates), T(test_names), T(test_myorigin_file), T(test_networks), T(test_overrides), T(test_service_view),

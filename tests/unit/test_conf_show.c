@@ -6,22 +6,6 @@
 
 #include <sys/wait.h>
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 static const char main_cf[] =
     "compatibility_level = 3.10\n# a comment\nmail_name = a,\n  b   c\n# in between\n  d\nuser = x\nsmtpd_banner = $user hi\nunusd = 1\n"
     "mynetworks = 127.0.0.0/8\n";
@@ -267,7 +251,7 @@ test_man(void **state)
 int
 main(void)
 {
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, confdir_setup, confdir_teardown)
 	const struct CMUnitTest tests[] = { T(test_output), T(test_fatal), T(test_edits), T(test_edit_the_right_file), T(test_listing), T(test_man) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

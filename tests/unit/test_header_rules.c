@@ -169,25 +169,9 @@ test_clients(void **state)
 	close_conf();
 }
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_rows), cmocka_unit_test(test_clients) };
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, confdir_setup, confdir_teardown);
 }

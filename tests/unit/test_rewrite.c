@@ -519,34 +519,18 @@ test_lists(void **state)
 	}
 }
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_rows, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_extra, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_idle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_generic, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_check, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_too_long, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_long_lists, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lists_of_lists, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_rows, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_extra, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_idle, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_generic, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_check, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_too_long, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_long_lists, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_lists_of_lists, confdir_setup, confdir_teardown),
 		cmocka_unit_test(test_lists),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,22 +139,6 @@ test_known(void **state)
 	assert_false(triage_known_find(&other, got));
 }
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -164,5 +148,5 @@ main(void)
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_known),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, confdir_setup, confdir_teardown);
 }
