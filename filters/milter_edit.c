@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "filters/milter_private.h"
 
+#include "base/fd.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -348,21 +349,6 @@ milter_edit_quarantine_now(struct milter_slot *s, struct span data)
 
 /* ---- body ---- */
 
-static bool
-write_all(int fd, struct span s, uint64_t at)
-{
-	while (s.n > 0) {
-		ssize_t n = pwrite(fd, s.p, s.n, (off_t)at);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		at += (uint64_t)n;
-		s = span_from(s, (size_t)n);
-	}
-	return true;
-}
-
 /* What is in memory goes into the file. */
 static bool
 flush_body(struct milter_run *r)
@@ -373,7 +359,7 @@ flush_body(struct milter_run *r)
 		b->at = r->spill_end;
 	}
 	size_t n = buf_len(&b->mem);
-	bool ok = write_all(b->fd, buf_span(&b->mem), b->at + b->len - n);
+	bool ok = fd_pwrite(b->fd, buf_span(&b->mem), b->at + b->len - n) == 0;
 	buf_fini(&b->mem);
 	return ok;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "filters/attachments/milter.h"
 
+#include "base/fd.h"
 #include "base/mem.h"
 #include "filters/program.h"
 
@@ -168,16 +169,8 @@ append(struct talk *t, struct span s)
 	if (t->is_broken || !hold(t, s.n))
 		return;
 	t->hash = (t->hash << 7 | t->hash >> 57) ^ span_hash(s);
-	while (s.n > 0) {
-		ssize_t n = write(t->file, s.p, s.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			t->is_broken = true;
-			return;
-		}
-		s = span_from(s, (size_t)n);
-	}
+	if (fd_write(t->file, s) != 0)
+		t->is_broken = true;
 }
 
 /* "<a@b>" without its brackets. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "filters/attachments/worker.h"
 
+#include "base/fd.h"
 #include "filters/confine.h"
 
 #include <errno.h>
@@ -24,20 +25,6 @@ limit_time(unsigned seconds)
 	(void)setrlimit(RLIMIT_CPU, &r);
 }
 
-static bool
-write_all(int fd, struct span s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		s = span_from(s, (size_t)n);
-	}
-	return true;
-}
-
 static void
 send_answer(int fd, uint32_t number, const struct wire_answer *a)
 {
@@ -50,7 +37,7 @@ send_answer(int fd, uint32_t number, const struct wire_answer *a)
 	int body = -1;
 	if (sent.outcome == WIRE_STRIP) {
 		body = memfd_create("body", MFD_CLOEXEC);
-		if (body < 0 || !write_all(body, a->body))
+		if (body < 0 || fd_write(body, a->body) != 0)
 			sent.outcome = WIRE_LATER;
 	}
 	struct buf b;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/control.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -254,20 +255,6 @@ control_close(struct control **cp)
 
 /* ---- client side ---- */
 
-static bool
-write_all(int fd, struct span s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return false;
-		s = span_from(s, (size_t)n);
-	}
-	return true;
-}
-
 static int
 connect_control(const char *queue_directory, struct err *e)
 {
@@ -301,12 +288,12 @@ static bool
 take_text(struct answer *a, struct span s, int out_fd)
 {
 	if (!a->has_trailer)
-		return write_all(out_fd, s);
+		return fd_write(out_fd, s) == 0;
 	buf_put(&a->head, s);
 	size_t n = buf_len(&a->head);
 	if (n <= TRAILER_MAX)
 		return true;
-	bool ok = write_all(out_fd, span_head(buf_span(&a->head), n - TRAILER_MAX));
+	bool ok = fd_write(out_fd, span_head(buf_span(&a->head), n - TRAILER_MAX)) == 0;
 	buf_consume(&a->head, n - TRAILER_MAX);
 	return ok;
 }
@@ -328,7 +315,7 @@ take(struct answer *a, struct span s, int out_fd)
 	else
 		a->rc = err_set(a->e, RC_PERM, "%.*s", (int)(first.n > 6 ? first.n - 6 : 0), (const char *)first.p + (first.n > 6 ? 6 : 0));
 	buf_consume(&a->head, nl + 1);
-	return a->has_trailer || write_all(out_fd, buf_span(&a->head));
+	return a->has_trailer || fd_write(out_fd, buf_span(&a->head)) == 0;
 }
 
 /* What was held back: the last line says how it ended. */
@@ -340,7 +327,7 @@ take_trailer(struct answer *a, int out_fd)
 	size_t nl = span_rchr(line, '\n');
 	line = nl != SIZE_MAX ? span_from(line, nl + 1) : SPAN_EMPTY;
 	bool done = span_eq_str(line, "done"), failed = span_starts(line, SPAN("error "));
-	(void)!write_all(out_fd, done || failed ? span_head(s, nl) : s);
+	(void)!fd_write(out_fd, done || failed ? span_head(s, nl) : s);
 	if (failed)
 		a->rc = err_set(a->e, RC_PERM, "%.*s", (int)(line.n - 6), (const char *)line.p + 6);
 	else if (!done)
@@ -356,8 +343,11 @@ control_request(const char *queue_directory, const char *line, int out_fd, struc
 		return err_set(e, trouble.rc, "%s", trouble.why);
 	struct answer a = { .rc = RC_TEMP, .e = e };
 	buf_init(&a.head, 256 * 1024);
-	if (!write_all(fd, span_str(line)) || !write_all(fd, SPAN("\n")))
-		err_set(e, RC_TEMP, "control socket: %s", strerror(errno));
+	int error = fd_write(fd, span_str(line));
+	if (error == 0)
+		error = fd_write(fd, SPAN("\n"));
+	if (error != 0)
+		err_set(e, RC_TEMP, "control socket: %s", strerror(error));
 	bool written = true;
 	while (written) {
 		unsigned char chunk[65536];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* "dogana tls self-signed": key and certificate for a first start. */
 #include "admin/commands.h"
+#include "base/fd.h"
 #include "conf/conf.h"
 #include "tls/selfsigned.h"
 
@@ -38,19 +39,14 @@ write_new(const char *path, struct span text, mode_t mode)
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return false;
-	bool ok = fchmod(fd, mode) == 0;
-	while (ok && text.n > 0) {
-		ssize_t n = write(fd, text.p, text.n);
-		ok = n > 0 || (n < 0 && errno == EINTR);
-		text = span_from(text, n > 0 ? (size_t)n : 0);
-	}
-	ok = ok && fsync(fd) == 0;
-	int why = errno;
+	int why = fchmod(fd, mode) == 0 ? fd_write(fd, text) : errno;
+	if (why == 0 && fsync(fd) != 0)
+		why = errno;
 	close(fd);
-	if (!ok)
+	if (why != 0)
 		unlink(path);
 	errno = why;
-	return ok;
+	return why == 0;
 }
 
 static int

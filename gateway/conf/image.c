@@ -4,6 +4,7 @@
  * and checks again with the same code, so there is one way from text to values. Kept files are not
  * copied: their spans point into the sealed mapping, which all roles share.
  */
+#include "base/fd.h"
 #include "base/mem.h"
 #include "conf/snap.h"
 
@@ -74,14 +75,8 @@ put_keeps(struct buf *b, const struct htab *t)
 static enum rc
 write_all(int fd, struct span s, struct err *e)
 {
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-		if (n < 0 && errno != EINTR)
-			return err_set(e, RC_TEMP, "configuration image: %s", strerror(errno));
-		if (n > 0)
-			s = span_from(s, (size_t)n);
-	}
-	return RC_OK;
+	int error = fd_write(fd, s);
+	return error == 0 ? RC_OK : err_set(e, RC_TEMP, "configuration image: %s", strerror(error));
 }
 
 /* Written past any buffer: the image is the only copy. */

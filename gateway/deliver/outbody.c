@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "deliver/outbody.h"
 
+#include "base/fd.h"
+
 #include <errno.h>
-#include <unistd.h>
 
 enum { CHANGED_MAX = 64 * 1024 * 1024 }; /* octets that checks may make of a piece */
 
@@ -22,19 +23,10 @@ outbody_init(struct outbody *c, int fd, uint64_t offset, uint64_t length, struct
 enum rc
 outbody_read(int fd, uint64_t at, unsigned char *to, size_t n, struct err *e)
 {
-	while (n > 0) {
-		ssize_t got = pread(fd, to, n, (off_t)at);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return err_set(e, RC_TEMP, "cannot read message content: %s", strerror(errno));
-		if (got == 0)
-			return err_set(e, RC_TEMP, "message content is shorter than it should be");
-		to += got;
-		at += (uint64_t)got;
-		n -= (size_t)got;
-	}
-	return RC_OK;
+	int error = fd_pread(fd, to, n, at);
+	if (error == ENODATA)
+		return err_set(e, RC_TEMP, "message content is shorter than it should be");
+	return error == 0 ? RC_OK : err_set(e, RC_TEMP, "cannot read message content: %s", strerror(error));
 }
 
 void

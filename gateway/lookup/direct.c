@@ -5,6 +5,7 @@
  *
  * On the socket: u32 length; then a block with the table's name and one with the key, or u8 rc and a block.
  */
+#include "base/fd.h"
 #include "base/mem.h"
 #include "dns/dns.h"
 #include "ipc/msgs.h"
@@ -24,31 +25,16 @@ enum { HELPER_FD = 3, FRAME_MAX = REMOTE_VALUE_MAX + 4096, HEAD = 4 };
 /* ---- both sides: blocking frames ---- */
 
 static bool
-read_all(int fd, unsigned char *to, size_t n)
-{
-	while (n > 0) {
-		ssize_t got = read(fd, to, n);
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return false;
-		to += got;
-		n -= (size_t)got;
-	}
-	return true;
-}
-
-static bool
 read_frame(int fd, struct buf *out)
 {
 	unsigned char head[HEAD];
 	buf_reset(out);
-	if (!read_all(fd, head, sizeof head))
+	if (fd_read(fd, head, sizeof head) != 0)
 		return false;
 	struct cur rd = cur_of(span_of(head, sizeof head));
 	uint32_t n = cur_u32(&rd);
 	unsigned char *to = n <= FRAME_MAX ? buf_reserve(out, n) : NULL;
-	if (to == NULL || !read_all(fd, to, n))
+	if (to == NULL || fd_read(fd, to, n) != 0)
 		return false;
 	buf_commit(out, n);
 	return true;

@@ -2,6 +2,7 @@
 #include "queue/inspect.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "queue/attempt.h"
@@ -94,25 +95,11 @@ inspection_start(struct inspection *in, int fd, struct msg_inspect *m, const str
 	timer_set(&in->timer, INSPECT_USEC);
 }
 
-static bool
-write_all(int fd, struct span s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		s = span_from(s, (size_t)n);
-	}
-	return true;
-}
-
 void
 inspection_start_mem(struct inspection *in, struct span content, struct msg_inspect *m, const struct span *rcpts)
 {
 	int fd = memfd_create("inspect", MFD_CLOEXEC);
-	if (fd >= 0 && !write_all(fd, content)) {
+	if (fd >= 0 && fd_write(fd, content) != 0) {
 		close(fd);
 		fd = -1;
 	}

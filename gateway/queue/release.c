@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/crc32c.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/metric.h"
@@ -276,18 +277,6 @@ on_finished(struct op *op)
 
 /* ---- content ---- */
 
-static bool
-write_all(int fd, struct span s)
-{
-	while (s.n > 0) {
-		ssize_t n = write(fd, s.p, s.n);
-		if (n <= 0)
-			return false;
-		s = span_from(s, (size_t)n);
-	}
-	return true;
-}
-
 /* Up to max octets of content behind what is in out already. */
 static bool
 read_more(struct release *r, struct buf *out, size_t max)
@@ -309,7 +298,7 @@ static bool
 put_draft(struct release *r, struct span s)
 {
 	r->crc = crc32c(r->crc, s);
-	return write_all(r->draft_fd, s);
+	return fd_write(r->draft_fd, s) == 0;
 }
 
 static void

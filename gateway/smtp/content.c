@@ -2,6 +2,7 @@
 #include "smtp/content.h"
 
 #include "base/crc32c.h"
+#include "base/fd.h"
 #include "base/mem.h"
 #include "ipc/msgs.h"
 
@@ -144,16 +145,10 @@ static void
 write_draft(struct content *c)
 {
 	struct span s = span_head(buf_span(&c->out), buf_len(&c->out) - c->pending);
-	size_t done = 0;
-	while (done < s.n) {
-		ssize_t n = write(c->draft_fd, s.p + done, s.n - done);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			content_fail(c, n < 0 && errno != ENOSPC && errno != EDQUOT ? CONTENT_NO_DRAFT : CONTENT_DRAFT_FULL);
-			return;
-		}
-		done += (size_t)n;
+	int error = fd_write(c->draft_fd, s);
+	if (error != 0) {
+		content_fail(c, error == ENOSPC || error == EDQUOT ? CONTENT_DRAFT_FULL : CONTENT_NO_DRAFT);
+		return;
 	}
 	c->crc = crc32c(c->crc, s);
 	if (c->pending == 0)

@@ -8,6 +8,7 @@
 #include "smtp/content.h"
 
 #include "base/crc32c.h"
+#include "base/fd.h"
 #include "base/mem.h"
 
 #include <errno.h>
@@ -47,18 +48,10 @@ static enum rc
 read_draft(struct content *c, uint64_t pos, size_t n, struct buf *out)
 {
 	unsigned char *p = buf_reserve(out, n);
-	while (p != NULL && n > 0) {
-		ssize_t got = pread(c->draft_fd, p, n, (off_t)(c->draft_at + pos));
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got <= 0)
-			return RC_TEMP;
-		buf_commit(out, (size_t)got);
-		p += got;
-		pos += (uint64_t)got;
-		n -= (size_t)got;
-	}
-	return p != NULL ? RC_OK : RC_TEMP;
+	if (p == NULL || fd_pread(c->draft_fd, p, n, c->draft_at + pos) != 0)
+		return RC_TEMP;
+	buf_commit(out, n);
+	return RC_OK;
 }
 
 /* max octets from pos on, or those there are. */
@@ -200,17 +193,10 @@ write_all(struct content_copy *k, struct content *c, struct span s)
 {
 	k->to.crc = crc32c(k->to.crc, s);
 	k->to.len += s.n;
-	while (s.n > 0) {
-		ssize_t n = write(k->fd, s.p, s.n);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			content_fail(c, n < 0 && errno != ENOSPC && errno != EDQUOT ? CONTENT_NO_DRAFT : CONTENT_DRAFT_FULL);
-			return false;
-		}
-		s = span_from(s, (size_t)n);
-	}
-	return true;
+	int error = fd_write(k->fd, s);
+	if (error != 0)
+		content_fail(c, error == ENOSPC || error == EDQUOT ? CONTENT_DRAFT_FULL : CONTENT_NO_DRAFT);
+	return error == 0;
 }
 
 /* The header, and a body that is in memory. */
