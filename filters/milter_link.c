@@ -133,6 +133,7 @@ link_rest(struct milter_link *l)
 	l->user = NULL;
 	l->waits_for = 0;
 	l->state = MLINK_IDLE;
+	l->stand = MSTAND_START;
 	list_prepend(&s->idle, &l->link);
 	s->nidle++;
 	conn_deadline(&l->conn, s->idle_time);
@@ -201,6 +202,7 @@ on_options(struct milter_link *l, const struct mw_frame *f)
 	conn_deadline(&l->conn, 0);
 	l->waits_for = 0;
 	l->state = MLINK_READY;
+	l->stand = MSTAND_START;
 	if (s->probe == l)
 		s->probe = NULL;
 	if (l->user != NULL) {
@@ -372,9 +374,10 @@ milter_link_put(struct milter_link **lp, bool is_clean)
 		link_end(l);
 		return;
 	}
-	bool can_keep = is_clean && s->keeps && l->version >= 6 && s->nidle < s->idle_max && s->lost_idle < LOST_IDLE_MAX &&
+	bool can_keep = is_clean && s->keeps && l->version >= 6 && l->stand != MSTAND_MIDDLE && s->nidle < s->idle_max && s->lost_idle < LOST_IDLE_MAX &&
 	    s->refs > 1 && conn_unsent(&l->conn) <= STUCK && !conn_input_eof(&l->conn) && !l->conn.in_callback && conn_input(&l->conn).n == 0;
-	mw_simple(conn_out(&l->conn), can_keep ? SMFIC_QUIT_NC : SMFIC_QUIT);
+	if (!can_keep || l->stand == MSTAND_END)
+		mw_simple(conn_out(&l->conn), can_keep ? SMFIC_QUIT_NC : SMFIC_QUIT);
 	if (can_keep)
 		link_rest(l);
 	else

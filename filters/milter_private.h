@@ -94,6 +94,14 @@ struct milter_link_user {
 
 enum milter_link_state { MLINK_DIAL, MLINK_OPTIONS, MLINK_READY, MLINK_IDLE };
 
+/* Where a milter stands between two sessions. libmilter takes SMFIC_QUIT_NC behind the end of a message that it let go on, and nowhere else:
+ * behind an accepted or refused one, an ABORT or a mere HELO it drops it without a word, and then never answers the next CONNECT. */
+enum milter_stand {
+	MSTAND_MIDDLE,               /* something was said: the connection serves nobody else */
+	MSTAND_START,                /* nothing was said to it */
+	MSTAND_END,                  /* the last it said was "continue" to the end of a message */
+};
+
 struct milter_link {
 	unsigned magic;
 	enum milter_link_state state;
@@ -108,6 +116,7 @@ struct milter_link {
 	struct buf symtext;
 	struct milter_names symlist[MW_STAGES];
 	bool has_symlist[MW_STAGES];
+	enum milter_stand stand;
 	bool is_kept;                /* came from the idle ones */
 	bool wants_more;             /* some of the replies that are awaited have come */
 	bool has_heard;              /* a packet came since it was taken */

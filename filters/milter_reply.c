@@ -303,6 +303,8 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 	case SMFIR_CONTINUE:
 		milter_slot_answered(s);
 		milter_calm_more(s, replied);
+		if (replied == SMFIC_BODYEOB)
+			s->link->stand = MSTAND_END;
 		goes_on(s, replied);
 		break;
 	case SMFIR_SKIP:

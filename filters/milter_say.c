@@ -34,6 +34,7 @@ struct buf *
 milter_slot_out(struct milter_slot *s)
 {
 	struct buf *b = conn_out(&s->link->conn);
+	s->link->stand = MSTAND_MIDDLE;
 	if (buf_len(&s->macros) > 0) { /* of what it did not want to hear: in order */
 		buf_put(b, buf_span(&s->macros));
 		buf_fini(&s->macros);

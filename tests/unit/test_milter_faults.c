@@ -265,6 +265,34 @@ test_kept(void **state)
 	fake_close(&f);
 }
 
+/* libmilter hears SMFIC_QUIT_NC behind the end of a message that it let go on; anywhere else it would never answer the next CONNECT. */
+static void
+test_kept_where(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned char cmd, reply;
+		unsigned kept;
+	} rows[] = { { 0, 0, 1 }, { 'E', 'a', 0 }, { 'E', 'r', 0 }, { 'E', 't', 0 }, { 'E', 'd', 0 }, { 'M', 'r', 0 }, { 'M', 'a', 0 }, { 'H', 'a', 0 }, { 'C', 'a', 0 } };
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct fake f;
+		struct play p;
+		fake_open(&f);
+		if (rows[i].cmd != 0)
+			fake_packet(fake_rule(&f, rows[i].cmd, 0, DO_REPLY), rows[i].reply, "", 0);
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		for (unsigned n = 1; n <= 2; n++) {
+			play_once(&p, set);
+			play_fini(&p);
+			world_turns(5000);
+			if (f.kept != n * rows[i].kept || f.quits != n * !rows[i].kept || f.connects != (rows[i].kept ? 1 : n))
+				fail_msg("row %zu: kept %u, ended %u of %u", i, f.kept, f.quits, f.connects);
+		}
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+}
+
 /* It only wants the end of a message: what was closed is noticed with the first thing said. */
 static void
 test_kept_content(void **state)
@@ -471,7 +499,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_breaker, clean), cmocka_unit_test_teardown(test_table, clean), cmocka_unit_test_teardown(test_unreachable, clean),
-		cmocka_unit_test_teardown(test_unasked, clean), cmocka_unit_test_teardown(test_bundled, clean), cmocka_unit_test_teardown(test_kept, clean), cmocka_unit_test_teardown(test_kept_content, clean),
+		cmocka_unit_test_teardown(test_unasked, clean), cmocka_unit_test_teardown(test_bundled, clean), cmocka_unit_test_teardown(test_kept, clean), cmocka_unit_test_teardown(test_kept_where, clean), cmocka_unit_test_teardown(test_kept_content, clean),
 		cmocka_unit_test_teardown(test_out_of_use, clean), cmocka_unit_test_teardown(test_lines, clean), cmocka_unit_test_teardown(test_deadline, clean),
 		cmocka_unit_test_teardown(test_gone, clean),
 	};
