@@ -94,6 +94,8 @@ void quarantine_order_fini(struct quarantine_order *o);
  * recipients; none for all. With to they are not needed. All are copied. who: clean, for log and index. */
 void quarantine_release(struct quarantine_order *o, const struct spool_id *id, const struct span *addrs, size_t naddrs, struct span to,
     bool as_attachment, struct span who);
+/* For all, with this header (lines with their ends, without the empty one; copied) in the place of the message's. */
+void quarantine_release_with(struct quarantine_order *o, const struct spool_id *id, struct span header, struct span who);
 void quarantine_delete(struct quarantine_order *o, const struct spool_id *id, const struct span *addrs, size_t naddrs, struct span who);
 /* What is due, and over the size limit. */
 void quarantine_expire(struct quarantine_order *o, struct span who);

@@ -25,6 +25,7 @@
 enum {
 	RELEASE_MAGIC = 0x9e1ea5ed,
 	FRONT_MAX = 16 * 1024,
+	HEADER_MAX = 1024 * 1024,    /* of one that takes the place of the message's */
 	ENVELOPE_BYTES_MAX = 64 * 1024 * 1024,
 	SLICE = 256 * 1024,          /* octets copied into a draft between two turns of the loop */
 	INLINE_MAX = 64 * 1024,      /* larger content takes the way of a draft */
@@ -42,9 +43,12 @@ struct release {
 	struct quar_req mark, look;
 	struct buf encoded;          /* envelope of the copy */
 	struct buf front, back;
+	bool has_header;
+	struct buf header;           /* in the place of the message's, has_header */
 	uint32_t nrcpt;
 	int fd;                      /* content */
-	uint64_t length, at;
+	uint64_t length, at;         /* of it; what is left out stands before cut */
+	uint64_t cut;
 	uint32_t crc;
 	uint64_t draft;              /* 0: none */
 	int draft_fd;
@@ -106,8 +110,9 @@ release_new(struct queue *q, const struct spool_id *id, const struct spool_id *c
 	op_init(&r->accept, &q->ops, on_accepted);
 	timer_init(&r->again, on_again);
 	buf_init(&r->encoded, ENVELOPE_BYTES_MAX);
-	buf_init(&r->front, FRONT_MAX);
+	buf_init(&r->front, FRONT_MAX + HEADER_MAX);
 	buf_init(&r->back, FRONT_MAX);
+	buf_init(&r->header, HEADER_MAX);
 	list_init(&r->link);
 	list_append(&q->quarantine.releases, &r->link);
 	return r;
@@ -155,6 +160,7 @@ release_end(struct release *r, enum rc rc)
 	buf_fini(&r->encoded);
 	buf_fini(&r->front);
 	buf_fini(&r->back);
+	buf_fini(&r->header);
 	mem_poison(r, sizeof *r);
 	mem_free(&r);
 }
@@ -210,6 +216,13 @@ give_up(struct release *r, const char *what, const char *why)
 
 /* ---- into the spool ---- */
 
+/* Octets of the copy. */
+static uint64_t
+total_of(const struct release *r)
+{
+	return buf_len(&r->front) + r->length - r->cut + buf_len(&r->back);
+}
+
 static void
 accept_copy(struct release *r)
 {
@@ -221,7 +234,7 @@ accept_copy(struct release *r)
 		BUG("an envelope that was just written");
 	r->m = message_new(&q->table, &env, buf_span(&r->encoded));
 	arena_fini(&arena);
-	uint64_t total = buf_len(&r->front) + r->length + buf_len(&r->back);
+	uint64_t total = total_of(r);
 	if (r->draft != 0) {
 		uint64_t draft = r->draft;
 		r->draft = 0;
@@ -318,6 +331,24 @@ copy_slice(struct release *r)
 		give_up(r, "the content", "cannot be copied");
 }
 
+/* The header that was given takes the place of the one that is there; what is behind it, the empty line included, stays. */
+static bool
+replace_header(struct release *r)
+{
+	struct buf text;
+	size_t end = SIZE_MAX;
+	bool ok = true;
+	buf_init(&text, HEADER_MAX);
+	while (ok && end == SIZE_MAX && r->at < r->length) {
+		ok = read_more(r, &text, SLICE);
+		end = span_starts(buf_span(&text), SPAN("\r\n")) ? 0 : span_find(buf_span(&text), SPAN("\r\n\r\n"));
+	}
+	r->cut = r->at = end == SIZE_MAX ? r->length : end == 0 ? 0 : end + 2;
+	buf_put(&r->front, buf_span(&r->header));
+	buf_fini(&text);
+	return ok && !r->front.over && !r->header.over;
+}
+
 static void
 on_content(struct op *op)
 {
@@ -331,8 +362,11 @@ on_content(struct op *op)
 	r->fd = r->look.fd;
 	r->look.fd = -1;
 	r->length = r->look.length;
-	uint64_t total = buf_len(&r->front) + r->length + buf_len(&r->back);
-	if (total <= INLINE_MAX) {
+	if (r->has_header && !replace_header(r)) {
+		give_up(r, "the content", "its header cannot be replaced");
+		return;
+	}
+	if (total_of(r) <= INLINE_MAX) {
 		struct buf whole;
 		buf_init(&whole, INLINE_MAX);
 		buf_put(&whole, buf_span(&r->front));
@@ -340,7 +374,7 @@ on_content(struct op *op)
 		buf_put(&whole, buf_span(&r->back));
 		buf_fini(&r->front);
 		r->front = whole;
-		r->length = 0; /* all of it is in front now */
+		r->length = r->cut = 0; /* all of it is in front now */
 		buf_reset(&r->back);
 		if (ok)
 			accept_copy(r);
@@ -504,25 +538,46 @@ forget_order(struct op *op)
 
 static const struct op_provider releasing = { "quarantine release", forget_order };
 
-void
-quarantine_release(struct quarantine_order *o, const struct spool_id *id, const struct span *addrs, size_t naddrs, struct span to,
-    bool as_attachment, struct span who)
+/* NULL: it cannot be done now, and the order is answered. */
+static struct release *
+begin(struct quarantine_order *o, const struct spool_id *id, struct span who)
 {
 	struct queue *q = o->q;
 	if (q->quarantine.store == NULL || q->quarantine.is_mending || q->draining) {
 		op_finish(&o->op, err_set(&o->why, RC_TEMP, q->quarantine.is_mending ? "what a crash left is still being looked at" : "the quarantine is not available"));
-		return;
+		return NULL;
 	}
 	struct spool_id copy = spool_id_next((uint32_t)getpid());
 	struct release *r = release_new(q, id, &copy);
 	r->order = o;
-	r->as_attachment = as_attachment;
-	r->elsewhere = to.n > 0;
 	snprintf(r->who, sizeof r->who, "%.*s", (int)(who.n < QUAR_WHO_MAX ? who.n : QUAR_WHO_MAX), (const char *)who.p);
 	o->release = r;
 	op_pend(&o->op, &releasing);
+	return r;
+}
+
+void
+quarantine_release(struct quarantine_order *o, const struct spool_id *id, const struct span *addrs, size_t naddrs, struct span to,
+    bool as_attachment, struct span who)
+{
+	struct release *r = begin(o, id, who);
+	if (r == NULL)
+		return;
+	r->as_attachment = as_attachment;
+	r->elsewhere = to.n > 0;
 	if (to.n > 0)
-		quar_begin_release(q->quarantine.store, &r->mark, id, &to, 1, true, &copy, who);
+		quar_begin_release(o->q->quarantine.store, &r->mark, id, &to, 1, true, &r->copy, who);
 	else
-		quar_begin_release(q->quarantine.store, &r->mark, id, addrs, naddrs, false, &copy, who);
+		quar_begin_release(o->q->quarantine.store, &r->mark, id, addrs, naddrs, false, &r->copy, who);
+}
+
+void
+quarantine_release_with(struct quarantine_order *o, const struct spool_id *id, struct span header, struct span who)
+{
+	struct release *r = begin(o, id, who);
+	if (r == NULL)
+		return;
+	r->has_header = true;
+	buf_put(&r->header, header);
+	quar_begin_release(o->q->quarantine.store, &r->mark, id, NULL, 0, false, &r->copy, who);
 }

@@ -64,11 +64,16 @@ on_released(struct op *op)
 	sched_poke(q);
 }
 
+/* As the filter wants it: with its header, and nobody else's of that name. */
 static void
 release(struct rescan *s)
 {
+	const struct msg_inspected *m = &s->in.said;
 	quarantine_order_init(&s->order, s->q, &s->q->ops, on_released);
-	quarantine_release(&s->order, &s->id, NULL, 0, SPAN_EMPTY, false, span_str(who));
+	if (m->header_changed)
+		quarantine_release_with(&s->order, &s->id, m->header, span_str(who));
+	else
+		quarantine_release(&s->order, &s->id, NULL, 0, SPAN_EMPTY, false, span_str(who));
 }
 
 static void
