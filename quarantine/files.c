@@ -11,7 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { LEAF_SECONDS = 256, CHUNK = 1 << 20, END_BYTES = 64 << 10, TAIL_MAX = 64 << 20 };
+enum { LEAF_SECONDS = 256, LOWER = 256, CHUNK = 1 << 20, END_BYTES = 64 << 10, TAIL_MAX = 64 << 20 };
 
 void
 qfiles_init(struct qfiles *f, int dir_fd, int corrupt_fd)
@@ -46,6 +46,22 @@ open_dir(int at, const char *name, bool make)
 	return io_open(at, name, O_RDONLY | O_DIRECTORY);
 }
 
+unsigned
+qfile_leaf_from(struct qfiles *f, unsigned leaf)
+{
+	char high[2];
+	for (; leaf < LEAVES && leaf % LOWER == 0; leaf += LOWER) {
+		snprintf(high, sizeof high, "%x", leaf / LOWER % 16);
+		int upper = open_dir(f->dir_fd, high, false);
+		if (upper < 0 && errno == ENOENT)
+			continue;
+		if (upper >= 0)
+			close(upper);
+		break;
+	}
+	return leaf;
+}
+
 int
 qfile_leaf_fd(struct qfiles *f, unsigned leaf, bool make)
 {
@@ -53,8 +69,8 @@ qfile_leaf_fd(struct qfiles *f, unsigned leaf, bool make)
 	for (unsigned i = 0; i < LEAF_CACHE; i++)
 		if (f->cache[i].fd >= 0 && f->cache[i].leaf == leaf)
 			return f->cache[i].fd;
-	snprintf(high, sizeof high, "%x", leaf / 256 % 16);
-	snprintf(low, sizeof low, "%02x", leaf % 256);
+	snprintf(high, sizeof high, "%x", leaf / LOWER % 16);
+	snprintf(low, sizeof low, "%02x", leaf % LOWER);
 	int upper = open_dir(f->dir_fd, high, make);
 	if (upper < 0)
 		return -1;

@@ -27,6 +27,8 @@ void qfiles_init(struct qfiles *f, int dir_fd, int corrupt_fd);
 void qfiles_fini(struct qfiles *f);
 
 unsigned qfile_leaf(const struct spool_id *id);
+/* This leaf or the next one whose upper directory is there; LEAVES: none. */
+unsigned qfile_leaf_from(struct qfiles *f, unsigned leaf);
 /* Descriptor of a directory, borrowed until the next call; -1 and errno. */
 int qfile_leaf_fd(struct qfiles *f, unsigned leaf, bool make);
 

@@ -68,7 +68,7 @@ rebuild_file(struct quar_writer *w, const struct spool_id *id, bool *changed_out
 static bool
 next_dir(struct quar_writer *w)
 {
-	while (w->dir == NULL && w->leaf < LEAVES) {
+	while (w->dir == NULL && (w->leaf = qfile_leaf_from(&w->files, w->leaf)) < LEAVES) {
 		int fd = qfile_leaf_fd(&w->files, w->leaf++, false), copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 		if (copy < 0)
 			continue;
