@@ -453,14 +453,14 @@ class Run:
     def do_queue(self, words):
         verb, _, rest = words.partition(' ')
         if verb == 'empty':
-            wait_for('an empty queue', lambda: not self.gw.queue(), pause=0.1)
+            wait_for('an empty queue', lambda: not self.gw.queue())
         elif verb.startswith('/'):
             regex = re.compile(words[1:-1])
-            wait_for(f'{words} in the queue', lambda: regex.search('\n'.join(json.dumps(r) for r in self.gw.queue())), pause=0.1)
+            wait_for(f'{words} in the queue', lambda: regex.search('\n'.join(json.dumps(r) for r in self.gw.queue())))
         else:
             try:
                 wait_for(f'{rest} messages in {verb}',
-                         lambda: sum(r.get('queue_name') == verb for r in self.gw.queue()) == int(rest), pause=0.1)
+                         lambda: sum(r.get('queue_name') == verb for r in self.gw.queue()) == int(rest))
             except Broken as e:
                 raise Broken(f'{e}; there are: {json.dumps(self.gw.queue())}\n{self.gw.log_text(self.log_from)[-2000:]}')
 
@@ -487,7 +487,7 @@ class Run:
             if value is None:
                 raise Broken(f'no metric {name}')
             return value - base >= number if op == '>=' else value - base == number
-        wait_for(f'metric {words} (now {self.gw.metrics().get(name)}, before {self.before.get(name)})', fits, pause=0.1)
+        wait_for(f'metric {words} (now {self.gw.metrics().get(name)}, before {self.before.get(name)})', fits)
 
     def do_run(self, words, argv0=None):
         text, _, status = words.partition(' => ')
@@ -514,7 +514,7 @@ class Run:
                 return [json.loads(line)['queue_id'] for line in out.splitlines() if '"queue_id"' in line] if code == 0 else []
             text = text.replace('HELDID', wait_for('a message in the quarantine', held, pause=0.1)[0])
         if 'QID' in text:
-            rows = wait_for('a message in the queue', self.gw.queue, pause=0.1)
+            rows = wait_for('a message in the queue', self.gw.queue)
             text = text.replace('QID', rows[0]['queue_id'])
         return self.place.fill(text)
 
@@ -624,7 +624,7 @@ class Run:
         def idle():
             m = self.gw.metrics()
             return m.get('queue_active', 0) == 0 and m.get('queue_jobs', 0) == 0 and m.get('relay_jobs', 0) == 0
-        wait_for('deliveries to end', idle, pause=0.05)
+        wait_for('deliveries to end', idle)
 
     # -- the whole
 
@@ -701,10 +701,10 @@ def settle(place):
         left = {k: m.get(k) for k in GAUGES if m.get(k)}
         return not left
     if place.gateway.queue():
-        place.gateway.run('queue', 'delete', 'ALL')
-    place.gateway.run('queue', 'flush')  # forget which destinations are dead
+        place.gateway.ask('queue delete ALL')
+    place.gateway.ask('queue flush')  # forget which destinations are dead
     try:
-        wait_for('quiet', quiet, pause=0.05)
+        wait_for('quiet', quiet)
     except Broken:
         raise Broken(f'left over: {left}')
     if place.gateway.queue():
@@ -795,7 +795,7 @@ def cut_client(place, scr, limit, most):
         complete += max(finals, sum(data.count(b'\r\n.\r\n') for data in sent.values()))
         run.abandon(rst=bool(number & 1))
     place.hub.order('clear')
-    wait_for('sessions to end', lambda: place.gateway.metrics().get('smtpd_sessions') == 0, pause=0.05)
+    wait_for('sessions to end', lambda: place.gateway.metrics().get('smtpd_sessions') == 0)
     took = place.gateway.metrics().get('smtpd_messages', 0) - run.before.get('smtpd_messages', 0)
     if not confirmed <= took <= complete:
         raise Broken(f'{scr.name} (cut client): {took} messages taken, but {complete} were complete and {confirmed} confirmed')
@@ -825,9 +825,9 @@ def cut_hub(place, scr):
         hit = place.hub.order('stats')['hits'][0]
         place.hub.order('clear')
         if place.gateway.queue():
-            place.gateway.run('queue', 'flush')
+            place.gateway.ask('queue flush')
             if not scr.modes or 'nodrain' not in scr.modes:
-                wait_for(f'the queue to empty after the hub was cut at {k} in {scr.name}', lambda: not place.gateway.queue(), pause=0.1)
+                wait_for(f'the queue to empty after the hub was cut at {k} in {scr.name}', lambda: not place.gateway.queue())
         done += 1
         if not hit:
             break

@@ -63,6 +63,16 @@ def free_ports(n):
     return ports
 
 
+def connect_unix(sock, path):
+    """Connects to a path of any length: through its directory, because an address takes 108 octets."""
+    path = pathlib.Path(path)
+    where = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sock.connect(f'/proc/self/fd/{where}/{path.name}')
+    finally:
+        os.close(where)
+
+
 def workdir(name):
     """An empty directory below build/tmp, for this process."""
     (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
@@ -145,6 +155,10 @@ TROUBLE = re.compile(r'panic:|AddressSanitizer|LeakSanitizer|UndefinedBehaviorSa
 ROLE_USERS = 'edge_user = 61001\nqueue_user = 61002\nrelay_user = 61003\nlookup_user = 61004\nkeys_user = 61005\nauth_user = 61006\nfilter_user = 61007\n'
 
 
+# The journal is made when a gateway starts: four megabytes of zeros instead of 128, and one segment follows the other sooner.
+SMALL_SPOOL = 'spool_segment_size = 1048576\n'
+
+
 class Gateway:
     """One running gateway with a configuration, a queue and a log of its own."""
 
@@ -156,9 +170,9 @@ class Gateway:
         self.binary = binary or program()
         self.log = self.dir / 'log'
         self.stderr = self.dir / 'stderr'
-        self.proc = None
+        self.proc = self.control = None
         self.expect_deaths = False
-        (self.etc / 'main.cf').write_text(main + ROLE_USERS)
+        (self.etc / 'main.cf').write_text(main + ROLE_USERS + ('' if 'spool_segment_size' in main else SMALL_SPOOL))
         (self.etc / 'master.cf').write_text(master)
         for name, text in (files or {}).items():
             self.write(name, text)
@@ -220,19 +234,40 @@ class Gateway:
                               timeout=60, text=True, errors='replace')
         return done.returncode, done.stdout
 
+    def ask(self, line):
+        """A request through the control socket, as the commands make it, without a process for it: (whether it was done, text)."""
+        if self.control is None:
+            found = re.findall(r'^queue_directory\s*=\s*(\S+)', (self.etc / 'main.cf').read_text(), re.M)
+            self.control = pathlib.Path(found[-1] if found else '/var/spool/postfix') / 'public'
+        data = b''
+        try:
+            with socket.socket(socket.AF_UNIX) as s:
+                connect_unix(s, self.control / 'control')
+                s.settimeout(60)
+                s.sendall(line.encode() + b'\n')
+                while chunk := s.recv(1 << 20):
+                    data += chunk
+        except OSError as e:
+            return False, f'{self.control}/control: {e}'
+        first, _, text = data.decode('utf-8', 'backslashreplace').partition('\n')
+        if first == 'ok trailer':
+            text, _, last = text.rpartition('\n')[0].rpartition('\n')
+            return last == 'done', text if last == 'done' else f'{text}\n{last}'
+        return first == 'ok', text if first == 'ok' else first or 'no answer'
+
     def status(self):
-        code, text = self.run('status', '--json')
-        if code != 0:
-            raise Broken(f'status --json: exit status {code}: {text[:300]}')
+        done, text = self.ask('status json')
+        if not done:
+            raise Broken(f'status json: {text[:300]}')
         return json.loads(text)
 
     def metrics(self):
         return status_metrics(self.status())
 
     def queue(self):
-        code, text = self.run('queue', 'list', '--json')
-        if code != 0:
-            raise Broken(f'queue list --json: exit status {code}: {text[:300]}')
+        done, text = self.ask('queue list json')
+        if not done:
+            raise Broken(f'queue list json: {text[:300]}')
         return [json.loads(line) for line in text.splitlines() if line.strip()]
 
     def log_text(self, since=0):
