@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "loop_until.h"
 #include "unit.h"
 
 struct raw_dns;
@@ -257,55 +258,13 @@ raw_dns_stop(struct raw_dns *s)
 /* ---- asking ---- */
 
 static struct op_owner raw_owner;
-static unsigned raw_done, raw_stop_at;
-static struct timer raw_guard, raw_pause;
-
-static void
-raw_on_done(struct op *op)
-{
-	(void)op;
-	if (++raw_done == raw_stop_at)
-		loop_stop();
-}
-
-static void
-raw_on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 30 seconds\n");
-	_exit(1);
-}
-
-static void
-raw_on_pause(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
-raw_run(unsigned n)
-{
-	raw_stop_at = raw_done + n;
-	timer_set(&raw_guard, 30 * 1000000);
-	loop_run();
-	timer_clear(&raw_guard);
-}
-
-static UNUSED void
-raw_rest(uint64_t usec)
-{
-	raw_stop_at = 0;
-	timer_set(&raw_pause, usec);
-	loop_run();
-}
 
 static UNUSED enum rc
 raw_ask(struct dns_query *q, enum dns_type type, const char *name)
 {
-	dns_query_init(q, &raw_owner, raw_on_done);
+	dns_query_init(q, &raw_owner, loop_on_done);
 	dns_ask(q, type, span_str(name), 0);
-	raw_run(1);
+	loop_until(1);
 	return q->op.rc;
 }
 
@@ -325,8 +284,6 @@ raw_setup(void)
 {
 	loop_init();
 	op_owner_init(&raw_owner);
-	timer_init(&raw_guard, raw_on_guard);
-	timer_init(&raw_pause, raw_on_pause);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include "dns/cache.h"
 #include "dns/servers.h"
 #include "fake_dns.h"
+#include "loop_until.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,33 +32,6 @@ static const struct fake_rr rows[] = {
 
 static struct fake_dns server;
 static struct op_owner owner;
-static unsigned done_count, stop_at;
-static struct timer guard;
-
-static void
-on_done(struct op *op)
-{
-	(void)op;
-	if (++done_count == stop_at)
-		loop_stop();
-}
-
-static void
-on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 20 seconds\n");
-	_exit(1);
-}
-
-static void
-run_until(unsigned n)
-{
-	stop_at = done_count + n;
-	timer_set(&guard, 20 * 1000000);
-	loop_run();
-	timer_clear(&guard);
-}
 
 static void
 open_resolver(const char *servers)
@@ -94,9 +68,9 @@ test_outcomes(void **state)
 	(void)state;
 	for (size_t i = 0; i < NELEMS(cases); i++) {
 		struct dns_query q;
-		dns_query_init(&q, &owner, on_done);
+		dns_query_init(&q, &owner, loop_on_done);
 		dns_ask(&q, cases[i].type, span_str(cases[i].name), 0);
-		run_until(1);
+		loop_until(1);
 		if (q.op.rc != cases[i].rc || q.answer->n != cases[i].n || q.answer->nxdomain != cases[i].nxdomain)
 			fail_msg("%s %s: rc %d, %u records, nxdomain %d", cases[i].name, dns_type_name(cases[i].type), q.op.rc, q.answer->n,
 			    q.answer->nxdomain);
@@ -110,12 +84,12 @@ test_values(void **state)
 {
 	struct dns_query mx, ptr;
 	(void)state;
-	dns_query_init(&mx, &owner, on_done);
-	dns_query_init(&ptr, &owner, on_done);
+	dns_query_init(&mx, &owner, loop_on_done);
+	dns_query_init(&ptr, &owner, loop_on_done);
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("192.0.2.2") };
 	dns_ask(&mx, DNS_MX, SPAN("mx.test"), 0);
 	dns_ask_ptr(&ptr, (struct sockaddr *)&a, 0);
-	run_until(2);
+	loop_until(2);
 	assert_int_equal(mx.answer->rr[0].pref, 10);
 	assert_true(span_eq_str(mx.answer->rr[0].data, "mx1.test"));
 	assert_true(span_eq_str(ptr.answer->rr[0].data, "host.test"));
@@ -131,20 +105,20 @@ test_coalesced_and_cached(void **state)
 	dns_cache_clear();
 	unsigned before = server.asked;
 	for (size_t i = 0; i < NELEMS(q); i++) {
-		dns_query_init(&q[i], &owner, on_done);
+		dns_query_init(&q[i], &owner, loop_on_done);
 		dns_ask(&q[i], DNS_A, i % 2 ? SPAN("a.test") : SPAN("A.test."), 0);
 	}
-	run_until(NELEMS(q));
+	loop_until(NELEMS(q));
 	assert_int_equal(server.asked - before, 1);
 	for (size_t i = 0; i < NELEMS(q); i++) {
 		assert_int_equal(q[i].answer->n, 2);
 		assert_true(q[i].took_usec > 0);
 		dns_query_fini(&q[i]);
 	}
-	dns_query_init(&q[0], &owner, on_done);
+	dns_query_init(&q[0], &owner, loop_on_done);
 	dns_ask(&q[0], DNS_A, SPAN("a.test"), 0);
 	assert_int_equal(q[0].op.state, OP_READY); /* queued, not called back from inside */
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(server.asked - before, 1);
 	assert_int_equal(q[0].took_usec, 0);
 	dns_query_fini(&q[0]);
@@ -156,21 +130,21 @@ test_forget(void **state)
 	struct dns_query q;
 	enum rc rc;
 	(void)state;
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
-	run_until(1);
+	loop_until(1);
 	assert_true(dns_known(&q, DNS_A, SPAN("A.test."), &rc));
 	dns_forget(DNS_A, SPAN("a.TEST"));
 	assert_false(dns_known(&q, DNS_A, SPAN("a.test"), &rc));
 	dns_forget(DNS_A, SPAN("a.test"));
 	/* one on its way keeps those who wait for it */
 	struct dns_query second;
-	dns_query_init(&second, &owner, on_done);
+	dns_query_init(&second, &owner, loop_on_done);
 	unsigned before = server.asked;
 	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
 	dns_forget(DNS_A, SPAN("a.test"));
 	dns_ask(&second, DNS_A, SPAN("a.test"), 0);
-	run_until(2);
+	loop_until(2);
 	assert_int_equal(server.asked - before, 2);
 	assert_int_equal(q.op.rc, RC_OK);
 	assert_int_equal(second.op.rc, RC_OK);
@@ -183,19 +157,19 @@ test_cancel_and_timeout(void **state)
 {
 	struct dns_query gone, late;
 	(void)state;
-	dns_query_init(&gone, &owner, on_done);
-	dns_query_init(&late, &owner, on_done);
+	dns_query_init(&gone, &owner, loop_on_done);
+	dns_query_init(&late, &owner, loop_on_done);
 	dns_ask(&gone, DNS_A, SPAN("silent.test"), 0);
 	dns_ask(&late, DNS_A, SPAN("silent.test"), 20 * 1000);
 	dns_query_fini(&gone);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(late.op.rc, RC_TEMP);
 	assert_int_equal(late.answer->trouble, DNS_TROUBLE_TIMEOUT);
 	dns_ask(&late, DNS_A, SPAN("servfail.test"), 0);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(late.answer->trouble, DNS_TROUBLE_SERVER);
 	dns_ask(&late, DNS_A, SPAN("silent.test"), 0); /* until the resolver gives up */
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(late.answer->trouble, DNS_TROUBLE_TIMEOUT);
 	dns_query_fini(&late);
 	assert_true(op_owner_idle(&owner));
@@ -208,28 +182,28 @@ test_resolver_gone_and_back(void **state)
 	(void)state;
 	dns_cache_clear();
 	server.mute = true;
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_TEMP);
 	server.mute = false;
 	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_OK);
 	dns_query_fini(&q);
 	/* a port where nobody listens, then the good one again: reload */
 	open_resolver("127.0.0.1:1");
 	dns_cache_clear();
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_TEMP);
 	dns_ask(&q, DNS_A, SPAN("silent.test"), 0);
 	open_resolver(server.servers); /* while one is in flight */
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_TEMP);
 	dns_ask(&q, DNS_A, SPAN("a.test"), 0);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_OK);
 	dns_query_fini(&q);
 }
@@ -240,18 +214,18 @@ test_waited_enough(void **state)
 {
 	struct dns_query q;
 	(void)state;
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	dns_ask(&q, DNS_AAAA, SPAN("silent.test"), 40 * 1000);
 	assert_int_equal(q.op.state, OP_PENDING);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_TEMP);
 	dns_ask(&q, DNS_AAAA, SPAN("silent.test"), 40 * 1000);
 	assert_int_equal(q.op.state, OP_READY);
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_TEMP);
 	dns_ask(&q, DNS_AAAA, SPAN("silent.test"), 0); /* until the resolver gives up */
 	assert_int_equal(q.op.state, OP_PENDING);
-	run_until(1);
+	loop_until(1);
 	dns_query_fini(&q);
 }
 
@@ -260,10 +234,10 @@ test_close_with_questions(void **state)
 {
 	struct dns_query q;
 	(void)state;
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	dns_ask(&q, DNS_A, SPAN("silent.test"), 0);
 	dns_close();
-	run_until(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_TEMP);
 	dns_query_fini(&q);
 	assert_int_equal(metric_values[M_op_pending], 0);
@@ -431,7 +405,6 @@ main(void)
 	};
 	loop_init();
 	op_owner_init(&owner);
-	timer_init(&guard, on_guard);
 	fake_dns_start(&server, rows);
 	open_resolver(server.servers);
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

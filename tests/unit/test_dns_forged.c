@@ -196,7 +196,7 @@ test_ports(void **state)
 	seen.n = 0;
 	raw_dns_start(&server, false, false, asked_ports);
 	raw_open((struct dns_settings){ .servers = server.servers, .timeout_usec = 5 * 1000000 });
-	dns_query_init(&silent, &raw_owner, raw_on_done);
+	dns_query_init(&silent, &raw_owner, loop_on_done);
 	dns_ask(&silent, DNS_A, SPAN("silent.test"), 0);
 	for (int i = 0; i < N; i++) {
 		char name[32];
@@ -242,10 +242,10 @@ test_no_edns(void **state)
 		for (unsigned i = 0; i < NELEMS(q); i++) {
 			char name[32];
 			snprintf(name, sizeof name, "e%u.test", i);
-			dns_query_init(&q[i], &raw_owner, raw_on_done);
+			dns_query_init(&q[i], &raw_owner, loop_on_done);
 			dns_ask(&q[i], DNS_A, i == 0 ? span_str(first[k]) : span_str(name), 0);
 		}
-		raw_run(NELEMS(q));
+		loop_until(NELEMS(q));
 		for (unsigned i = 0; i < NELEMS(q); i++) {
 			assert_true(address_is(&q[i], "192.0.2.1"));
 			dns_query_fini(&q[i]);

@@ -52,7 +52,7 @@ ask_number(struct dns_query *q, const char *kind, unsigned i, uint64_t timeout)
 {
 	char name[32];
 	snprintf(name, sizeof name, "%s%u.test", kind, i);
-	dns_query_init(q, &raw_owner, raw_on_done);
+	dns_query_init(q, &raw_owner, loop_on_done);
 	dns_ask(q, DNS_A, span_str(name), timeout);
 }
 
@@ -83,7 +83,7 @@ test_burst(void **state)
 	for (unsigned i = 0; i < MANY; i++)
 		ask_number(&q[i], "b", i, 0);
 	assert_int_equal(metric_values[M_dns_waiting], MANY - 7);
-	raw_run(MANY);
+	loop_until(MANY);
 	assert_int_equal(arrived, MANY);
 	assert_true(open_most <= 7);
 	for (unsigned i = 0; i < MANY; i++) {
@@ -114,7 +114,7 @@ test_leaving(void **state)
 	for (unsigned i = 1; i < NELEMS(q); i++)
 		dns_query_fini(&q[i]);
 	assert_int_equal(metric_values[M_dns_waiting], 1);
-	raw_run(2);
+	loop_until(2);
 	assert_int_equal(arrived, 2);
 	assert_string_equal(order[1], "l7.test");
 	assert_int_equal(other.op.rc, RC_OK);
@@ -142,7 +142,7 @@ test_busy(void **state)
 	int64_t queries = metric_values[M_dns_queries];
 	dns_prefetch(DNS_A, SPAN("ahead.test"), false);
 	assert_int_equal(metric_values[M_dns_queries], queries);
-	raw_run(6);
+	loop_until(6);
 	for (unsigned i = 0; i < 6; i++) {
 		assert_int_equal(q[i].op.rc, RC_TEMP);
 		assert_int_equal(q[i].answer->trouble, i == 0 ? DNS_TROUBLE_TIMEOUT : DNS_TROUBLE_BUSY);
@@ -166,7 +166,7 @@ test_late_ones(void **state)
 		ask_number(&silent[i], "silent", i, 0);
 	ask_number(&q, "q", 0, 0);
 	assert_int_equal(metric_values[M_dns_waiting], 1);
-	raw_run(1);
+	loop_until(1);
 	assert_int_equal(q.op.rc, RC_OK);
 	assert_true(q.took_usec >= 90 * 1000 && q.took_usec < 1500 * 1000);
 	for (unsigned i = 0; i < 8; i++)
@@ -177,7 +177,7 @@ test_late_ones(void **state)
 	dns_query_fini(&q);
 	unsigned before = arrived;
 	for (unsigned i = 0; i < 100 && metric_values[M_dns_flying] > 0; i++)
-		raw_rest(20 * 1000);
+		loop_for(20 * 1000);
 	assert_int_equal(arrived, before);
 	nothing_left();
 	dns_close();
@@ -195,20 +195,20 @@ test_reload(void **state)
 	begin(s);
 	for (unsigned i = 0; i < 4; i++)
 		ask_number(&q[i], "r", i, 0);
-	raw_rest(5 * 1000);
+	loop_for(5 * 1000);
 	late_usec = 0;
 	struct err e;
 	s.servers = second.servers;
 	s.query_limit = 100;
 	assert_int_equal(dns_open(&s, &e), RC_OK);
-	raw_run(4);
+	loop_until(4);
 	for (unsigned i = 0; i < 4; i++) {
 		assert_int_equal(q[i].op.rc, RC_OK);
 		assert_int_equal(q[i].answer->rr[0].addr.a.s_addr, inet_addr(i == 0 ? "192.0.2.1" : "192.0.2.2"));
 		dns_query_fini(&q[i]);
 	}
 	enum rc rc;
-	dns_query_init(&q[0], &raw_owner, raw_on_done);
+	dns_query_init(&q[0], &raw_owner, loop_on_done);
 	assert_false(dns_known(&q[0], DNS_A, SPAN("r0.test"), &rc));
 	assert_true(dns_known(&q[0], DNS_A, SPAN("r1.test"), &rc));
 	/* the same servers again: what is known stays */
@@ -240,12 +240,12 @@ test_close(void **state)
 	assert_int_equal(metric_values[M_dns_flying], 6);
 	assert_int_equal(metric_values[M_dns_waiting], 3);
 	dns_close();
-	raw_run(9);
+	loop_until(9);
 	for (unsigned i = 0; i < 9; i++) {
 		assert_int_equal(q[i].op.rc, RC_TEMP);
 		dns_ask(&q[i], DNS_A, SPAN("closed.test"), 0);
 	}
-	raw_run(9);
+	loop_until(9);
 	for (unsigned i = 0; i < 9; i++) {
 		assert_int_equal(q[i].op.rc, RC_TEMP);
 		dns_query_fini(&q[i]);
@@ -261,7 +261,7 @@ test_window(void **state)
 	static struct dns_query q[N];
 	int64_t queries = metric_values[M_dns_queries], repeats = metric_values[M_dns_repeats];
 	(void)state;
-	raw_rest(5 * 1000); /* what the test before has sent */
+	loop_for(5 * 1000); /* what the test before has sent */
 	begin((struct dns_settings){ .timeout_usec = 5 * 1000000 });
 	for (unsigned i = 0; i < 500; i++) {
 		char name[32];
@@ -273,7 +273,7 @@ test_window(void **state)
 	assert_int_equal(metric_values[M_dns_waiting], 500 - first);
 	for (unsigned i = 0; i < N; i++)
 		ask_number(&q[i], "w", N - 1 - i, 0); /* the last of the prefetches are asked for, and come last */
-	raw_run(N);
+	loop_until(N);
 	for (unsigned i = 0; i < N; i++) {
 		assert_int_equal(q[i].op.rc, RC_OK);
 		dns_query_fini(&q[i]);
@@ -293,18 +293,18 @@ test_no_packet(void **state)
 {
 	struct dns_query q;
 	(void)state;
-	raw_rest(5 * 1000); /* what the test before has sent */
+	loop_for(5 * 1000); /* what the test before has sent */
 	begin((struct dns_settings){ 0 });
 	assert_int_equal(raw_ask(&q, DNS_A, "known.test"), RC_OK);
 	assert_int_equal(arrived, 1);
 	int64_t queries = metric_values[M_dns_queries];
 	for (unsigned i = 0; i < 1000; i++) {
 		dns_ask(&q, DNS_A, i % 2 ? SPAN("known.test") : SPAN("KNOWN.Test."), 1000);
-		raw_run(1);
+		loop_until(1);
 		assert_true(q.op.rc == RC_OK && q.took_usec == 0);
 		dns_prefetch(DNS_A, SPAN("known.test"), false);
 	}
-	raw_rest(5 * 1000);
+	loop_for(5 * 1000);
 	assert_int_equal(arrived, 1);
 	assert_int_equal(metric_values[M_dns_queries], queries);
 	dns_query_fini(&q);

@@ -4,6 +4,7 @@
 
 #include "base/metric.h"
 #include "fake_dns.h"
+#include "loop_until.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,22 +47,6 @@ static const struct fake_rr rows[] = {
 
 static struct fake_dns server;
 static struct op_owner owner;
-static struct timer guard;
-
-static void
-on_done(struct op *op)
-{
-	(void)op;
-	loop_stop();
-}
-
-static void
-on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 20 seconds\n");
-	_exit(1);
-}
 
 /* true: an answer was waited for. */
 static bool
@@ -69,14 +54,12 @@ ask(struct dns_peer *p, const char *addr)
 {
 	struct ipaddr a;
 	assert_int_equal(ipaddr_parse(span_str(addr), &a), RC_OK);
-	dns_peer_init(p, &owner, on_done);
+	dns_peer_init(p, &owner, loop_on_done);
 	if (dns_peer_ask(p, &a, 5 * 1000000)) {
 		assert_true(op_owner_idle(&owner));
 		return false;
 	}
-	timer_set(&guard, 20 * 1000000);
-	loop_run();
-	timer_clear(&guard);
+	loop_until(1);
 	return true;
 }
 
@@ -145,23 +128,6 @@ test_cached(void **state)
 	dns_cache_clear();
 }
 
-static void
-on_pause(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
-run_for(uint64_t usec)
-{
-	struct timer t;
-	timer_init(&t, on_pause);
-	timer_set(&t, usec);
-	loop_run();
-	timer_clear(&t);
-}
-
 /* The asker goes away before the PTR answer, and between it and the addresses. */
 static void
 test_cut(void **state)
@@ -174,16 +140,16 @@ test_cut(void **state)
 		struct ipaddr a;
 		dns_cache_clear();
 		assert_int_equal(ipaddr_parse(SPAN("192.0.2.16"), &a), RC_OK);
-		dns_peer_init(p, &owner, on_done);
+		dns_peer_init(p, &owner, loop_on_done);
 		assert_false(dns_peer_ask(p, &a, 0));
-		run_for(usec);
+		loop_for(usec);
 		if (usec & 1000)
 			ops_cancel_all(&owner);
 		dns_peer_fini(p);
 		mem_free(&p);
 		assert_true(op_owner_idle(&owner));
 	}
-	run_for(60 * 1000);
+	loop_for(60 * 1000);
 	server.delay_usec = 0;
 	assert_int_equal(metric_values[M_op_pending], 0);
 }
@@ -195,7 +161,7 @@ test_prefetch(void **state)
 	enum rc rc;
 	(void)state;
 	dns_cache_clear();
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	unsigned asked = server.asked;
 	dns_prefetch(DNS_MX, SPAN("mx.test"), true);
 	dns_prefetch(DNS_MX, SPAN("MX.test."), true);
@@ -203,7 +169,7 @@ test_prefetch(void **state)
 	dns_prefetch(DNS_MX, SPAN("a..b"), true);
 	assert_false(dns_known(&q, DNS_MX, SPAN("mx.test"), &rc));
 	assert_true(op_owner_idle(&owner));
-	run_for(100 * 1000);
+	loop_for(100 * 1000);
 	assert_int_equal(server.asked, asked + 5); /* MX, and A and AAAA of two hosts; what is no host is not asked for */
 	assert_true(dns_known(&q, DNS_MX, SPAN("mx.test"), &rc));
 	assert_int_equal(rc, RC_OK);
@@ -222,7 +188,6 @@ main(void)
 	struct err e = { 0 };
 	loop_init();
 	op_owner_init(&owner);
-	timer_init(&guard, on_guard);
 	fake_dns_start(&server, rows);
 	struct dns_settings s = { .servers = server.servers, .timeout_usec = 100 * 1000, .tries = 2 };
 	if (dns_open(&s, &e) != RC_OK)

@@ -159,19 +159,19 @@ test_dead_server(void **state)
 	for (unsigned i = 0; first.count == before; i++) {
 		assert_true(i < 100);
 		assert_true(ask_fresh(RC_OK) < 90 * 1000);
-		raw_rest(10 * 1000);
+		loop_for(10 * 1000);
 	}
 	assert_int_equal(first.count, before + 1);
 	for (unsigned i = 0; !log_has(fd, down); i++) {
 		assert_true(i < 100);
-		raw_rest(10 * 1000);
+		loop_for(10 * 1000);
 	}
 	assert_false(log_has(fd, up));
 	first_is_mute = false;
 	for (unsigned i = 0; first.count < before + 4; i++) {
 		assert_true(i < 200);
 		assert_true(ask_fresh(RC_OK) < 90 * 1000);
-		raw_rest(10 * 1000);
+		loop_for(10 * 1000);
 	}
 	assert_true(log_has(fd, up));
 	before = other.count;

@@ -7,6 +7,7 @@
 
 #include "confdir.h"
 #include "fake_dns.h"
+#include "loop_until.h"
 #include "rbl/row.h"
 #include "unit.h"
 
@@ -54,22 +55,6 @@ struct said {
 #define FORGED "!"
 
 static struct fake_dns server;
-static struct timer guard;
-
-static void
-on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 20 seconds\n");
-	_exit(1);
-}
-
-static void
-on_verdict(struct op *op)
-{
-	(void)op;
-	loop_stop();
-}
 
 static void
 facts_of(struct facts *f, const struct said *s)
@@ -133,31 +118,12 @@ check(const struct policy *p, const struct said *s, const char *how)
 	struct facts f;
 	op_owner_init(&owner);
 	facts_of(&f, s);
-	policy_run_init(&r, &owner, on_verdict);
-	timer_set(&guard, 20 * 1000000);
+	policy_run_init(&r, &owner, loop_on_done);
 	if (!policy_run_now(&r, p, POLICY_RCPT, &f))
-		loop_run();
-	timer_clear(&guard);
+		loop_until(1);
 	compare(&r, s, how);
 	policy_run_fini(&r);
 	assert_true(op_owner_idle(&owner));
-}
-
-static void
-on_pause(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
-run_for(uint64_t usec)
-{
-	struct timer t;
-	timer_init(&t, on_pause);
-	timer_set(&t, usec);
-	loop_run();
-	timer_clear(&t);
 }
 
 static void
@@ -168,10 +134,10 @@ check_cut(const struct policy *p, const struct said *s, uint64_t usec)
 	struct facts f;
 	op_owner_init(&owner);
 	facts_of(&f, s);
-	policy_run_init(r, &owner, on_verdict);
+	policy_run_init(r, &owner, loop_on_done);
 	dns_cache_clear();
 	if (!policy_run_now(r, p, POLICY_RCPT, &f)) {
-		run_for(usec);
+		loop_for(usec);
 		ops_cancel_all(&owner);
 	}
 	policy_run_fini(r);
@@ -198,7 +164,7 @@ check_all(const struct said *cases, size_t n)
 		policy_free(&p);
 		conf_unref(&c);
 	}
-	run_for(1000);
+	loop_for(1000);
 	assert_int_equal(metric_values[M_op_pending], 0);
 }
 
@@ -522,12 +488,12 @@ test_rounds(void **state)
 		struct op_owner owner;
 		struct policy_run r;
 		op_owner_init(&owner);
-		policy_run_init(&r, &owner, on_verdict);
+		policy_run_init(&r, &owner, loop_on_done);
 		assert_false(policy_run_now(&r, p, POLICY_RCPT, &f));
-		loop_run();
+		loop_until(1);
 		usec[early] = clock_mono() - began;
 		policy_run_fini(&r);
-		run_for(100 * 1000);
+		loop_for(100 * 1000);
 	}
 	server.delay_usec = 0;
 	printf("four rules, DNS after 40 ms: %llu ms one by one, %llu ms asked ahead\n", (unsigned long long)usec[0] / 1000, (unsigned long long)usec[1] / 1000);
@@ -566,7 +532,7 @@ test_prefetch_bounds(void **state)
 		policy_prefetch(&pre, p, PREFETCH_HELO, &f);
 	}
 	assert_true(metric_values[M_dns_queries] <= before + 2 * 50);
-	run_for(50 * 1000);
+	loop_for(50 * 1000);
 	policy_free(&p);
 	conf_unref(&c);
 }
@@ -640,8 +606,8 @@ test_busy(void **state)
 	dns_cache_clear();
 	server.mute = true;
 	op_owner_init(&owner);
-	dns_query_init(&on_its_way, &owner, on_verdict);
-	dns_query_init(&in_line, &owner, on_verdict);
+	dns_query_init(&on_its_way, &owner, loop_on_done);
+	dns_query_init(&in_line, &owner, loop_on_done);
 	dns_ask(&on_its_way, DNS_A, SPAN("one.test"), 0);
 	dns_ask(&in_line, DNS_A, SPAN("two.test"), 0);
 	for (size_t i = 0; i < NELEMS(cases); i++) {
@@ -668,7 +634,6 @@ main(void)
 	};
 	struct err e = { 0 };
 	loop_init();
-	timer_init(&guard, on_guard);
 	fake_dns_start(&server, rows);
 	struct dns_settings settings = { .servers = server.servers, .timeout_usec = 300 * 1000, .tries = 1 };
 	if (dns_open(&settings, &e) != RC_OK)

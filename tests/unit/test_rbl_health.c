@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "fake_dns.h"
+#include "loop_until.h"
 #include "rbl/list.h"
 #include "rbl/row.h"
 
@@ -19,47 +20,6 @@ enum { ROWS = 40 };
 static struct fake_rr rows[ROWS + 1];
 static struct fake_dns server;
 static struct op_owner owner;
-static unsigned done_count, stop_at;
-static struct timer guard, nap;
-
-static void
-on_done(struct op *op)
-{
-	(void)op;
-	if (++done_count == stop_at)
-		loop_stop();
-}
-
-static void
-on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 20 seconds\n");
-	_exit(1);
-}
-
-static void
-on_nap(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
-run_until(unsigned n)
-{
-	stop_at = done_count + n;
-	timer_set(&guard, 20 * 1000 * MSEC);
-	loop_run();
-	timer_clear(&guard);
-}
-
-static void
-turn(uint64_t usec)
-{
-	timer_set(&nap, usec);
-	loop_run();
-}
 
 static enum rbl_state
 state_of(enum rbl_kind kind, const char *domain)
@@ -77,7 +37,7 @@ static void
 wait_state(enum rbl_kind kind, const char *domain, enum rbl_state state)
 {
 	for (int i = 0; i < 500 && state_of(kind, domain) != state; i++)
-		turn(10 * MSEC);
+		loop_for(10 * MSEC);
 	if (state_of(kind, domain) != state)
 		fail_msg("%s: %s: %s", domain, rbl_state_name(state_of(kind, domain)), why_of(kind, domain));
 }
@@ -113,9 +73,9 @@ ask(enum rbl_kind kind, const char *domain, const char *what)
 	struct rbl_ask a;
 	char query[300];
 	snprintf(query, sizeof query, "%s.%s", what, domain);
-	rbl_ask_init(&a, &owner, on_done);
+	rbl_ask_init(&a, &owner, loop_on_done);
 	if (!rbl_ask_now(&a, kind, span_str(domain), span_str(query)))
-		run_until(1);
+		loop_until(1);
 	enum rbl_said said = a.said;
 	assert_int_equal(a.answer->n > 0, said == RBL_SAID_YES);
 	rbl_ask_fini(&a);
@@ -165,7 +125,7 @@ test_probes(void **state)
 			serve(list);
 			use(&quick, (enum rbl_kind)kind, "a.test");
 			for (int w = 0; w < 500 && rbl_health_unprobed() > 0; w++)
-				turn(2 * MSEC);
+				loop_for(2 * MSEC);
 			assert_int_equal(rbl_health_unprobed(), 0);
 			enum rbl_state got = state_of((enum rbl_kind)kind, "A.test.");
 			const char *why = why_of((enum rbl_kind)kind, "a.test");
@@ -193,7 +153,7 @@ test_first_question_waits(void **state)
 	unsigned before = server.asked;
 	assert_int_equal(ask(RBL_ADDRESSES, "w.test", "9.2.0.192"), RBL_SAID_OUT);
 	rbl_prefetch(RBL_ADDRESSES, SPAN("w.test"), SPAN("10.2.0.192.w.test"));
-	turn(20 * MSEC);
+	loop_for(20 * MSEC);
 	assert_int_equal(server.asked, before);
 }
 
@@ -218,7 +178,7 @@ test_dead(void **state)
 	(void)state;
 	serve((const struct fake_rr[]){ { "2.0.0.127.d.test", FD_A, "127.0.0.2", 0 }, { NULL, 0, NULL, 0 } });
 	use(&quick, RBL_ADDRESSES, "d.test");
-	turn(30 * MSEC);
+	loop_for(30 * MSEC);
 	assert_true(rbl_row_get(RBL_ADDRESSES, SPAN("d.test"))->is_probed);
 	server.mute = true;
 	uint64_t began = clock_mono();
@@ -230,7 +190,7 @@ test_dead(void **state)
 	assert_int_equal(ask(RBL_ADDRESSES, "d.test", "8.2.0.192"), RBL_SAID_PAUSED);
 	assert_true(clock_mono() - began < 20 * MSEC);
 	/* its pause grows, and is bounded */
-	turn(1500 * MSEC);
+	loop_for(1500 * MSEC);
 	struct rbl_row *r = rbl_row_get(RBL_ADDRESSES, SPAN("d.test"));
 	assert_int_equal(r->state, RBL_PAUSED);
 	assert_int_equal(r->pause, quick.pause_limit);
@@ -265,9 +225,9 @@ test_dead_resolver(void **state)
 	wait_state(RBL_ADDRESSES, "o.test", RBL_PAUSED);
 	assert_int_equal(ask(RBL_ADDRESSES, "n.test", "7.2.0.192"), RBL_SAID_PAUSED);
 	server.mute = false;
-	dns_query_init(&q, &owner, on_done);
+	dns_query_init(&q, &owner, loop_on_done);
 	dns_ask(&q, DNS_A, SPAN("x.test"), 0);
-	run_until(1);
+	loop_until(1);
 	dns_query_fini(&q);
 	assert_int_equal(ask(RBL_ADDRESSES, "n.test", "7.2.0.192"), RBL_SAID_YES);
 	assert_int_equal(ask(RBL_ADDRESSES, "o.test", "7.2.0.192"), RBL_SAID_OUT); /* what came back is not what it was taken for */
@@ -285,7 +245,7 @@ test_only_one_dead(void **state)
 		s.pause_after = after;
 		use(&s, RBL_ADDRESSES, "p.test q.test");
 		for (int i = 0; i < 500 && rbl_health_unprobed() > 0; i++)
-			turn(2 * MSEC);
+			loop_for(2 * MSEC);
 		server.mute_below = "p.test";
 		rbl_prefetch(RBL_ADDRESSES, SPAN("p.test"), after == 2 ? SPAN("2.2.0.192.p.test") : SPAN("3.2.0.192.p.test"));
 		assert_int_equal(ask(RBL_ADDRESSES, "q.test", "7.2.0.192"), RBL_SAID_NO);
@@ -305,20 +265,20 @@ test_in_flight(void **state)
 	(void)state;
 	serve((const struct fake_rr[]){ { "2.0.0.127.f.test", FD_A, "127.0.0.2", 0 }, { NULL, 0, NULL, 0 } });
 	use(&quick, RBL_ADDRESSES, "f.test");
-	turn(30 * MSEC);
+	loop_for(30 * MSEC);
 	server.mute = true;
-	rbl_ask_init(&gone, &owner, on_done);
+	rbl_ask_init(&gone, &owner, loop_on_done);
 	assert_false(rbl_ask_now(&gone, RBL_ADDRESSES, SPAN("f.test"), SPAN("1.2.0.192.f.test")));
-	turn(150 * MSEC);
+	loop_for(150 * MSEC);
 	uint64_t began = clock_mono();
 	for (unsigned i = 0; i < NELEMS(a); i++) {
 		char query[60];
 		snprintf(query, sizeof query, "%u.3.0.192.f.test", i % 25);
-		rbl_ask_init(&a[i], &owner, on_done);
+		rbl_ask_init(&a[i], &owner, loop_on_done);
 		assert_false(rbl_ask_now(&a[i], RBL_ADDRESSES, SPAN("f.test"), span_str(query)));
 	}
 	rbl_ask_fini(&gone);
-	run_until(NELEMS(a));
+	loop_until(NELEMS(a));
 	assert_true(clock_mono() - began < 150 * MSEC);
 	for (unsigned i = 0; i < NELEMS(a); i++) {
 		assert_int_equal(a[i].said, RBL_SAID_PAUSED);
@@ -338,7 +298,7 @@ test_refusals(void **state)
 	    { "3.2.0.192.plain.test", FD_A, "127.255.255.255", 0 }, { NULL, 0, NULL, 0 } });
 	use(&quick, RBL_ADDRESSES, "r.test plain.test");
 	assert_int_equal(ask(RBL_ADDRESSES, "r.test", "7.2.0.192"), RBL_SAID_YES); /* the judge says "refuses" */
-	turn(30 * MSEC);
+	loop_for(30 * MSEC);
 	assert_int_equal(state_of(RBL_ADDRESSES, "r.test"), RBL_USABLE); /* only that one */
 	serve((const struct fake_rr[]){ { "2.0.0.127.r.test", FD_A, "127.255.255.254", 0 }, { "8.2.0.192.r.test", FD_A, "127.255.255.254", 0 },
 	    { "1.2.0.192.plain.test", FD_A, "127.255.255.255", 0 }, { "2.2.0.192.plain.test", FD_A, "127.255.255.255", 0 },
@@ -384,7 +344,7 @@ test_without_health(void **state)
 	(void)state;
 	rbl_health_close();
 	serve((const struct fake_rr[]){ { "7.2.0.192.x.test", FD_A, "127.0.0.2", 0 }, { NULL, 0, NULL, 0 } });
-	turn(30 * MSEC); /* probes of before */
+	loop_for(30 * MSEC); /* probes of before */
 	unsigned before = server.asked;
 	assert_int_equal(ask(RBL_ADDRESSES, "x.test", "7.2.0.192"), RBL_SAID_YES);
 	assert_int_equal(server.asked, before + 1);
@@ -407,12 +367,12 @@ test_reasons(void **state)
 	}
 	assert_false(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
 	assert_true(rbl_reason_may_ask(RBL_NAMES, d, &timeout));
-	turn(quick.pause_limit + 20 * MSEC);
+	loop_for(quick.pause_limit + 20 * MSEC);
 	assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout)); /* one goes ahead */
 	assert_false(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
 	rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_ERROR, quick.timeout); /* a resolver that waited in vain itself */
 	assert_false(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
-	turn(quick.pause_limit + 20 * MSEC);
+	loop_for(quick.pause_limit + 20 * MSEC);
 	assert_true(rbl_reason_may_ask(RBL_ADDRESSES, d, &timeout));
 	rbl_reason_heard(RBL_ADDRESSES, d, RBL_SAID_NO, 5 * MSEC);
 	for (unsigned i = 0; i < 10; i++) { /* what says nothing about the list */
@@ -439,7 +399,7 @@ test_many(void **state)
 		rbl_prefetch(RBL_ADDRESSES, span_str(domain), span_str(query));
 	}
 	for (int w = 0; w < 500 && rbl_health_unprobed() > 0; w++)
-		turn(10 * MSEC);
+		loop_for(10 * MSEC);
 	assert_int_equal(rbl_health_unprobed(), 0);
 }
 
@@ -455,8 +415,6 @@ main(void)
 	struct err e = { 0 };
 	loop_init();
 	op_owner_init(&owner);
-	timer_init(&guard, on_guard);
-	timer_init(&nap, on_nap);
 	fake_dns_start(&server, rows);
 	struct dns_settings s = { .servers = server.servers, .timeout_usec = 5000 * MSEC, .tries = 1 };
 	BUG_ON(dns_open(&s, &e) != RC_OK);
@@ -464,7 +422,6 @@ main(void)
 	rbl_health_close();
 	dns_close();
 	fake_dns_stop(&server);
-	timer_clear(&nap);
 	loop_fini();
 	return failed;
 }

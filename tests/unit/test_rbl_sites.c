@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "confdir.h"
 #include "fake_dns.h"
+#include "loop_until.h"
 #include "rbl/row.h"
 #include "rbl/site.h"
 
@@ -25,30 +26,6 @@ static const struct fake_rr rows[] = {
 };
 static struct fake_dns server;
 static struct op_owner owner;
-static struct timer guard;
-
-static void
-on_done(struct op *op)
-{
-	(void)op;
-	loop_stop();
-}
-
-static void
-on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 20 seconds\n");
-	_exit(1);
-}
-
-static void
-run(void)
-{
-	timer_set(&guard, 20 * 1000 * MSEC);
-	loop_run();
-	timer_clear(&guard);
-}
 
 static void
 test_items(void **state)
@@ -135,9 +112,9 @@ test_scores(void **state)
 		assert_non_null(s);
 		assert_int_equal(ipaddr_parse(span_str(cases[i].addr), &a), RC_OK);
 		unsigned before = server.asked;
-		rbl_score_init(&sc, &owner, on_done);
+		rbl_score_init(&sc, &owner, loop_on_done);
 		rbl_score_start(&sc, s, &a, NULL);
-		run();
+		loop_until(1);
 		if (sc.score != cases[i].score || sc.op.rc != cases[i].rc || sc.failed != cases[i].failed || sc.pending != 0)
 			fail_msg("%s %s: score %d, rc %d, %u failed", cases[i].sites, cases[i].addr, sc.score, sc.op.rc, sc.failed);
 		/* of two with the same weight the first that answered is shown */
@@ -150,11 +127,11 @@ test_scores(void **state)
 		assert_true(op_owner_idle(&owner));
 		/* the same again is known: nothing leaves */
 		if (cases[i].rc == RC_OK) {
-			rbl_score_init(&sc, &owner, on_done);
+			rbl_score_init(&sc, &owner, loop_on_done);
 			rbl_score_start(&sc, s, &a, NULL);
 			assert_int_equal(sc.op.state, OP_READY);
 			assert_int_equal(sc.score, cases[i].score);
-			run();
+			loop_until(1);
 			rbl_score_fini(&sc);
 			assert_int_equal(server.asked - before, cases[i].questions);
 		}
@@ -178,20 +155,20 @@ test_early(void **state)
 	dns_cache_clear();
 	struct rbl_sites *s = sites_of("postscreen_dnsbl_sites = dead.test, a.test*2\n", &rc, &c);
 	assert_int_equal(ipaddr_parse(SPAN("192.0.2.7"), &a), RC_OK);
-	rbl_score_init(&sc, &owner, on_done);
+	rbl_score_init(&sc, &owner, loop_on_done);
 	rbl_score_start(&sc, s, &a, NULL);
 	assert_int_equal(sc.pending, 2);
 	rbl_score_fini(&sc);
 	assert_true(op_owner_idle(&owner));
-	rbl_score_init(&sc, &owner, on_done);
+	rbl_score_init(&sc, &owner, loop_on_done);
 	rbl_score_start(&sc, s, &a, NULL);
 	for (int i = 0; i < 200 && sc.pending != 1; i++) {
 		struct rbl_ask tick;
-		rbl_ask_init(&tick, &owner, on_done);
+		rbl_ask_init(&tick, &owner, loop_on_done);
 		char query[40];
 		snprintf(query, sizeof query, "%d.1.1.1.b.test", i);
 		if (!rbl_ask_now(&tick, RBL_ADDRESSES, SPAN("b.test"), span_str(query)))
-			run();
+			loop_until(1);
 		rbl_ask_fini(&tick);
 	}
 	assert_int_equal(sc.pending, 1);
@@ -222,7 +199,7 @@ test_not_asked(void **state)
 	assert_int_equal(rc, RC_OK);
 	assert_int_equal(dns_open(&few, &e), RC_OK);
 	assert_int_equal(ipaddr_parse(SPAN("192.0.2.7"), &a), RC_OK);
-	rbl_score_init(&sc, &owner, on_done);
+	rbl_score_init(&sc, &owner, loop_on_done);
 	rbl_score_start(&sc, s, &a, NULL);
 	rbl_score_fini(&sc);
 	assert_int_equal(sc.not_asked, 4); /* all but dead.test */
@@ -231,7 +208,7 @@ test_not_asked(void **state)
 	assert_int_equal(sc.not_asked, 4);
 	assert_int_equal(dns_open(&many, &e), RC_OK);
 	assert_int_equal(ipaddr_parse(SPAN("192.0.2.8"), &a), RC_OK); /* what was asked before is still under way */
-	rbl_score_init(&sc, &owner, on_done);
+	rbl_score_init(&sc, &owner, loop_on_done);
 	rbl_score_start(&sc, s, &a, NULL);
 	rbl_score_fini(&sc);
 	assert_int_equal(sc.not_asked, 0);
@@ -266,7 +243,7 @@ test_ttls(void **state)
 	rbl_health_use(RBL_ADDRESSES, SPAN("mad.test")); /* lists what must not be listed: out of use */
 	rbl_health_on_probed(loop_stop);
 	rbl_health_end();
-	run();
+	loop_until(1);
 	rbl_health_on_probed(NULL);
 	for (size_t i = 0; i < NELEMS(cases); i++) {
 		char settings[300];
@@ -278,9 +255,9 @@ test_ttls(void **state)
 		snprintf(settings, sizeof settings, "postscreen_dnsbl_sites = a.test\n%s", cases[i].bounds);
 		struct rbl_sites *s = sites_of(settings, &rc, &c);
 		assert_int_equal(ipaddr_parse(SPAN("192.0.2.7"), &a), RC_OK);
-		rbl_score_init(&sc, &owner, on_done);
+		rbl_score_init(&sc, &owner, loop_on_done);
 		rbl_score_start(&sc, s, &a, NULL);
-		run();
+		loop_until(1);
 		if (sc.ttl_usec / USEC_PER_SEC != cases[i].ttl)
 			fail_msg("%s: %llu", cases[i].bounds, (unsigned long long)(sc.ttl_usec / USEC_PER_SEC));
 		rbl_score_fini(&sc);
@@ -330,7 +307,6 @@ main(void)
 	struct err e = { 0 };
 	loop_init();
 	op_owner_init(&owner);
-	timer_init(&guard, on_guard);
 	fake_dns_start(&server, rows);
 	struct dns_settings s = { .servers = server.servers, .timeout_usec = 3000 * MSEC, .tries = 1 };
 	BUG_ON(dns_open(&s, &e) != RC_OK);

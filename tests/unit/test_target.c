@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "fake_dns.h"
+#include "loop_until.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -39,22 +40,6 @@ static const struct fake_rr rows[] = {
 static struct fake_dns server;
 static struct op_owner owner;
 static struct own own;
-static struct timer guard;
-
-static void
-on_done(struct op *op)
-{
-	(void)op;
-	loop_stop();
-}
-
-static void
-on_guard(struct timer *t)
-{
-	(void)t;
-	fprintf(stderr, "nothing happened for 20 seconds\n");
-	_exit(1);
-}
 
 static struct settings
 usual(void)
@@ -70,11 +55,9 @@ find(struct target *t, const struct settings *set, const char *text)
 	struct err e;
 	struct span rest = span_str(text);
 	assert_int_equal(nexthop_next(&rest, set->lmtp, set->tcp_port, set->known_ports, &hop, &e), RC_OK);
-	target_init(t, &owner, on_done);
+	target_init(t, &owner, loop_on_done);
 	target_find(t, set, &own, &hop);
-	timer_set(&guard, 20 * 1000000);
-	loop_run();
-	timer_clear(&guard);
+	loop_until(1);
 	return t->op.rc;
 }
 
@@ -187,7 +170,7 @@ test_cancelled(void **state)
 	struct settings set = usual();
 	struct nexthop hop = { .host = SPAN("silent.test"), .port = 25, .use_mx = true };
 	(void)state;
-	target_init(&t, &owner, on_done);
+	target_init(&t, &owner, loop_on_done);
 	target_find(&t, &set, &own, &hop);
 	op_cancel(&t.op);
 	target_fini(&t);
@@ -237,7 +220,6 @@ main(void)
 	log_open(LOG_TO_FD, open("/dev/null", O_WRONLY | O_APPEND | O_CLOEXEC), LOG_POSTFIX, "dogana", "relay");
 	loop_init();
 	op_owner_init(&owner);
-	timer_init(&guard, on_guard);
 	own_init(&own, "127.0.0.1, [::1]", "");
 	fake_dns_start(&server, rows);
 	struct dns_settings s = { .servers = server.servers, .timeout_usec = 100 * 1000, .tries = 1 };
