@@ -222,92 +222,29 @@ reverse_client(struct policy_run *r, const struct policy_rule *rule, enum dns_ty
 	return span_caseeq_str(name, "unknown") ? POL_DUNNO : server_access(r, rule, ABOUT_REVERSE_CLIENT, type, name);
 }
 
-enum pol
-r_client_a(struct policy_run *r, const struct policy_rule *rule)
-{
-	return client(r, rule, DNS_A);
-}
+/* The three of a subject: its addresses, its mail exchangers, its name servers. */
+#define RULES(name, CALL) \
+	enum pol r_##name##_a(struct policy_run *r, const struct policy_rule *rule) \
+	{ \
+		return CALL(DNS_A); \
+	} \
+	enum pol r_##name##_mx(struct policy_run *r, const struct policy_rule *rule) \
+	{ \
+		return CALL(DNS_MX); \
+	} \
+	enum pol r_##name##_ns(struct policy_run *r, const struct policy_rule *rule) \
+	{ \
+		return CALL(DNS_NS); \
+	}
 
-enum pol
-r_client_mx(struct policy_run *r, const struct policy_rule *rule)
-{
-	return client(r, rule, DNS_MX);
-}
+#define CLIENT(type) client(r, rule, type)
+#define REVERSE_CLIENT(type) reverse_client(r, rule, type)
+#define HELO(type) server_access(r, rule, ABOUT_HELO, type, r->facts->helo)
+#define SENDER(type) server_access(r, rule, ABOUT_SENDER, type, r->facts->sender)
+#define RECIPIENT(type) server_access(r, rule, ABOUT_RECIPIENT, type, r->facts->rcpt)
 
-enum pol
-r_client_ns(struct policy_run *r, const struct policy_rule *rule)
-{
-	return client(r, rule, DNS_NS);
-}
-
-enum pol
-r_reverse_client_a(struct policy_run *r, const struct policy_rule *rule)
-{
-	return reverse_client(r, rule, DNS_A);
-}
-
-enum pol
-r_reverse_client_mx(struct policy_run *r, const struct policy_rule *rule)
-{
-	return reverse_client(r, rule, DNS_MX);
-}
-
-enum pol
-r_reverse_client_ns(struct policy_run *r, const struct policy_rule *rule)
-{
-	return reverse_client(r, rule, DNS_NS);
-}
-
-enum pol
-r_helo_a(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_HELO, DNS_A, r->facts->helo);
-}
-
-enum pol
-r_helo_mx(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_HELO, DNS_MX, r->facts->helo);
-}
-
-enum pol
-r_helo_ns(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_HELO, DNS_NS, r->facts->helo);
-}
-
-enum pol
-r_sender_a(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_SENDER, DNS_A, r->facts->sender);
-}
-
-enum pol
-r_sender_mx(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_SENDER, DNS_MX, r->facts->sender);
-}
-
-enum pol
-r_sender_ns(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_SENDER, DNS_NS, r->facts->sender);
-}
-
-enum pol
-r_recipient_a(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_RECIPIENT, DNS_A, r->facts->rcpt);
-}
-
-enum pol
-r_recipient_mx(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_RECIPIENT, DNS_MX, r->facts->rcpt);
-}
-
-enum pol
-r_recipient_ns(struct policy_run *r, const struct policy_rule *rule)
-{
-	return server_access(r, rule, ABOUT_RECIPIENT, DNS_NS, r->facts->rcpt);
-}
+RULES(client, CLIENT)
+RULES(reverse_client, REVERSE_CLIENT)
+RULES(helo, HELO)
+RULES(sender, SENDER)
+RULES(recipient, RECIPIENT)

@@ -60,17 +60,6 @@ find_own(struct address_book *b, struct conf *c, const struct service *s)
 		add_own(b, item);
 }
 
-static bool
-has_item(const char *list, const char *name)
-{
-	struct span rest = span_str(list), item;
-	bool group;
-	while (conf_item(&rest, &item, &group) == RC_OK)
-		if (span_eq_str(item, name))
-			return true;
-	return false;
-}
-
 /* A domain belongs to one class: the first one wins, and somebody will wonder (facts 5.1). */
 static void
 check_both(struct address_book *b, const struct service *s, const char *one_name, const struct matchlist *one, const char *other_name,
@@ -119,7 +108,7 @@ address_book_open(struct conf *c, const struct service *s, struct address_book *
 {
 	struct address_book *b = *out = new_book(c, s);
 	enum rc worst = RC_OK;
-	b->transport_parent_plain = has_item(b->params->p_parent_domain_matches_subdomains, "transport_maps");
+	b->transport_parent_plain = conf_has_item(b->params->p_parent_domain_matches_subdomains, "transport_maps");
 
 	const struct {
 		const char *name, *from;  /* from: whose value is the default */

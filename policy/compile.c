@@ -401,17 +401,6 @@ has_required(const struct policy_list *l, unsigned depth)
 
 /* ---- a whole policy ---- */
 
-static bool
-has_item(const char *list, const char *name)
-{
-	struct span rest = span_str(list), item;
-	bool group;
-	while (conf_item(&rest, &item, &group) == RC_OK)
-		if (span_eq_str(item, name))
-			return true;
-	return false;
-}
-
 static void
 tempfail_action(struct compile *k, const char *parameter, const char *value, bool *defers_out)
 {
@@ -569,8 +558,8 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 	p->service = s;
 	p->p = s != NULL ? s->params : conf_params(c);
 	arena_init(&p->arena, SIZE_MAX / 2);
-	p->no_rcpt_checks = has_item(p->p->p_receive_override_options, "no_unknown_recipient_checks");
-	p->access_parent_plain = has_item(p->p->p_parent_domain_matches_subdomains, "smtpd_access_maps");
+	p->no_rcpt_checks = conf_has_item(p->p->p_receive_override_options, "no_unknown_recipient_checks");
+	p->access_parent_plain = conf_has_item(p->p->p_parent_domain_matches_subdomains, "smtpd_access_maps");
 	if (address_book_open(c, s, &p->book, &why) != RC_OK)
 		k.failed = true;
 	if (matchlist_open_param(c, s, "mynetworks", MATCH_HOST, &p->mynetworks, &why) != RC_OK)
@@ -594,8 +583,8 @@ policy_compile(struct conf *c, const struct service *s, struct policy **out, str
 	tempfail_action(&k, "unknown_address_tempfail_action", p->p->p_unknown_address_tempfail_action, &p->address_tempfail_defers);
 	tempfail_action(&k, "unverified_recipient_tempfail_action", p->p->p_unverified_recipient_tempfail_action, &p->recipient_tempfail_defers);
 	tempfail_action(&k, "unverified_sender_tempfail_action", p->p->p_unverified_sender_tempfail_action, &p->sender_tempfail_defers);
-	p->asks_ipv4 = has_item(p->p->p_inet_protocols, "ipv4") || has_item(p->p->p_inet_protocols, "all");
-	p->asks_ipv6 = has_item(p->p->p_inet_protocols, "ipv6") || has_item(p->p->p_inet_protocols, "all");
+	p->asks_ipv4 = conf_has_item(p->p->p_inet_protocols, "ipv4") || conf_has_item(p->p->p_inet_protocols, "all");
+	p->asks_ipv6 = conf_has_item(p->p->p_inet_protocols, "ipv6") || conf_has_item(p->p->p_inet_protocols, "all");
 	for (size_t i = 0; i < LIST_COUNT; i++)
 		p->lists[i] = list_new(p, list_rows[i].name,
 		    list_rows[i].bare != NULL ? restriction_find(span_str(list_rows[i].bare)) : NULL);

@@ -192,6 +192,8 @@ const struct conf_problem *conf_problem_at(const struct conf *c, size_t i, enum 
 /* Next item of a list: separators are comma and white space; a { ... } group is one item, braces
  * removed and ends trimmed (facts 1.3). RC_OK, RC_NONE at the end, RC_PERM for unbalanced braces. */
 enum rc conf_item(struct span *rest, struct span *item_out, bool *was_group_out);
+/* One of the items of a list is this name, in this case. */
+bool conf_has_item(const char *list, const char *name);
 /* Logical lines of any Postfix text file (facts 1.1): comments and blanks dropped, continuations joined
  * in buf. RC_NONE at the end. lineno_out: number of the first physical line. Start with { .rest = text }. */
 struct conf_lines {

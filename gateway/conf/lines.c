@@ -119,3 +119,14 @@ conf_item(struct span *rest, struct span *item_out, bool *was_group_out)
 	*item_out = item;
 	return RC_OK;
 }
+
+bool
+conf_has_item(const char *list, const char *name)
+{
+	struct span rest = span_str(list), item;
+	bool group;
+	while (conf_item(&rest, &item, &group) == RC_OK)
+		if (span_eq_str(item, name))
+			return true;
+	return false;
+}

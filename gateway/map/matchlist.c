@@ -185,12 +185,7 @@ add_items(struct build *b, struct span list, bool negated, unsigned depth)
 static bool
 matches_parents(struct conf *c, const struct service *s, const char *parameter)
 {
-	struct span rest = span_str(conf_value(c, s, "parent_domain_matches_subdomains")), item;
-	bool group;
-	while (conf_item(&rest, &item, &group) == RC_OK)
-		if (span_eq_str(item, parameter))
-			return true;
-	return false;
+	return conf_has_item(conf_value(c, s, "parent_domain_matches_subdomains"), parameter);
 }
 
 enum rc
