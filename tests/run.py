@@ -172,6 +172,7 @@ def peers():
     total.add(counted('virus', [TOP / 'tests/peers/virus.py'], 300))
     total.add(counted('chain', [TOP / 'tests/peers/chain.py'], 200))
     total.add(counted('milters', [TOP / 'tests/peers/milters.py'], 150))
+    total.add(counted('filters', [TOP / 'tests/peers/filters.py'], 150))
     total.add(counted('provider', [TOP / 'tests/peers/provider.py'], 100))
     total.add(counted('sasl', [TOP / 'tests/peers/sasl.py'], 120))
     return total

@@ -210,7 +210,9 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	c->base = (struct outcome){ .mta = job_keep(j, span_str(c->host)), .relay = job_keep(j, span_str(c->relay)) };
 	j->conn_uses = c->uses;
 	c->is_pipelined = (c->features & HUB_PIPELINING) != 0;
-	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & HUB_CHUNKING) && !c->set->lmtp && job_length(j) <= OUTBODY_MEMORY_MAX;
+	/* a filter may be a proxy that says what the server behind it says, and knows no BDAT itself */
+	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & HUB_CHUNKING) && !c->set->lmtp && (j->m.flags & MSGF_TO_FILTER) == 0 &&
+	    job_length(j) <= OUTBODY_MEMORY_MAX;
 	if (!choose(c)) {
 		smtpc_ready(c);
 		return;

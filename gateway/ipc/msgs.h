@@ -74,6 +74,7 @@ enum {                           /* flags of a message, also in the envelope */
 	MSGF_HAS_DOTS = 512,     /* a line begins with a dot: must be stuffed */
 	MSGF_HAS_LONG = 1024,    /* a line is longer than 998 octets */
 	MSGF_UTF8_HEADERS = 2048,/* a header has octets over 127 */
+	MSGF_TO_FILTER = 8192,   /* job: it goes to a content filter */
 	MSGF_KEPT = 4096,        /* all recipients are held: what it was before a filter changed what went on to them */
 };
 struct job_rcpt {

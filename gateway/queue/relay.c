@@ -223,8 +223,9 @@ write_job(const struct job *j, int fd)
 		.arrival = a->m->arrival, .active = a->active,
 		.transport = span_str(j->dest->transport->name), .nexthop = dest_nexthop(j->dest),
 		.qid = span_of(id, spool_id_text(&sm->id, id)), .sender = a->env.sender, .envid = a->env.envid, .forward = a->env.forward,
-		.flags = a->env.flags & ~(uint32_t)MSGF_PROBE, .nrcpt = j->n,
+		.flags = a->env.flags & ~(uint32_t)(MSGF_PROBE | MSGF_TO_FILTER), .nrcpt = j->n,
 	};
+	head.flags |= a->env.filter.n > 0 ? (uint32_t)MSGF_TO_FILTER : 0;
 	struct buf *b = ipc_begin(j->relay->chan, IPC_JOB, 0);
 	msg_job_put(b, &head);
 	for (uint32_t i = 0; i < j->n; i++) {

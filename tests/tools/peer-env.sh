@@ -25,7 +25,7 @@ peer_exec() {
 	shift
 	case ${peer_file##*/} in
 	fail2ban-regex) exec "$peer_file" -c "$PEER_ROOT/etc/fail2ban" "$@" ;;
-	postgrey) # runs with -T, which hides PERL5LIB
+	postgrey|spampd|amavisd) # run with -T, which hides PERL5LIB
 		set -- "$peer_file" "$@"
 		for peer_dir in $(echo "$PERL5LIB" | tr : ' '); do
 			set -- "-I$peer_dir" "$@"

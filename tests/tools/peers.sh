@@ -9,7 +9,7 @@
 # Without NAME: all of ALL. A NAME is a Debian package or one of the groups below.
 set -eu
 
-ALL="postfix swaks pflogsumm fail2ban aiosmtpd postgrey policyd-spf dovecot sasl2-bin rspamd opendkim clamav rbldnsd nsd dnsdist gnutls-bin sslscan testssl.sh"
+ALL="postfix swaks pflogsumm fail2ban aiosmtpd postgrey policyd-spf dovecot sasl2-bin rspamd opendkim opendmarc python3-milter spamass clamav filters rbldnsd nsd dnsdist gnutls-bin sslscan testssl.sh"
 
 group() {
 	case $1 in
@@ -18,7 +18,9 @@ group() {
 	aiosmtpd) echo python3-aiosmtpd ;;
 	dovecot)  echo dovecot-core dovecot-lmtpd dovecot-imapd ;;
 	policyd-spf) echo postfix-policyd-spf-python ;;
-	clamav)   echo clamav clamav-daemon clamav-milter ;;
+	clamav)   echo clamav clamav-daemon clamav-milter clamav-testfiles ;;
+	spamass)  echo spamass-milter spamc ;;
+	filters)  echo spampd clamsmtp amavisd-new ;;
 	*)        echo "$1" ;;
 	esac
 }
