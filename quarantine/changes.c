@@ -35,27 +35,23 @@ put_row(struct quar_writer *w, struct quar_job *j)
 	}
 	if (rc != RC_NONE)
 		return rc;
-	rc = rows_insert(&w->db, j->n, &j->view, j->size, e);
+	rc = rows_insert(&w->db, j->n, &j->view, j->is_new ? &j->held : NULL, j->size, e);
+	if (rc != RC_OK || !w->has_gone)
+		return rc;
 	/* deleted before, and its file not yet gone: it is a message again */
-	sqlite3_stmt *s = rc == RC_OK ? qdb_stmt(&w->db, SQL_GONE_DROP, e) : NULL;
-	if (s != NULL) {
-		qdb_int(s, 1, j->id.usec);
-		qdb_int(s, 2, j->id.serial);
-		rc = qdb_run(&w->db, s, e);
-	}
-	return rc;
+	sqlite3_stmt *s = qdb_stmt(&w->db, SQL_GONE_DROP, e);
+	if (s == NULL)
+		return RC_TEMP;
+	qdb_int(s, 1, j->id.usec);
+	qdb_int(s, 2, j->id.serial);
+	return qdb_run(&w->db, s, e);
 }
 
 static void
 put(struct quar_writer *w, struct quar_job *j)
 {
 	struct quar *q = w->q;
-	struct held h;
-	struct arena a;
-	arena_init(&a, 1 << 20);
-	bool is_readable = held_get(j->env.held, &a, &h) == RC_OK && is_clean(&j->env);
-	arena_fini(&a);
-	if (!is_readable || j->id.usec >= QUAR_USEC_MAX) {
+	if (held_get(j->env.held, &j->arena, &j->held) != RC_OK || !is_clean(&j->env) || j->id.usec >= QUAR_USEC_MAX) {
 		j->rc = err_set(&j->why, RC_PERM, "its envelope or why it was held cannot be read");
 		return;
 	}

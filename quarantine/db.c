@@ -289,7 +289,7 @@ enum rc
 qdb_open(struct qdb *d, const char *path, bool writer, struct err *e)
 {
 	char cache[64];
-	*d = (struct qdb){ .db = NULL };
+	*d = (struct qdb){ .newest = UINT64_MAX };
 	int r = sqlite3_open_v2(path, &d->db, SQLITE_OPEN_READWRITE | (writer ? SQLITE_OPEN_CREATE : 0) | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_NOFOLLOW, "unix");
 	if (r != SQLITE_OK) {
 		enum rc rc = qdb_failed(d, r, e);

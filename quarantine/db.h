@@ -25,6 +25,7 @@ struct qdb {
 	bool is_bad;                     /* damaged, or not ours */
 	bool in_transaction;
 	int log_pages;                   /* in the write-ahead log and not in the index */
+	uint64_t newest;                 /* no row has a higher number (the writer's); UINT64_MAX: not known */
 	uint64_t round;                  /* the last round of digests began then (usec); 0: none (the writer's) */
 	struct quar_stat change[HELD_CLASSES]; /* of this transaction; two's complement */
 };

@@ -209,7 +209,7 @@ write_all(int fd, const struct qfile_new *n, struct buf *b, uint64_t *size_out)
 		return error;
 	uint64_t at = n->length - buf_len(b);
 	buf_put(b, span_of(zeros, (size_t)(qrec_at(n->length) - n->length)));
-	qrec_put_trailer(b, &c, n->env, n->numbers, n->n);
+	qrec_put_trailer(b, &c, n->envelope, n->numbers, n->numbers == NULL ? n->env->nrcpt : n->n);
 	if (b->over)
 		return EFBIG;
 	*size_out = at + buf_len(b);

@@ -15,7 +15,7 @@
 #include <dirent.h>
 #include <pthread.h>
 
-enum { BATCH_MAX = 256, WAITING_MAX = 4096, SLICE = 200, REBUILD_SLICE = 200 };
+enum { BATCH_MAX = 512, WAITING_MAX = 4096, SLICE = 200, REBUILD_SLICE = 200 };
 #define WAITING_BYTES_MAX (UINT64_C(64) << 20)
 
 struct allow_table {
@@ -60,6 +60,8 @@ struct quar {
 	pthread_mutex_t lock;
 	pthread_cond_t to_writer, to_reader, copied;
 	struct list write, read, done;
+	unsigned nwrite;                 /* in write */
+	bool gathering;                  /* the writer lets puts come together: it is not woken for another one */
 	struct quar_job *copying;        /* its content is being read */
 	bool stop;
 	unsigned generation;             /* of the index: 0 none is open, then another number for each file */
@@ -78,10 +80,12 @@ struct quar_writer {
 	struct buf scratch;
 	bool failing;                    /* a sync or a transaction failed last time */
 	uint64_t retry_at;               /* opening the index */
+	uint64_t next_batch;             /* of nothing but puts, not before */
 	struct spool_id *gone;           /* rows that went; their files are to be removed once that is durable */
 	size_t ngone, gone_cap;
 	struct allow_table saved;        /* of a damaged index, for the next one */
 	bool drop_gone;                  /* names of removed files are still in the index */
+	bool has_gone;                   /* the table "gone" may have rows, perhaps of this transaction */
 	/* making the index anew */
 	bool rebuilding;
 	unsigned leaf;

@@ -52,6 +52,7 @@ struct quar_job {
 	bool flag;                       /* BEGIN: add; OUTCOME: delivered */
 	struct qfile_new file;           /* PUT; envelope, numbers and content are the job's, fd too */
 	struct envelope env;
+	struct held held;                /* env.held, once the writer has read it */
 	struct buf bytes;                /* PUT: content */
 	struct quar_filter filter;
 	struct quar_allow allow;

@@ -53,7 +53,7 @@ rebuild_file(struct quar_writer *w, const struct spool_id *id, bool *changed_out
 	if (rc == RC_OK) {
 		rc = rows_find(&w->db, id, &n, e);
 		if (rc == RC_NONE) {
-			rc = rows_insert(&w->db, n, &v, (uint64_t)st.st_size, e);
+			rc = rows_insert(&w->db, n, &v, NULL, (uint64_t)st.st_size, e);
 			*changed_out = rc == RC_OK;
 		} else if (rc == RC_OK) {
 			rc = rows_merge(&w->db, n, &v, true, changed_out, e);

@@ -41,22 +41,16 @@ end(struct buf *b, size_t from)
 }
 
 void
-qrec_put_trailer(struct buf *b, const struct qrec_common *c, const struct envelope *env, const uint32_t *numbers, uint32_t n)
+qrec_put_trailer(struct buf *b, const struct qrec_common *c, struct span envelope, const uint32_t *numbers, uint32_t n)
 {
 	size_t from = buf_len(b);
-	struct buf e;
-	buf_init(&e, QREC_MAX);
-	envelope_put(&e, env);
 	begin(b, QREC_TRAILER, c);
 	buf_put_u8(b, VERSION);
-	buf_put_block(b, buf_span(&e));
-	n = numbers == NULL ? env->nrcpt : n;
+	buf_put_block(b, envelope);
 	buf_put_u32(b, n);
 	for (uint32_t i = 0; i < n; i++)
 		buf_put_u32(b, numbers == NULL ? i : numbers[i]);
 	end(b, from);
-	b->over |= e.over;
-	buf_fini(&e);
 }
 
 void

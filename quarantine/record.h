@@ -49,8 +49,8 @@ qrec_at(uint64_t length)
 	return (length + QREC_ALIGN - 1) & ~(uint64_t)(QREC_ALIGN - 1);
 }
 
-/* Appends a record. numbers: NULL is all recipients of env. */
-void qrec_put_trailer(struct buf *b, const struct qrec_common *c, const struct envelope *env, const uint32_t *numbers, uint32_t n);
+/* Appends a record. envelope: encoded; numbers: NULL is 0 to n - 1. */
+void qrec_put_trailer(struct buf *b, const struct qrec_common *c, struct span envelope, const uint32_t *numbers, uint32_t n);
 void qrec_put_note(struct buf *b, const struct qrec_common *c, const struct qnote *note);
 
 /* One record at the front of in. RC_PERM: none. *used_out: its octets. Spans point into in. */

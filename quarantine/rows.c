@@ -8,6 +8,10 @@ rows_find(struct qdb *d, const struct spool_id *id, uint64_t *n_out, struct err 
 	bool taken = false;
 	if (id->usec >= QUAR_USEC_MAX)
 		return err_set(e, RC_PERM, "an id of the far future");
+	if (low > d->newest) { /* as nearly all are that come */
+		*n_out = want;
+		return RC_NONE;
+	}
 	sqlite3_stmt *s = qdb_stmt(d, SQL_MSG_NEAR, e);
 	if (s == NULL)
 		return RC_TEMP;
@@ -224,35 +228,43 @@ rows_is(struct qdb *d, enum qdb_statement which, uint64_t n, struct err *e)
 
 /* ---- messages ---- */
 
+static enum rc
+insert_msg(struct qdb *d, uint64_t n, const struct qview *v, const struct held *h, uint64_t bytes, struct err *e)
+{
+	sqlite3_stmt *s = qdb_stmt(d, SQL_MSG_INSERT, e);
+	if (s == NULL)
+		return RC_TEMP;
+	const struct span texts[] = { v->env.sender, h->client_addr, h->client_name, h->subject, h->from, h->message_id, h->reason, h->filter, h->rule,
+		h->signature, h->score, h->helo, h->tls, h->login };
+	const uint64_t numbers[] = { n, v->c.id.serial, v->env.arrival, h->class, v->c.length, bytes, v->nrcpt };
+	for (unsigned i = 0; i < NELEMS(numbers); i++)
+		qdb_int(s, 1 + (int)i, numbers[i]);
+	for (unsigned i = 0; i < NELEMS(texts); i++)
+		qdb_text(s, 8 + (int)i, texts[i]);
+	return qdb_run(d, s, e);
+}
+
 enum rc
-rows_insert(struct qdb *d, uint64_t n, const struct qview *v, uint64_t bytes, struct err *e)
+rows_insert(struct qdb *d, uint64_t n, const struct qview *v, const struct held *h, uint64_t bytes, struct err *e)
 {
 	struct arena a;
-	struct held h;
+	struct held own;
+	enum rc rc = RC_OK;
 	arena_init(&a, 1 << 20);
-	enum rc rc = held_get(v->env.held, &a, &h);
-	sqlite3_stmt *s = NULL;
-	if (rc != RC_OK)
+	if (h == NULL && held_get(v->env.held, &a, &own) != RC_OK)
 		rc = err_set(e, RC_PERM, "why it was held cannot be read");
-	else if ((s = qdb_stmt(d, SQL_MSG_INSERT, e)) == NULL)
-		rc = RC_TEMP;
-	if (rc == RC_OK) {
-		const struct span texts[] = { v->env.sender, h.client_addr, h.client_name, h.subject, h.from, h.message_id, h.reason, h.filter, h.rule,
-			h.signature, h.score, h.helo, h.tls, h.login };
-		const uint64_t numbers[] = { n, v->c.id.serial, v->env.arrival, h.class, v->c.length, bytes, v->nrcpt };
-		for (unsigned i = 0; i < NELEMS(numbers); i++)
-			qdb_int(s, 1 + (int)i, numbers[i]);
-		for (unsigned i = 0; i < NELEMS(texts); i++)
-			qdb_text(s, 8 + (int)i, texts[i]);
-		rc = qdb_run(d, s, e);
-	}
+	h = h != NULL ? h : &own;
+	if (rc == RC_OK)
+		rc = insert_msg(d, n, v, h, bytes, e);
 	for (uint32_t i = 0; i < v->nrcpt && rc == RC_OK; i++)
 		rc = insert_rcpt(d, n, v->numbers[i], &v->rcpt[i], e);
 	if (rc == RC_OK)
-		rc = put_words(d, SQL_WORDS_INSERT, n, v, &h, e);
+		rc = put_words(d, SQL_WORDS_INSERT, n, v, h, e);
 	if (rc == RC_OK) {
-		d->change[h.class].messages++;
-		d->change[h.class].bytes += bytes;
+		if (n > d->newest)
+			d->newest = n;
+		d->change[h->class].messages++;
+		d->change[h->class].bytes += bytes;
 	}
 	arena_fini(&a);
 	return rc;

@@ -14,8 +14,8 @@ enum { ROWS_TEXT_RCPT = 200 };   /* recipients whose words are found by text */
 
 /* Number of a message's row. RC_NONE: it has none (n_out: a free one). */
 enum rc rows_find(struct qdb *d, const struct spool_id *id, uint64_t *n_out, struct err *e) MUST_CHECK;
-/* RC_PERM: the held block cannot be read. bytes: of the file. */
-enum rc rows_insert(struct qdb *d, uint64_t n, const struct qview *v, uint64_t bytes, struct err *e) MUST_CHECK;
+/* h: v->env.held, read; NULL: read it here (RC_PERM: it cannot be). bytes: of the file. */
+enum rc rows_insert(struct qdb *d, uint64_t n, const struct qview *v, const struct held *h, uint64_t bytes, struct err *e) MUST_CHECK;
 /* Recipients the file has and the row has not are added; states the file knows better are taken over. *changed_out: any. */
 enum rc rows_merge(struct qdb *d, uint64_t n, const struct qview *v, bool repair, bool *changed_out, struct err *e) MUST_CHECK;
 /* What a note says, for the recipients it names; one who is added gets a row. */

@@ -152,7 +152,9 @@ give(struct quar *q, struct quar_job *j)
 		pthread_cond_signal(&q->to_reader);
 	} else {
 		list_append(&q->write, &j->link);
-		pthread_cond_signal(&q->to_writer);
+		q->nwrite++;
+		if (!q->gathering || j->kind != QJOB_PUT || q->nwrite >= BATCH_MAX)
+			pthread_cond_signal(&q->to_writer);
 	}
 	pthread_mutex_unlock(&q->lock);
 }

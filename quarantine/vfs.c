@@ -126,10 +126,12 @@ our_ftruncate(int fd, off_t n)
 static void
 install(void)
 {
-	sqlite3_vfs *v = sqlite3_vfs_find("unix");
-	BUG_ON(v == NULL || v->iVersion < 3);
 	if (real_open != NULL)
 		return;
+	/* counting what it has allocated takes a lock each time; too late (another user of SQLite was first) is no matter */
+	(void)sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+	sqlite3_vfs *v = sqlite3_vfs_find("unix");
+	BUG_ON(v == NULL || v->iVersion < 3);
 	real_open = (int (*)(const char *, int, int))v->xGetSystemCall(v, "open");
 	real_access = (int (*)(const char *, int))v->xGetSystemCall(v, "access");
 	real_stat = (int (*)(const char *, struct stat *))v->xGetSystemCall(v, "stat");

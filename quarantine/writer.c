@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { RETRY_USEC = 2000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
+enum { RETRY_USEC = 2000000, GATHER_USEC = 50000, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
 
 /* ---- transactions ---- */
 
@@ -96,6 +96,7 @@ writer_remove(struct quar_writer *w, uint64_t n, const struct spool_id *id, stru
 		w->gone = mem_reallocarray(w->gone, w->gone_cap, sizeof *w->gone);
 	}
 	w->gone[w->ngone++] = *id;
+	w->has_gone = true;
 	return RC_OK;
 }
 
@@ -111,17 +112,20 @@ drop_gone(struct quar_writer *w)
 	if (w->db.db == NULL || (s = qdb_stmt(&w->db, SQL_GONE_LIST, &e)) == NULL)
 		return;
 	qdb_int(s, 1, GONE_SLICE);
-	while (n < GONE_SLICE && qdb_step(&w->db, s, &e) == RC_OK)
+	enum rc rc = RC_OK;
+	while (n < GONE_SLICE && (rc = qdb_step(&w->db, s, &e)) == RC_OK)
 		ids[n++] = (struct spool_id){ qdb_column(s, 0), (uint32_t)qdb_column(s, 1) };
 	(void)sqlite3_reset(s);
 	bool is_removed[GONE_SLICE];
+	if (n == 0 && rc == RC_NONE)
+		w->has_gone = false;
 	if (n == 0 || sync_all(w, &e) != RC_OK)
 		return;
 	for (size_t i = 0; i < n; i++)
 		is_removed[i] = qfile_remove(&w->files, &ids[i]) == 0;
 	if (sync_all(w, &e) != RC_OK || writer_begin(w, &e) != RC_OK)
 		return;
-	enum rc rc = RC_OK;
+	rc = RC_OK;
 	for (size_t i = 0; i < n && rc == RC_OK; i++) {
 		if (!is_removed[i])
 			continue;
@@ -135,7 +139,7 @@ drop_gone(struct quar_writer *w)
 	if (rc != RC_OK || writer_commit(w, &e, NULL) != RC_OK)
 		writer_rollback(w);
 	else
-		w->drop_gone = n == GONE_SLICE && dropped > 0;
+		w->drop_gone = dropped > 0; /* until none is found */
 }
 
 /* ---- the index ---- */
@@ -294,9 +298,13 @@ open_index(struct quar_writer *w)
 		if (qdb_step(&w->db, s, &why) == RC_OK)
 			w->db.round = qdb_column(s, 0);
 		(void)sqlite3_reset(s);
+		if ((s = qdb_stmt(&w->db, SQL_MSG_ENDS, &why)) != NULL && qdb_step(&w->db, s, &why) == RC_OK) {
+			w->db.newest = qdb_column(s, 1);
+			(void)sqlite3_reset(s);
+		}
 		if (is_due && !w->rebuilding)
 			rebuild_begin(w, "the index is new");
-		w->drop_gone = true;
+		w->drop_gone = w->has_gone = true;
 		load_allow(w);
 		tell_opened(w, true);
 		return true;
@@ -489,6 +497,7 @@ take(struct quar *q, struct list *out)
 		if (!is_change(j->kind) && n > 0)
 			return;
 		list_remove(&j->link);
+		q->nwrite--;
 		list_append(out, &j->link);
 		n++;
 		if (!is_change(j->kind))
@@ -528,12 +537,28 @@ background(struct quar_writer *w)
 
 /* Lock held. */
 static void
-wait_for_work(struct quar *q)
+wait_until(struct quar *q, uint64_t when)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += 1;
-	pthread_cond_timedwait(&q->to_writer, &q->lock, &until);
+	const struct timespec until = { .tv_sec = (time_t)(when / USEC_PER_SEC), .tv_nsec = (long)(when % USEC_PER_SEC * 1000) };
+	pthread_cond_clockwait(&q->to_writer, &q->lock, CLOCK_MONOTONIC, &until);
+}
+
+/* The first of many messages is stored at once, what follows by and by: a commit costs the same for one and for hundreds, and whoever sent
+ * them has his answer. Others are waiting for what is not a put. Lock held. */
+static void
+gather(struct quar_writer *w)
+{
+	struct quar *q = w->q;
+	uint64_t now;
+	while (!q->stop && q->nwrite > 0 && q->nwrite < BATCH_MAX && (now = clock_mono()) < w->next_batch) {
+		list_each(l, &q->write)
+			if (list_entry(l, struct quar_job, link)->kind != QJOB_PUT)
+				return;
+		q->gathering = true;
+		wait_until(q, w->next_batch);
+		q->gathering = false;
+	}
+	w->next_batch = clock_mono() + GATHER_USEC;
 }
 
 void *
@@ -551,7 +576,8 @@ writer_main(void *arg)
 		list_init(&jobs);
 		pthread_mutex_lock(&q->lock);
 		if (list_empty(&q->write) && !q->stop && !more)
-			wait_for_work(q);
+			wait_until(q, clock_mono() + IDLE_USEC);
+		gather(w);
 		bool stop = q->stop;
 		take(q, &jobs);
 		pthread_mutex_unlock(&q->lock);

@@ -214,10 +214,20 @@ span_casehash(struct span s)
 	return siphash(s, true);
 }
 
+/* An octet in each of the eight of a word. */
+#define EACH(octet) (UINT64_C(0x0101010101010101) * (octet))
+
 bool
 span_is_printable(struct span s)
 {
-	for (size_t i = 0; i < s.n; i++)
+	size_t i = 0;
+	for (uint64_t w; s.n - i >= sizeof w; i += sizeof w) {
+		memcpy(&w, s.p + i, sizeof w);
+		uint64_t del = w ^ EACH(0x7f);
+		if ((((w - EACH(' ')) & ~w) | ((del - EACH(1)) & ~del)) & EACH(0x80))
+			return false;
+	}
+	for (; i < s.n; i++)
 		if (s.p[i] < ' ' || s.p[i] == 0x7f)
 			return false;
 	return true;
@@ -236,6 +246,11 @@ bool
 span_is_utf8(struct span s)
 {
 	for (size_t i = 0; i < s.n;) {
+		uint64_t w;
+		if (s.n - i >= sizeof w && (memcpy(&w, s.p + i, sizeof w), (w & EACH(0x80)) == 0)) {
+			i += sizeof w;
+			continue;
+		}
 		unsigned char c = s.p[i];
 		size_t more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 9;
 		if (more == 9 || s.n - i <= more)

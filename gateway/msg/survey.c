@@ -108,9 +108,12 @@ on_header(struct survey *s, const struct mime_item *it)
 static void
 add_octets(struct survey *s, struct span in)
 {
-	buf_reset(&s->decoded);
-	decode_put(&s->decode, in, &s->decoded);
-	struct span out = buf_span(&s->decoded);
+	struct span out = in;
+	if (s->decode.how != DECODE_AS_IS) {
+		buf_reset(&s->decoded);
+		decode_put(&s->decode, in, &s->decoded);
+		out = buf_span(&s->decoded);
+	}
 	s->size += out.n;
 	if (out.n > 0)
 		(void)EVP_DigestUpdate(s->digest, out.p, out.n);
@@ -153,7 +156,12 @@ begin_part(struct survey *s, const struct mime_item *it)
 	s->last_depth = depth;
 	if (s->digest == NULL)
 		s->digest = EVP_MD_CTX_new();
-	(void)EVP_DigestInit_ex(s->digest, EVP_sha256(), NULL);
+	/* looked up once: it costs as much as the sum of a short part */
+	static EVP_MD *sha256;
+	if (sha256 == NULL)
+		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+	BUG_ON(sha256 == NULL);
+	(void)EVP_DigestInit_ex(s->digest, sha256, NULL);
 	bool composed = it->type == MIME_MULTIPART || it->type == MIME_MESSAGE;
 	s->decode = (struct decode){ .how = composed ? DECODE_AS_IS : it->encoding == MIME_BASE64 ? DECODE_BASE64 : it->encoding == MIME_QP ? DECODE_QP : DECODE_AS_IS };
 	s->size = 0;

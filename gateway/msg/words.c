@@ -249,8 +249,13 @@ void
 words_decode(struct buf *out, struct span text, size_t max)
 {
 	struct buf raw;
+	text = span_trim(span_head(text, WORDS_IN_MAX));
+	if (span_is_printable(text) && span_is_ascii(text) && span_find(text, SPAN("=?")) == SIZE_MAX) { /* one plain line, as most are */
+		buf_put_safe(out, text, max, true);
+		return;
+	}
 	buf_init(&raw, 8 * WORDS_IN_MAX);
-	put_words(&raw, span_head(text, WORDS_IN_MAX));
+	put_words(&raw, text);
 	put_clean(out, buf_span(&raw), max);
 	buf_fini(&raw);
 }

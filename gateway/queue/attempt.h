@@ -34,7 +34,7 @@ struct attempt {
 	struct op_owner ops;
 	uint32_t unrouted;               /* chain of recipients whose route is not known yet, NO_RCPT: none */
 	uint32_t to_store;               /* chain of recipients that go into the quarantine, NO_RCPT: none */
-	uint8_t held_class;              /* quarantine.c; HELD_NONE: not read yet */
+	struct held *held;               /* quarantine.c; NULL: not read yet */
 	struct span held_text;           /* "class: reason" */
 	uint32_t jobs;                   /* in relay, or on their way into the quarantine */
 	uint32_t reports;                /* on their way to the disk */

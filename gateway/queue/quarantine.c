@@ -165,21 +165,21 @@ end_rcpt(struct attempt *a, uint32_t i, const char *status, struct span text)
 	attempt_kept(a, i);
 }
 
-/* Class and reason of the message, once per attempt. */
+/* Why it is held, once per attempt. */
 static bool
 read_held(struct attempt *a)
 {
-	struct held h;
-	if (a->held_class != HELD_NONE)
+	if (a->held != NULL)
 		return true;
-	if (held_get(a->env.held, &a->arena, &h) != RC_OK)
+	struct held *h = arena_zalloc(&a->arena, sizeof *h);
+	if (h == NULL || held_get(a->env.held, &a->arena, h) != RC_OK)
 		return false;
 	struct buf b;
 	buf_init(&b, REASON_SHOWN + 64);
-	buf_puts(&b, held_class_name(h.class));
+	buf_puts(&b, held_class_name(h->class));
 	buf_puts(&b, ": ");
-	buf_put_safe(&b, h.reason, REASON_SHOWN, true);
-	a->held_class = h.class;
+	buf_put_safe(&b, h->reason, REASON_SHOWN, true);
+	a->held = h;
 	a->held_text = arena_span(&a->arena, buf_span(&b));
 	buf_fini(&b);
 	return true;
@@ -193,7 +193,7 @@ ask_wish(struct attempt *a, uint32_t i, enum wish *out)
 	struct err e = { .why = "" };
 	*out = WISH_HOLD;
 	enum rc rc = a->q->router != NULL ? router_held(a->q->router, a->env.rcpt[i].addr, &value) : RC_NONE;
-	if (rc == RC_OK && wish_read(value, a->held_class, out, &e) != RC_OK)
+	if (rc == RC_OK && wish_read(value, a->held->class, out, &e) != RC_OK)
 		log_warn(NULL, "quarantine_recipient_policy: a value is not understood, the mail is held: %s", e.why);
 	return rc == RC_PERM ? RC_TEMP : rc == RC_TEMP ? RC_TEMP : RC_OK;
 }
@@ -213,7 +213,7 @@ quarantine_place(struct attempt *a, uint32_t i)
 		return HELD_PLACED;
 	}
 	bool kept = (a->env.flags & MSGF_KEPT) != 0; /* he has had the message, changed: this one only waits for whoever wants it */
-	if (!kept && quar_allowed(k->store, a->held_class, a->env.sender, a->env.rcpt[i].addr)) {
+	if (!kept && quar_allowed(k->store, a->held->class, a->env.sender, a->env.rcpt[i].addr)) {
 		record_passed(a->m, &a->env.rcpt[i], "its sender is in the allow table");
 		a->env.rcpt[i].held = false;
 		return HELD_GOES_ON;
@@ -249,15 +249,10 @@ static void
 tell(const struct held_put *p)
 {
 	struct attempt *a = p->a;
-	struct arena arena;
-	struct held held;
 	uint32_t n = 0, *numbers = mem_calloc(a->m->nrcpt, sizeof *numbers);
 	for (uint32_t i = p->first; i != NO_RCPT; i = a->next[i])
 		numbers[n++] = i;
-	arena_init(&arena, 4 * 1024 * 1024);
-	if (held_get(a->env.held, &arena, &held) == RC_OK)
-		notices_held(a->q->notices, &a->m->spool.id, &a->env, &held, numbers, n);
-	arena_fini(&arena);
+	notices_held(a->q->notices, &a->m->spool.id, &a->env, a->held, numbers, n);
 	mem_free(&numbers);
 }
 

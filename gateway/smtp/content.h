@@ -128,6 +128,8 @@ enum rc content_read_header(struct content *c, struct buf *out) MUST_CHECK;
 /* At most max octets of the body from pos on, into out, which is emptied first. RC_NONE: there are none yet. */
 enum rc content_read_body(struct content *c, uint64_t pos, size_t max, struct buf *out) MUST_CHECK;
 uint64_t content_body_len(const struct content *c); /* so far */
+/* Both without a copy, borrowed until the next call of anything here; false: some of it is in the draft. */
+bool content_in_memory(const struct content *c, struct span *header_out, struct span *body_out);
 
 /* Another header, or body, for a message that is whole. Whatever lines they have are made right. */
 struct content_change {

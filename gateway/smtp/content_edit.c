@@ -90,6 +90,17 @@ content_read_body(struct content *c, uint64_t pos, size_t max, struct buf *out)
 	return read_at(c, c->body_at + pos, max < out->max ? max : out->max, out);
 }
 
+bool
+content_in_memory(const struct content *c, struct span *header_out, struct span *body_out)
+{
+	if (!content_header_is_final(c) || c->len != buf_len(&c->out))
+		return false;
+	*header_out = span_head(buf_span(&c->out), c->header_end);
+	uint64_t n = content_body_len(c);
+	*body_out = n > 0 ? span_head(span_from(buf_span(&c->out), (size_t)c->body_at), (size_t)n) : SPAN_EMPTY;
+	return true;
+}
+
 /* ---- lines of others ---- */
 
 /* Feeds text through the line reader; the last line gets its end with whole. */

@@ -201,7 +201,14 @@ on_look(struct op *op)
 static enum rc
 look_on(struct holding_look *k, struct content *c)
 {
+	struct span header, body;
 	struct buf b;
+	if (content_in_memory(c, &header, &body)) { /* little enough for one turn */
+		survey_put(&k->survey, header);
+		survey_put(&k->survey, SPAN("\r\n"));
+		survey_put(&k->survey, body);
+		return RC_NONE;
+	}
 	enum rc rc = RC_OK;
 	size_t done = 0;
 	if (!k->has_header) {

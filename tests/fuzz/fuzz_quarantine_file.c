@@ -43,7 +43,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct envelope env;
 	struct qrec_common c = { .id = id, .length = states };
 	if (!rd.bad && first.n > 0 && envelope_get(first, &a, &env) == RC_OK) {
-		qrec_put_trailer(&made, &c, &env, NULL, 0);
+		qrec_put_trailer(&made, &c, first, NULL, env.nrcpt);
 		while (cur_left(&rd) >= 4 && !rd.bad) {
 			struct qnote_rcpt one = { .number = cur_u8(&rd) };
 			uint8_t state = cur_u8(&rd), n = cur_u8(&rd);

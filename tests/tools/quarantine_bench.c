@@ -188,7 +188,7 @@ fill(const char *dir, uint64_t rows)
 		if (!qview_init(&v, &c, &one.env, NULL, 0, &a))
 			rc = RC_TEMP;
 		if (rc == RC_OK && (rc = rows_find(&d, &c.id, &n, &e)) == RC_NONE)
-			rc = rows_insert(&d, n, &v, CONTENT + 600, &e);
+			rc = rows_insert(&d, n, &v, NULL, CONTENT + 600, &e);
 		arena_fini(&a);
 		if (rc == RC_OK && (i % BATCH == BATCH - 1 || i + 1 == rows)) {
 			bool did;

@@ -20,7 +20,11 @@ make(struct buf *b, uint64_t length, const uint32_t *numbers, uint32_t n)
 {
 	struct envelope env = an_envelope();
 	struct qrec_common c = { .id = id, .length = length, .crc = 0x1234 };
-	qrec_put_trailer(b, &c, &env, numbers, n);
+	struct buf encoded;
+	buf_init(&encoded, 1 << 20);
+	envelope_put(&encoded, &env);
+	qrec_put_trailer(b, &c, buf_span(&encoded), numbers, numbers == NULL ? env.nrcpt : n);
+	buf_fini(&encoded);
 	assert_int_equal(buf_len(b) % 8, 0);
 }
 
