@@ -135,7 +135,9 @@ def fuzz():
 
 
 def lint():
-    return one('lint', [TOP / 'tests/lint/lint.py'], 60)
+    total = one('lint', [TOP / 'tests/lint/lint.py'], 60)
+    total.add(counted('confd', [TOP / 'tests/lint/confd.py'], 120))
+    return total
 
 
 def dialogue():
