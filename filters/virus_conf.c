@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { SPARES_MAX = 8 };
+
 struct word {
 	const char *word;
 	int value;
@@ -49,6 +51,7 @@ virus_conf_read(struct conf *c, struct virus_conf *out, struct err *e)
 		.wait_usec = p->p_virus_wait_time, .connect_usec = p->p_virus_connect_timeout, .cache_size = (size_t)p->p_virus_cache_size };
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	out->workers = p->p_virus_workers > 0 ? (unsigned)p->p_virus_workers : cpus > 0 ? (unsigned)cpus : 1;
+	out->spares = out->workers < SPARES_MAX ? out->workers + 1 : SPARES_MAX;
 	struct {
 		const char *name, *value;
 		const struct word *rows;

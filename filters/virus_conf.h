@@ -16,7 +16,8 @@ struct virus_conf {
 	struct endpoint *clamd;          /* owned; NULL: embedded */
 	const char *database;            /* strings: borrowed from the snapshot */
 	const char *header;              /* virus_header; "": none is added */
-	unsigned workers;                /* at least 1 */
+	unsigned workers;                /* at work at a time, at least 1 */
+	unsigned spares;                 /* processes more, for when these are at something slow */
 	enum virus_action found, encrypted, macro, limits;
 	enum virus_unavailable unavailable;
 	uint64_t max_file_size, max_scan_size, max_memory;

@@ -2,6 +2,7 @@
 #include "filters/virus/clamd.h"
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/mem.h"
 #include "ipc/dial.h"
 #include "loop/conn.h"
@@ -9,7 +10,9 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-enum { TALK_MAGIC = 0x7a1c0001, REPLY_MAX = 1024, CHUNK = 256 * 1024, OUT_MAX = 2 * CHUNK };
+enum { TALK_MAGIC = 0x7a1c0001, REPLY_MAX = 1024, CHUNK = 256 * 1024, OUT_MAX = 2 * CHUNK,
+	TALKS_MAX = 32               /* more than it scans at a time by default, less than it lets wait */
+};
 static const uint64_t VERSION_USEC = 10 * USEC_PER_SEC;
 
 /* A connection: one command, one reply. */
@@ -27,6 +30,10 @@ struct talk {
 };
 
 static const struct virus_conf *conf;
+static struct list waiting = { &waiting, &waiting }; /* scans, in line */
+static unsigned nscans;                              /* talks that are one */
+
+static void begin_scans(void);
 
 void
 clamd_init(const struct virus_conf *c)
@@ -48,9 +55,11 @@ end(struct talk *t)
 {
 	CHECK(t, TALK_MAGIC);
 	t->magic = 0;
+	nscans -= t->scan != NULL;
 	dial_fini(&t->dial);
 	conn_close(&t->conn);
 	loop_bury(&t->grave, dig);
+	begin_scans();
 }
 
 static void
@@ -223,24 +232,57 @@ talk_new(struct span command, uint64_t usec)
 	return t;
 }
 
+/* ---- scans ---- */
+
 static void
 on_scan_cancelled(struct op *op)
 {
-	end(container_of(op, struct scan, op)->at);
+	struct scan *s = container_of(op, struct scan, op);
+	list_remove(&s->link);
+	timer_clear(&s->timer);
+	if (s->at != NULL)
+		end(s->at);
 }
 
 static const struct op_provider scan_provider = { "clamd", on_scan_cancelled };
 
+static void
+begin_scans(void)
+{
+	while (nscans < TALKS_MAX && !list_empty(&waiting)) {
+		struct scan *s = list_entry(list_pop(&waiting), struct scan, link);
+		struct talk *t = talk_new(span_of("zINSTREAM", sizeof "zINSTREAM"), conf->scan_usec);
+		timer_clear(&s->timer);
+		t->is_stream = true;
+		t->scan = s;
+		t->head = s->head;
+		t->message = s->message;
+		s->at = t;
+		nscans++;
+	}
+}
+
+static void
+on_wait_over(struct timer *timer)
+{
+	struct scan *s = container_of(timer, struct scan, timer);
+	list_remove(&s->link);
+	(void)err_set(&s->why, RC_TEMP, "clamd %s has too much to do", conf->clamd->shown);
+	s->end = SCAN_AWAY;
+	op_finish(&s->op, RC_OK);
+}
+
 void
 clamd_scan(struct scan *s)
 {
-	struct talk *t = talk_new(span_of("zINSTREAM", sizeof "zINSTREAM"), conf->scan_usec);
-	t->is_stream = true;
-	t->scan = s;
-	t->head = s->head;
-	t->message = s->message;
-	s->at = t;
+	list_init(&s->link);
+	timer_init(&s->timer, on_wait_over);
+	s->at = NULL;
 	op_pend(&s->op, &scan_provider);
+	list_append(&waiting, &s->link);
+	begin_scans();
+	if (list_linked(&s->link))
+		timer_set(&s->timer, conf->wait_usec);
 }
 
 /* Nobody cancels it: it is asked for as long as the process runs. */

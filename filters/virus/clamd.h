@@ -10,7 +10,7 @@
 #include "filters/virus_conf.h"
 
 void clamd_init(const struct virus_conf *conf);
-/* SCAN_DONE, or SCAN_AWAY: it was not scanned. A connection of its own. */
+/* SCAN_DONE, or SCAN_AWAY: it was not scanned. A connection of its own; when there are many, in line for up to virus_wait_time. */
 void clamd_scan(struct scan *s);
 
 /* Is it there, and with which signatures? */

@@ -33,6 +33,7 @@ static struct {
 	struct engine *en;
 	int to_front, signals;
 	struct child *child;
+	unsigned nchildren;          /* workers and spares */
 	uint32_t last_id;
 } g;
 
@@ -101,7 +102,7 @@ reap(void)
 		;
 	int status;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-		for (unsigned i = 0; i < g.conf->workers; i++) {
+		for (unsigned i = 0; i < g.nchildren; i++) {
 			struct child *c = &g.child[i];
 			if (c->pid != pid)
 				continue;
@@ -120,7 +121,7 @@ fill(void)
 {
 	int wait = -1;
 	uint64_t now = clock_mono();
-	for (unsigned i = 0; i < g.conf->workers; i++) {
+	for (unsigned i = 0; i < g.nchildren; i++) {
 		struct child *c = &g.child[i];
 		if (c->pid != 0)
 			continue;
@@ -142,7 +143,7 @@ heed_front(void)
 		return;
 	if (n != (ssize_t)sizeof k)
 		_exit(0); /* its workers have been let go, or the front is dead: they die with us */
-	for (unsigned i = 0; i < g.conf->workers; i++)
+	for (unsigned i = 0; i < g.nchildren; i++)
 		if (g.child[i].pid > 0 && g.child[i].id == k.id)
 			kill(g.child[i].pid, SIGKILL);
 }
@@ -168,7 +169,8 @@ generation_main(const struct virus_conf *conf, int to_front, int report)
 	prctl(PR_SET_NAME, "virus-engine", 0, 0, 0);
 	g.conf = conf;
 	g.to_front = to_front;
-	g.child = mem_calloc(conf->workers, sizeof *g.child);
+	g.nchildren = conf->workers + conf->spares;
+	g.child = mem_calloc(g.nchildren, sizeof *g.child);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { WORKER_MAGIC = 0x3c4a0001, GENERATIONS_MAX = 8, ATTEMPTS = 2, KEEP_MAPPED = 4 * 1024 * 1024, PAGE = 4096, SETTLE_LOOKS = 10 };
-static const uint64_t OVER_TIME = 6 * USEC_PER_SEC, SETTLE_EVERY = 20 * 1000;
+static const uint64_t OVER_TIME = 6 * USEC_PER_SEC, SETTLE_EVERY = 20 * 1000, QUICK = USEC_PER_SEC / 4;
 
 struct generation {
 	int sock;                    /* -1: free place */
@@ -34,9 +34,10 @@ struct worker {
 	size_t map_len;
 	struct list link;            /* idle */
 	struct watch watch;
-	struct timer timer;          /* of a scan; stays armed behind it, and looks at until */
-	uint64_t until;
+	struct timer timer;          /* of a scan; stays armed behind a quick one, and looks at began */
+	uint64_t began;
 	bool is_busy, is_dead;       /* dead: it closed its end in the middle of a scan */
+	bool is_quick;               /* so far; counted in pool.quick */
 	unsigned looks;              /* since then, whether its whole generation is gone */
 	struct scan *scan;           /* NULL: none, or nobody waits for it any more */
 	struct grave grave;
@@ -48,6 +49,7 @@ static struct {
 	struct generation *now;
 	struct list idle;            /* workers of now; used last in front */
 	struct list waiting;         /* scans */
+	unsigned quick;              /* workers at a scan that began not long ago */
 	uint64_t serial;
 } pool;
 
@@ -94,11 +96,20 @@ dig(struct grave *g)
 	mem_free(&w);
 }
 
+/* virus_workers are at work at a time; who is at something slow does not count, so that it keeps nobody else waiting. */
+static void
+count_out(struct worker *w)
+{
+	pool.quick -= w->is_quick;
+	w->is_quick = false;
+}
+
 static void
 end_worker(struct worker *w)
 {
 	CHECK(w, WORKER_MAGIC);
 	struct generation *gen = w->generation;
+	count_out(w);
 	list_remove(&w->link);
 	watch_clear(&w->watch);
 	timer_clear(&w->timer);
@@ -115,6 +126,9 @@ end_worker(struct worker *w)
 static void
 give_back(struct worker *w)
 {
+	if (!w->is_quick)
+		timer_clear(&w->timer); /* it is of a slow one */
+	count_out(w);
 	w->is_busy = false;
 	if (w->generation != pool.now || w->generation->is_gone)
 		end_worker(w);
@@ -261,6 +275,7 @@ fail_worker(struct worker *w, bool kill_it, const char *why)
 {
 	struct scan *s = take_scan(w);
 	drop(w, kill_it);
+	give_work();
 	if (s != NULL)
 		fail(s, SCAN_FAILED, why);
 }
@@ -281,6 +296,7 @@ look_why(struct worker *w)
 	}
 	struct scan *s = take_scan(w);
 	end_worker(w);
+	give_work();
 	if (s != NULL && ++s->attempts < ATTEMPTS)
 		get_in_line(s, true);
 	else if (s != NULL)
@@ -292,13 +308,22 @@ on_worker_timer(struct timer *t)
 {
 	struct worker *w = container_of(t, struct worker, timer);
 	CHECK(w, WORKER_MAGIC);
-	uint64_t now = loop_now();
-	if (w->is_dead)
+	if (w->is_dead) {
 		look_why(w);
-	else if (w->is_busy && now < w->until)
-		timer_set(&w->timer, w->until - now);
-	else if (w->is_busy)
+		return;
+	}
+	if (!w->is_busy)
+		return;
+	uint64_t took = loop_now() - w->began, limit = pool.conf->scan_usec + OVER_TIME;
+	if (took >= limit) {
 		fail_worker(w, true, "the scan ran over time");
+		return;
+	}
+	timer_set(&w->timer, took < QUICK ? QUICK - took : limit - took);
+	if (took >= QUICK) {
+		count_out(w);
+		give_work();
+	}
 }
 
 static void
@@ -359,16 +384,18 @@ start(struct worker *w, struct scan *s)
 	s->at = w;
 	w->scan = s;
 	w->is_busy = true;
-	w->until = loop_now() + pool.conf->scan_usec + OVER_TIME;
+	w->is_quick = true;
+	pool.quick++;
+	w->began = loop_now();
 	if (!w->timer.armed)
-		timer_set(&w->timer, pool.conf->scan_usec + OVER_TIME);
+		timer_set(&w->timer, QUICK);
 	return true;
 }
 
 static void
 give_work(void)
 {
-	while (!list_empty(&pool.waiting) && !list_empty(&pool.idle)) {
+	while (!list_empty(&pool.waiting) && !list_empty(&pool.idle) && pool.quick < pool.conf->workers) {
 		struct scan *s = list_entry(list_pop(&pool.waiting), struct scan, link);
 		struct worker *w = list_entry(list_pop(&pool.idle), struct worker, link);
 		if (!start(w, s))

@@ -104,6 +104,16 @@ class Filter:
     def workers(self):
         return [p for p, name in children(self.proc.pid) if name == 'virus-worker']
 
+    def busy(self):
+        """The worker that is at something."""
+        for pid in self.workers():
+            try:
+                if pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'R':
+                    return pid
+            except OSError:
+                pass
+        return None
+
     def engines(self):
         return [p for p, name in children(self.proc.pid) if name == 'virus-engine']
 
@@ -475,17 +485,17 @@ def mta_that_does_not_keep_to_the_protocol():
             d.sock.sendall(b''.join([d.frames(mail(b'cut\r\n' * 100))])[:cut])
             d.close()
         slow = slow_mail()
-        pid = wait_for('a worker', f.workers)[0]
+        before = sorted(f.workers())
         for ending in (b'', frame(b'A'), frame(b'K'), frame(b'Q')):
             d = f.driver()
             d.sock.sendall(d.frames(slow))
-            wait_for('the scan to run', lambda: pathlib.Path(f'/proc/{pid}/stat').read_text().split()[2] == 'R', 10, 0.001)
+            wait_for('the scan to run', f.busy, 10, 0.001)
             d.sock.sendall(ending)
             if ending in (frame(b'A'), frame(b'K')):
                 clean(d.message(mail(b'the next\r\n')), 'the next')
             d.close()
             clean(other.message(mail(b'others\r\n' + ending)), 'others')
-        assert f.workers() == [pid]
+        assert sorted(f.workers()) == before
         other.close()
 
 
@@ -543,12 +553,10 @@ def killed_worker():
     with Filter('virus_workers = 1') as f:
         wait_for('a worker', f.workers)
         for n in range(3):
-            old = wait_for('a worker', f.workers)[0]
             got = []
             t = threading.Thread(target=lambda: got.append(f.one(raw)))
             t.start()
-            wait_for('the scan to run', lambda: pathlib.Path(f'/proc/{old}/stat').read_text().split()[2] == 'R', 10, 0.001)
-            os.kill(old, signal.SIGKILL)
+            os.kill(wait_for('the scan to run', f.busy, 10, 0.001), signal.SIGKILL)
             t.join(30)
             assert got, 'no answer'
             if n < 2:
@@ -559,6 +567,26 @@ def killed_worker():
         assert quarantined(answer).startswith('unscanned: not scanned: '), answer
         clean(f.one(mail(b'others are scanned\r\n')), 'others')
         expect(f.one(attached(EICAR)), FOUND, 'others')
+
+
+@case
+def slow_messages_do_not_keep_others_waiting():
+    """One scan at a time, and two that take long: the next message is scanned beside them."""
+    block = b''.join(b'%d of many lines %d\n' % (i, i * 7919 % 100003) for i in range(20000))
+    slow = [attached(zipped(b'%d\n' % k + block * 60, 'page.html'), 'page.zip') for k in range(2)]
+    with Filter('virus_workers = 1\nvirus_wait_time = 3s') as f:
+        wait_for('workers', lambda: len(f.workers()) == 3)
+        got = []
+        threads = [threading.Thread(target=lambda raw=raw: got.append((f.one(raw), time.monotonic()))) for raw in slow]
+        for t in threads:
+            t.start()
+        wait_for('the first scan to run', f.busy, 10, 0.001)
+        clean(f.one(mail(b'beside\r\n')), 'beside')
+        done = time.monotonic()
+        for t in threads:
+            t.join(60)
+        assert len(got) == 2 and all(a.verdict == 'c' for a, _ in got), got
+        assert all(when > done for _, when in got), 'they were not slow enough to show anything'
 
 
 @case
@@ -768,6 +796,56 @@ def clamd_that_lies():
             assert 'clamd answers again' in f.log_text()
         clamd.close()
     finally:
+        shutil.rmtree(where, ignore_errors=True)
+
+
+@case
+def clamd_is_not_overrun():
+    """Sixty messages at once: some connections, the rest in line. All are scanned, and the clients of a clamd that is too slow are not kept for ever."""
+    where = rig.workdir('clamd')
+    path = where / 'clamd'
+    settings = f'virus_engine = clamd:unix:{path}\nvirus_cache_size = 0\nvirus_wait_time = '
+    now, most, gate, lock = [0], [0], threading.Event(), threading.Lock()
+
+    def serve(conn):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        gate.wait(20)
+        with lock:
+            now[0] -= 1
+        take_stream(conn)
+        conn.sendall(b'stream: OK\0')
+
+    def many(f, n):
+        got = []
+        threads = [threading.Thread(target=lambda k=k: got.append(f.one(mail(b'%d\r\n' % k)))) for k in range(n)]
+        for t in threads:
+            t.start()
+        return got, threads
+
+    clamd = Clamd(path, serve)
+    try:
+        with Filter(settings + '20s') as f:
+            got, threads = many(f, 60)
+            wait_for('as many connections as there may be', lambda: now[0] == 32)
+            gate.set()
+            for t in threads:
+                t.join(20)
+            assert len(got) == 60 and all(a.verdict == 'c' for a in got), got
+            assert most[0] == 32, most
+        gate.clear()
+        with Filter(settings + '0s') as f:
+            got, threads = many(f, 40)
+            wait_for('who came too late', lambda: len(got) == 8)
+            assert all(a.text.startswith('451 4.7.1 ') for a in got), got
+            gate.set()
+            for t in threads:
+                t.join(20)
+            assert len(got) == 40, got
+    finally:
+        gate.set()
+        clamd.close()
         shutil.rmtree(where, ignore_errors=True)
 
 
