@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "filters/attachment_kinds.h"
+#include "filters/zip_layout.h"
 
 #include <zlib.h>
 
@@ -14,18 +15,7 @@
  * the message before it is looked at.
  */
 
-enum { HEAD_ROOM = 4096, HEAD_INPUT = 64 * 1024, EXTRA_UNICODE_PATH = 0x7075, METHOD_STORED = 0, METHOD_DEFLATE = 8, METHOD_AES = 99 };
-enum { FLAG_ENCRYPTED = 1, FLAG_SIZES_BEHIND = 8, CENTRAL_SIZE = 46, LOCAL_NAME = 26, ZIP64_LOCATOR = 20 };
-
-struct member {
-	uint16_t flags, method;
-	uint32_t packed, size;
-	uint32_t offset;             /* an entry of a directory: where it has the local header */
-	size_t length;               /* of the entry */
-	struct span name, extra;
-	struct span rest;            /* of the file, from its data on */
-	struct span local;           /* of the file, from its local header on */
-};
+enum { HEAD_ROOM = 4096, HEAD_INPUT = 64 * 1024, EXTRA_UNICODE_PATH = 0x7075, LOCAL_NAME = 26 };
 
 /* A member whose header and entry agree: from its header to the end of its data. */
 struct agreed {
@@ -43,50 +33,11 @@ struct zip {
 	struct span data;
 	uint32_t part;
 	unsigned depth;
-	size_t shift;                /* of all offsets: what stands before the archive */
+	struct zip_directory directory;
 	struct agreed *agreed;       /* by start */
 	size_t nagreed, cap;
 	bool has_content_types, has_macros, has_odf, has_package;
 };
-
-static bool
-take_local(struct span data, struct member *out)
-{
-	struct cur c = cur_of(data);
-	(void)cur_take(&c, 6);
-	out->flags = cur_u16(&c);
-	out->method = cur_u16(&c);
-	(void)cur_take(&c, 8);
-	out->packed = cur_u32(&c);
-	out->size = cur_u32(&c);
-	uint16_t name = cur_u16(&c), extra = cur_u16(&c);
-	out->name = cur_take(&c, name);
-	out->extra = cur_take(&c, extra);
-	out->rest = span_of(c.p, cur_left(&c));
-	out->local = data;
-	return !c.bad;
-}
-
-static bool
-take_central(struct span data, struct member *out)
-{
-	struct cur c = cur_of(data);
-	(void)cur_take(&c, 8);
-	out->flags = cur_u16(&c);
-	out->method = cur_u16(&c);
-	(void)cur_take(&c, 8);
-	out->packed = cur_u32(&c);
-	out->size = cur_u32(&c);
-	uint16_t name = cur_u16(&c), extra = cur_u16(&c);
-	uint16_t comment = cur_u16(&c);
-	(void)cur_take(&c, 8);
-	out->offset = cur_u32(&c);
-	out->name = cur_take(&c, name);
-	out->extra = cur_take(&c, extra);
-	out->length = CENTRAL_SIZE + (size_t)name + extra + comment;
-	out->rest = out->local = SPAN_EMPTY;
-	return !c.bad && name > 0;
-}
 
 /* Archivers that do not trust the name's character set say it again in UTF-8. */
 static void
@@ -143,7 +94,7 @@ inflate_some(struct span in, size_t max_in, size_t max, struct buf *out)
 static struct unpacked
 unpack(struct span in, unsigned method, size_t max_in, size_t max, struct buf *out)
 {
-	if (method == METHOD_DEFLATE)
+	if (method == ZIP_DEFLATE)
 		return inflate_some(in, max_in, max, out);
 	buf_put(out, span_head(in, max));
 	return (struct unpacked){ .used = 0 };
@@ -169,14 +120,14 @@ look_as(struct zip *z, uint32_t at, struct span in, unsigned method)
 }
 
 static void
-look_into(struct zip *z, uint32_t at, const struct member *m, enum trust trust)
+look_into(struct zip *z, uint32_t at, const struct zip_member *m, enum trust trust)
 {
-	bool is_plain = m->method == METHOD_STORED || m->method == METHOD_DEFLATE;
-	unsigned first = m->method == METHOD_STORED ? METHOD_STORED : METHOD_DEFLATE;
+	bool is_plain = m->method == ZIP_STORED || m->method == ZIP_DEFLATE;
+	unsigned first = m->method == ZIP_STORED ? ZIP_STORED : ZIP_DEFLATE;
 	if (is_plain || trust == TRUST_NONE)
 		look_as(z, at, m->rest, first);
 	if (trust == TRUST_NONE)
-		look_as(z, at, m->rest, METHOD_STORED + METHOD_DEFLATE - first);
+		look_as(z, at, m->rest, ZIP_STORED + ZIP_DEFLATE - first);
 	if (!is_plain && m->local.n > 0)
 		archive_zip_member(z->s, at, m->local, z->depth);
 	if (m->size > z->s->parts[at].item.size && m->size != UINT32_MAX)
@@ -184,7 +135,7 @@ look_into(struct zip *z, uint32_t at, const struct member *m, enum trust trust)
 }
 
 static bool
-add_member(struct zip *z, const struct member *m, enum trust trust)
+add_member(struct zip *z, const struct zip_member *m, enum trust trust)
 {
 	struct search *s = z->s;
 	struct reading r;
@@ -203,32 +154,15 @@ add_member(struct zip *z, const struct member *m, enum trust trust)
 	if (at == SEARCH_NOWHERE)
 		return false;
 	s->parts[at].item.size = m->size;
-	bool is_encrypted = (m->flags & FLAG_ENCRYPTED) != 0 || m->method == METHOD_AES;
+	bool is_encrypted = (m->flags & ZIP_FLAG_ENCRYPTED) != 0 || m->method == ZIP_AES;
 	if (is_encrypted)
 		s->parts[at].item.is_encrypted = s->parts[z->part].item.is_encrypted = true;
-	if (m->rest.n > 0 && (!is_encrypted || (trust == TRUST_NONE && m->method != METHOD_AES)))
+	if (m->rest.n > 0 && (!is_encrypted || (trust == TRUST_NONE && m->method != ZIP_AES)))
 		look_into(z, at, m, trust);
 	return s->problem == NULL;
 }
 
 /* ---- the directory that the last end record names ---- */
-
-/* The local header that an entry points at. */
-static bool
-find_local(const struct zip *z, const struct member *entry, size_t *start_out, struct member *out)
-{
-	size_t start = z->shift + entry->offset;
-	*start_out = start;
-	return start < z->data.n && span_starts(span_from(z->data, start), SPAN("PK\3\4")) && take_local(span_from(z->data, start), out);
-}
-
-static bool
-agree(const struct member *local, const struct member *entry)
-{
-	bool has_sizes = (local->flags & FLAG_SIZES_BEHIND) == 0;
-	return span_eq(local->name, entry->name) && local->method == entry->method && ((local->flags ^ entry->flags) & FLAG_ENCRYPTED) == 0 &&
-	    (!has_sizes || (local->packed == entry->packed && local->size == entry->size)) && entry->packed <= local->rest.n;
-}
 
 static int
 by_start(const void *a, const void *b)
@@ -240,25 +174,15 @@ by_start(const void *a, const void *b)
 static void
 read_directory(struct zip *z)
 {
-	size_t end = SIZE_MAX;
-	for (size_t pos = 0, at; (at = span_find(span_from(z->data, pos), SPAN("PK\5\6"))) != SIZE_MAX; pos += at + 4)
-		end = pos + at;
-	if (end == SIZE_MAX)
+	if (zip_find_directory(z->data, &z->directory) != RC_OK)
 		return;
-	struct cur c = cur_of(span_from(z->data, end));
-	(void)cur_take(&c, 12);
-	uint64_t size = cur_u32(&c), offset = cur_u32(&c);
-	if (c.bad || size + offset > end)
-		return;
-	z->shift = end - (size_t)(size + offset);
-	if (end >= ZIP64_LOCATOR && span_starts(span_from(z->data, end - ZIP64_LOCATOR), SPAN("PK\6\7")))
-		return; /* there is another end record, which may say something else */
-	struct member entry = { .flags = 0 }, local = { .flags = 0 };
-	for (size_t pos = end - (size_t)size, start; pos < end && z->nagreed <= z->s->limits.archive_members; pos += entry.length) {
+	struct zip_member entry = { .flags = 0 }, local = { .flags = 0 };
+	size_t end = z->directory.end;
+	for (size_t pos = z->directory.at, start; pos < end && z->nagreed <= z->s->limits.archive_members; pos += entry.length) {
 		struct span at = span_head(span_from(z->data, pos), end - pos);
-		if (!span_starts(at, SPAN("PK\1\2")) || !take_central(at, &entry))
+		if (!span_starts(at, ZIP_ENTRY) || !zip_take_entry(at, &entry))
 			break;
-		if (!find_local(z, &entry, &start, &local) || !agree(&local, &entry))
+		if (!zip_find_local(z->data, &z->directory, &entry, &start, &local) || !zip_agree(&local, &entry))
 			continue;
 		if (z->nagreed == z->cap) {
 			z->cap = z->cap > 0 ? z->cap * 2 : 16;
@@ -290,9 +214,9 @@ find_agreed(const struct zip *z, size_t pos)
 static bool
 use_local(struct zip *z, size_t pos)
 {
-	struct member m = { .flags = 0 };
+	struct zip_member m = { .flags = 0 };
 	const struct agreed *a = find_agreed(z, pos);
-	if (!take_local(span_from(z->data, pos), &m))
+	if (!zip_take_local(span_from(z->data, pos), &m))
 		return true;
 	if (a != NULL && a->start == pos) {
 		m.rest = span_head(m.rest, a->end - (z->data.n - m.rest.n));
@@ -300,14 +224,14 @@ use_local(struct zip *z, size_t pos)
 	}
 	if (a == NULL || pos >= a->end)
 		return add_member(z, &m, TRUST_NONE);
-	if ((m.flags & FLAG_SIZES_BEHIND) == 0)
+	if ((m.flags & ZIP_FLAG_SIZES_BEHIND) == 0)
 		m.rest = span_head(m.rest, m.packed);
 	return add_member(z, &m, TRUST_INSIDE);
 }
 
 /* Its data, whatever its header says, if there is one. */
 static bool
-use_loose_entry(struct zip *z, struct member *entry, size_t start)
+use_loose_entry(struct zip *z, struct zip_member *entry, size_t start)
 {
 	struct cur c = cur_of(span_from(z->data, start < z->data.n ? start : z->data.n));
 	entry->local = span_of(c.p, cur_left(&c));
@@ -321,11 +245,11 @@ use_loose_entry(struct zip *z, struct member *entry, size_t start)
 static bool
 use_entry(struct zip *z, size_t pos)
 {
-	struct member entry = { .flags = 0 }, local = { .flags = 0 };
+	struct zip_member entry = { .flags = 0 }, local = { .flags = 0 };
 	size_t start;
-	if (!take_central(span_from(z->data, pos), &entry))
+	if (!zip_take_entry(span_from(z->data, pos), &entry))
 		return true;
-	if (find_local(z, &entry, &start, &local) && agree(&local, &entry)) {
+	if (zip_find_local(z->data, &z->directory, &entry, &start, &local) && zip_agree(&local, &entry)) {
 		const struct agreed *a = find_agreed(z, start);
 		if (a != NULL && a->start == start)
 			return true;
@@ -335,7 +259,7 @@ use_entry(struct zip *z, size_t pos)
 		return add_member(z, &entry, TRUST_INSIDE);
 	if (!use_loose_entry(z, &entry, entry.offset))
 		return false;
-	return z->shift == 0 || use_loose_entry(z, &entry, start);
+	return z->directory.shift == 0 || use_loose_entry(z, &entry, start);
 }
 
 /* Calls for every place of a signature; a member's data is searched, too: headers may hide there. */
@@ -368,8 +292,8 @@ zip_read(struct search *s, uint32_t part, struct span data, unsigned archive_dep
 {
 	struct zip z = { .s = s, .data = data, .part = part, .depth = archive_depth };
 	read_directory(&z);
-	if (each(&z, SPAN("PK\3\4"), use_local))
-		(void)each(&z, SPAN("PK\1\2"), use_entry);
+	if (each(&z, ZIP_LOCAL, use_local))
+		(void)each(&z, ZIP_ENTRY, use_entry);
 	name_kinds(&z);
 	mem_free(&z.agreed);
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "filters/virus/engine.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "filters/signed_content.h"
 #include "filters/virus/tmpfiles.h"
+#include "filters/zip_layout.h"
 
 #include <clamav.h>
 #include <dirent.h>
@@ -18,10 +21,20 @@ struct engine {
 	uint64_t max_file_size;
 };
 
-/* During a scan: libclamav cuts what is too large in an archive, and says nothing. */
+enum { SIGNED_MAX = 8, SIGNED_DEPTH = 3 };
+
+/* Ways of packing in ZIP that libclamav knows. */
+#define ZIP_KNOWN                                                                                                                           \
+	(UINT64_C(1) << ZIP_STORED | UINT64_C(1) << ZIP_IMPLODED | UINT64_C(1) << ZIP_DEFLATE | UINT64_C(1) << ZIP_DEFLATE64 | UINT64_C(1) << ZIP_BZIP2)
+
+/* During a scan: what libclamav leaves out without a word. */
 struct seen {
 	uint64_t max_file_size;
-	bool is_cut;
+	bool is_cut;                 /* what is too large in an archive */
+	const char *doubt;           /* about a ZIP */
+	struct buf content[SIGNED_MAX]; /* what is inside a signature, in pieces */
+	unsigned ncontents;
+	bool has_more;
 };
 
 static cl_error_t
@@ -34,14 +47,37 @@ on_member(const char *container, unsigned long container_size, const char *name,
 	return CL_CLEAN;
 }
 
+static void
+look_inside(struct seen *seen, struct span file)
+{
+	bool is_zip = zip_is_one(file);
+	if (is_zip && seen->doubt == NULL)
+		seen->doubt = zip_doubt(file, ZIP_KNOWN);
+	if (is_zip || file.n < 2 || file.p[0] != 0x30)
+		return;
+	struct buf content;
+	buf_init(&content, file.n + 1);
+	enum rc rc = signed_content(file, &content);
+	if (rc == RC_OK && seen->ncontents < SIGNED_MAX) {
+		seen->content[seen->ncontents++] = content;
+		return;
+	}
+	seen->has_more |= rc == RC_OK;
+	buf_fini(&content);
+}
+
 static cl_error_t
 on_file(int fd, const char *type, const char **ancestors, size_t parent_size, const char *name, size_t size, const char *data, uint32_t level,
     uint32_t attributes, void *context)
 {
 	struct seen *seen = context;
-	(void)fd, (void)type, (void)ancestors, (void)parent_size, (void)name, (void)data, (void)level, (void)attributes;
-	if (seen != NULL && size >= seen->max_file_size)
+	(void)fd, (void)type, (void)ancestors, (void)parent_size, (void)name, (void)level, (void)attributes;
+	if (seen == NULL)
+		return CL_CLEAN;
+	if (size >= seen->max_file_size)
 		seen->is_cut = true;
+	if (data != NULL)
+		look_inside(seen, span_of(data, size));
 	return CL_CLEAN;
 }
 
@@ -184,31 +220,34 @@ is_limit(cl_error_t r)
 	return r == CL_EMAXREC || r == CL_EMAXSIZE || r == CL_EMAXFILES || r == CL_ETIMEOUT;
 }
 
-enum rc
-engine_scan(struct engine *en, struct span octets, uint64_t left_usec, struct virus_verdict *out, struct err *e)
+static const char *
+left_out(const struct seen *seen)
+{
+	if (seen->is_cut)
+		return "a file in it is larger than virus_max_file_size";
+	return seen->doubt != NULL ? seen->doubt : seen->has_more ? "too many signed messages in it" : NULL;
+}
+
+static enum rc
+scan_octets(struct engine *en, struct span octets, uint64_t left_usec, struct seen *seen, struct virus_verdict *out, struct err *e)
 {
 	const char *name = NULL;
 	unsigned long scanned = 0;
-	struct seen seen = { .max_file_size = en->max_file_size };
-	if (octets.n == 0) {
-		*out = (struct virus_verdict){ .kind = VIRUS_CLEAN };
-		return RC_OK;
-	}
 	unsigned msec = (unsigned)(left_usec / 1000);
 	if (msec != en->scan_msec && cl_engine_set_num(en->cl, CL_ENGINE_MAX_SCANTIME, msec > 0 ? msec : 1) == CL_SUCCESS)
 		en->scan_msec = msec;
 	cl_fmap_t *map = cl_fmap_open_memory(octets.p, octets.n);
 	if (map == NULL)
 		return err_set(e, RC_TEMP, "libclamav does not take the message");
-	cl_error_t r = cl_scanmap_callback(map, NULL, &name, &scanned, en->cl, &en->options, &seen);
+	cl_error_t r = cl_scanmap_callback(map, NULL, &name, &scanned, en->cl, &en->options, seen);
 	if (r == CL_VIRUS)
 		*out = virus_verdict_of(span_str(name)); /* the name is the engine's or the map's: before that is closed */
 	cl_fmap_close(map);
 	tmpfiles_reset();
 	if (r == CL_VIRUS)
 		return RC_OK;
-	if (r == CL_CLEAN && seen.is_cut) {
-		*out = virus_verdict_why(VIRUS_LIMITS, "a file in it is larger than virus_max_file_size");
+	if (r == CL_CLEAN && left_out(seen) != NULL) {
+		*out = virus_verdict_why(VIRUS_LIMITS, left_out(seen));
 		return RC_OK;
 	}
 	if (r == CL_CLEAN) {
@@ -220,6 +259,35 @@ engine_scan(struct engine *en, struct span octets, uint64_t left_usec, struct vi
 		return RC_OK;
 	}
 	return err_set(e, RC_TEMP, "libclamav: %s", cl_strerror(r));
+}
+
+/* What is in signatures of octets, after the octets. */
+static enum rc
+scan_all(struct engine *en, struct span octets, uint64_t until, unsigned depth, struct virus_verdict *out, struct err *e)
+{
+	struct seen seen = { .max_file_size = en->max_file_size };
+	uint64_t now = clock_mono();
+	enum rc rc = scan_octets(en, octets, now < until ? until - now : 0, &seen, out, e);
+	for (unsigned i = 0; i < seen.ncontents; i++) {
+		struct virus_verdict v = { .kind = VIRUS_CLEAN };
+		if (rc == RC_OK && out->kind != VIRUS_FOUND && buf_len(&seen.content[i]) > 0) {
+			if (depth == SIGNED_DEPTH)
+				v = virus_verdict_why(VIRUS_LIMITS, "signed messages are nested too deep");
+			else
+				rc = scan_all(en, buf_span(&seen.content[i]), until, depth + 1, &v, e);
+			if (rc == RC_OK && (out->kind == VIRUS_CLEAN || v.kind == VIRUS_FOUND))
+				*out = v;
+		}
+		buf_fini(&seen.content[i]);
+	}
+	return rc;
+}
+
+enum rc
+engine_scan(struct engine *en, struct span octets, uint64_t left_usec, struct virus_verdict *out, struct err *e)
+{
+	*out = (struct virus_verdict){ .kind = VIRUS_CLEAN };
+	return octets.n > 0 ? scan_all(en, octets, clock_mono() + left_usec, 0, out, e) : RC_OK;
 }
 
 /* ---- database ---- */

@@ -27,7 +27,8 @@ struct file {
 
 struct survey {
 	bool is_odd;                 /* a header that can be read in several ways */
-	bool has_stray_base64, has_stray_qp, has_stray_uu;
+	bool has_stray_base64, has_stray_qp, has_stray_uu, has_yenc;
+	bool is_padded;              /* a line of base64 had padding: what follows in this part is read by some, and not by others */
 	unsigned types, encodings;   /* of the header block at hand */
 	bool is_strange_encoding, has_name;
 	size_t run;                  /* octets of lines of nothing but base64, where they are not said to be */
@@ -154,7 +155,7 @@ look_at_header_end(struct survey *s, const struct mime_item *it, size_t at)
 	else if (it->type != MIME_MESSAGE && (is_compound || it->encoding != MIME_BASE64))
 		begin_file(s, at, it->encoding == MIME_QP, is_compound || (!s->has_name && it->type != MIME_OTHER));
 	s->types = s->encodings = 0;
-	s->is_strange_encoding = s->has_name = false;
+	s->is_strange_encoding = s->has_name = s->is_padded = false;
 	s->run = 0;
 }
 
@@ -163,7 +164,10 @@ look_at_line(struct survey *s, struct span line, enum mime_encoding encoding)
 {
 	line = without_end(line);
 	if (encoding == MIME_BASE64) {
+		size_t padding = span_chr(line, '=');
 		s->run = 0;
+		s->is_odd = s->is_odd || (s->is_padded && is_base64_line(line)) || (padding != SIZE_MAX && padding + 2 < line.n);
+		s->is_padded = s->is_padded || padding != SIZE_MAX;
 		return;
 	}
 	s->run = is_base64_line(line) ? s->run + line.n : 0;
@@ -172,6 +176,8 @@ look_at_line(struct survey *s, struct span line, enum mime_encoding encoding)
 		s->has_stray_qp = has_qp(line);
 	if (line.n > 8 && line.p[0] == 'b' && span_starts(line, SPAN("begin ")))
 		s->has_stray_uu = true;
+	if (line.n > 8 && line.p[0] == '=' && span_starts(line, SPAN("=ybegin ")))
+		s->has_yenc = true;
 }
 
 static void
@@ -197,6 +203,7 @@ survey(struct span message, struct survey *s)
 				begin_file(s, at + it.text.n, false, true);
 			}
 			s->run = 0;
+			s->is_padded = false;
 		}
 		s->is_odd = s->is_odd || (it.fault & MIME_FAULT_NESTING) != 0;
 	}
@@ -369,8 +376,26 @@ put_uu_line(struct buf *out, struct span line)
 	}
 }
 
+static void
+put_yenc_line(struct buf *out, struct span line)
+{
+	for (size_t i = span_starts(line, SPAN("=y")) ? line.n : 0; i < line.n; i++) {
+		unsigned char c = line.p[i];
+		if (c == '=' && i + 1 < line.n)
+			c = (unsigned char)(line.p[++i] - 64);
+		buf_putc(out, (unsigned char)(c - 42));
+	}
+}
+
+static bool
+is_end_of(struct span line, bool is_yenc)
+{
+	return is_yenc ? span_starts(line, SPAN("=yend")) : span_eq_str(line, "end");
+}
+
+/* Files in lines: uuencode, yEnc. */
 static enum rc
-scan_uu(struct views *w, struct buf *out)
+scan_lines(struct views *w, bool is_yenc, struct buf *out)
 {
 	enum rc rc = RC_OK;
 	struct span rest = w->message;
@@ -381,13 +406,15 @@ scan_uu(struct views *w, struct buf *out)
 		rest = span_from(rest, line.n);
 		while (line.n > 0 && (line.p[line.n - 1] == '\n' || line.p[line.n - 1] == '\r'))
 			line.n--;
-		if (!in_file && span_starts(line, SPAN("begin "))) {
+		if (!in_file && span_starts(line, is_yenc ? SPAN("=ybegin ") : SPAN("begin "))) {
 			in_file = true;
 			buf_reset(out);
 			continue;
 		}
-		bool is_end = span_eq_str(line, "end") || rest.n == 0;
-		if (in_file && !span_eq_str(line, "end"))
+		bool is_end = is_end_of(line, is_yenc) || rest.n == 0;
+		if (in_file && is_yenc)
+			put_yenc_line(out, line);
+		else if (in_file && !span_eq_str(line, "end"))
 			put_uu_line(out, line);
 		if (in_file && is_end) {
 			in_file = false;
@@ -403,7 +430,7 @@ views_scan(struct engine *en, struct span message, uint64_t until, struct virus_
 {
 	struct survey s = { .is_odd = false };
 	survey(message, &s);
-	if (!s.is_odd && !s.has_stray_base64 && !s.has_stray_qp && !s.has_stray_uu && s.nfiles == 0)
+	if (!s.is_odd && !s.has_stray_base64 && !s.has_stray_qp && !s.has_stray_uu && !s.has_yenc && s.nfiles == 0)
 		return RC_OK;
 	struct views w = { .en = en, .until = until, .v = v, .e = e, .message = message };
 	struct buf out;
@@ -414,7 +441,9 @@ views_scan(struct engine *en, struct span message, uint64_t until, struct virus_
 	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_qp))
 		rc = scan_qp(&w, &out);
 	if (rc == RC_OK && v->kind != VIRUS_FOUND && (s.is_odd || s.has_stray_uu))
-		rc = scan_uu(&w, &out);
+		rc = scan_lines(&w, false, &out);
+	if (rc == RC_OK && v->kind != VIRUS_FOUND && s.has_yenc)
+		rc = scan_lines(&w, true, &out);
 	buf_fini(&out);
 	mem_free(&s.file);
 	return rc;

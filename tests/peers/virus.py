@@ -13,6 +13,7 @@ import binascii
 import bz2
 import gzip
 import io
+import lzma
 import os
 import pathlib
 import re
@@ -29,6 +30,8 @@ import zlib
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
+sys.path.insert(0, str(TOP / 'tests/attachments'))
+import mails  # noqa: E402
 import rig  # noqa: E402
 from cases import Skip, case, run_cases  # noqa: E402
 from milterdriver import Driver, headers, quarantined  # noqa: E402
@@ -256,6 +259,26 @@ def eicar_in_every_encoding():
         'epilogue': mail(b'--=_b\r\n' + TEXT + b'\r\n--=_b--\r\n\r\n' + b64(EICAR), 'multipart/mixed; boundary="=_b"'),
         'base64 that is called 7bit': multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: 7bit')),
         'base64 that is called nothing': multipart(TEXT, part(b64(EICAR), octet.rstrip())),
+        'base64 with padding inside': multipart(TEXT, part(base64.b64encode(EICAR[:1]) + base64.b64encode(EICAR[1:]), octet + b'Content-Transfer-Encoding: base64')),
+        'base64 with padding at a line end': multipart(TEXT, part(base64.b64encode(EICAR[:10]) + b'\r\n' + base64.b64encode(EICAR[10:]),
+                                                                  octet + b'Content-Transfer-Encoding: base64')),
+        'base64 with junk': multipart(TEXT, part(b'\r\n'.join(bytes([c]) + b'!' for c in base64.b64encode(EICAR)), octet + b'Content-Transfer-Encoding: base64')),
+        'binhex': mail(mails.binhex(EICAR, b'eicar.com')),
+        'yEnc': mail(mails.yenc(EICAR, b'eicar.com')),
+        'yEnc part': multipart(TEXT, part(mails.yenc(EICAR, b'eicar.com'), b'Content-Type: text/plain')),
+        'yEnc preamble': mail(mails.yenc(EICAR, b'a.com') + b'\r\n--=_b\r\n' + TEXT + b'\r\n--=_b--\r\n', 'multipart/mixed; boundary="=_b"'),
+        'uuencode epilogue': mail(b'--=_b\r\n' + TEXT + b'\r\n--=_b--\r\n' + uu(EICAR), 'multipart/mixed; boundary="=_b"'),
+        'winmail.dat': attached(mails.tnef('a.com', EICAR), 'winmail.dat'),
+        'zip in winmail.dat': attached(mails.tnef('a.zip', zipped(EICAR)), 'winmail.dat'),
+        'appledouble': mail(b'--=_b\r\nContent-Type: application/applefile\r\n\r\nx\r\n--=_b\r\n' +
+                            part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64') + b'\r\n--=_b--\r\n', 'multipart/appledouble; boundary="=_b"'),
+        'digest': mail(b'--=_b\r\n\r\n' + attached(EICAR) + b'\r\n--=_b--\r\n', 'multipart/digest; boundary="=_b"'),
+        'boundary of the parent inside': mail(b'--A\r\nContent-Type: multipart/mixed; boundary=A\r\n\r\n--A\r\n' +
+                                              part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64') + b'\r\n--A--\r\n--A--\r\n', 'multipart/mixed; boundary=A'),
+        'boundary that begins as the parent\'s': mail(b'--A\r\nContent-Type: multipart/mixed; boundary=AA\r\n\r\n--AA\r\n' +
+                                                     part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64') + b'\r\n--AA--\r\n--A--\r\n', 'multipart/mixed; boundary=A'),
+        'no boundary named': mail(b'--A\r\n' + part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64') + b'\r\n--A--\r\n', 'multipart/mixed'),
+        'no last boundary': attached(EICAR)[:-10],
         'two encodings': multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit')),
         'two encodings, the other way': multipart(TEXT, part(b64(EICAR), octet + b'Content-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: base64')),
         'two types': multipart(TEXT, part(b64(EICAR), b'Content-Type: text/plain\nContent-Type: application/zip\nContent-Transfer-Encoding: base64')),
@@ -283,6 +306,81 @@ def eicar_in_every_encoding():
         clean(d.message(attached(os.urandom(5000))), 'noise')
         d.close()
     assert not missed, '\n'.join(missed)
+
+
+@case
+def inside_signatures():
+    """S/MIME with the message inside the signature, in one piece and in many; a file signed so."""
+    kind, extra = 'application/pkcs7-mime; smime-type=signed-data; name=smime.p7m', b'Content-Transfer-Encoding: base64\r\n'
+    with Filter() as f:
+        d = f.driver()
+        for piece in (None, 4096, 50, 1):
+            expect(d.message(mail(b64(mails.signed(attached(EICAR), piece)), kind, extra)), FOUND, f'message in pieces of {piece}')
+            expect(d.message(attached(mails.signed(EICAR, piece), 'a.com.p7m')), FOUND, f'file in pieces of {piece}')
+            expect(d.message(attached(zipped(mails.signed(EICAR, piece)), 'a.zip')), FOUND, f'in a zip, pieces of {piece}')
+        deep = EICAR
+        for _ in range(6):
+            deep = mails.signed(deep, 20)
+        answer = d.message(attached(deep))
+        assert reason_of(answer).startswith(('virus: ', 'unscanned: limits exceeded')), answer
+        clean(d.message(mail(b64(mails.signed(mail(b'hello\r\n'), 4096)), kind, extra)), 'words')
+        d.close()
+
+
+@case
+def archives_that_contradict_themselves():
+    """What one program unpacks and libclamav does not is never clean."""
+    crooked = {what: mails.odd_zip(b'e.com', EICAR, mails.deflated(EICAR), local=says) for what, says in (
+        ('size', {'packed': 3, 'size': 3}), ('method', {'method': 99}), ('stored', {'method': 0}), ('name', {'name': b'other'}))}
+    crooked['size, behind junk'] = b'junk' * 200 + mails.odd_zip(b'e.com', EICAR, mails.deflated(EICAR), local={'packed': 3, 'size': 3})
+    crooked['no directory'] = (lambda z: z[:z.index(b'PK\1\2')])(zipped(EICAR))
+    crooked['LZMA'] = mails.zipped(('e.com', EICAR), method=zipfile.ZIP_LZMA)
+    one = zipped(EICAR)
+    crooked['members no directory has'] = one[:one.index(b'PK\1\2')] + mails.zipped(('a.txt', b'hello'))
+    with Filter() as f:
+        d = f.driver()
+        for what, data in crooked.items():
+            for raw in (attached(data, 'a.zip'), attached(zipped(data, 'b.zip'), 'a.zip')):
+                got = reason_of(d.message(raw))
+                assert got == FOUND or got.startswith('unscanned: limits exceeded: '), f'{what}: {got}'
+        docx = mails.zipped(('[Content_Types].xml', b'<?xml?>'), ('word/document.xml', b'<?xml?>' * 500))
+        for what, data in (('plain', docx), ('stored', mails.zipped(('a.docx', docx), ('b.txt', b'x'), method=zipfile.ZIP_STORED)), ('behind junk', b'junk' + docx),
+                           ('sizes behind', mails.odd_zip(b'b.txt', docx, mails.deflated(docx), local={'flags': 8, 'packed': 0, 'size': 0})), ('empty', mails.zipped()),
+                           ('folder', mails.zipped(('a/', b''), ('a/b.txt', b'hello')))):
+            clean(d.message(attached(data, 'a.zip')), what)
+        d.close()
+
+
+@case
+def nested_deep():
+    """The stack does not grow with the message; what is too deep is not clean."""
+    leaf = part(b64(EICAR), b'Content-Type: application/octet-stream\nContent-Transfer-Encoding: base64')
+    with Filter() as f:
+        d = f.driver()
+        for n in (10, 20, 100, 101, 1000, 10000):
+            inside = b''.join(b'Content-Type: multipart/mixed; boundary=L%d\r\n\r\n--L%d\r\n' % (i, i) for i in range(n))
+            parts = b'From: a\r\nMIME-Version: 1.0\r\n' + inside + leaf + b''.join(b'\r\n--L%d--\r\n' % i for i in reversed(range(n)))
+            messages = b'From: a\r\nMIME-Version: 1.0\r\n' + b'Content-Type: message/rfc822\r\n\r\nSubject: y\r\n' * n + leaf
+            for raw in (parts, messages):
+                got = reason_of(d.message(raw))
+                assert got == FOUND or (n > 10 and got.startswith('unscanned: limits exceeded')), f'{n}: {got}'
+        clean(d.message(mail(b'hello\r\n')), 'afterwards')
+        d.close()
+
+
+@case
+def names_are_only_names():
+    """Names of attachments and members reach no shell, no path and no second line."""
+    token = f'dogana-{os.getpid()}'
+    with Filter() as f:
+        d = f.driver()
+        for name in (f'`touch /tmp/{token}`', f'$(touch /tmp/{token})', f';touch /tmp/{token};', f'a";touch /tmp/{token};".zip', '-rf', '../../../../tmp/' + token, 'a\nSCAN /etc'):
+            plain = re.sub('["\n]', '', name)
+            expect(d.message(attached(zipped(EICAR, name), plain)), FOUND, name)
+            expect(d.message(attached(mails.tar_gz(name, EICAR), plain)), FOUND, name)
+            clean(d.message(attached(zipped(b'hello', name), plain)), name)
+        d.close()
+    assert not pathlib.Path(f'/tmp/{token}').exists()
 
 
 @case
@@ -374,7 +472,15 @@ def bombs():
     with zipfile.ZipFile(many, 'w') as z:
         for i in range(3000):
             z.writestr(f'{i}', b'x')
-    bomb = {'gzip': out.getvalue(), 'bzip2': bz2.compress(zero * 80), 'zip of zip of zeros': zipped(zero * 80, depth=3), 'members': many.getvalue()}
+    packed = mails.deflated(zero)
+    head = b'PK\3\4' + struct.pack('<HHHHHIIIHH', 20, 0, 8, 0, 0, zlib.crc32(zero), len(packed), len(zero), 4, 0) + b'0000'
+    entries = b''.join(b'PK\1\2' + struct.pack('<HHHHHHIIIHHHHHII', 20, 20, 0, 8, 0, 0, zlib.crc32(zero), len(packed), len(zero), 4, 0, 0, 0, 0, 0, 0) + b'%04d' % i
+                       for i in range(5000))
+    overlap = head + packed + entries + struct.pack('<IHHHHIIH', 0x06054b50, 0, 0, 5000, 5000, len(entries), len(head) + len(packed), 0)
+    tar = b'end'
+    for i in range(30):
+        tar = gzip.decompress(mails.tar_gz(f'{i}.tar', tar))
+    bomb = {'xz': lzma.compress(zero * 80, preset=1), 'overlap': overlap, 'tar of tar': tar, 'gzip': out.getvalue(), 'bzip2': bz2.compress(zero * 80), 'zip of zip of zeros': zipped(zero * 80, depth=3), 'members': many.getvalue()}
     with Filter('virus_max_scan_size = 20000000\nvirus_max_file_size = 10000000\nvirus_max_files = 500\nvirus_max_scan_time = 10s') as f:
         slow = {}
 
