@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Runs the dialogues (*.dlg, grammar in README.md) against real gateways with the recording hub behind them.
 
-    run.py [-v] [-j N] [--cut [--bytes N] [--points N]] [--keep] [--list] [SCRIPT...]
+    run.py [-v] [-j N] [--cut | --all [--bytes N] [--points N]] [--keep] [--list] [SCRIPT...]
 
 Each script runs as written, with all pipelinable commands in one write, and with one byte per write. --cut
 runs every script over and over instead: the client gone after each step and (scripts of at most N bytes, default 200) after each byte, the hub gone at each
-of its steps; afterwards no session, transaction, draft, job or operation may be left. Last line: N passed, N failed.
+of its steps; afterwards no session, transaction, draft, job or operation may be left. --all: both, with the same gateways. Last line: N passed, N failed.
 """
 
 import argparse
 import concurrent.futures
 import copy
+import functools
 import json
 import os
 import pathlib
@@ -93,6 +94,8 @@ DNS = [('mx.test', 'MX', '10 h1.mx.test'), ('mx.test', 'MX', '20 h2.mx.test'), (
        ('h2.mx.test', 'A', '127.0.0.1'), ('nullmx.test', 'MX', '0 .'), ('servfail.test', 'SERVFAIL', ''),
        ('1.0.0.127.in-addr.arpa', 'PTR', 'localhost')]
 MASTER = '127.0.0.1:$SMTP inet n - n - - smtpd\n'
+SHARED_MAX = 24  # scripts of one gateway
+AT_ONCE = 16     # cut points of a script that says `together'
 GAUGES = ('smtpd_sessions', 'smtpd_transactions', 'smtpd_drafts', 'queue_drafts', 'queue_jobs', 'relay_jobs')
 
 
@@ -200,18 +203,22 @@ class Client:
             ctx = session.context
         self.context = ctx
         self.sock = ctx.wrap_socket(self.sock, server_hostname=opts.get('sni'), session=session.sock.session if session else None, suppress_ragged_eofs=False)
-        der = self.sock.getpeercert(True)
-        subject = ''
-        if der:
-            subject = subprocess.run(['openssl', 'x509', '-inform', 'DER', '-noout', '-subject', '-nameopt', 'sep_multiline'], input=der,
-                                     stdout=subprocess.PIPE).stdout.decode().split('CN=')[-1].strip()
-        return {'version': self.sock.version(), 'cipher': self.sock.cipher()[0], 'subject': subject, 'alpn': self.sock.selected_alpn_protocol() or '',
+        return {'version': self.sock.version(), 'cipher': self.sock.cipher()[0], 'subject': subject_of(self.sock.getpeercert(True)), 'alpn': self.sock.selected_alpn_protocol() or '',
                 'resumed': 'yes' if self.sock.session_reused else 'no'}
 
     def close(self, rst=False):
         if rst:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         self.sock.close()
+
+
+@functools.lru_cache
+def subject_of(der):
+    """The common name in a certificate."""
+    if not der:
+        return ''
+    return subprocess.run(['openssl', 'x509', '-inform', 'DER', '-noout', '-subject', '-nameopt', 'sep_multiline'], input=der,
+                          stdout=subprocess.PIPE).stdout.decode().split('CN=')[-1].strip()
 
 
 def reply_fits(want, lines):
@@ -280,6 +287,11 @@ class Place:
             wrapper.chmod(0o755)
         return str(copy)
 
+    def waited_for_cpu(self):
+        """Seconds that this program, the gateway, the hub and the tools were ready to run and did not."""
+        tools = [tool.pid for tool, _, _ in self.tools.values()]
+        return rig.waited_for_cpu([os.getpid(), self.gateway.proc.pid, *rig.children(self.gateway.proc.pid), self.hub.proc.pid, *tools])
+
     def fill(self, text):
         for name, value in sorted(self.vars.items(), key=lambda kv: -len(kv[0])):
             text = re.sub(r'\$%s\b' % name, str(value), text)
@@ -330,6 +342,12 @@ class Run:
         self.before = None
         if any(s.kind == 'metric' for s in scr.steps) or mode.startswith('cut'):
             self.before = self.gw.metrics()
+
+    def beside(self):
+        """The same with clients of its own."""
+        other = copy.copy(self)
+        other.clients = {}
+        return other
 
     # -- what a step does
 
@@ -610,12 +628,14 @@ class Run:
         self.gw.start(port)
 
     def do_clock(self, words):
-        """clock start; later: clock under MS, clock over MS."""
+        """clock start; later: clock under MS, clock over MS. What `under' measures is without the time that others had our processors."""
         if words == 'start':
-            self.clock = time.monotonic()
+            self.clock, self.stolen = time.monotonic(), self.place.waited_for_cpu()
             return
         how, limit = words.split()
         took = (time.monotonic() - self.clock) * 1000
+        if how == 'under':
+            took -= (self.place.waited_for_cpu() - self.stolen) * 1000
         if (took < int(limit)) != (how == 'under'):
             raise Broken(f'it took {took:.0f} ms')
 
@@ -699,6 +719,10 @@ def settle(place):
         nonlocal left
         m = place.gateway.metrics()
         left = {k: m.get(k) for k in GAUGES if m.get(k)}
+        rows = place.gateway.queue()
+        if rows:  # also reports that were being written meanwhile
+            left['queue'] = rows[:3]
+            place.gateway.ask('queue delete ALL')
         return not left
     if place.gateway.queue():
         place.gateway.ask('queue delete ALL')
@@ -707,8 +731,6 @@ def settle(place):
         wait_for('quiet', quiet)
     except Broken:
         raise Broken(f'left over: {left}')
-    if place.gateway.queue():
-        raise Broken(f'left in the queue: {place.gateway.queue()[:3]}')
 
 
 def check_wire(place):
@@ -770,30 +792,35 @@ def cut_client(place, scr, limit, most):
     size = sum(len(s.data) for s in scr.steps)
     if size <= limit:
         points += [(i, k) for i in acting for k in range(1, len(scr.steps[i].data))]
-    complete = confirmed = 0
     run = Run(place, scr, 'cut client')
-    ruled = any(s.kind == 'hub' for s in scr.steps)
-    for number, (stop, byte) in enumerate(points):
+    ruled = any(s.kind == 'hub' and s.words.split()[0] == 'rule' for s in scr.steps)
+
+    def play(number, stop, byte):
+        """(messages that were complete, and those that were confirmed)"""
         if ruled:
             place.hub.order('clear')
-        sent, finals = {}, 0
+        sent, finals, confirmed = {}, 0, 0
+        alone = run.beside()
         try:
             for i, s in enumerate(scr.steps[:stop + 1]):
                 if not s.client and not (s.kind == 'hub' and s.words.split()[0] in ('rule', 'clear')):
                     continue
                 if i == stop and byte is not None:
                     sent[s.client] = sent.get(s.client, b'') + s.data[:byte]
-                    run.clients[s.client].send(s.data[:byte])
+                    alone.clients[s.client].send(s.data[:byte])
                     break
                 sent[s.client] = sent.get(s.client, b'') + s.data
                 finals += s.final
-                run.do(s)
+                alone.do(s)
                 confirmed += s.kind == 'expect' and any((t or '') and 'queued as' in t or r and 'queued as' in r.pattern for _, t, r in s.want)
         except (Broken, OSError, KeyError) as e:
-            run.abandon()
+            alone.abandon()
             raise Broken(f'{scr.path.name}:{s.line} (cut client at step {stop}, byte {byte}): {e}')
-        complete += max(finals, sum(data.count(b'\r\n.\r\n') for data in sent.values()))
-        run.abandon(rst=bool(number & 1))
+        alone.abandon(rst=bool(number & 1))
+        return max(finals, sum(data.count(b'\r\n.\r\n') for data in sent.values())), confirmed
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE if scr.together and not ruled else 1) as pool:
+        counts = list(pool.map(lambda n: play(n, *points[n]), range(len(points))))
+    complete, confirmed = (sum(c[k] for c in counts) for k in (0, 1))
     place.hub.order('clear')
     wait_for('sessions to end', lambda: place.gateway.metrics().get('smtpd_sessions') == 0)
     took = place.gateway.metrics().get('smtpd_messages', 0) - run.before.get('smtpd_messages', 0)
@@ -835,9 +862,11 @@ def cut_hub(place, scr):
     return done
 
 
+def can_cut(scr):
+    return scr.modes is None or 'cut' in scr.modes
+
+
 def run_cut(place, scr, limit, most):
-    if scr.modes is not None and 'cut' not in scr.modes:
-        return []
     try:
         cut_client(place, scr, limit, most)
         cut_hub(place, scr)
@@ -856,22 +885,22 @@ def run_cut(place, scr, limit, most):
 # ---- all of it
 
 def run_group(scripts, args):
-    """(results: [(script, [failure])], problems of the gateway as a whole)"""
+    """(results: [(script, whether cut, [failure], seconds)], problems of the gateway as a whole)"""
     results, place = [], None
+    due = [] if args.cut else [(scr, False) for scr in scripts]
+    if args.cut or args.all:
+        due += [(scr, True) for scr in scripts if can_cut(scr)]
     try:
         place = Place(scripts[0], scripts)
-        for scr in scripts:
+        for scr, is_cut in due:
             begin = time.monotonic()
             if place.gateway.proc.poll() is not None:
                 raise Broken(f'the gateway ended with {place.gateway.proc.returncode}')
-            failures = run_cut(place, scr, args.bytes, args.points) if args.cut else run_script(place, scr)
-            results.append((scr, failures, time.monotonic() - begin))
+            failures = run_cut(place, scr, args.bytes, args.points) if is_cut else run_script(place, scr)
+            results.append((scr, is_cut, failures, time.monotonic() - begin))
     except (Broken, OSError, ValueError, KeyError) as e:
-        done = {r[0] for r in results}
         why = str(e) if isinstance(e, Broken) else traceback.format_exc()
-        for scr in scripts:
-            if scr not in done:
-                results.append((scr, [f'{scr.name}: {why}'], 0))
+        results += [(scr, is_cut, [f'{scr.name}: {why}'], 0) for scr, is_cut in due[len(results):]]
     problems = place.end(args.keep) if place else []
     return results, problems
 
@@ -881,6 +910,7 @@ def main():
     ap.add_argument('-v', action='store_true')
     ap.add_argument('-j', type=int, default=2)
     ap.add_argument('--cut', action='store_true')
+    ap.add_argument('--all', action='store_true')
     ap.add_argument('--bytes', type=int, default=200)
     ap.add_argument('--points', type=int, default=0)
     ap.add_argument('--keep', action='store_true')
@@ -894,25 +924,28 @@ def main():
     groups = {}
     for path in paths:
         scr = script.Script(path)
+        if args.cut and not can_cut(scr):
+            continue
         groups.setdefault(scr.key(), []).append(scr)
         if args.list:
             print(f'{scr.name:32} {scr.title}')
     if args.list:
         return 0
-    chunks = [g[i:i + 24] for g in groups.values() for i in range(0, len(g), 24)]
+    # the large ones first, so that none of them is what all others are waited with
+    chunks = sorted((g[i:i + SHARED_MAX] for g in groups.values() for i in range(0, len(g), SHARED_MAX)), key=len, reverse=True)
     passed = failed = 0
     with concurrent.futures.ThreadPoolExecutor(args.j) as pool:
         for results, problems in pool.map(lambda g: run_group(g, args), chunks):
-            for scr, failures, seconds in results:
+            for scr, is_cut, failures, seconds in results:
                 passed += not failures
                 failed += bool(failures)
                 if args.v or failures:
-                    print(f'{"FAIL" if failures else "ok  "} {scr.name:30} {seconds:5.1f} s  {scr.title}', flush=True)
+                    print(f'{"FAIL" if failures else "ok  "} {scr.name:30} {seconds:5.1f} s  {"cut: " if is_cut else ""}{scr.title}', flush=True)
                 for text in failures:
                     print('     ' + text.replace('\n', '\n     '), flush=True)
             if problems:
                 failed += 1
-                print(f'FAIL gateway of {", ".join(s.name for s, _, _ in results[:4])}{"..." if len(results) > 4 else ""}:', flush=True)
+                print(f'FAIL gateway of {", ".join(r[0].name for r in results[:4])}{"..." if len(results) > 4 else ""}:', flush=True)
                 for text in problems:
                     print('     ' + text.replace('\n', '\n     '), flush=True)
     print(f'{passed} passed, {failed} failed')

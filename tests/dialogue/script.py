@@ -48,7 +48,7 @@ def parse_expect(text, line):
     return out
 
 
-HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs', 'slow')
+HEAD = ('conf', 'master', 'file', 'dns', 'group', 'modes', 'tool', 'sql', 'certs', 'slow', 'together')
 CHECKS = ('hub', 'msg', 'queue', 'log', 'nolog', 'metric', 'run', 'together', 'as', 'out', 'write', 'inplace', 'touch', 'remove', 'canary', 'kill', 'restart', 'idle', 'clock', 'sql', 'tool',
           'heard', 'asked', 'answer', 'forget', 'resolver', 'copy')
 
@@ -62,7 +62,7 @@ class Script:
         self.tools, self.sql, self.slow = [], [], []
         self.group = ''
         self.modes = None                 # None: all that fit
-        self.certs = False
+        self.certs = self.together = False
         self.steps = []
         self.clients = set()
         for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -110,6 +110,8 @@ class Script:
             self.slow.append(rest.split())
         elif word == 'certs':             # $CERTS: what tests/tools/certs.sh makes
             self.certs = True
+        elif word == 'together':          # its cut points wait, and have nothing to do with each other: many at the same time
+            self.together = True
         elif word == 'group':
             self.group = rest
         elif word == 'modes':

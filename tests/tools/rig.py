@@ -103,6 +103,26 @@ def wait_for(what, test, seconds=None, pause=0.02):
         time.sleep(pause)
 
 
+def children(pid):
+    """Of a process, and theirs."""
+    try:
+        own = [int(n) for n in pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
+    except OSError:
+        return []
+    return own + [n for child in own for n in children(child)]
+
+
+def waited_for_cpu(pids):
+    """Seconds their threads have been ready to run while others ran."""
+    total = 0
+    for path in [p for pid in pids for p in pathlib.Path(f'/proc/{pid}/task').glob('*/schedstat')]:
+        try:
+            total += int(path.read_text().split()[1])
+        except (OSError, IndexError):
+            pass
+    return total / 1e9
+
+
 class Hub:
     """tests/tools/hub with a directory of its own."""
 
