@@ -133,7 +133,7 @@ demo: deps ## the gateway at work on loopback with real messages, in a minute
 	@$(MAKE) --no-print-directory -s $(PAR) program tools
 	@tests/demo/demo.sh
 
-test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue cut dns kill compat sessions peers attachments demo"
+test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue dns sandbox keys leaks kill compat sessions peers attachments demo"
 	@tests/tools/deps.sh test
 	@timeout 240 tests/tools/peers.sh postfix nsd rbldnsd dnsdist >/dev/null 2>&1 || echo "test: no Postfix to compare with: what needs it is skipped" >&2
 	@$(MAKE) --no-print-directory -s $(PAR) MODE=asan WERROR=-Werror build/asan/dogana $(PROGRAMS:%=build/asan/dogana-%) tools unit-bin crash-bin

@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Every test there is, suite by suite; the last line is the sum: N passed, N failed, N skipped.
 
-    run.py [SUITE...]      default: all of  unit crash fuzz lint dialogue cut dns sandbox keys leaks kill compat sessions peers attachments demo
+    run.py [SUITE...]      default: all of  dialogue unit crash lint fuzz peers keys dns attachments compat sessions sandbox leaks kill demo
 
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
 failed. FUZZ: seconds per fuzz harness (default 2). KILLS: kills in the kill suite (default 10).
+
+A suite is a list of jobs. Those that need a processor share one for each; beside them run two of those that mostly wait. A
+suite is reported when its last job has ended, with the time since its first began and the CPU time of its processes.
 """
 
 import concurrent.futures
@@ -15,6 +18,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
@@ -27,24 +32,34 @@ ENV = dict(os.environ, DOGANA=os.environ.get('DOGANA') or str(ASAN / 'dogana'), 
 
 
 class Result:
-    def __init__(self, passed=0, failed=0, skipped=0, text=''):
-        self.passed, self.failed, self.skipped, self.text = passed, failed, skipped, text
+    def __init__(self, passed=0, failed=0, skipped=0, text='', cpu=0):
+        self.passed, self.failed, self.skipped, self.text, self.cpu = passed, failed, skipped, text, cpu
 
     def add(self, other):
         self.passed += other.passed
         self.failed += other.failed
         self.skipped += other.skipped
         self.text += other.text
+        self.cpu += other.cpu
+
+
+used = threading.local()  # .cpu: seconds of the processes that this thread has waited for
 
 
 def call(args, seconds, env=ENV):
     """(exit status or None when it had to be ended, output)"""
-    try:
-        done = subprocess.run([str(a) for a in args], cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=seconds, text=True, errors='replace')
-        return done.returncode, done.stdout
-    except subprocess.TimeoutExpired as e:
-        return None, (e.stdout or b'').decode(errors='replace') + f'\n(ended after {seconds} s)'
+    with tempfile.TemporaryFile() as out:
+        proc = subprocess.Popen([str(a) for a in args], cwd=TOP, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        ended = []
+        timer = threading.Timer(seconds, lambda: (ended.append(True), proc.kill()))
+        timer.start()
+        _, status, usage = os.wait4(proc.pid, 0)
+        timer.cancel()
+        proc.returncode = os.waitstatus_to_exitcode(status)
+        used.cpu += usage.ru_utime + usage.ru_stime
+        out.seek(0)
+        text = out.read().decode(errors='replace')
+    return (None, text + f'\n(ended after {seconds} s)') if ended else (proc.returncode, text)
 
 
 def failure(name, code, text, lines=25):
@@ -82,33 +97,23 @@ def one(name, args, seconds):
     return Result(1) if code == 0 else Result(0, 1, 0, failure(name, code, text))
 
 
-def several(jobs, workers=2):
-    total = Result()
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        for r in pool.map(lambda job: job[0](*job[1:]), jobs):
-            total.add(r)
-    return total
-
-
 # ---- the suites
 
 def unit():
-    binaries = [ASAN / 'unit' / p.stem for p in sorted((TOP / 'tests/unit').glob('test_*.c'))]
-    return several([(cmocka, b) if b.exists() else (lambda b=b: Result(0, 1, 0, f'{b.name}: was not built\n'),) for b in binaries])
+    return [(cmocka, ASAN / 'unit' / p.stem) for p in sorted((TOP / 'tests/unit').glob('test_*.c'))]
+
+
+def crash_one(binary):
+    code, text = call([binary], 300)
+    last = re.findall(r'^(\d+) passed, (\d+) failed', text, re.M)
+    ran = sum(map(int, re.findall(r'\[  PASSED  \] (\d+) test', text)))
+    if code == 0:
+        return Result(int(last[-1][0]) if last else ran or 1)
+    return Result(ran, 1, 0, failure(binary.name, code, text))
 
 
 def crash():
-    total = Result()
-    for p in sorted((TOP / 'tests/crash').glob('*.c')):
-        binary = ASAN / 'crash' / p.stem
-        code, text = call([binary], 300) if binary.exists() else (1, 'was not built')
-        last = re.findall(r'^(\d+) passed, (\d+) failed', text, re.M)
-        ran = sum(map(int, re.findall(r'\[  PASSED  \] (\d+) test', text)))
-        if code == 0:
-            total.add(Result(int(last[-1][0]) if last else ran or 1))
-        else:
-            total.add(Result(ran, 1, 0, failure(p.stem, code, text)))
-    return total
+    return [(crash_one, ASAN / 'crash' / p.stem) for p in sorted((TOP / 'tests/crash').glob('*.c'))]
 
 
 def fuzz_one(path):
@@ -126,98 +131,125 @@ def fuzz_one(path):
     return one(path.name, args, int(SECONDS) + 120)
 
 
+def no_clang(count):
+    return Result(0, 0, count, 'skipped: fuzz: no clang\n')
+
+
 def fuzz():
     harnesses = sorted((TOP / 'tests/fuzz').glob('fuzz_*.c'))
-    if not shutil.which('clang'):
-        return Result(0, 0, len(harnesses), 'skipped: fuzz: no clang\n')
-    return several([(fuzz_one, FUZZ / 'fuzz' / p.stem) if (FUZZ / 'fuzz' / p.stem).exists() else
-                    (lambda p=p: Result(0, 1, 0, f'{p.stem}: was not built\n'),) for p in harnesses])
+    return [(fuzz_one, FUZZ / 'fuzz' / p.stem) for p in harnesses] if shutil.which('clang') else [(no_clang, len(harnesses))]
 
 
 def lint():
-    total = one('lint', [TOP / 'tests/lint/lint.py'], 60)
-    total.add(counted('confd', [TOP / 'tests/lint/confd.py'], 120))
-    return total
+    return [(one, 'lint', [TOP / 'tests/lint/lint.py'], 60)]
 
 
 def dialogue():
-    return counted('dialogue', [TOP / 'tests/dialogue/run.py', '-j', '4'], 600)
-
-
-def cut():
-    return counted('cut', [TOP / 'tests/dialogue/run.py', '--cut', '--points', '32', '-j', '4'], 900)
+    """As written, and cut."""
+    return [(counted, 'dialogue', [TOP / 'tests/dialogue/run.py', '--all', '--points', '32', '-j', '4'], 900)]
 
 
 def dns():
-    return counted('dns', [TOP / 'tests/dns/run.py'], 200)
+    return [(counted, 'dns', [TOP / 'tests/dns/run.py'], 300)]
 
 
 def sandbox():
-    return counted('sandbox', [TOP / 'tests/sandbox/run.py'], 120)
+    return [(counted, 'sandbox', [TOP / 'tests/sandbox/run.py'], 120)]
 
 
 def keys():
-    return counted('keys', [TOP / 'tests/keys/run.py'], 120)
+    return [(counted, 'keys', [TOP / 'tests/keys/run.py'], 200)]
 
 
 def leaks():
-    return counted('leaks', [TOP / 'tests/attack/leaks.py', '4'], 120)
+    return [(counted, 'leaks', [TOP / 'tests/attack/leaks.py', '4'], 120)]
 
 
 def kill():
-    return one('kill', [TOP / 'tests/crash/killrun.py', KILLS], 300)
+    return [(one, 'kill', [TOP / 'tests/crash/killrun.py', KILLS], 300)]
 
 
 def peers():
-    total = counted('peers', [TOP / 'tests/peers/run.py'], 300)
-    total.add(counted('tls', [TOP / 'tests/peers/tls.py'], 150))
-    total.add(counted('virus', [TOP / 'tests/peers/virus.py'], 300))
-    total.add(counted('chain', [TOP / 'tests/peers/chain.py'], 200))
-    total.add(counted('milters', [TOP / 'tests/peers/milters.py'], 150))
-    total.add(counted('filters', [TOP / 'tests/peers/filters.py'], 150))
-    total.add(counted('provider', [TOP / 'tests/peers/provider.py'], 100))
-    total.add(counted('sasl', [TOP / 'tests/peers/sasl.py'], 120))
-    return total
+    return [(counted, name, [TOP / 'tests/peers' / f'{program}.py'], seconds) for name, program, seconds in (
+        ('virus', 'virus', 300), ('peers', 'run', 300), ('chain', 'chain', 200), ('tls', 'tls', 150), ('milters', 'milters', 150),
+        ('provider', 'provider', 100), ('sasl', 'sasl', 120))]
 
 
 def compat():
-    total = one('compat', ['/usr/bin/python3', TOP / 'tests/compat/compat.py', '--recorded'], 200)
-    total.add(one('headers', ['/usr/bin/python3', TOP / 'tests/compat/headers.py', '--alone'], 120))
-    total.add(counted('tlsout', ['/usr/bin/python3', TOP / 'tests/compat/tlsout.py', '--ours'], 120))
-    return total
+    return [(one, 'compat', ['/usr/bin/python3', TOP / 'tests/compat/compat.py', '--recorded'], 200),
+            (one, 'headers', ['/usr/bin/python3', TOP / 'tests/compat/headers.py', '--alone'], 120),
+            (counted, 'tlsout', ['/usr/bin/python3', TOP / 'tests/compat/tlsout.py', '--ours'], 120)]
 
 
 def sessions():
     """A sample of random sessions beside Postfix."""
-    return one('sessions', ['/usr/bin/python3', TOP / 'tests/compat/sessions.py', '--seeds', os.environ.get('SEEDS') or '40'], 300)
+    return [(one, 'sessions', ['/usr/bin/python3', TOP / 'tests/compat/sessions.py', '--seeds', os.environ.get('SEEDS') or '40'], 300)]
 
 
 def attachments():
-    return counted('attachments', ['tests/attachments/run.py'], 240)
+    return [(counted, 'attachments', ['tests/attachments/run.py'], 240)]
 
 
 def demo():
-    return one('demo', [TOP / 'tests/demo/demo.sh'], 120)
+    return [(one, 'demo', [TOP / 'tests/demo/demo.sh'], 120)]
 
 
-SUITES = (unit, crash, fuzz, lint, dialogue, cut, dns, sandbox, keys, leaks, kill, compat, sessions, peers, attachments, demo)
+# in the order in which they begin
+WORKING = (unit, crash, lint, fuzz)
+WAITING = (dialogue, peers, keys, dns, attachments, compat, sessions, sandbox, leaks, kill, demo)
+
+
+class Suite:
+    """Counts its jobs until the last one has ended."""
+
+    lock = threading.Lock()
+
+    def __init__(self, fn):
+        self.name, self.jobs = fn.__name__, fn()
+        self.left, self.result, self.begin = len(self.jobs), Result(), None
+
+    def run(self, job):
+        self.begin = self.begin or time.monotonic()
+        used.cpu = 0
+        try:
+            if isinstance(job[1], pathlib.Path) and not job[1].exists():
+                r = Result(0, 1, 0, f'{job[1].name}: was not built\n')
+            else:
+                r = job[0](*job[1:])
+        except Exception as e:  # a broken runner is a failed test, the others still run
+            r = Result(0, 1, 0, f'{self.name}: {e!r}\n')
+        r.cpu = used.cpu
+        with self.lock:
+            self.result.add(r)
+            self.left -= 1
+            if self.left == 0:
+                self.report()
+
+    def report(self):
+        r = self.result
+        if r.text:
+            print('\n'.join('    ' + line for line in r.text.rstrip().splitlines()))
+        print(f'{self.name:11} {r.passed:6} passed {r.failed:4} failed {r.skipped:4} skipped   {time.monotonic() - self.begin:6.1f} s {r.cpu:6.1f} s cpu', flush=True)
 
 
 def main():
-    names = sys.argv[1:] or [s.__name__ for s in SUITES]
+    names = sys.argv[1:]
+    known = [f.__name__ for f in WORKING + WAITING]
+    for name in names:
+        if name not in known:
+            sys.exit(f'no suite {name}; there are: {" ".join(known)}')
+    suites = []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as working, concurrent.futures.ThreadPoolExecutor(2) as waiting:
+        for pool, group in ((waiting, WAITING), (working, WORKING)):
+            for fn in group:
+                if names and fn.__name__ not in names:
+                    continue
+                suites.append(Suite(fn))
+                for job in suites[-1].jobs:
+                    pool.submit(suites[-1].run, job)
     total = Result()
-    for suite in SUITES:
-        if suite.__name__ not in names:
-            continue
-        begin = time.monotonic()
-        try:
-            r = suite()
-        except Exception as e:  # a broken runner is a failed suite, the others still run
-            r = Result(0, 1, 0, f'{suite.__name__}: {e!r}\n')
-        if r.text:
-            print('\n'.join('    ' + line for line in r.text.rstrip().splitlines()), flush=True)
-        print(f'{suite.__name__:9} {r.passed:5} passed {r.failed:4} failed {r.skipped:4} skipped   {time.monotonic() - begin:6.1f} s', flush=True)
-        total.add(r)
+    for suite in suites:
+        total.add(suite.result)
     print(f'{total.passed} passed, {total.failed} failed, {total.skipped} skipped')
     return 1 if total.failed or not total.passed else 0
 
