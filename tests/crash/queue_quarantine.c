@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * queue_quarantine.c - the queue dies (kill -9, power loss) at every step of a held message's life: stored, released, delivered,
- * deleted, spool and quarantine together. Another process starts on what is left, releases whatever is still held, and then
- * everybody has his mail exactly once, but who was being delivered to at that moment; what was deleted is nowhere; files and index agree.
+ * deleted, expired, spool and quarantine together. Another process starts on what is left, releases whatever is still held, and then
+ * everybody has his mail exactly once, but who was being delivered to at that moment; what was deleted or has expired is nowhere; files and
+ * index agree.
  *
  *	queue_quarantine [STRIDE [OFFSET]]    every STRIDE-th step from OFFSET on
  */
@@ -13,14 +14,14 @@
 
 #include <sys/wait.h>
 
-enum { DELIVERIES = 64, ONE = 0, TWO, THREE, RCPTS, POLLS = 4000 };
-static const char *const names[RCPTS] = { "one@local.test", "two@second.test", "three@other.test" };
+enum { DELIVERIES = 64, ONE = 0, TWO, THREE, LAST, RCPTS, POLLS = 4000 };
+static const char *const names[RCPTS] = { "one@local.test", "two@second.test", "three@other.test", "last@local.test" };
 
 static struct shared {
 	_Atomic uint64_t calls;
-	bool accepted, released, written, deleted, complete;
+	bool accepted, last_accepted, released, written, deleted, expiring, expired, complete;
 	unsigned delivered[2][RCPTS];    /* in the life that is killed, and the next */
-	struct spool_id id;
+	struct spool_id id, last;        /* of the second message, to LAST alone: it expires */
 } *shared;
 static int life;
 static char store_dir[120];
@@ -88,16 +89,12 @@ quiet(void)
 	return w.q.table.count == 0 && !w.q.quarantine.is_mending && quarantine_idle(&w.q);
 }
 
+static unsigned sent;
+
 static bool
 answered(void)
 {
-	return w.submitted > 0;
-}
-
-static bool
-both_answered(void)
-{
-	return w.submitted == 2;
+	return w.submitted == sent;
 }
 
 static struct quarantine_order order;
@@ -146,22 +143,27 @@ start(const char *dir)
 	world_relay(0);
 }
 
-static void
-hand_over(void)
+/* A message to some of them; THREE is not held. false: it was not accepted. */
+static bool
+hand_over(struct spool_id *out, unsigned from, unsigned to)
 {
 	struct env_rcpt rcpt[RCPTS];
+	unsigned before = w.accepted;
 	struct held why = { .class = HELD_POLICY, .reason = SPAN("test") };
 	struct buf block;
 	buf_init(&block, HELD_BYTES_MAX);
 	held_put(&block, &why);
-	for (unsigned i = 0; i < RCPTS; i++)
-		rcpt[i] = (struct env_rcpt){ .addr = span_str(names[i]), .notify = NOTIFY_NEVER, .held = i != THREE };
-	const struct envelope env = { .arrival = clock_wall(), .sender = SPAN("a@remote.test"), .client = SPAN("unknown[192.0.2.9]"), .rcpt = rcpt, .nrcpt = RCPTS,
+	for (unsigned i = from; i < to; i++)
+		rcpt[i - from] = (struct env_rcpt){ .addr = span_str(names[i]), .notify = NOTIFY_NEVER, .held = i != THREE };
+	const struct envelope env = { .arrival = clock_wall(), .sender = SPAN("a@remote.test"), .client = SPAN("unknown[192.0.2.9]"), .rcpt = rcpt, .nrcpt = to - from,
 		.held = buf_span(&block) };
 	char id[SPOOL_ID_TEXT];
-	shared->id = spool_id_next(77);
-	submit_env(&env, span_of(id, spool_id_text(&shared->id, id)), SPAN("Subject: x\r\n\r\nhello\r\n"));
+	*out = spool_id_next(77);
+	submit_env(&env, span_of(id, spool_id_text(out, id)), SPAN("Subject: x\r\n\r\nhello\r\n"));
 	buf_fini(&block);
+	sent++;
+	UNTIL(answered);
+	return w.accepted > before;
 }
 
 /* The life that is killed somewhere. */
@@ -171,9 +173,8 @@ first_life(const struct shim_plan *plan, const char *dir)
 	start(dir);
 	UNTIL(quiet);
 	shim_start(plan, &shared->calls);
-	hand_over();
-	UNTIL(answered);
-	shared->accepted = w.accepted > 0;
+	shared->accepted = hand_over(&shared->id, ONE, LAST);
+	shared->last_accepted = hand_over(&shared->last, LAST, RCPTS);
 	UNTIL(empty);
 	struct span one = span_str(names[ONE]), two = span_str(names[TWO]);
 	begin();
@@ -182,14 +183,26 @@ first_life(const struct shim_plan *plan, const char *dir)
 	shared->released = order.op.rc == RC_OK;
 	UNTIL(empty);
 	/* ends are written with the next message at the latest: what follows stands behind this one's */
+	unsigned before = w.accepted;
 	submit("a@remote.test", "four@local.test");
-	UNTIL(both_answered);
-	shared->written = w.accepted == 2;
+	sent++;
+	UNTIL(answered);
+	shared->written = w.accepted > before;
 	UNTIL(empty);
 	begin();
 	quarantine_delete(&order, &shared->id, &two, 1, SPAN("test"));
 	UNTIL(is_over);
 	shared->deleted = order.op.rc == RC_OK;
+	UNTIL(empty);
+	struct quar_settings brief = w.held;
+	for (unsigned c = 0; c < HELD_CLASSES; c++)
+		brief.retention[c] = 1; /* all of it is due */
+	shared->expiring = true;
+	quarantine_reconfigure(&w.q, &brief);
+	begin();
+	quarantine_expire(&order, SPAN("test"));
+	UNTIL(is_over);
+	shared->expired = order.op.rc == RC_OK;
 	UNTIL(empty);
 	queue_fini(&w.q);
 	shared->complete = true;
@@ -201,7 +214,7 @@ state_of(unsigned i)
 {
 	quar_req_init(&look, &w.q.ops, on_over);
 	over = false;
-	quar_get(w.q.quarantine.store, &look, &shared->id);
+	quar_get(w.q.quarantine.store, &look, i == LAST ? &shared->last : &shared->id);
 	UNTIL(is_over);
 	enum quar_state s = QUAR_NONE;
 	for (uint32_t k = 0; look.op.rc == RC_OK && k < look.rows[0].nrcpt; k++)
@@ -238,6 +251,19 @@ no_flaws(void)
 	quar_req_fini(&look);
 }
 
+/* Once, and not again. */
+static void
+release_all(const struct spool_id *id)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		begin();
+		quarantine_release(&order, id, NULL, 0, SPAN_EMPTY, false, SPAN("test"));
+		UNTIL(is_over);
+		NEED(order.op.rc == (i == 0 ? RC_OK : RC_NONE));
+		UNTIL(quiet);
+	}
+}
+
 /* What is left is put in order, whoever is held still is released, and everything is counted. */
 static void
 next_life(const char *dir)
@@ -245,31 +271,30 @@ next_life(const char *dir)
 	start(dir);
 	UNTIL(quiet);
 	no_flaws();
-	enum quar_state was[RCPTS] = { state_of(ONE), state_of(TWO), state_of(THREE) };
+	enum quar_state was[RCPTS] = { state_of(ONE), state_of(TWO), state_of(THREE), state_of(LAST) };
 	NEED(was[THREE] == QUAR_NONE);
+	NEED(was[LAST] == QUAR_NONE || was[LAST] == QUAR_HELD);
+	if (shared->last_accepted && !shared->expiring)
+		NEED(was[LAST] == QUAR_HELD);
+	if (shared->expired)
+		NEED(was[ONE] == QUAR_NONE && was[TWO] == QUAR_NONE && was[LAST] == QUAR_NONE);
 	NEED(was[ONE] != QUAR_RELEASING && was[TWO] != QUAR_RELEASING);
 	if (shared->released)
 		NEED(was[ONE] != QUAR_HELD);
 	if (shared->deleted)
 		NEED(was[TWO] != QUAR_HELD);
-	if (was[ONE] == QUAR_HELD || was[TWO] == QUAR_HELD) {
-		begin();
-		quarantine_release(&order, &shared->id, NULL, 0, SPAN_EMPTY, false, SPAN("test"));
-		UNTIL(is_over);
-		NEED(order.op.rc == RC_OK);
-		UNTIL(quiet);
-		begin();
-		quarantine_release(&order, &shared->id, NULL, 0, SPAN_EMPTY, false, SPAN("test"));
-		UNTIL(is_over);
-		NEED(order.op.rc == RC_NONE);
-	}
+	if (was[ONE] == QUAR_HELD || was[TWO] == QUAR_HELD)
+		release_all(&shared->id);
+	if (was[LAST] == QUAR_HELD)
+		release_all(&shared->last);
 	for (unsigned i = 0; i < RCPTS; i++) {
 		unsigned before = shared->delivered[0][i], after = shared->delivered[1][i];
 		NEED(before <= 1 && after <= 1);
-		if (shared->accepted && !(i == TWO && was[TWO] != QUAR_HELD))
+		bool may_go = i == TWO || i == LAST; /* deleted; expired */
+		if (shared->accepted && !may_go)
 			NEED(before + after >= 1);
-		if (i == TWO)
-			NEED(before == 0 && after == (was[TWO] == QUAR_HELD ? 1 : 0));
+		if (may_go)
+			NEED(before == 0 && after == (was[i] == QUAR_HELD ? 1 : 0));
 		/* behind a finished delivery that was written down there is none */
 		if (i == ONE && shared->written)
 			NEED(before + after == 1);
@@ -307,8 +332,8 @@ one(const struct shim_plan *plan, unsigned *failed)
 		_exit(99);
 	int a = child(0, plan, dir), b = child(1, plan, dir);
 	if ((a != 0 && a != SHIM_EXIT && a != 128 + SIGKILL) || b != 0) {
-		printf("%s at step %llu: %d, then %d (accepted %d released %d deleted %d; delivered %u %u %u, then %u %u %u)\n",
-		    plan->how == SHIM_POWER ? "power loss" : "kill", (unsigned long long)plan->from, a, b, shared->accepted, shared->released, shared->deleted,
+		printf("%s at step %llu: %d, then %d (accepted %d released %d deleted %d; expired %d; delivered %u %u %u, then %u %u %u)\n",
+		    plan->how == SHIM_POWER ? "power loss" : "kill", (unsigned long long)plan->from, a, b, shared->accepted, shared->released, shared->deleted, shared->expired,
 		    shared->delivered[0][0], shared->delivered[0][1], shared->delivered[0][2], shared->delivered[1][0], shared->delivered[1][1], shared->delivered[1][2]);
 		++*failed;
 	}
