@@ -7,11 +7,13 @@
 The program is beside $DOGANA. Real mail: CORPUS (a folder; default: tests/demo/mail) must pass octet for octet.
 """
 
+import base64
 import contextlib
 import email
 import email.policy
 import os
 import pathlib
+import re
 import resource
 import shutil
 import signal
@@ -193,6 +195,15 @@ def actions():
         check('reject: text', r.verdict == '550 5.7.1 No 100%% of it', str(r))
         r = f.mta.message(picture.replace(b'a.png', b'c.png'))
         check('quarantine: reason', r.quarantine == 'attachment: c.png (rules:3)' and r.verdict == 'accept' and not r.added, str(r))
+        for name in (b"filename*=utf-8''c.%0D%0AX-Evil:%201%0D%0A%0D%0Abody", b'filename="=?utf-8?B?' + base64.b64encode(b'c.\r\nX-Evil: 1\x1b[2J\r\n\r\n') + b'?="'):
+            r = f.mta.message(mails.attached(b'Content-Disposition: attachment; ' + name))
+            check('names end no line', r.quarantine is not None and not re.search(r'[\x00-\x1f\x7f]', r.quarantine), repr(r.quarantine))
+            r = f.mta.message(mails.attached(b'Content-Disposition: attachment; ' + name.replace(b'c.', b'b.').replace(base64.b64encode(b'c.\r\nX-Evil: 1\x1b[2J\r\n\r\n'), base64.b64encode(b'b.\r\nX-Evil: 1\x1b[2J\r\n\r\n'))))
+            check('names end no reply', str(r.verdict).startswith('550 5.7.1 No 100') and not re.search(r'[\x00-\x1f\x7f]', str(r.verdict)), repr(r.verdict))
+        for name in (b"filename*=utf-8''a.png%0D%0AX-Evil:%201", b'filename="=?utf-8?B?' + base64.b64encode('x\u202e\r\n\x1b[2J/a.png'.encode()) + b'?="'):
+            r = f.mta.message(mails.attached(b'Content-Disposition: attachment; ' + name, mails.lines(b'\x89PNG')))
+            check('names end no header', all(not re.search(r'[\x00-\x1f\x7f\u202e]', v) for _, v in r.added), repr(r.added))
+        check('names end no line of the log', all(re.match(r'\w{3} |.*dogana', line) for line in f.text().splitlines()) and '\x1b' not in f.text(), f.text()[-2000:])
         r = f.mta.message(picture.replace(b'a.png', b'd.dat'))
         check('allow: first match', r.verdict == 'accept' and r.quarantine is None, str(r))
         r = f.mta.message(mails.multi(mails.part(b'Content-Type: x/y; name=c.x', b'x'), mails.part(b'Content-Type: x/y; name=b.x', b'x'), mails.part(b'Content-Type: x/y; name=a.png', b'x')))
