@@ -186,9 +186,9 @@ static void
 cannot_load(uint64_t look, const char *why)
 {
 	char text[256];
-	if (s.refused != look)
-		program_log(LOG_L_WARNING, SPAN_EMPTY, "signatures cannot be loaded%s: %s", has_engine() ? ", those from before stay in use" : "", why);
 	snprintf(text, sizeof text, "signatures cannot be loaded%s: %.150s", has_engine() ? ", those from before stay in use" : "", why);
+	if (s.refused != look || strcmp(text, s.trouble) != 0)
+		program_log(LOG_L_WARNING, SPAN_EMPTY, "%s", text);
 	s.refused = look;
 	set_trouble(text);
 }
@@ -236,12 +236,18 @@ look_at_database(void)
 	if (is_loading() || now < s.next_try)
 		return;
 	bool has = has_engine();
-	if (look == 0 && !has) {
-		cannot_load(look, "there is no database");
+	if (look == 0) {
+		if (is_stable || !has)
+			cannot_load(look, "there is no database, or nothing in it can be read");
 		return;
 	}
+	if (has && look == s.loaded && s.trouble[0] != '\0') {
+		program_log(LOG_L_INFO, SPAN_EMPTY, "%s is again what is in use", s.conf.database);
+		s.refused = 0;
+		set_trouble("");
+	}
 	/* what could not be loaded is tried again when it changes, or after a while when there is nothing else */
-	bool is_new = look != 0 && is_stable && look != s.loaded && look != s.refused;
+	bool is_new = is_stable && look != s.loaded && look != s.refused;
 	if (is_new || s.wants_reload || (!has && (is_stable || s.pause == 0))) {
 		s.wants_reload = false;
 		s.pause = s.pause == 0 ? AGAIN_FIRST : s.pause * 2 < AGAIN_MOST ? s.pause * 2 : AGAIN_MOST;

@@ -713,12 +713,34 @@ def no_engine():
     with Filter(settings + 'tempfail') as f:
         answer = f.one(raw)
         assert answer.verdict == 'y' and answer.text.startswith('451 4.7.1 '), answer
+        wait_for('the log to say so', lambda: 'signatures cannot be loaded: there is no database' in f.log_text())
     with Filter(settings + 'accept-and-tag') as f:
         answer = f.one(raw)
         assert answer.verdict == 'c' and headers(answer, 'X-Virus-Status')[0][1].startswith('Unchecked: the engine is not there'), answer
     with Filter(settings + 'hold-and-rescan') as f:
         answer = f.one(raw)
         assert quarantined(answer) == 'unscanned: not scanned: the engine is not there', answer
+
+
+@case
+def database_that_comes_and_goes():
+    with Filter('virus_wait_time = 0s') as f:
+        wait_for('the engine', lambda: reason_of(f.one(attached(EICAR))) == FOUND, 10)
+        away = f.dir / 'away'
+        f.db.rename(away)
+        wait_for('the log to say that it is gone', lambda: 'those from before stay in use: there is no database' in f.log_text(), 10)
+        expect(f.one(attached(EICAR)), FOUND, 'without')
+        away.rename(f.db)
+        wait_for('the log to say that it is back', lambda: 'is again what is in use' in f.log_text(), 10)
+        f.db.rename(away)
+        for pid in f.engines():
+            os.kill(pid, signal.SIGKILL)
+        wait_for('the log to say that there is no engine', lambda: 'cannot be loaded: there is no database' in f.log_text(), 10)
+        assert f.one(attached(EICAR)).text.startswith('451 4.7.1 ')
+        away.rename(f.db)
+        wait_for('another engine', f.workers, 10)
+        wait_for('its verdict', lambda: reason_of(f.one(attached(EICAR))) == FOUND, 10)
+        assert f.log_text().count('there is no database') <= 3, f.log_text()
 
 
 @case
