@@ -33,10 +33,12 @@ new_draft(void)
 
 /* A message in pieces; a draft where it is wanted. */
 static void
-receive(struct content *c, struct span text, size_t piece)
+receive_as(struct content *c, struct span text, size_t piece, bool converts)
 {
 	struct content_limits l = limits();
 	content_init(c, &l, false);
+	if (converts)
+		content_convert(c);
 	buf_puts(content_front(c, 0), ours);
 	content_front_done(c);
 	while (text.n > 0) {
@@ -52,6 +54,12 @@ receive(struct content *c, struct span text, size_t piece)
 	}
 	assert_int_equal(c->fault, CONTENT_FINE);
 	assert_true(c->is_whole);
+}
+
+static void
+receive(struct content *c, struct span text, size_t piece)
+{
+	receive_as(c, text, piece, false);
 }
 
 static void
@@ -280,6 +288,49 @@ test_limits(void **state)
 	buf_fini(&big);
 }
 
+/* What is converted on its way in is as if it had come converted, in whatever pieces. */
+static void
+test_converted(void **state)
+{
+	static const struct {
+		const char *header, *line;
+	} rows[] = {
+		{ "Content-Transfer-Encoding: 8bit\r\n\r\n", "caf\xc3\xa9 \r\n" }, { "Content-Transfer-Encoding: 8bit\r\n\r\n", ".\xff" },
+		{ "Content-Transfer-Encoding: 8bit\r\n\r\n", "plain=\r\n" }, { "Subject: x\r\n\r\n", "\xc3\xa9\r\n" },
+		{ "Content-Type: multipart/mixed; boundary=b\r\n\r\n", "--b\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xc3\xa9\r\n" },
+		{ "Subject: \xc3\xa9\r\nContent-Transfer-Encoding: binary\r\n", "" },
+	};
+	static const size_t pieces[] = { 1, 2, 7, 100, CONTENT_PIECE };
+	(void)state;
+	for (size_t i = 0; i < NELEMS(rows); i++)
+		for (size_t k = 0; k < NELEMS(pieces); k++)
+			for (size_t lines = 1; lines <= 1000; lines *= 10) {
+				struct content c, again;
+				struct buf text, made, want;
+				struct mime7 m;
+				buf_init(&text, 1 << 20), buf_init(&want, 4 << 20);
+				buf_puts(&text, rows[i].header);
+				for (size_t n = 0; n < lines; n++)
+					buf_puts(&text, rows[i].line);
+				receive_as(&c, buf_span(&text), pieces[k], true);
+				assert_true(c.client_len >= buf_len(&text) && c.client_len <= buf_len(&text) + 2); /* of the client; its last line may get an end */
+				if (buf_span(&text).p[buf_len(&text) - 1] != '\n')
+					buf_puts(&text, "\r\n");
+				mime7_init(&m);
+				buf_puts(&want, ours);
+				mime7_put(&m, &want, buf_span(&text));
+				mime7_end(&m, &want);
+				mime7_fini(&m);
+				is_now(&c, buf_span(&want));
+				receive(&again, span_from(buf_span(&want), sizeof ours - 1), pieces[k]);
+				whole(&again, &made);
+				assert_int_equal(content_flags(&c) & ~(unsigned)(MSGF_HAS_DOTS | MSGF_HAS_LONG), content_flags(&again) & ~(unsigned)(MSGF_HAS_DOTS | MSGF_HAS_LONG));
+				assert_int_equal(content_flags(&c) & content_flags(&again), content_flags(&again)); /* never less */
+				content_fini(&c), content_fini(&again);
+				buf_fini(&text), buf_fini(&want), buf_fini(&made);
+			}
+}
+
 static void
 test_sums(void **state)
 {
@@ -295,7 +346,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sums), cmocka_unit_test(test_header), cmocka_unit_test(test_body), cmocka_unit_test(test_no_body),
+		cmocka_unit_test(test_sums), cmocka_unit_test(test_converted), cmocka_unit_test(test_header), cmocka_unit_test(test_body), cmocka_unit_test(test_no_body),
 		cmocka_unit_test(test_lines), cmocka_unit_test(test_limits),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
