@@ -19,12 +19,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
 import mails  # noqa: E402
 import mta  # noqa: E402
+import rig  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 DOGANA = pathlib.Path(os.environ.get('DOGANA') or TOP / 'build/dogana')
@@ -53,7 +54,7 @@ class Filter:
     """The program with these rules; .mta is a connection from outside."""
 
     def __init__(self, rules, **settings):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='dogana-attachments.'))
+        self.dir = rig.workdir('attachments')
         self.rules = self.dir / 'rules'
         self.rules.write_text(rules)
         shutil.copy(TOP / 'conf.d/attachment-extensions', self.dir)

@@ -18,12 +18,12 @@ import random
 import re
 import shutil
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import compat  # noqa: E402
 import headers  # noqa: E402
+import rig  # noqa: E402
 from check_cases import (CONFIGS, DIFFERENCES, ENVELOPE_CONFIGS, ENVELOPE_TABLES, ENVELOPE_USE, ENVELOPES, MESSAGES,  # noqa: E402
                          made_up, unended)
 
@@ -137,7 +137,7 @@ class Tally:
 
 def with_tables(tables, extra):
     """(scratch directory, settings)"""
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='checks-', dir=TOP / 'build/tmp'))
+    scratch = rig.workdir('checks')
     scratch.chmod(0o755)
     for name, text in tables.items():
         (scratch / name).write_text(text)
@@ -152,7 +152,6 @@ def main():
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('--show', default='')
     args = p.parse_args()
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
     if os.getuid() != 0:
         print('checks: skipped: Postfix needs root')
         return 77

@@ -24,7 +24,6 @@ import socket
 import socketserver
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -33,6 +32,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
 from deliveries import DELIVERIES  # noqa: E402
 from dialogues import GROUPS, SRC  # noqa: E402
 from differences import DIFFERENCES, LINES, NOT_YET  # noqa: E402
+import rig  # noqa: E402
 from rig import ROLE_USERS  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -404,14 +404,13 @@ def main():
     p.add_argument('-k', default='')
     p.add_argument('-v', action='store_true')
     args = p.parse_args()
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
     postfix, dogana = {}, {}
     recorded = load_recorded() if args.recorded else None
     if not args.recorded and os.getuid() != 0:
         print('compat: Postfix needs root; comparing with its recorded replies')
         recorded = load_recorded()
     logs = {Postfix: '', Dogana: ''}
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='compat-', dir=TOP / 'build/tmp'))
+    scratch = rig.workdir('compat')
     scratch.chmod(0o755)
     deliveries = 'smtpd_recipient_limit = 100\nmessage_size_limit = 200000\n', DELIVERIES
     for number, (group, (extra, cases)) in enumerate([*GROUPS.items(), ('delivered', deliveries)]):

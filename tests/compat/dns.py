@@ -17,7 +17,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -267,8 +266,7 @@ def follows_resolv_conf(scratch, ours):
 
 
 def inside(args):
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='dns-'))
-    scratch.chmod(0o755)  # in /tmp: the paths of sockets have to be short
+    scratch = rig.workdir('dns')
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
     (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:1 attempts:1\n')
     (scratch / 'hosts').write_text('127.0.0.1 localhost\n::1 localhost\n')

@@ -21,11 +21,11 @@ import random
 import re
 import shutil
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import compat  # noqa: E402
+import rig  # noqa: E402
 from header_cases import CONFIGS, DIFFERENCES, HEADERS, made_up  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -127,7 +127,7 @@ def untouched(data):
 
 def alone(folder):
     contents = corpus(folder) + corpus(TOP / 'tests/demo/mail')
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='headers-', dir=TOP / 'build/tmp'))
+    scratch = rig.workdir('headers')
     scratch.chmod(0o755)
     extra = 'message_size_limit = 50000000\nhopcount_limit = 100\nsmtp_line_length_limit = 0\nlocal_header_rewrite_clients =\n'
     arrived = through(compat.Dogana, scratch, extra, REMOTE, list(enumerate(data for _, data in contents)))
@@ -158,7 +158,6 @@ def main():
     p.add_argument('--postfix', action='store_true')
     p.add_argument('--alone', action='store_true')
     args = p.parse_args()
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
     if args.alone:
         return alone(args.corpus)
     if os.getuid() != 0:
@@ -174,7 +173,7 @@ def main():
     for config, (where, extra) in CONFIGS.items():
         if args.k not in config:
             continue
-        scratch = pathlib.Path(tempfile.mkdtemp(prefix='headers-', dir=TOP / 'build/tmp'))
+        scratch = rig.workdir('headers')
         scratch.chmod(0o755)
         extra = 'message_size_limit = 50000000\nhopcount_limit = 100\nsmtpd_recipient_limit = 100\n' + extra
         source = LOCAL if where == 'local' else REMOTE

@@ -19,7 +19,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -251,8 +250,7 @@ def listed_by(log):
 
 
 def inside(args):
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='lists-'))
-    scratch.chmod(0o755)  # in /tmp: the paths of sockets have to be short
+    scratch = rig.workdir('lists')
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
     (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:1 attempts:1\n')
     subprocess.run(['mount', '--bind', scratch / 'resolv.conf', os.path.realpath('/etc/resolv.conf')], check=True)

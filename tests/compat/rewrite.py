@@ -21,11 +21,11 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from compat import ROLE_USERS, Client, Hub, free_port, program  # noqa: E402
+import rig  # noqa: E402
 from rig import free_ports  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -345,10 +345,9 @@ def main():
     if os.geteuid() != 0:
         print('rewrite.py: skipped: Postfix needs root')
         sys.exit(77)
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
     total = [0, 0, 0]
     for seed in range(args.seed, args.seed + args.runs):
-        scratch = pathlib.Path(tempfile.mkdtemp(prefix='rewrite-', dir=TOP / 'build/tmp'))
+        scratch = rig.workdir('rewrite')
         scratch.chmod(0o755)
         total = [a + b for a, b in zip(total, run(seed, args, scratch, seed % 2 == 0))]
         shutil.rmtree(scratch)

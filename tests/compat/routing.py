@@ -18,8 +18,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
+import rig  # noqa: E402
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PEER = TOP / 'tests/tools/postfix-peer.sh'
@@ -274,8 +276,7 @@ def main():
     if os.geteuid() != 0:
         print('routing.py: skipped: Postfix needs root')
         sys.exit(77)
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='routing-', dir=TOP / 'build/tmp'))
+    scratch = rig.workdir('routing')
     scratch.chmod(0o755)
     total = [0, 0, 0]
     try:

@@ -25,7 +25,6 @@ import socketserver
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -471,8 +470,7 @@ def main():
     args = p.parse_args()
     if not args.inside:
         inside(sys.argv[1:])
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='sessions-', dir=TOP / 'build/tmp'))
+    scratch = rig.workdir('sessions')
     scratch.chmod(0o755)
     settle(scratch)
     nsd = Nsd(scratch / 'nsd')

@@ -19,7 +19,6 @@ import shutil
 import smtplib
 import subprocess
 import sys
-import tempfile
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -79,7 +78,7 @@ SECRET = 's3cret-of-the-relay'
 
 class World:
     def __init__(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix='tlsout.'))
+        self.dir = rig.workdir('tlsout')
         self.dir.chmod(0o755)
         subprocess.run([TOP / 'tests/tools/certs.sh', self.dir], check=True, stdout=subprocess.DEVNULL)
         for name in ('ca', 'other-ca', 'good'):

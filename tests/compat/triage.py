@@ -18,7 +18,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
@@ -246,7 +245,7 @@ def source(number, k):
 
 
 def inside(args):
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='tri-'))
+    scratch = rig.workdir('tri')
     scratch.chmod(0o755)
     subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
     (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:1 attempts:1\n')

@@ -16,7 +16,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -141,8 +140,7 @@ def main():
     if os.geteuid() != 0:
         print('verify.py: skipped: Postfix needs root')
         sys.exit(77)
-    (TOP / 'build/tmp').mkdir(parents=True, exist_ok=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='verify-', dir=TOP / 'build/tmp'))
+    scratch = rig.workdir('verify')
     scratch.chmod(0o755)
     hub = rig.Hub(scratch / 'hub', ['0'])
     for rule in RULES:

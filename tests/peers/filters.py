@@ -17,7 +17,6 @@ import smtplib
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -102,7 +101,7 @@ class World:
     def __init__(self):
         self.dir = rig.workdir('filters')
         self.dir.chmod(0o755)
-        self.sockets = pathlib.Path(tempfile.mkdtemp(prefix='dogana-peer-'))
+        self.sockets = rig.workdir('peer')
         self.sockets.chmod(0o755)
         self.programs = []
         self.hub = rig.Hub(self.dir / 'hub', ['0'])

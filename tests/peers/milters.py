@@ -16,7 +16,6 @@ import smtplib
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -323,7 +322,7 @@ def clamav(w):
     d = w.dir / 'clamav'
     (d / 'db').mkdir(parents=True)
     shutil.copy(TOP / 'tests/peers/viruses.hdb', d / 'db/test.hdb')
-    sock = pathlib.Path(tempfile.mkdtemp(prefix='dogana-peer-')) / 's'
+    sock = rig.workdir('peer') / 's'
     try:
         (d / 'clamd.conf').write_text(f'LocalSocket {sock}\nDatabaseDirectory {d}/db\nForeground yes\nUser root\nTemporaryDirectory {d}\nLogFile {d}/clamd.log\n')
         (d / 'milter.conf').write_text(f'MilterSocket inet:{w.milter["clamav"]}@127.0.0.1\nClamdSocket unix:{sock}\nForeground yes\nUser root\nOnInfected Reject\n'

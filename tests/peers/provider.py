@@ -16,7 +16,6 @@ import shutil
 import smtplib
 import subprocess
 import sys
-import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -187,7 +186,7 @@ def main():
     for name in ('saslpluginviewer', 'saslpasswd2'):
         if not (PEERS / 'bin' / name).exists():
             skip(f'{name} is not in {PEERS}: tests/tools/peers.sh sasl2-bin')
-    where = pathlib.Path(tempfile.mkdtemp(prefix='provider.'))
+    where = rig.workdir('provider')
     where.chmod(0o755)
     passed = failed = skipped = 0
     peer = Peer(where)

@@ -73,10 +73,25 @@ def connect_unix(sock, path):
         os.close(where)
 
 
+# Below it lie sockets, whose paths may have 107 octets, and what processes of other users read.
+PATH_MAX = 50
+
+
+def may_hold_work(path):
+    """Is it short enough, and may everybody pass?"""
+    path = pathlib.Path(path)
+    return len(os.fsencode(path)) <= PATH_MAX and (os.geteuid() != 0 or all(p.stat().st_mode & 0o001 for p in (path, *path.parents)))
+
+
 def workdir(name):
-    """An empty directory below build/tmp, for this process."""
-    (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
-    path = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=BUILD / 'tmp'))
+    """An empty directory for this process: below build/tmp, or where temporary files are when the path of that is too long or closed to others."""
+    where = BUILD / 'tmp'
+    where.mkdir(parents=True, exist_ok=True)
+    if not may_hold_work(where):
+        name, where = f'dogana-{name}', pathlib.Path(tempfile.gettempdir()).resolve()
+        if not may_hold_work(where):
+            raise SystemExit(f'{BUILD}/tmp and {where}: too long a path ({PATH_MAX} octets) or closed to other users: set TMPDIR')
+    path = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=where))
     path.chmod(0o755)
     return path
 
