@@ -307,16 +307,6 @@ program_log(enum log_level level, struct span qid, const char *fmt, ...)
 	pthread_mutex_unlock(&log_lock);
 }
 
-void
-program_event(enum log_event_id ev, struct span qid, const struct log_field *fields, size_t n)
-{
-	struct log_ctx ctx = { .qid = qid };
-	pthread_mutex_lock(&log_lock);
-	log_event(ev, &ctx, fields, n);
-	log_flush();
-	pthread_mutex_unlock(&log_lock);
-}
-
 /* libmilter's complaints: in a process that can make no socket the C library's would go nowhere. */
 static void
 log_for_library(int priority, const char *fmt, va_list ap)

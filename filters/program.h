@@ -59,6 +59,5 @@ bool program_take_log(const struct program *pg, struct span said, int fd);
 
 /* Log lines from any thread, each written at once. qid: the queue id (macro i), may be empty. */
 void program_log(enum log_level level, struct span qid, const char *fmt, ...) PRINTF(3, 4);
-void program_event(enum log_event_id ev, struct span qid, const struct log_field *fields, size_t n);
 
 #endif

@@ -31,7 +31,7 @@ struct child {
 static struct {
 	const struct virus_conf *conf;
 	struct engine *en;
-	int to_front, signals;
+	int to_front, report, signals;
 	struct child *child;
 	unsigned nchildren;          /* workers and spares */
 	uint32_t last_id;
@@ -79,6 +79,7 @@ start_worker(struct child *c)
 			_exit(1);
 		close(sv[0]);
 		close(g.to_front);
+		close(g.report);
 		close(g.signals);
 		worker_main(g.conf, g.en, sv[1], memory);
 	}
@@ -148,6 +149,30 @@ heed_front(void)
 			kill(g.child[i].pid, SIGKILL);
 }
 
+/* Another log; the end of the supervisor is ours, too. */
+static void
+heed_supervisor(const struct program *pg, int report)
+{
+	char word[64];
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} ancillary;
+	int fd = -1;
+	struct iovec iov = { word, sizeof word };
+	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary };
+	ssize_t n = recvmsg(report, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0)
+		_exit(0);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c != NULL; c = CMSG_NXTHDR(&h, c))
+		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fd))
+			memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	if (!program_take_log(pg, span_of(word, (size_t)n), fd) && fd >= 0)
+		close(fd);
+}
+
 /* libclamav and the C library open files when they are used for the first time: a worker could not. */
 static void
 warm_up(void)
@@ -161,7 +186,7 @@ warm_up(void)
 }
 
 void
-generation_main(const struct virus_conf *conf, int to_front, int report)
+generation_main(const struct program *pg, const struct virus_conf *conf, int to_front, int report)
 {
 	struct err e = { .why = "" };
 	struct wire_generation ready = { .type = WIRE_READY };
@@ -169,6 +194,7 @@ generation_main(const struct virus_conf *conf, int to_front, int report)
 	prctl(PR_SET_NAME, "virus-engine", 0, 0, 0);
 	g.conf = conf;
 	g.to_front = to_front;
+	g.report = report;
 	g.nchildren = conf->workers + conf->spares;
 	g.child = mem_calloc(g.nchildren, sizeof *g.child);
 	sigemptyset(&set);
@@ -187,11 +213,13 @@ generation_main(const struct virus_conf *conf, int to_front, int report)
 		_exit(1);
 	int wait = fill();
 	for (;;) {
-		struct pollfd p[2] = { { .fd = g.signals, .events = POLLIN }, { .fd = to_front, .events = POLLIN } };
-		if (poll(p, 2, wait) < 0 && errno != EINTR)
+		struct pollfd p[3] = { { .fd = g.signals, .events = POLLIN }, { .fd = to_front, .events = POLLIN }, { .fd = report, .events = POLLIN } };
+		if (poll(p, NELEMS(p), wait) < 0 && errno != EINTR)
 			_exit(1);
 		if (p[1].revents != 0)
 			heed_front();
+		if (p[2].revents != 0)
+			heed_supervisor(pg, report);
 		if (p[0].revents != 0)
 			reap();
 		wait = fill();

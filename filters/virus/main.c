@@ -27,8 +27,8 @@ enum { GENERATIONS_MAX = 4 };
 
 struct generation {
 	pid_t pid;                   /* 0: free place */
-	int report;                  /* -1: has said it */
-	bool is_ready;
+	int report;
+	bool has_said, is_ready;     /* whether its signatures could be loaded; they could */
 	uint64_t look;               /* of the database it loads */
 	uint64_t started;
 };
@@ -119,13 +119,16 @@ send_fd(int to, const char *word, int fd)
 	return sendmsg(to, &m, MSG_NOSIGNAL) > 0;
 }
 
-/* The front writes the lines about messages. */
+/* The front writes the lines about messages, a generation those about its workers. */
 static void
 pass_log(struct span said, int fd)
 {
 	char word[64];
 	snprintf(word, sizeof word, "%.*s", (int)said.n, (const char *)said.p);
 	(void)send_fd(s.to_front, word, fd);
+	for (size_t i = 0; i < GENERATIONS_MAX; i++)
+		if (s.generation[i].pid > 0)
+			(void)send_fd(s.generation[i].report, word, fd);
 }
 
 static void
@@ -151,7 +154,7 @@ start_generation(uint64_t look)
 		close(report[0]);
 		close(s.to_front);
 		close(s.signals);
-		generation_main(&s.conf, channel[1], report[1]);
+		generation_main(&s.pg, &s.conf, channel[1], report[1]);
 	}
 	close(channel[1]);
 	close(report[1]);
@@ -168,7 +171,7 @@ static bool
 is_loading(void)
 {
 	for (size_t i = 0; i < GENERATIONS_MAX; i++)
-		if (s.generation[i].pid > 0 && s.generation[i].report >= 0)
+		if (s.generation[i].pid > 0 && !s.generation[i].has_said)
 			return true;
 	return false;
 }
@@ -200,8 +203,7 @@ hear_generation(struct generation *gen)
 	ssize_t n = recv(gen->report, text, sizeof text, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	close(gen->report);
-	gen->report = -1;
+	gen->has_said = true;
 	if (n <= 0)
 		return; /* its end is heard of, too */
 	struct span said = span_of(text, (size_t)n);
@@ -283,12 +285,9 @@ reap(void)
 			struct generation *gen = &s.generation[i];
 			if (gen->pid != pid)
 				continue;
-			if (gen->report >= 0) { /* what it said last is still to be heard */
+			if (!gen->has_said) /* what it said last is still to be heard */
 				hear_generation(gen);
-				if (gen->report >= 0)
-					close(gen->report);
-				gen->report = -1;
-			}
+			close(gen->report);
 			if (WIFSIGNALED(status)) {
 				program_log(LOG_L_WARNING, SPAN_EMPTY, "engine pid %d killed by signal %d", (int)pid, WTERMSIG(status));
 				if (clock_mono() - gen->started > LIVED_LONG)
@@ -367,7 +366,7 @@ run(void)
 		struct pollfd p[3 + GENERATIONS_MAX] = { { .fd = s.signals, .events = POLLIN }, { .fd = s.to_front, .events = POLLIN },
 			{ .fd = s.pg.control, .events = POLLIN } };
 		for (size_t i = 0; i < GENERATIONS_MAX; i++)
-			p[3 + i] = (struct pollfd){ .fd = s.generation[i].pid > 0 ? s.generation[i].report : -1, .events = POLLIN };
+			p[3 + i] = (struct pollfd){ .fd = s.generation[i].pid > 0 && !s.generation[i].has_said ? s.generation[i].report : -1, .events = POLLIN };
 		look_at_database();
 		if (s.has_news || atomic_load(&s.counts->scanned) != s.said_scanned)
 			say_status();

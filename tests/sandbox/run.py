@@ -183,6 +183,57 @@ attachment_rules = {where}/etc/rules
         hub.stop()
 
 
+def log_that_is_moved_away(binary):
+    """After a reload every process that writes to the log writes to the new one, those of filters too."""
+    global skipped
+    if not (rig.BUILD / 'release/dogana-virus').exists():
+        skipped += 1
+        return
+    where = rig.workdir('sandbox')
+    database = where / 'signatures'
+    database.mkdir()
+    (database / 'v.hdb').write_text('44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n')
+    for d in (where, database):
+        d.chmod(0o755)
+    hub = rig.Hub(where / 'hub', ['0'])
+    port, = rig.free_ports(1)
+    log = where / 'mail.log'
+    gw = rig.Gateway(where, f'''myhostname = gw.test
+maillog_file = {log}
+maillog_file_prefixes = {where}
+queue_directory = {where}/queue
+data_directory = {where}/data
+relay_domains = local.test
+mydestination =
+relay_transport = smtp:[127.0.0.1]:{hub.ports[0]}
+virus_engine = embedded
+virus_database = {database}
+''', f'127.0.0.1:{port} inet n - n - - smtpd\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\n', binary=str(binary))
+    try:
+        gw.start(port)
+        rig.wait_for('the signatures', lambda: 'loaded in' in log.read_text())
+        engines = [pid for pid, name in below(gw.proc.pid) if name == 'virus-engine']
+        old = log.with_suffix('.1')
+        log.rename(old)
+        code, text = gw.run('reload')
+        check('reload', code == 0, text)
+        with smtplib.SMTP('127.0.0.1', port, timeout=10) as s:
+            s.sendmail('a@b.test', ['v@local.test'], 'Subject: new\r\n\r\nwords\r\n')
+        rig.wait_for('the message at the hub', lambda: len(hub.messages()) == 1)
+        check('the line of the virus filter is in the new log', 'verdict=Clean' in log.read_text() and 'verdict' not in old.read_text(), log.read_text())
+        now = below(gw.proc.pid)
+        check('the engine is the same', engines == [pid for pid, name in now if name == 'virus-engine'], now)
+        worker = [pid for pid, name in now if name == 'virus-worker'][0]
+        os.kill(worker, 9)
+        rig.wait_for('the line of the engine in the new log', lambda: f'worker pid {worker} killed by signal 9' in log.read_text())
+        gw.stop()
+    except Exception as e:  # noqa: BLE001
+        check('the run with a log that is moved away', False, f'{e!r}\n{gw.tail(30)}')
+    finally:
+        gw.kill()
+        hub.stop()
+
+
 def main():
     global skipped
     where = rig.workdir('sandbox')
@@ -246,6 +297,7 @@ smtpd_client_restrictions = check_policy_service unix:{where}/policy
     finally:
         gw.kill()
         hub.stop()
+    log_that_is_moved_away(binary)
     for what in (None, 'landlock', 'both'):
         on_kernel_without(what, binary)
     print(f'{passed} passed, {failed} failed, {skipped} skipped')
