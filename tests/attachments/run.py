@@ -331,10 +331,38 @@ def time_of(pid):
     return 0
 
 
+def small_limits():
+    """What is fine by default is unreadable when a limit is smaller."""
+    deep = mails.TEXT
+    for i in range(6):
+        b = b'L%d' % i
+        deep = b'Content-Type: multipart/mixed; boundary=' + b + b'\r\n\r\n--' + b + b'\r\n' + deep + b'\r\n--' + b + b'--\r\n'
+
+    def archive(data):
+        return mails.attached(b'Content-Type: application/zip; name=a.zip', mails.lines(data))
+    rows = {
+        'attachment_max_parts': ('10', mails.multi(*[mails.TEXTPART] * 20)),
+        'attachment_max_depth': ('3', b'From: a@example.net\r\n' + deep),
+        'attachment_max_archive_depth': ('1', archive(mails.nested_zip(3, 'x.txt', b'text'))),
+        'attachment_max_archive_members': ('3', archive(mails.zipped(*[(f'{i}.txt', b'text') for i in range(6)]))),
+        'attachment_max_unpacked': ('2000', archive(mails.zipped(('x.txt', os.urandom(20000).hex().encode())))),
+    }
+    if not any(wanted('limit ' + name) for name in rows):
+        return
+    with running('allow\n', attachment_unreadable_action='reject') as f:
+        for name, (_, content) in rows.items():
+            check(f'limit {name} by default', f.mta.message(content).verdict == 'accept')
+    for name, (value, content) in rows.items():
+        if wanted('limit ' + name):
+            with running('allow\n', attachment_unreadable_action='reject', **{name: value}) as f:
+                r = f.mta.message(content)
+                check(f'limit {name}', str(r.verdict).startswith('550'), str(r))
+
+
 def main():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for group in (find_hidden, pass_clean, strip, actions, envelope, trouble, linear):
-        if not ONLY or any(o in group.__name__ or ' ' in o or o.startswith(('hidden', 'clean', 'strip', 'corpus', 'linear')) for o in ONLY):
+    for group in (find_hidden, pass_clean, strip, actions, envelope, trouble, small_limits, linear):
+        if not ONLY or any(o in group.__name__ or ' ' in o or o.startswith(('hidden', 'clean', 'strip', 'corpus', 'linear', 'limit')) for o in ONLY):
             group()
     print(f'{passed} passed, {failed} failed')
     return 1 if failed else 0
