@@ -106,13 +106,15 @@ class World:
         self.programs = []
         self.hub = rig.Hub(self.dir / 'hub', ['0'])
         n = len(self.NAMES)
-        ports = rig.free_ports(3 * n + 1)
+        ports = rig.free_ports(3 * n + 2)
         self.filter, self.after, self.before = (dict(zip(self.NAMES, ports[i * n:])) for i in range(3))
-        self.back = ports[-1]
+        self.back, self.lmtp = ports[-1], ports[-2]
         lines = 'scan unix - - n - 10 smtp -o smtp_send_xforward_command=yes -o disable_dns_lookups=yes -o smtp_data_done_timeout=1200s\n'
         for name in self.NAMES:
             lines += f'127.0.0.1:{self.after[name]} inet n - n - - smtpd -o content_filter=scan:[127.0.0.1]:{self.filter[name]}\n'
             lines += f'127.0.0.1:{self.before[name]} inet n - n - - smtpd -o smtpd_proxy_filter=127.0.0.1:{self.filter[name]}\n'
+        lines += 'feed unix - - n - 2 lmtp -o lmtp_send_xforward_command=yes -o lmtp_data_done_timeout=1200s\n'
+        lines += f'127.0.0.1:{self.lmtp} inet n - n - - smtpd -o content_filter=feed:[127.0.0.1]:{self.filter["amavis"]}\n'
         lines += (f'127.0.0.1:{self.back} inet n - n - - smtpd -o content_filter= -o smtpd_proxy_filter= -o mynetworks=127.0.0.0/8 -o smtpd_client_restrictions='
                   ' -o receive_override_options=no_unknown_recipient_checks,no_header_body_checks,no_milters -o smtpd_helo_restrictions= -o smtpd_sender_restrictions='
                   ' -o smtpd_relay_restrictions= -o smtpd_recipient_restrictions=permit_mynetworks,reject -o smtpd_authorized_xforward_hosts=127.0.0.0/8'
@@ -314,7 +316,7 @@ def clamsmtp(w):
 
 @case
 def amavis(w):
-    """With SpamAssassin: XFORWARD is taken and passed on, ordinary mail gets a header, GTUBE is refused with the filter's words."""
+    """With SpamAssassin, by SMTP and LMTP: XFORWARD is taken and passed on, ordinary mail gets a header, GTUBE is refused with the filter's words."""
     needs('amavisd')
     d = w.dir / 'amavis'
     d.mkdir()
@@ -330,13 +332,13 @@ $inet_socket_port = {w.filter['amavis']}; $inet_socket_bind = '127.0.0.1'; $max_
 $forward_method = 'smtp:[127.0.0.1]:{w.back}'; $notify_method = $forward_method;
 @bypass_virus_checks_maps = (1); @bypass_banned_checks_maps = (1); @bypass_header_checks_maps = (1); $sa_local_tests_only = 1;
 $QUARANTINEDIR = undef; $spam_quarantine_method = undef; $enable_dkim_verification = 0;
-@local_domains_maps = (1); $sa_tag_level_deflt = undef; $sa_kill_level_deflt = 100; $final_spam_destiny = D_REJECT;
+@local_domains_maps = (1); $sa_tag_level_deflt = undef; $sa_kill_level_deflt = 100; $sa_mail_body_size_limit = 20000; $final_spam_destiny = D_REJECT;
 1;
 ''')
     env = {k: v for k, v in os.environ.items() if k not in ('TMPDIR', 'HOME')}
     w.start('amavis', installed(ROOT, ['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups', 'amavisd', '-c', d / 'conf', 'foreground']),
             lambda: listens(w.filter['amavis']), env=env)
-    for way, port in w.ways('amavis'):
+    for way, port in [*w.ways('amavis'), ('lmtp', w.lmtp)]:
         head = w.passes('amavis', way, port)
         assert starts(head, 'X-Spam-Status:')[0].startswith('X-Spam-Status: No, score='), head
         line = back_client(w, f'amavis.{way}.{len(BODY)}')
@@ -344,7 +346,8 @@ $QUARANTINEDIR = undef; $spam_quarantine_method = undef; $enable_dkim_verificati
     spam = message('amavis.spam', GTUBE + '\n')
     code, text = w.refused(w.before['amavis'], spam)
     assert code == 554 and text.startswith('5.7.0 '), (code, text)
-    assert '554 5.7.0' in w.bounced(w.after['amavis'], spam)
+    for port in (w.after['amavis'], w.lmtp):
+        assert '554 5.7.0' in w.bounced(port, spam)
 
 
 def main():
