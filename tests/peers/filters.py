@@ -355,10 +355,7 @@ def main():
         filter_program(int(sys.argv[2]), int(sys.argv[3]))
         return 0
     w = World()
-    try:
-        return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), troubles=w.gateway.troubles)
-    finally:
-        w.close()
+    return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), close=w.close, troubles=w.gateway.troubles)
 
 
 if __name__ == '__main__':

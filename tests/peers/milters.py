@@ -21,23 +21,15 @@ import threading
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
-from cases import Skip, case, run_cases  # noqa: E402
+from cases import PEERS, Skip, case, peer, run_cases  # noqa: E402
 from installed import installed, why_not  # noqa: E402
 from rig import wait_for  # noqa: E402
 
-PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
 ROOT = PEERS / 'root'
 # In two pieces, so that no scanner finds it here.
 EICAR = 'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + 'ANTIVIRUS-TEST-FILE!$H+H*'
 GTUBE = 'XJS*C4JDBQADN1.NSBN3*2IDNEN*' + 'GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X'
 KINDS = ['modify', 'hostile', 'early', 'quiet']
-
-
-def peer(name):
-    path = PEERS / 'bin' / name
-    if not path.exists():
-        raise Skip(f'{name} is not in {PEERS}: tests/tools/peers.sh')
-    return str(path)
 
 
 # ---- programs on libmilter ----
@@ -429,10 +421,7 @@ def main():
         milter_program(*sys.argv[2:])
         return 0
     w = World()
-    try:
-        return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), troubles=w.gateway.troubles)
-    finally:
-        w.close()
+    return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), close=w.close, troubles=w.gateway.troubles)
 
 
 if __name__ == '__main__':

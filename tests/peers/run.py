@@ -15,7 +15,6 @@ import os
 import pathlib
 import pwd
 import re
-import shutil
 import smtplib
 import socket
 import subprocess
@@ -25,19 +24,11 @@ import threading
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
-from cases import Skip, case, run_cases  # noqa: E402
+from cases import PEERS, Skip, case, peer, run_cases  # noqa: E402
 from rig import wait_for  # noqa: E402
 
-PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
 HUBS = ['hub', 'sink', 'plain', 'nopipe', 'no8bit', 'lmtp', 'slow', 'postfix', 'aiosmtpd']
 SEVEN_BIT = ['plain', 'no8bit']  # do not announce 8BITMIME
-
-
-def peer(name):
-    path = PEERS / 'bin' / name
-    if not path.exists():
-        raise Skip(f'{name} is not in {PEERS}: tests/tools/peers.sh')
-    return str(path)
 
 
 def root():
@@ -87,7 +78,6 @@ syslog_name = postfix
             self.gateway.stop()
         finally:
             self.hub.stop()
-        shutil.rmtree(self.dir, ignore_errors=True)
 
 
 BODY = 'A line.\n.\n..two dots\n.one dot\n\n%s\n' + 'x' * 900 + '\n\ttab and trailing blanks  \n'
@@ -404,10 +394,7 @@ def log_fail2ban(w):
 
 def main():
     w = World()
-    try:
-        return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), troubles=w.gateway.troubles)
-    finally:
-        w.close()
+    return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), close=w.close, troubles=w.gateway.troubles)
 
 
 if __name__ == '__main__':

@@ -21,14 +21,13 @@ import ssl
 import subprocess
 import sys
 import time
-import traceback
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from cases import PEERS, Skip, case, peer, run_cases  # noqa: E402
 from rig import wait_for  # noqa: E402
 
-PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
 USERS = {'anna': 'secret', 'bert@x.test': 'bert pass', 'ümlaut': 'geheim'}
 COMMON = '''compatibility_level = 3.6
 myhostname = gw.test
@@ -77,23 +76,6 @@ MASTER = '''127.0.0.1:{smtp} inet n - n - - smtpd
   -o smtpd_client_restrictions=permit_sasl_authenticated,reject
   -o smtpd_relay_restrictions=permit_sasl_authenticated,reject
 '''
-CASES = []
-
-
-class Skip(Exception):
-    pass
-
-
-def case(fn):
-    CASES.append(fn)
-    return fn
-
-
-def peer(name):
-    path = PEERS / 'bin' / name
-    if not path.exists():
-        raise Skip(f'{name} is not in {PEERS}: tests/tools/peers.sh')
-    return str(path)
 
 
 class Dovecot:
@@ -601,27 +583,5 @@ def fail2ban():
         w.close()
 
 
-def main():
-    verbose, names = '-v' in sys.argv, [a for a in sys.argv[1:] if a != '-v']
-    passed = failed = skipped = 0
-    for fn in CASES:
-        if names and fn.__name__ not in names:
-            continue
-        try:
-            fn()
-            passed += 1
-            if verbose:
-                print('ok  ', fn.__name__)
-        except Skip as e:
-            skipped += 1
-            print(f'skip {fn.__name__}: {e}')
-        except Exception:
-            failed += 1
-            print('FAIL', fn.__name__)
-            traceback.print_exc(file=sys.stdout)
-    print(f'{passed} passed, {failed} failed, {skipped} skipped')
-    return failed > 0
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_cases(sys.argv[1:]))

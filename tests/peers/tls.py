@@ -8,7 +8,6 @@ as clients; sslscan and testssl as judges, with the settings that conf.d ships. 
 What is missing is skipped and counted. Last line: N passed, N failed, N skipped.
 """
 
-import collections
 import json
 import os
 import pathlib
@@ -18,31 +17,13 @@ import ssl
 import subprocess
 import sys
 import time
-import traceback
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
+from cases import PEERS, Skip, case, peer, run_cases  # noqa: E402
 
-PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
 FULL = '--full' in sys.argv
-CASES = []
-
-
-class Skip(Exception):
-    pass
-
-
-def case(fn):
-    CASES.append(fn)
-    return fn
-
-
-def peer(name):
-    path = PEERS / 'bin' / name
-    if not path.exists():
-        raise Skip(f'{name} is not in {PEERS}: tests/tools/peers.sh')
-    return str(path)
 
 
 class World:
@@ -214,35 +195,8 @@ def testssl(w):
 
 
 def main():
-    names = [a for a in sys.argv[1:] if not a.startswith('-')]
-    counts = collections.Counter()
     w = World()
-    try:
-        for fn in CASES:
-            if names and not any(n in fn.__name__ for n in names):
-                continue
-            began = time.monotonic()
-            try:
-                fn(w)
-                counts['passed'] += 1
-                if '-v' in sys.argv:
-                    print(f'ok   {fn.__name__} {time.monotonic() - began:.1f} s', flush=True)
-            except Skip as e:
-                counts['skipped'] += 1
-                print(f'skip {fn.__name__}: {e}', flush=True)
-            except Exception as e:  # noqa: BLE001
-                counts['failed'] += 1
-                print(f'FAIL {fn.__name__}: {type(e).__name__}: {e}', flush=True)
-                if not isinstance(e, (AssertionError, rig.Broken)):
-                    traceback.print_exc()
-    finally:
-        w.close()
-    troubles = w.gateway.troubles()
-    for text in troubles:
-        print(f'FAIL gateway: {text}')
-    counts['failed'] += bool(troubles)
-    print(f'{counts["passed"]} passed, {counts["failed"]} failed, {counts["skipped"]} skipped')
-    return 1 if counts['failed'] else 0
+    return run_cases(sys.argv[1:], w, after=lambda: w.gateway.tail(8), close=w.close, troubles=w.gateway.troubles)
 
 
 if __name__ == '__main__':

@@ -6,11 +6,14 @@
 """
 
 import collections
+import os
+import pathlib
 import time
 import traceback
 
 import rig
 
+PEERS = pathlib.Path(os.environ.get('PEERS') or rig.TOP / 'build/peers')
 CASES = []
 
 
@@ -23,34 +26,55 @@ def case(fn):
     return fn
 
 
-def run_cases(args, *world, after=None, troubles=None):
-    """args: -v, and parts of names (default: all). after(): what to show behind a failure; troubles(): what is wrong at the end, a list.
-    Prints the counts; gives the exit status."""
-    verbose = '-v' in args
+def peer(name):
+    """A program of build/peers, or Skip."""
+    path = PEERS / 'bin' / name
+    if not path.exists():
+        raise Skip(f'{name} is not in {PEERS}: tests/tools/peers.sh')
+    return str(path)
+
+
+def run_case(fn, world, verbose, after):
+    """passed, failed or skipped."""
+    start = time.monotonic()
+    try:
+        fn(*world)
+    except Skip as why:
+        print(f'skip {fn.__name__}: {why}', flush=True)
+        return 'skipped'
+    except Exception as why:  # noqa: BLE001
+        print(f'FAIL {fn.__name__}: {type(why).__name__}: {why}', flush=True)
+        if verbose or not isinstance(why, (AssertionError, rig.Broken)):
+            traceback.print_exc()
+        if after is not None:
+            print('     ' + after().replace('\n', '\n     '), flush=True)
+        return 'failed'
+    if verbose:
+        print(f'ok   {fn.__name__} ({time.monotonic() - start:.1f} s)', flush=True)
+    return 'passed'
+
+
+def run_cases(args, *world, after=None, close=None, troubles=None):
+    """args: -v, and parts of names (default: all). after(): what to show behind a failure; close(): ends the world, once, whatever happens;
+    troubles(): what is wrong behind that, a list. Prints the counts; gives the exit status."""
     names = [a for a in args if not a.startswith('-')]
-    counts = collections.Counter()
-    for fn in CASES:
-        if names and not any(n in fn.__name__ for n in names):
-            continue
-        start = time.monotonic()
+    counts, wrong = collections.Counter(), []
+    try:
+        for fn in CASES:
+            if not names or any(n in fn.__name__ for n in names):
+                counts[run_case(fn, world, '-v' in args, after)] += 1
+    finally:
         try:
-            fn(*world)
-            counts['passed'] += 1
-            if verbose:
-                print(f'ok   {fn.__name__} ({time.monotonic() - start:.1f} s)', flush=True)
-        except Skip as why:
-            counts['skipped'] += 1
-            print(f'skip {fn.__name__}: {why}', flush=True)
+            if close is not None:
+                close()
         except Exception as why:  # noqa: BLE001
-            counts['failed'] += 1
-            print(f'FAIL {fn.__name__}: {type(why).__name__}: {why}', flush=True)
-            if verbose or not isinstance(why, (AssertionError, rig.Broken)):
-                traceback.print_exc()
-            if after is not None:
-                print('     ' + after().replace('\n', '\n     '), flush=True)
-    wrong = troubles() if troubles is not None else []
+            wrong.append(f'{type(why).__name__}: {why}')
+    wrong += troubles() if troubles is not None else []
     for text in wrong:
-        print(f'FAIL gateway: {text}')
+        print(f'FAIL at the end: {text}')
     counts['failed'] += bool(wrong)
     print(f'{counts["passed"]} passed, {counts["failed"]} failed, {counts["skipped"]} skipped')
-    return 1 if counts['failed'] else 0
+    if counts['failed']:
+        return 1
+    rig.remove_work()
+    return 0

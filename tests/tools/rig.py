@@ -23,7 +23,7 @@ from dnsserver import Dns  # noqa: F401  (for those who use this module)
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / 'build'
-WAIT = float(os.environ.get('DIALOGUE_WAIT') or 10)  # seconds any single expectation may take
+WAIT = float(os.environ.get('DIALOGUE_WAIT') or 20)  # seconds any single expectation may take
 
 
 class Broken(Exception):
@@ -75,6 +75,7 @@ def connect_unix(sock, path):
 
 # Below it lie sockets, whose paths may have 107 octets, and what processes of other users read.
 PATH_MAX = 50
+made = []
 
 
 def may_hold_work(path):
@@ -93,7 +94,14 @@ def workdir(name):
             raise SystemExit(f'{BUILD}/tmp and {where}: too long a path ({PATH_MAX} octets) or closed to other users: set TMPDIR')
     path = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=where))
     path.chmod(0o755)
+    made.append(path)
     return path
+
+
+def remove_work():
+    """What workdir() made: all went well."""
+    for path in made:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def certificates():
