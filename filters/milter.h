@@ -58,6 +58,8 @@ struct milter_run_ops {
 	/* A replaced body outgrows memory: the owner gets a file and calls milter_run_spill(), or milter_run_fail(). May be NULL: no limit
 	 * but message_size_limit. */
 	void (*wants_file)(void *owner);
+	/* No message will follow: milters hear the envelope alone. */
+	bool envelope_only;
 };
 
 /* ---- a run ---- */

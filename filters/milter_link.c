@@ -8,6 +8,8 @@
 
 #include <errno.h>
 
+/* QUIT_AFTER: as long a session that ended waits for the next one, so that one write tells of both. */
+enum { QUIT_AFTER = 100 * 1000 };
 enum { LINK_MAGIC = 0x3117e411, OUT_MAX = 4 * 1024 * 1024, SYMLIST_MAX = 64 * 1024, STUCK = 4096, LOST_IDLE_MAX = 3 };
 
 static struct list servers = { &servers, &servers };
@@ -133,10 +135,27 @@ link_rest(struct milter_link *l)
 	l->user = NULL;
 	l->waits_for = 0;
 	l->state = MLINK_IDLE;
+	l->owes_quit |= l->stand == MSTAND_END;
 	l->stand = MSTAND_START;
 	list_prepend(&s->idle, &l->link);
 	s->nidle++;
-	conn_deadline(&l->conn, s->idle_time);
+	conn_deadline(&l->conn, l->owes_quit && s->idle_time > QUIT_AFTER ? QUIT_AFTER : s->idle_time);
+}
+
+/* That its session is over, when that was not said yet. */
+static void
+pay_quit(struct milter_link *l)
+{
+	if (l->owes_quit)
+		mw_simple(conn_out(&l->conn), SMFIC_QUIT_NC);
+	l->owes_quit = false;
+}
+
+struct buf *
+milter_link_out(struct milter_link *l)
+{
+	pay_quit(l);
+	return conn_out(&l->conn);
 }
 
 static bool
@@ -270,6 +289,11 @@ on_ended(struct conn *c, enum conn_end why, int err)
 	CHECK(l, LINK_MAGIC);
 	if (l->state == MLINK_IDLE) {
 		struct milter_server *s = l->server;
+		if (why == CONN_TIMEOUT && l->owes_quit && s->idle_time > QUIT_AFTER) {
+			pay_quit(l);
+			conn_deadline(c, s->idle_time - QUIT_AFTER);
+			return;
+		}
 		if (why == CONN_TIMEOUT)
 			mw_simple(conn_out(c), SMFIC_QUIT);
 		else if (!s->has_kept)
@@ -376,12 +400,12 @@ milter_link_put(struct milter_link **lp, bool is_clean)
 	}
 	bool can_keep = is_clean && s->keeps && l->version >= 6 && l->stand != MSTAND_MIDDLE && s->nidle < s->idle_max && s->lost_idle < LOST_IDLE_MAX &&
 	    s->refs > 1 && conn_unsent(&l->conn) <= STUCK && !conn_input_eof(&l->conn) && !l->conn.in_callback && conn_input(&l->conn).n == 0;
-	if (!can_keep || l->stand == MSTAND_END)
-		mw_simple(conn_out(&l->conn), can_keep ? SMFIC_QUIT_NC : SMFIC_QUIT);
-	if (can_keep)
+	if (can_keep) {
 		link_rest(l);
-	else
-		link_end(l);
+		return;
+	}
+	mw_simple(conn_out(&l->conn), SMFIC_QUIT);
+	link_end(l);
 }
 
 void

@@ -118,6 +118,7 @@ struct milter_link {
 	bool has_symlist[MW_STAGES];
 	enum milter_stand stand;
 	bool is_kept;                /* came from the idle ones */
+	bool owes_quit;              /* SMFIC_QUIT_NC goes with what the next session says, or a little later */
 	bool wants_more;             /* some of the replies that are awaited have come */
 	bool has_heard;              /* a packet came since it was taken */
 	unsigned char waits_for;     /* command whose reply is awaited, for the log; 0: none */
@@ -132,6 +133,8 @@ void milter_server_failed(struct milter_server *s, unsigned stage, const char *w
 void milter_server_worked(struct milter_server *s, unsigned stage);
 
 struct milter_link *milter_link_get(struct milter_server *s, struct milter_link_user *user, uint64_t connect_timeout, bool fresh);
+/* What is said goes here. */
+struct buf *milter_link_out(struct milter_link *l);
 /* is_clean: nothing is awaited on it; kept if the milter can do that. */
 void milter_link_put(struct milter_link **lp, bool is_clean);
 /* The user found an error himself: nothing more is said. */
@@ -164,7 +167,10 @@ struct milter_body {
 
 /* Replies that may be awaited behind the next one. Headers, their end and the end of the message nearly always fit: a message is one write and
  * one read, not one for each line of its header. */
-enum { MILTER_AHEAD = 96 };
+enum {
+	MILTER_AHEAD = 96,
+	MILTER_HELD = 32,            /* replies that may be awaited for what is held back */
+};
 
 struct milter_slot {
 	struct milter_link_user user;
@@ -190,7 +196,16 @@ struct milter_slot {
 	unsigned code;
 	bool close, is_final;
 	struct buf reply;
-	struct buf macros;           /* of what it did not want to hear, until something is said */
+	/* What leaves in front of the next thing that is said: macros of what it did not want to hear, and the envelope when it is calm.
+	 * Its first part is about the session and outlives a transaction. */
+	struct buf held;
+	unsigned char held_for[MILTER_HELD]; /* commands in it whose replies will be awaited */
+	unsigned nheld, held_rcpts;
+	uint32_t held_steps;         /* as they were agreed on */
+	struct { size_t len; unsigned n; } held_session;
+	bool holds;                  /* what is said is held back */
+	struct buf unheard;          /* what was held, and went to a kept connection on which nothing was heard yet: it may have to go to another */
+	unsigned nunheard;
 	/* content */
 	enum milter_content content;
 	size_t header_at;
@@ -270,11 +285,15 @@ void milter_slot_pay_data(struct milter_slot *s);
 void milter_slot_await(struct milter_slot *s, unsigned char cmd, bool is_content);
 bool milter_slot_awaits(const struct milter_slot *s, unsigned char cmd);
 void milter_slot_answered(struct milter_slot *s);   /* the first of those awaited */
-void milter_slot_forget(struct milter_slot *s);     /* nothing more is awaited on this connection */
+void milter_slot_forget(struct milter_slot *s);     /* nothing more is awaited on this connection, and what was held is not said */
+void milter_slot_unhold(struct milter_slot *s);     /* what is held about a transaction is not said */
+void milter_slot_heard(struct milter_slot *s);      /* a packet came */
+/* A kept connection turned out to be closed before anything was heard on it. true: what it may have to hear again is held. */
+bool milter_slot_hold_again(struct milter_slot *s);
 /* More may be sent although replies are outstanding. */
 bool milter_slot_sends_ahead(const struct milter_slot *s);
-/* A milter that never had an objection to connections, HELO, MAIL or DATA hears of them together with what comes next: the first recipient,
- * the message. If it has one after all, that is what is refused, and from then on it is asked at once again. */
+/* A milter that never had an objection to connections, HELO, MAIL, RCPT or DATA hears of them together with what comes next, at last with the
+ * message: one write. If it has one after all, that is what is refused, and from then on it is asked at once again. */
 bool milter_puts_off(const struct milter_slot *s, enum milter_event ev);
 void milter_calm_more(struct milter_slot *s, unsigned char cmd);    /* it let such a thing pass once more */
 void milter_calm_lost(struct milter_slot *s, unsigned char cmd);

@@ -85,15 +85,21 @@ on_failed(struct milter_link_user *u, const char *why, bool is_stale)
 	struct milter_slot *s = container_of(u, struct milter_slot, user);
 	unsigned far = s->has_options ? how_far(s) : MFAR_OPTIONS;
 	s->link = NULL;
-	bool only_this = s->said_rcpts == 0 || (s->said_rcpts == 1 && s->run->event == MEV_RCPT);
-	if (is_stale && only_this) {
+	unsigned lost = s->said_rcpts - s->held_rcpts; /* nobody could say them again, but the one at hand */
+	if (is_stale && (lost == 0 || (lost == 1 && s->run->event == MEV_RCPT))) {
 		/* it had been closed before we said a word: begin anew */
-		milter_slot_forget(s);
-		s->said_rcpts = 0;
-		s->said_connect = s->said_helo = s->said_mail = false;
+		s->waits_for = 0;
+		s->nbehind = 0;
+		s->said_rcpts = s->held_rcpts;
 		s->in_transaction = false;
-		if (s->content != MCON_NONE)
+		if (!milter_slot_hold_again(s)) {
+			milter_slot_forget(s);
+			s->said_connect = s->said_helo = s->said_mail = false;
+		}
+		if (s->content != MCON_NONE) {
 			milter_content_restart(s);
+			s->owes_data = true;
+		}
 		s->wants_fresh = true;
 		milter_turn_again(s);
 		return;
@@ -143,11 +149,18 @@ milter_slot_go_on(struct milter_slot *s)
 	conn_resume(&s->link->conn);
 }
 
-/* A reply about the message, although nobody waits for it yet: DATA may have been put off until then. */
+/* A reply about the message, although nobody waits for it yet: all in front of it may have been put off until then. */
 static bool
 is_of_content(const struct milter_slot *s, unsigned char replied)
 {
-	return milter_is_content(replied) || (replied == SMFIC_DATA && s->content != MCON_NONE);
+	return s->content != MCON_NONE && replied != SMFIC_BODYEOB;
+}
+
+/* About a recipient who has been answered. */
+static bool
+is_late(const struct milter_slot *s, unsigned char replied)
+{
+	return replied == SMFIC_RCPT && s->run->event != MEV_RCPT && s->run->event != MEV_RCPT_REFUSED;
 }
 
 /* The awaited reply lets it go on: with its content, with what it has to hear before the event, or it is the next one's turn. */
@@ -190,7 +203,9 @@ decided(struct milter_slot *s, unsigned char replied)
 {
 	if (milter_is_of_session(replied))
 		s->state = MSLOT_REJECT_CON;
-	if (is_of_content(s, replied)) {
+	if (is_late(s, replied) && s->said_rcpts > 1 && s->kind == MILTER_REFUSE) /* the others are wanted: next time it is asked in time */
+		refuse(s, 451, SPAN("451 4.7.1 Service unavailable - try again later"));
+	if (is_of_content(s, replied) || is_late(s, replied)) {
 		s->is_final = true; /* told when its turn comes */
 		s->content = MCON_DONE;
 	}
@@ -201,7 +216,7 @@ decided(struct milter_slot *s, unsigned char replied)
 		milter_server_worked(s->def->server, MFAR_END);
 		milter_edit_forget(s->run);
 	}
-	if (s->run->event == MEV_RCPT_REFUSED)
+	if (s->run->event == MEV_RCPT_REFUSED || (is_late(s, replied) && s->run->event == MEV_UNKNOWN))
 		milter_turn_pass(s);
 	else
 		milter_turn_said(s);
@@ -288,6 +303,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 	struct milter_slot *s = container_of(u, struct milter_slot, user);
 	static const struct log_ctx smtpd = { .service = "smtpd" };
 	unsigned char replied = s->waits_for;
+	milter_slot_heard(s);
 	if (replied == 0)
 		return unexpected(s, cmd);
 	if (is_plain(cmd) && data.n > 0) {
@@ -369,6 +385,10 @@ on_ready(struct milter_link_user *u)
 {
 	struct milter_slot *s = container_of(u, struct milter_slot, user);
 	s->has_options = true;
+	if (s->held_rcpts > 0 && s->link->steps != s->held_steps) {
+		milter_slot_fault(s, "it wants to hear other things than before", false);
+		return;
+	}
 	milter_turn_again(s);
 }
 

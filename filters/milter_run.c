@@ -36,7 +36,8 @@ milter_run_new(struct milter_set *set, const struct milter_run_ops *ops, void *o
 		s->run = r;
 		s->def = &set->def[i];
 		buf_init(&s->reply, MW_REPLY_MAX);
-		buf_init(&s->macros, EVENT_MAX);
+		buf_init(&s->held, EVENT_MAX);
+		buf_init(&s->unheard, EVENT_MAX);
 	}
 	return r;
 }
@@ -53,7 +54,7 @@ milter_run_free(struct milter_run **rp)
 	for (size_t i = 0; i < r->nslots; i++) {
 		milter_link_put(&r->slots[i].link, true);
 		buf_fini(&r->slots[i].reply);
-		buf_fini(&r->slots[i].macros);
+		buf_fini(&r->slots[i].held);
 	}
 	timer_clear(&r->deadline);
 	buf_fini(&r->verdict_text);
@@ -93,11 +94,13 @@ milter_run_abort(struct milter_run *r)
 	r->event = MEV_NONE;
 	for (size_t i = 0; i < r->nslots; i++) {
 		struct milter_slot *s = &r->slots[i];
+		milter_slot_unhold(s);
 		if (s->link != NULL && (s->waits_for != 0 || (s->link->state == MLINK_READY && conn_unsent(&s->link->conn) > UNSENT_MAX)))
 			milter_link_drop(&s->link); /* a reply to what is over would be taken for another */
 		else if (s->link != NULL && s->in_transaction)
 			mw_simple(milter_slot_out(s), SMFIC_ABORT);
-		milter_slot_forget(s);
+		if (s->link == NULL)
+			milter_slot_forget(s);
 		s->in_transaction = s->is_final = s->said_mail = s->owes_data = false;
 		s->said_rcpts = 0;
 		s->content = MCON_NONE;

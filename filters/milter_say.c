@@ -3,7 +3,7 @@
 #include "filters/milter_private.h"
 
 enum {
-	MACROS_KEPT = 4096,          /* octets that wait for something to be said */
+	HELD_MAX = 8192,             /* octets that wait for something to be said */
 	CALM = 1000,                 /* times in a row that an event passed, until it may be put off */
 };
 
@@ -33,13 +33,58 @@ milter_event_name(enum milter_event ev)
 struct buf *
 milter_slot_out(struct milter_slot *s)
 {
-	struct buf *b = conn_out(&s->link->conn);
-	s->link->stand = MSTAND_MIDDLE;
-	if (buf_len(&s->macros) > 0) { /* of what it did not want to hear: in order */
-		buf_put(b, buf_span(&s->macros));
-		buf_fini(&s->macros);
+	struct milter_link *l = s->link;
+	struct buf *b = milter_link_out(l);
+	l->stand = MSTAND_MIDDLE;
+	if (buf_len(&s->held) == 0)
+		return b;
+	buf_put(b, buf_span(&s->held));
+	for (unsigned i = 0; i < s->nheld; i++)
+		milter_slot_await(s, s->held_for[i], s->waits_for != 0);
+	s->in_transaction |= s->nheld > s->held_session.n || s->held_rcpts > 0;
+	if (s->held_rcpts > 0 && l->is_kept && !l->has_heard) {
+		buf_put(&s->unheard, buf_span(&s->held));
+		s->nunheard = s->nheld;
+	} else {
+		s->held_rcpts = 0;
 	}
+	buf_fini(&s->held);
+	s->nheld = s->held_session.n = 0;
+	s->held_session.len = 0;
 	return b;
+}
+
+void
+milter_slot_unhold(struct milter_slot *s)
+{
+	buf_cut(&s->held, s->held_session.len);
+	buf_fini(&s->unheard);
+	s->nheld = s->held_session.n;
+	s->held_rcpts = s->nunheard = 0;
+}
+
+void
+milter_slot_heard(struct milter_slot *s)
+{
+	if (buf_len(&s->unheard) == 0)
+		return;
+	buf_fini(&s->unheard);
+	s->held_rcpts = s->nunheard = 0;
+}
+
+bool
+milter_slot_hold_again(struct milter_slot *s)
+{
+	if (s->held_rcpts == 0)
+		return false;
+	if (buf_len(&s->unheard) > 0) {
+		buf_reset(&s->held);
+		buf_put(&s->held, buf_span(&s->unheard));
+		buf_fini(&s->unheard);
+		s->nheld = s->nunheard;
+		s->nunheard = 0;
+	}
+	return true;
 }
 
 bool
@@ -85,6 +130,9 @@ milter_slot_forget(struct milter_slot *s)
 {
 	s->waits_for = 0;
 	s->nbehind = 0;
+	s->held_session.n = 0;
+	s->held_session.len = 0;
+	milter_slot_unhold(s);
 }
 
 /* ---- calm ---- */
@@ -108,15 +156,27 @@ milter_calm_lost(struct milter_slot *s, unsigned char cmd)
 			s->def->server->calm[ev] = 0;
 }
 
+/* The message will bring it to the milter, and if this is a kept connection that is closed already, to another one. */
+static bool
+may_hold_rcpt(const struct milter_slot *s)
+{
+	const struct milter_link *l = s->link;
+	return s->def->server->calm[MEV_RCPT] >= CALM && !s->run->ops->envelope_only && (l->steps & SMFIP_RCPT_REJ) == 0 &&
+	    s->nheld + 4 <= MILTER_HELD && buf_len(&s->held) < HELD_MAX && (l->has_heard || !l->is_kept || l->stand == MSTAND_START);
+}
+
 bool
 milter_puts_off(const struct milter_slot *s, enum milter_event ev)
 {
-	const struct milter_server *m = s->def->server;
+	const unsigned *calm = s->def->server->calm;
 	if (!milter_slot_sends_ahead(s))
 		return false;
 	if (ev == MEV_DATA)
-		return m->calm[MEV_DATA] >= CALM;
-	return m->calm[MEV_CONNECT] >= CALM && m->calm[MEV_HELO] >= CALM && (ev != MEV_MAIL || m->calm[MEV_MAIL] >= CALM);
+		return calm[MEV_DATA] >= CALM && !s->run->ops->envelope_only;
+	bool has_link = s->link != NULL;
+	if ((calm[MEV_CONNECT] < CALM && !(has_link && s->said_connect)) || (calm[MEV_HELO] < CALM && !(has_link && s->said_helo)))
+		return false; /* those it heard have been answered */
+	return ev < MEV_MAIL || (calm[MEV_MAIL] >= CALM && (ev == MEV_MAIL || may_hold_rcpt(s)));
 }
 /* ---- macros ---- */
 
@@ -129,6 +189,16 @@ macro_default(const struct milter_set *set, struct span name)
 		if (span_eq(set->default_name.name[i], name))
 			return set->default_value.name[i];
 	return SPAN_EMPTY;
+}
+
+/* What is held by now is about the session, when this is. */
+static void
+note_session(struct milter_slot *s, unsigned char cmd)
+{
+	if (!milter_is_of_session(cmd))
+		return;
+	s->held_session.len = buf_len(&s->held);
+	s->held_session.n = s->nheld;
 }
 
 /* Those of a stage; b NULL: to the connection. */
@@ -169,9 +239,10 @@ milter_slot_macros(struct milter_slot *s, enum milter_stage st, unsigned char cm
 static void
 put_off_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd)
 {
-	if (buf_len(&s->macros) > MACROS_KEPT)
+	if (!s->holds && buf_len(&s->held) > HELD_MAX)
 		(void)milter_slot_out(s);
-	put_macros(s, st, cmd, &s->macros);
+	put_macros(s, st, cmd, &s->held);
+	note_session(s, cmd);
 }
 
 /* ---- events ---- */
@@ -189,22 +260,28 @@ milter_slot_say(struct milter_slot *s, enum milter_event ev, struct span data)
 			put_off_macros(s, events[ev].stage, cmd);
 		return false;
 	}
-	milter_slot_macros(s, events[ev].stage, cmd);
-	struct buf *b = milter_slot_out(s);
+	put_macros(s, events[ev].stage, cmd, s->holds ? &s->held : NULL);
+	struct buf *b = s->holds ? &s->held : milter_slot_out(s);
 	size_t mark = mw_begin(b, cmd);
 	buf_put(b, data);
 	mw_end(b, mark);
-	if (ev >= MEV_MAIL && ev != MEV_UNKNOWN)
-		s->in_transaction = true;
+	s->in_transaction |= ev >= MEV_MAIL && ev != MEV_UNKNOWN && !s->holds;
 	s->asked = ev;
-	if (cmd == SMFIC_RCPT)
-		s->said_rcpts++;
-	if ((steps & events[ev].nr) != 0) {
+	s->said_rcpts += cmd == SMFIC_RCPT;
+	bool is_awaited = (steps & events[ev].nr) == 0;
+	if (!is_awaited)
 		milter_calm_more(s, cmd);
+	if (s->holds) {
+		s->held_rcpts += cmd == SMFIC_RCPT;
+		s->held_steps = steps;
+		if (is_awaited)
+			s->held_for[s->nheld++] = cmd;
+		note_session(s, cmd);
 		return false;
 	}
-	milter_slot_await(s, cmd, s->waits_for != 0);
-	return true;
+	if (is_awaited)
+		milter_slot_await(s, cmd, s->waits_for != 0);
+	return is_awaited;
 }
 
 void

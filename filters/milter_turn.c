@@ -71,7 +71,7 @@ is_its_turn(const struct milter_slot *s)
 static enum turn
 slot_dial(struct milter_slot *s)
 {
-	bool fresh = s->wants_fresh;
+	bool fresh = s->wants_fresh || s->held_rcpts > 0;
 	s->wants_fresh = false;
 	if (!milter_server_try(s->def->server)) {
 		metric_add(M_milter_bypassed, 1);
@@ -80,9 +80,11 @@ slot_dial(struct milter_slot *s)
 		return fault_turn(s);
 	}
 	s->has_options = false;
-	s->said_connect = s->said_helo = s->said_mail = false;
-	s->said_rcpts = 0;
-	buf_fini(&s->macros);
+	if (s->held_rcpts == 0) {
+		milter_slot_forget(s);
+		s->said_connect = s->said_helo = s->said_mail = false;
+		s->said_rcpts = 0;
+	}
 	s->link = milter_link_get(s->def->server, &s->user, s->def->connect_timeout, fresh);
 	s->has_options = s->link->state == MLINK_READY;
 	return s->has_options ? TURN_PASS : TURN_WAIT;
@@ -158,6 +160,7 @@ slot_turn(struct milter_slot *s)
 		return TURN_PASS; /* slot_dial: out of use, and accepted */
 	if (s->link->state != MLINK_READY || s->waits_for != 0)
 		return TURN_WAIT;
+	s->holds = r->event == MEV_RCPT && milter_puts_off(s, MEV_RCPT);
 	t = catch_up(s);
 	if (!may_follow(s, t))
 		return t;
@@ -185,6 +188,10 @@ slot_turn(struct milter_slot *s)
 	case MEV_END:
 		if (r->has_message)
 			return milter_content_pump(s) ? TURN_WAIT : said_turn(s);
+		milter_slot_pay_data(s);
+		if (s->nheld > 0)
+			(void)milter_slot_out(s);
+		now = s->waits_for != 0 ? TURN_WAIT : TURN_PASS;
 		break;
 	}
 	return t == TURN_WAIT ? t : now;

@@ -16,6 +16,7 @@ static void on_spill(struct op *op);
 static void wants_file(void *owner);
 
 static const struct milter_run_ops run_ops = { .macro = sess_milter_macro, .wants_file = wants_file };
+static const struct milter_run_ops proxied_ops = { .macro = sess_milter_macro, .envelope_only = true };
 
 /* ---- life ---- */
 
@@ -25,7 +26,7 @@ begin(struct sess *s, struct milter_set *set)
 	struct sess_milter *m = mem_zalloc(sizeof *m);
 	m->sess = s;
 	buf_init(&m->value, 8 * MILTER_VALUE_MAX);
-	m->run = milter_run_new(set, &run_ops, s, &s->ops, on_milter);
+	m->run = milter_run_new(set, s->svc->proxied != NULL ? &proxied_ops : &run_ops, s, &s->ops, on_milter);
 	s->milter = m;
 }
 

@@ -356,6 +356,7 @@ struct play {
 	size_t body_len, body_there;
 	bool body_done;
 	unsigned messages;       /* still to be sent */
+	enum play_step stops_at; /* when it comes there: play_go() goes on, with 0 here */
 	bool is_over, keep_edits, refuse_file;
 	struct buf out;          /* header, empty line and body as they came out */
 	struct buf edits;        /* envelope, one line each */
@@ -581,6 +582,8 @@ static void
 play_go(struct play *p)
 {
 	while (p->step != PLAY_OVER) {
+		if (p->stops_at != 0 && p->step == p->stops_at)
+			return;
 		if (play_step(p))
 			return;
 		p->step = play_said(p) ? p->step + 1 : PLAY_OVER;

@@ -79,7 +79,7 @@ test_dialogue(void **state)
 		milter_set_free(&set);
 		world_turns(20000);
 		char want[2000];
-		snprintf(want, sizeof want, "%sK\nQ\n", whole_dialogue);
+		snprintf(want, sizeof want, "%sQ\n", whole_dialogue);
 		assert_span(buf_span(&f.log), want);
 		assert_span(buf_span(&f.body), PLAY_BODY);
 		assert_span(buf_span(&p.out), PLAY_HEADER "\r\n" PLAY_BODY);
@@ -212,6 +212,8 @@ test_accept(void **state)
 	}
 }
 
+#define LATE "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end="
+
 /* A milter that never objected hears of connections, HELO and DATA late; what it says then counts all the same, and it is asked at
  * once again. */
 static void
@@ -221,19 +223,24 @@ test_put_off(void **state)
 	static const struct {
 		unsigned char cmd, reply;
 		const char *want;
-		bool mail;               /* it let MAIL pass, too */
+		unsigned calm;           /* 1: it let MAIL pass, too; 2: and RCPT */
 	} rows[] = {
-		{ 'C', 'c', ALL_OK, true }, { 'C', 'a', ALL_OK, true }, { 'M', 'a', ALL_OK, true }, { 'R', 'a', ALL_OK, true },
-		{ 'C', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=" NO, true },
-		{ 'M', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=" NO, true },
-		{ 'R', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=ok end=ok", true },
-		{ 'C', 'c', ALL_OK, false }, { 'C', 'a', ALL_OK, false }, { 'C', 'r', "connect=ok helo=ok mail=" NO, false }, { 'H', 'r', "connect=ok helo=ok mail=" NO, false },
-		{ 'H', '4', "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)", false },
-		{ 'M', 'r', "connect=ok helo=ok mail=" NO, false },
-		{ 'T', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO, false },
-		{ 'T', 'd', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=discard", false },
-		{ 'T', 'a', ALL_OK, false },
-		{ 'L', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO, false },
+		{ 'C', 'c', ALL_OK, 1 }, { 'C', 'a', ALL_OK, 1 }, { 'M', 'a', ALL_OK, 1 }, { 'R', 'a', ALL_OK, 1 },
+		{ 'C', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=" NO, 1 },
+		{ 'M', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=" NO, 1 },
+		{ 'R', 'r', "connect=ok helo=ok mail=ok rcpt=" NO " rcpt=" NO " data=ok end=ok", 1 },
+		{ 'C', 'c', ALL_OK, 0 }, { 'C', 'a', ALL_OK, 0 }, { 'C', 'r', "connect=ok helo=ok mail=" NO, 0 }, { 'H', 'r', "connect=ok helo=ok mail=" NO, 0 },
+		{ 'H', '4', "connect=ok helo=ok mail=421 4.7.0 Server closing connection (close)", 0 },
+		{ 'M', 'r', "connect=ok helo=ok mail=" NO, 0 },
+		{ 'T', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO, 0 },
+		{ 'T', 'd', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=discard", 0 },
+		{ 'T', 'a', ALL_OK, 0 },
+		{ 'L', 'r', "connect=ok helo=ok mail=ok rcpt=ok rcpt=ok data=ok end=" NO, 0 },
+		/* all of the envelope leaves with the message; of two recipients one may be wanted */
+		{ 'C', 'c', ALL_OK, 2 }, { 'C', 'a', ALL_OK, 2 }, { 'M', 'a', ALL_OK, 2 }, { 'R', 'a', ALL_OK, 2 },
+		{ 'T', 'a', ALL_OK, 2 }, { 'C', 'r', LATE NO, 2 }, { 'H', 'r', LATE NO, 2 }, { 'M', 'r', LATE NO, 2 },
+		{ 'R', 'r', LATE "451 4.7.1 Service unavailable - try again later", 2 }, { 'R', 'd', LATE "discard", 2 },
+		{ 'H', '4', LATE "421 4.7.0 Server closing connection (close)", 2 }, { 'L', 'r', LATE NO, 2 }, { 'E', 'r', LATE NO, 2 },
 	};
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		struct fake f;
@@ -243,7 +250,8 @@ test_put_off(void **state)
 		struct milter_set *set = set_for(&f, "default_action=tempfail");
 		struct milter_server *server = set->def[0].server;
 		server->calm[MEV_CONNECT] = server->calm[MEV_HELO] = server->calm[MEV_DATA] = 1000;
-		server->calm[MEV_MAIL] = rows[i].mail ? 1000 : 0;
+		server->calm[MEV_MAIL] = rows[i].calm >= 1 ? 1000 : 0;
+		server->calm[MEV_RCPT] = rows[i].calm == 2 ? 1000 : 0;
 		play_one(&p, set);
 		if (!span_eq_str(buf_span(&p.said), rows[i].want))
 			print_error("row %zu: %c at %c:\n", i, rows[i].reply, rows[i].cmd);
@@ -251,6 +259,12 @@ test_put_off(void **state)
 		bool objects = rows[i].reply != 'c';
 		assert_int_equal(server->calm[MEV_CONNECT] == 1000, !(objects && rows[i].cmd == 'C'));
 		assert_int_equal(server->calm[MEV_DATA] == 1000, !(objects && rows[i].cmd == 'T'));
+		assert_int_equal(server->calm[MEV_RCPT] == 1000, rows[i].calm == 2 && !(objects && rows[i].cmd == 'R'));
+		if (rows[i].calm == 2 && !objects) {
+			char want[2000];
+			snprintf(want, sizeof want, "%s", whole_dialogue);
+			assert_span(buf_span(&f.log), want);
+		}
 		assert_int_equal(server->one_by_one, rows[i].cmd == 'L');
 		play_fini(&p);
 		milter_set_free(&set);
@@ -660,9 +674,9 @@ test_negotiation(void **state)
 		if (rows[i].works)
 			assert_int_equal(f.seen['T'], rows[i].version >= 4 ? 1 : 0);
 		play_fini(&p);
+		assert_int_equal(set->def[0].server->nidle, rows[i].works && rows[i].version >= 6 ? 1 : 0);
 		milter_set_free(&set);
 		world_turns(5000);
-		assert_int_equal(f.kept, rows[i].works && rows[i].version >= 6 ? 1 : 0);
 		fake_close(&f);
 	}
 }

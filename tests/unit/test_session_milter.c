@@ -5,6 +5,7 @@
  */
 #include "milter_world.h"
 #include "session_world.h"
+#include "smtp/milter_choice.h"
 
 #include <dirent.h>
 
@@ -240,6 +241,16 @@ test_turns(void **state)
 	}
 }
 
+/* It is told of everything at once again. */
+static void
+forget_calm(void)
+{
+	struct milter_set *set = NULL;
+	struct err e = { 0 };
+	assert_int_equal(milter_choice_find(edge.conf->services[0]->milters, SPAN("192.0.2.1"), &set, &e), RC_OK);
+	memset(set->def[0].server->calm, 0, sizeof set->def[0].server->calm);
+}
+
 /* The milter does not answer a command: the client goes, or we end the session; then the milter goes. */
 static void
 test_silent_milter(void **state)
@@ -253,6 +264,7 @@ test_silent_milter(void **state)
 			struct client c;
 			fake_forget(&milter);
 			(void)fake_rule(&milter, commands[i], 0, DO_HANG);
+			forget_calm();
 			client_open(&c, 0, "192.0.2.1");
 			for (size_t k = 0; k < NELEMS(session); k++) {
 				for (int t = 0; t < 12; t++)
