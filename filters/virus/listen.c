@@ -28,17 +28,26 @@ bind_to(const struct sockaddr *at, socklen_t len, int *out)
 	return RC_PERM;
 }
 
+/* Under another name first: who sees the socket can connect to it, and one that was left over is replaced. */
 static enum rc
 listen_unix(const char *path, int *fd, struct err *e)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	struct stat st;
-	if (strlen(path) >= sizeof at.sun_path)
+	int n = snprintf(at.sun_path, sizeof at.sun_path, "%s.new", path);
+	if (n < 0 || (size_t)n >= sizeof at.sun_path)
 		return err_set(e, RC_PERM, "%s: too long for a socket", path);
-	memcpy(at.sun_path, path, strlen(path) + 1);
-	if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode))
-		(void)unlink(path);
-	return bind_to((struct sockaddr *)&at, sizeof at, fd) == RC_OK ? RC_OK : err_set(e, RC_PERM, "%s: %s", path, strerror(errno));
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return err_set(e, RC_PERM, "%s: there is something that is no socket", path);
+	if (lstat(at.sun_path, &st) == 0 && S_ISSOCK(st.st_mode))
+		(void)unlink(at.sun_path);
+	if (bind_to((struct sockaddr *)&at, sizeof at, fd) != RC_OK)
+		return err_set(e, RC_PERM, "%s: %s", at.sun_path, strerror(errno));
+	if (rename(at.sun_path, path) == 0)
+		return RC_OK;
+	(void)err_set(e, RC_PERM, "%s: %s", path, strerror(errno));
+	close(*fd);
+	return RC_PERM;
 }
 
 static enum rc
