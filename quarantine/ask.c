@@ -6,6 +6,7 @@
 #include "quarantine/when.h"
 
 enum ids { NONE, ONE, MANY, ADDRESS };
+enum { SHOWN_MAX = 40 };                 /* octets of a word in a reason */
 
 #define O(name) (1u << OPT_##name)
 enum {
@@ -274,7 +275,7 @@ set_arg(struct ask *a, enum ask_option o, struct span value, uint64_t now, struc
 	uint64_t usec;
 	if (o == OPT_SINCE || o == OPT_UNTIL) {
 		if (when_parse(value, now, o == OPT_UNTIL, &usec) != RC_OK)
-			return err_set(e, RC_PERM, "--%s: a time is 2d, 90m, today, 2026-11-20, 2026-11-20T10:00 or @SECONDS", options[o].word);
+			return err_set(e, RC_PERM, "--%s: a time is 2d, 90m, today, yesterday, 2026-11-20, 2026-11-20T10:00 or @SECONDS", options[o].word);
 		int n = snprintf(number, sizeof number, "%llu", (unsigned long long)usec);
 		return set_value(a, o, span_of(number, (size_t)n), e);
 	}
@@ -307,7 +308,7 @@ ask_args(int argc, char **argv, uint64_t now, struct arena *arena, struct ask *o
 		struct span name = span_head(word, equals);
 		enum ask_option o = span_starts(name, SPAN("--")) ? option_of(out->kind, span_from(name, 2)) : ASK_OPTIONS;
 		if (o == ASK_OPTIONS || o == OPT_SUDO)
-			return err_set(e, RC_PERM, "unknown option");
+			return err_set(e, RC_PERM, "unknown option %.*s", (int)(name.n < SHOWN_MAX ? name.n : SHOWN_MAX), span_is_printable(name) ? (const char *)name.p : "");
 		struct span value = equals == SIZE_MAX ? SPAN_EMPTY : span_from(word, equals + 1);
 		if (equals != SIZE_MAX && !options[o].has_value)
 			return err_set(e, RC_PERM, "--%s has no value", options[o].word);

@@ -310,9 +310,11 @@ check_files(struct look *k, unsigned leaf)
 				close(copy);
 			break;
 		}
-		for (struct dirent *de; k->rc == RC_OK && (de = readdir(d)) != NULL; seen++)
-			if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+		for (struct dirent *de; k->rc == RC_OK && (de = readdir(d)) != NULL;)
+			if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0) {
 				check_name(k, dirfd(d), leaf, de->d_name);
+				seen++;
+			}
 		closedir(d);
 	}
 	k->j->res.seen = seen;

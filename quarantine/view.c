@@ -367,7 +367,10 @@ put_parts(struct buf *out, const struct held *h)
 		escape_text(out, p->type.n > 0 ? p->type : SPAN("(no type)"), SHOWN_MAX);
 		pad(out, at, 40);
 		buf_printf(out, " %9llu  ", (unsigned long long)p->size);
-		put_hash(out, p->sha256);
+		if (p->size > 0)
+			put_hash(out, p->sha256);
+		else
+			buf_puts(out, "-");
 		if (p->name.n > 0) {
 			buf_puts(out, "  \"");
 			escape_text(out, p->name, SHOWN_MAX);

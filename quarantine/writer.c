@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { RETRY_USEC = 2000000, GATHER_USEC = 50000, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
+enum { RETRY_USEC = 2000000, GATHER_USEC = 50000, FEW = 4, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
 
 /* ---- transactions ---- */
 
@@ -543,7 +543,7 @@ wait_until(struct quar *q, uint64_t when)
 	pthread_cond_clockwait(&q->to_writer, &q->lock, CLOCK_MONOTONIC, &until);
 }
 
-/* The first of many messages is stored at once, what follows by and by: a commit costs the same for one and for hundreds, and whoever sent
+/* The first of many messages are stored at once, what follows by and by: a commit costs the same for one and for hundreds, and whoever sent
  * them has his answer. Others are waiting for what is not a put. Lock held. */
 static void
 gather(struct quar_writer *w)
@@ -558,7 +558,7 @@ gather(struct quar_writer *w)
 		wait_until(q, w->next_batch);
 		q->gathering = false;
 	}
-	w->next_batch = clock_mono() + GATHER_USEC;
+	w->next_batch = q->nwrite > FEW ? clock_mono() + GATHER_USEC : 0;
 }
 
 void *

@@ -62,7 +62,7 @@ usage(const struct command_line *cl)
 {
 	for (size_t i = 0; i < NELEMS(rows); i++)
 		if (strcmp(rows[i].words, cl->words) == 0)
-			fprintf(stderr, "usage: dogana [-c DIR] %s %s\n", rows[i].words, rows[i].synopsis);
+			fprintf(stderr, "usage: dogana [-c DIR] %s%s%s\n", rows[i].words, rows[i].synopsis[0] != '\0' ? " " : "", rows[i].synopsis);
 	return EX_USAGE;
 }
 

@@ -47,7 +47,7 @@ on_expired(void *owner, uint64_t messages, uint64_t bytes, bool for_size)
 {
 	struct queue *q = owner;
 	LOG(quarantine_expired, NULL, F_NUM(count, messages), F_NUM(bytes, bytes), F_STR(reason, for_size ? "quarantine_size_limit" : "quarantine_retention"));
-	q->quarantine.stats_at = 0;
+	quarantine_changed(q);
 }
 
 static void
@@ -64,15 +64,26 @@ static const struct quar_ops store_ops = { .full = on_full, .expired = on_expire
 
 static void on_stats(struct op *op);
 
-/* Not more often than every STATS_AGE_SEC. */
-static void
-count_again(struct queue *q)
+void
+quarantine_changed(struct queue *q)
 {
 	struct quarantine *k = &q->quarantine;
-	if (!k->has_stats || k->stats.op.state != OP_IDLE || loop_now() < k->stats_at)
+	if (!k->has_stats || k->stats_due)
 		return;
+	k->stats_due = true;
+	timer_set(&k->stats_timer, loop_now() < k->stats_at ? k->stats_at - loop_now() : 0);
+}
+
+static void
+on_stats_timer(struct timer *t)
+{
+	struct quarantine *k = container_of(t, struct quarantine, stats_timer);
+	k->stats_due = false;
 	k->stats_at = loop_now() + STATS_AGE_SEC * USEC_PER_SEC;
-	quar_stats(k->store, &k->stats);
+	if (k->stats.op.state == OP_IDLE)
+		quar_stats(k->store, &k->stats);
+	else
+		quarantine_changed(container_of(k, struct queue, quarantine));
 }
 
 void
@@ -93,8 +104,9 @@ quarantine_start(struct queue *q)
 	if (k->store != NULL) {
 		quar_start(k->store);
 		quar_req_init(&k->stats, &q->ops, on_stats);
+		timer_init(&k->stats_timer, on_stats_timer);
 		k->has_stats = true;
-		count_again(q);
+		quarantine_changed(q);
 		scrub_start(q);
 	}
 }
@@ -130,6 +142,7 @@ quarantine_fini(struct queue *q)
 	orders_abandon(q);
 	mend_stop(q);
 	if (k->has_stats) {
+		timer_clear(&k->stats_timer);
 		quar_req_fini(&k->stats);
 		scrub_stop(q);
 	}
@@ -286,7 +299,7 @@ on_put(struct op *op)
 	put_free(p);
 	a->jobs--;
 	spool_unpin(q->spool, &a->m->spool);
-	count_again(q);
+	quarantine_changed(q);
 	attempt_check(a);
 	sched_poke(q);
 }
@@ -372,7 +385,7 @@ quarantine_status(struct queue *q, struct buf *out)
 {
 	struct quarantine *k = &q->quarantine;
 	uint64_t messages = 0, bytes = 0;
-	count_again(q);
+	quarantine_changed(q);
 	buf_printf(out, ",\"quarantine\":{\"available\":%s,\"accepting\":%s", k->store != NULL ? "true" : "false", quarantine_accepting(q) ? "true" : "false");
 	if (k->store != NULL && quar_is_full(k->store)) {
 		buf_puts(out, ",\"reason\":");
@@ -397,7 +410,7 @@ quarantine_remarks(struct queue *q, struct buf *out)
 {
 	struct quarantine *k = &q->quarantine;
 	uint64_t messages = 0, bytes = 0, limit = k->store != NULL ? quar_size_limit(k->store) : 0, digest = notices_next_digest(q->notices);
-	count_again(q);
+	quarantine_changed(q);
 	for (int c = HELD_NONE + 1; c < HELD_CLASSES; c++) {
 		messages += k->by_class[c].messages;
 		bytes += k->by_class[c].bytes;

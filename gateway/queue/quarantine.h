@@ -43,7 +43,9 @@ struct quarantine {
 	uint64_t scrub_flaws;            /* left as they are */
 	bool is_scrubbing;
 	bool has_look, has_stats;
-	uint64_t stats_at;               /* loop time */
+	uint64_t stats_at;               /* loop time; not before it are they asked again */
+	bool stats_due;
+	struct timer stats_timer;
 	struct quar_stat by_class[HELD_CLASSES];
 	uint64_t oldest;
 };
@@ -58,6 +60,8 @@ void quarantine_reconfigure(struct queue *q, const struct quar_settings *s);
 /* Puts and orders are forgotten; what they wrote is durable or done again. Before attempts and spool end. */
 void quarantine_fini(struct queue *q);
 bool quarantine_idle(const struct queue *q);
+/* Messages came or went: what status says of them is counted again, at most every two seconds. */
+void quarantine_changed(struct queue *q);
 
 /* Will new mail to be held be taken? */
 bool quarantine_accepting(const struct queue *q);

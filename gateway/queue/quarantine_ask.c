@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "quarantine/escape.h"
 #include "quarantine/view.h"
 #include "queue/quarantine_asking.h"
 
@@ -185,7 +186,10 @@ on_allow_list(struct op *op)
 		asking_end(a, asking_trouble(&a->req));
 		return;
 	}
-	for (size_t i = 0; op->rc == RC_OK && i < a->req.n; i++)
+	size_t n = op->rc == RC_OK ? a->req.n : 0;
+	if (n == 0 && !json)
+		buf_puts(asking_out(a), "The allow table is empty\n");
+	for (size_t i = 0; i < n; i++)
 		(json ? view_allow_json : view_allow)(asking_out(a), &a->req.allow[i]);
 	asking_end(a, NULL);
 }
@@ -206,6 +210,14 @@ on_allow_changed(struct op *op)
 		return;
 	}
 	asking_log(a, NULL, removes ? "no longer allowed" : "allowed", a->ask.ids[0], 0);
+	struct buf *b = asking_out(a);
+	buf_puts(b, "mail of ");
+	escape_text(b, a->ask.ids[0], ASK_VALUE_MAX);
+	if (a->ask.to.n > 0) {
+		buf_puts(b, " to ");
+		escape_text(b, a->ask.to, ASK_VALUE_MAX);
+	}
+	buf_puts(b, removes ? " is held again\n" : " is not held any more\n");
 	asking_end(a, NULL);
 }
 

@@ -72,7 +72,7 @@ work_end(struct order_work *w, enum rc rc)
 		o->why = w->req.why;
 		op_finish(&o->op, rc);
 	}
-	w->q->quarantine.stats_at = 0;
+	quarantine_changed(w->q);
 	list_remove(&w->link);
 	quar_req_fini(&w->req);
 	arena_fini(&w->arena);

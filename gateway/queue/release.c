@@ -281,7 +281,7 @@ on_finished(struct op *op)
 	LOG(quarantine_released, &ctx, F_SPAN(newid, span_of(copy, spool_id_text(&r->copy, copy))), F_NUM(nrcpt, r->nrcpt),
 	    F_STR(reason, r->who[0] != '\0' ? r->who : "a restart"));
 	metric_add(M_quarantine_released, 1);
-	q->quarantine.stats_at = 0;
+	quarantine_changed(q);
 	struct message *m = r->m;
 	release_end(r, RC_OK);
 	sched_new(q, m);

@@ -65,6 +65,8 @@ why_of(struct span reason, const char *milter)
 		return why;
 	why.class = class;
 	why.reason = span_trim(span_from(reason, colon + 1));
+	if (class == HELD_VIRUS && span_chr(why.reason, ' ') == SIZE_MAX) /* a name, no sentence */
+		why.signature = why.reason;
 	return why;
 }
 
