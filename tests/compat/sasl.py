@@ -17,9 +17,9 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / 'tools'))
+import pair  # noqa: E402
 import rig  # noqa: E402
 
-PEER = HERE.parent / 'tools/postfix-peer.sh'
 MAIN = '''compatibility_level = 3.6
 myhostname = gw.test
 mydestination =
@@ -116,7 +116,7 @@ DIFFERENCES = {
 }
 
 
-def play(port, steps):
+def play(port, _, steps):
     s = socket.socket()
     s.settimeout(20)
     s.bind(('127.3.0.1', 0))
@@ -146,114 +146,23 @@ def clean_log(text):
     return [re.sub(r'^\w+: client=', 'ID: client=', line) for line in keep if 'SASL: ' not in line]
 
 
-class Side:
-    def __init__(self, scratch, ports, auth, sasl):
-        self.dir = scratch
-        self.dir.mkdir(parents=True)
-        self.hub = rig.Hub(self.dir / 'hub', ['0'])
-        self.first, *rest = ports
-        self.ports = dict(zip(SERVICES, rest))
-        self.master = ''.join(f'127.0.0.1:{self.ports[name]} inet n - n - - smtpd\n' +
-                              ''.join(f'  -o {{ {k.replace("=", " = ", 1)} }}\n' for k in opts.format(auth=auth, certs=rig.certificates()).split())
-                              for name, opts in SERVICES.items())
-        (self.dir / 'etc/sasl').mkdir(parents=True)
-        (self.dir / 'etc/sasl/smtpd.conf').write_text((sasl / 'smtpd.conf').read_text())
-        self.start()
-
-    def received(self, count):
-        rig.wait_for('the hub', lambda: len(self.hub.messages()) > count, 15)
-        text = self.hub.content(self.hub.messages()[count]).decode()
-        first = re.match(r'Received: .*(?:\r?\n[ \t].*)*', text).group()
-        return re.sub(r'\bid \S+|;\s.*|\(Postfix[^)]*\)|\(Dogana\)', '', first.replace('\r', ''), flags=re.S)
-
-
-class Postfix(Side):
-    def start(self):
-        (self.dir / 'extra.cf').write_text(MAIN)
-        (self.dir / 'extra-master.cf').write_text(self.master)
-        done = subprocess.run([PEER, 'start', self.dir, str(self.first), f'[127.0.0.1]:{self.hub.ports[0]}'])
-        if done.returncode:
-            sys.exit(done.returncode)
-        self.log = self.dir / 'log'
-
-    def stop(self):
-        subprocess.run([PEER, 'stop', self.dir], check=False)
-        self.hub.stop()
-
-
-class Dogana(Side):
-    def start(self):
-        d = self.dir
-        self.gateway = rig.Gateway(d, MAIN + OURS + f'relayhost = [127.0.0.1]:{self.hub.ports[0]}\nqueue_directory = {d}/queue\ndata_directory = {d}/data\n'
-                                   'maillog_file = /dev/stdout\nedge_workers = 1\nrelay_workers = 1\n',
-                                   f'127.0.0.1:{self.first} inet n - n - - smtpd\n' + self.master)
-        self.gateway.start(self.first)
-        self.log = self.gateway.log
-
-    def stop(self):
-        self.gateway.stop()
-        self.hub.stop()
-
-
-def one(side, service, steps):
-    """(said, received, log lines)"""
-    start = side.log.stat().st_size
-    before = len(side.hub.messages())
-    said = play(side.ports[service], steps)
-    received = side.received(before) if any('queued as' in r for _, r in said) else ''
-
-    def done():
-        text = side.log.read_bytes()[start:].decode(errors='replace')
-        return text if re.search(r'disconnect from \S*\[(127\.3\.0\.1|192\.0\.2\.1)\]', text) else None
-    return said, received, clean_log(rig.wait_for('the end of the session in the log', done, 10))
-
-
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument('-k', default='')
-    ap.add_argument('-v', action='store_true')
-    args = ap.parse_args()
-    scratch = rig.workdir('compat-sasl')
-    auth, *ports = rig.free_ports(2 * (len(SERVICES) + 1) + 1)
-    sasl = scratch / 'sasl'
+    args = pair.arguments(argparse.ArgumentParser()).parse_args()
+    sasl = rig.workdir('compat-sasl-tools')
+    auth, = rig.free_ports(1)
     tools = [subprocess.Popen(words, stdout=subprocess.PIPE) for words in (
         [HERE.parent / 'tools/authserver.py', str(auth), 'anna=secret'],
         [HERE.parent / 'tools/sasldb.py', sasl, 'gw.test', 'anna=secret', '+mech_list:~PLAIN~LOGIN~CRAM-MD5~SCRAM-SHA-256'])]
-    for t in tools:
-        t.stdout.readline()
-    bad = same = listed = 0
-    sides = []
     try:
-        sides.append(Postfix(scratch / 'postfix', ports[:len(ports) // 2], auth, sasl))
-        sides.append(Dogana(scratch / 'dogana', ports[len(ports) // 2:], auth, sasl))
-        for name, (service, steps) in CASES.items():
-            if args.k not in name:
-                continue
-            a, b = (one(side, service, steps) for side in sides)
-            lines = []
-            for what, x, y in zip(('said', 'received', 'log'), a, b):
-                if what == 'said':
-                    for (step, p), (_, q) in zip(x, y):
-                        lines += [f'  {step}', f'    - {p}', f'    + {q}'] if p != q else []
-                elif x != y:
-                    lines += [f'  {what}: - {x}', f'  {what}: + {y}']
-            known = DIFFERENCES.get(name)
-            if bool(lines) == bool(known):
-                same += not lines
-                listed += bool(lines)
-                if args.v:
-                    print(f'{name}: {"differs: " + known if known else "same"}', *([f'  {x}' for x in a] if not lines else lines), sep='\n')
-                continue
-            bad += 1
-            print(f'{name}: {"not different any more" if known else "different"}', *lines, sep='\n')
+        for t in tools:
+            t.stdout.readline()
+        services = {name: settings.format(auth=auth, certs=rig.certificates()) for name, settings in {'plain': '', **SERVICES}.items()}
+        return pair.run('sasl', args, services, MAIN, CASES, play, clean_log, DIFFERENCES, ours=OURS,
+                        files={'sasl/smtpd.conf': (sasl / 'smtpd.conf').read_text()})
     finally:
-        for side in sides:
-            side.stop()
         for t in tools:
             t.kill()
             t.wait()
-    print(f'sasl: {same} the same, {listed} different on purpose, {bad} wrong')
-    return 1 if bad else 0
 
 
 if __name__ == '__main__':

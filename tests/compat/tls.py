@@ -10,23 +10,18 @@ Postfix cannot run.
 """
 
 import argparse
-import collections
-import os
 import pathlib
 import re
 import socket
 import ssl
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
+import pair  # noqa: E402
 import rig  # noqa: E402
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-PEER = TOP / 'tests/tools/postfix-peer.sh'
 warnings.simplefilter('ignore', DeprecationWarning)
 
 COMMON = '''compatibility_level = 3.6
@@ -49,7 +44,8 @@ smtpd_tls_cert_file = @CERTS@/good.pem
 smtpd_tls_key_file = @CERTS@/good.key
 smtpd_tls_CAfile = @CERTS@/ca.pem
 '''
-SERVICES = {  # beside the first one, `may'
+SERVICES = {
+    'may': '',
     'encrypt': 'smtpd_tls_security_level=encrypt',
     'wrapper': 'smtpd_tls_wrappermode=yes',
     'ask': 'smtpd_tls_ask_ccert=yes smtpd_tls_loglevel=2 smtpd_relay_restrictions=permit_tls_all_clientcerts,reject_unauth_destination',
@@ -214,101 +210,15 @@ def clean_log(text):
     return out
 
 
-class Side:
-    def __init__(self, scratch, ports, certs):
-        self.dir = scratch
-        self.dir.mkdir(mode=0o755)
-        self.ports = dict(zip(['may'] + list(SERVICES), ports))
-        self.hub = rig.Hub(scratch / 'hub', ['0'])
-        fill = lambda text: text.replace('@CERTS@', str(certs))
-        self.main = fill(COMMON)
-        self.master = ''.join(f'127.0.0.1:{self.ports[name]} inet n - n - - smtpd\n' + ''.join(f'  -o {{ {k.replace("=", " = ", 1)} }}\n' for k in fill(opts).split())
-                              for name, opts in SERVICES.items())
-        self.start()
-
-    def received(self, count):
-        rig.wait_for('the hub', lambda: len(self.hub.messages()) > count, 15)
-        text = self.hub.content(self.hub.messages()[count]).decode()
-        first = re.match(r'Received: .*(?:\r?\n[ \t].*)*', text).group()
-        return re.sub(r'\bid \S+|;\s.*', '', first.replace('\r', ''), flags=re.S)
-
-
-class Postfix(Side):
-    def start(self):
-        (self.dir / 'extra.cf').write_text(self.main + 'smtpd_tls_session_cache_database =\n')
-        (self.dir / 'extra-master.cf').write_text(self.master)
-        done = subprocess.run([PEER, 'start', self.dir, str(self.ports['may']), f'[127.0.0.1]:{self.hub.ports[0]}'])
-        if done.returncode:
-            sys.exit(done.returncode)
-        self.log = self.dir / 'log'
-
-    def stop(self):
-        subprocess.run([PEER, 'stop', self.dir], check=False)
-        self.hub.stop()
-
-
-class Dogana(Side):
-    def start(self):
-        d = self.dir
-        self.gateway = rig.Gateway(d, self.main + f'relayhost = [127.0.0.1]:{self.hub.ports[0]}\nqueue_directory = {d}/queue\ndata_directory = {d}/data\n'
-                                   'maillog_file = /dev/stdout\nedge_workers = 1\nrelay_workers = 1\n',
-                                   f'127.0.0.1:{self.ports["may"]} inet n - n - - smtpd\n' + self.master)
-        self.gateway.start(self.ports['may'])
-        self.log = self.gateway.log
-
-    def stop(self):
-        self.gateway.stop()
-        self.hub.stop()
-
-
-def one(side, certs, service, steps):
-    """(said, received, log lines)"""
-    start = self_size = side.log.stat().st_size
-    before = len(side.hub.messages())
-    said = play(side.ports[service], certs, service == 'wrapper', steps)
-    received = side.received(before) if any('queued as' in r for _, r in said) else ''
-
-    def done():
-        text = side.log.read_bytes()[start:].decode(errors='replace')
-        return text if re.search(r'disconnect from \S*\[127\.3\.0\.1\]', text) else None
-    return said, received, clean_log(rig.wait_for('the end of the session in the log', done, 10))
-
-
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument('-k', default='')
-    ap.add_argument('-v', action='store_true')
-    args = ap.parse_args()
+    args = pair.arguments(argparse.ArgumentParser()).parse_args()
     certs = rig.certificates()
-    scratch = rig.workdir('compat-tls')
-    ports = rig.free_ports(2 * (len(SERVICES) + 1))
-    bad = same = listed = 0
-    sides = []
-    try:
-        sides.append(Postfix(scratch / 'postfix', ports[:len(ports) // 2], certs))
-        sides.append(Dogana(scratch / 'dogana', ports[len(ports) // 2:], certs))
-        for name, (service, steps) in CASES.items():
-            if args.k not in name:
-                continue
-            a, b = (one(side, certs, service, steps) for side in sides)
-            lines = []
-            for what, x, y in zip(('said', 'received', 'log'), a, b):
-                if x != y:
-                    lines += [f'  {what}: - {x}', f'  {what}: + {y}']
-            known = DIFFERENCES.get(name)
-            if bool(lines) == bool(known):
-                same += not lines
-                listed += bool(lines)
-                if args.v:
-                    print(f'{name}: {"differs: " + known if known else "same"}', *([f'  {x}' for x in a] if not lines else lines), sep='\n')
-                continue
-            bad += 1
-            print(f'{name}: {"not different any more" if known else "different"}', *lines, sep='\n')
-    finally:
-        for side in sides:
-            side.stop()
-    print(f'tls: {same} the same, {listed} different on purpose, {bad} wrong')
-    return 1 if bad else 0
+
+    def fill(text):
+        return text.replace('@CERTS@', str(certs))
+    return pair.run('tls', args, {name: fill(settings) for name, settings in SERVICES.items()}, fill(COMMON), CASES,
+                    lambda port, service, steps: play(port, certs, service == 'wrapper', steps), clean_log, DIFFERENCES,
+                    theirs='smtpd_tls_session_cache_database =\n')
 
 
 if __name__ == '__main__':

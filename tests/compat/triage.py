@@ -10,7 +10,6 @@ DIFFERENCES does not have, 77 where Postfix or namespaces cannot be had.
 """
 
 import argparse
-import difflib
 import os
 import pathlib
 import re
@@ -24,6 +23,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / 'tests/tools'))
+import pair  # noqa: E402
 import rig  # noqa: E402
 
 PEER = TOP / 'tests/tools/postfix-peer.sh'
@@ -274,7 +274,7 @@ def inside(args):
     gateway = rig.Gateway(scratch / 'dogana', COMMON + 'default_transport = discard:x\nmaillog_file = /dev/stdout\nedge_workers = 1\nrelay_workers = 1\ndnsbl_probe_interval = 1h\n'
                           f'queue_directory = {scratch}/q\ndata_directory = {scratch}/d\n', f'127.0.0.1:{ports[-2]} inet n - n - - smtpd\n' + services(ours, scratch / 'd'))
     gateway.start(ports[-2])
-    bad = count = 0
+    tally = pair.Tally('triage', args.v)
     try:
         played = []
         for side in (theirs, ours):
@@ -286,31 +286,21 @@ def inside(args):
             number, k = int(a.source.split('.')[2]) - 1, (int(a.source.split('.')[3]) - 1) // 2
             settings = CASES[number][0]
             steps = [x for s in a.sessions for x in s]
-            count += 1
             x, y = (a.said, notable(their_log, a.source)), (b.said, notable(our_log, b.source))
             x, y = comparable(settings, steps, *x, x), comparable(settings, steps, *y, x)
             why = differs_because(settings, steps)
-            if args.v or (x != y and not why):
-                print(f'{" ".join(settings)} | {" ".join(steps)[:300]!r}' + (f' ({why})' if why else ''))
-                for p, q in zip(x, y):
-                    if p != q:
-                        print(''.join(f'  {line}\n' for line in difflib.unified_diff(p, q, lineterm='', n=1) if line[:2] not in ('--', '++', '@@')), end='')
-                    elif args.v:
-                        print('  = ' + '\n    '.join(p))
-            bad += x != y and not why
+            tally.compare(f'{" ".join(settings)} | {" ".join(steps)[:300]!r}', *([f'said: {line}' for line in z[0]] + [f'log: {line}' for line in z[1]] for z in (x, y)),
+                          why, always=False)
     finally:
         gateway.stop()
         subprocess.run([PEER, 'stop', peer], check=False)
         dns.stop()
         shutil.rmtree(scratch, ignore_errors=True)
-    print(f'triage: {count} clients, {bad} differences')
-    sys.exit(1 if bad else 0)
+    sys.exit(tally.end())
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument('-v', action='store_true')
-    parser.add_argument('-k', default='')
+    parser = pair.arguments(argparse.ArgumentParser())
     parser.add_argument('--inside', action='store_true')
     args = parser.parse_args()
     if args.inside:
