@@ -17,7 +17,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
@@ -123,13 +122,8 @@ def measure(name, ports, dns, runs):
 
 def inside(program, peers, runs):
     import rig
-    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
-    scratch = pathlib.Path(tempfile.mkdtemp(prefix='bench-dns-'))
-    scratch.chmod(0o755)
-    (scratch / 'resolv.conf').write_text(f'nameserver 127.0.0.53\noptions timeout:1 attempts:{TIMEOUT}\n')
-    (scratch / 'hosts').write_text('127.0.0.1 localhost\n')
-    for name in ('resolv.conf', 'hosts'):
-        subprocess.run(['mount', '--bind', scratch / name, os.path.realpath(f'/etc/{name}')], check=True)
+    scratch = rig.workdir('bench-dns')
+    rig.own_network(scratch, f'timeout:1 attempts:{TIMEOUT}')
 
     class Dns(rig.Dns):
         address = '127.0.0.53'
@@ -189,11 +183,12 @@ def inside(program, peers, runs):
 def run(opponents, program, row, say, runs):
     """Called by bench.py."""
     say('DNS lists, 8 that answer after 50 ms:')
-    if os.getuid() != 0 or subprocess.run(['unshare', '-mn', 'true'], stderr=subprocess.DEVNULL).returncode != 0:
+    import rig
+    if not rig.has_namespaces():
         say('bench: dns: left out: needs root and namespaces')
         return
     peers = os.environ.get('PEERS') or str(TOP / 'build/peers')
-    done = subprocess.run(['unshare', '-mn', '--propagation', 'private', sys.executable, __file__, '--inside', str(program),
+    done = subprocess.run([*rig.IN_NAMESPACES, __file__, '--inside', str(program),
                            peers if 'Postfix' in opponents else '-', str(max(runs, 3) * 5)], stdout=subprocess.PIPE, text=True)
     for line in done.stdout.splitlines():
         row(*json.loads(line))

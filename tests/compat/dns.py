@@ -10,7 +10,6 @@ DIFFERENCES does not have, 77 where Postfix or namespaces cannot be had.
 """
 
 import argparse
-import os
 import pathlib
 import re
 import shutil
@@ -267,11 +266,7 @@ def follows_resolv_conf(scratch, ours):
 
 def inside(args):
     scratch = rig.workdir('dns')
-    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
-    (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:1 attempts:1\n')
-    (scratch / 'hosts').write_text('127.0.0.1 localhost\n::1 localhost\n')
-    for name in ('resolv.conf', 'hosts'):
-        subprocess.run(['mount', '--bind', scratch / name, os.path.realpath(f'/etc/{name}')], check=True)
+    rig.own_network(scratch)
     dns = Dns()
     for line in DNS.strip().splitlines():
         name, kind, *data = line.split(None, 2)

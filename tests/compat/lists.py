@@ -12,7 +12,6 @@ DIFFERENCES does not have, or one of those is gone; 77 where Postfix or namespac
 import argparse
 import concurrent.futures
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -251,9 +250,7 @@ def listed_by(log):
 
 def inside(args):
     scratch = rig.workdir('lists')
-    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
-    (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:1 attempts:1\n')
-    subprocess.run(['mount', '--bind', scratch / 'resolv.conf', os.path.realpath('/etc/resolv.conf')], check=True)
+    rig.own_network(scratch)
     dns = Dns()
     for line in filter(None, DNS.splitlines()):
         name, kind, *data = line.split(None, 2)

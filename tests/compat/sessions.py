@@ -14,7 +14,6 @@ session_differences.py lists it. Exit status 1 if there was one, 77 where Postfi
 
 import argparse
 import collections
-import fcntl
 import json
 import os
 import pathlib
@@ -22,11 +21,9 @@ import re
 import shutil
 import socket
 import socketserver
-import struct
 import subprocess
 import sys
 import threading
-import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
@@ -41,27 +38,6 @@ PATIENCE = 30
 
 
 # ---- a world of its own
-
-def inside(args):
-    """Runs this program again in new namespaces, where it may have port 53 and its own resolv.conf."""
-    if not (TOP / 'build/peers/root/usr/lib/postfix/sbin/master').exists():
-        print(f'sessions: skipped: Postfix is not in {TOP}/build/peers: tests/tools/peers.sh postfix nsd')
-        sys.exit(77)
-    probe = subprocess.run(['unshare', '-mn', 'true'], stderr=subprocess.DEVNULL)
-    if os.geteuid() != 0 or probe.returncode != 0:
-        print('sessions: skipped: needs root and namespaces')
-        sys.exit(77)
-    sys.exit(subprocess.run(['unshare', '-mn', '--propagation', 'private', sys.executable, __file__, '--inside', *args]).returncode)
-
-
-def settle(scratch):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        fcntl.ioctl(s, 0x8914, struct.pack('16sh22x', b'lo', 0x41))  # SIOCSIFFLAGS: up, running
-    (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:2 attempts:1\n')
-    if subprocess.run(['mount', '--bind', scratch / 'resolv.conf', os.path.realpath('/etc/resolv.conf')], stderr=subprocess.DEVNULL).returncode:
-        print('sessions: skipped: no mount in a namespace')
-        sys.exit(77)
-
 
 class Nsd:
     def __init__(self, where):
@@ -469,10 +445,12 @@ def main():
     p.add_argument('--inside', action='store_true')
     args = p.parse_args()
     if not args.inside:
-        inside(sys.argv[1:])
+        if not (TOP / 'build/peers/root/usr/lib/postfix/sbin/master').exists():
+            print(f'sessions: skipped: Postfix is not in {TOP}/build/peers: tests/tools/peers.sh postfix nsd')
+            sys.exit(77)
+        rig.again_in_namespaces('sessions', __file__)
     scratch = rig.workdir('sessions')
-    scratch.chmod(0o755)
-    settle(scratch)
+    rig.own_network(scratch, 'timeout:2 attempts:1')
     nsd = Nsd(scratch / 'nsd')
     total = collections.Counter()
     try:

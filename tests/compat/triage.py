@@ -10,7 +10,6 @@ DIFFERENCES does not have, 77 where Postfix or namespaces cannot be had.
 """
 
 import argparse
-import os
 import pathlib
 import re
 import shutil
@@ -246,12 +245,7 @@ def source(number, k):
 
 def inside(args):
     scratch = rig.workdir('tri')
-    scratch.chmod(0o755)
-    subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
-    (scratch / 'resolv.conf').write_text('nameserver 127.0.0.53\noptions timeout:1 attempts:1\n')
-    (scratch / 'hosts').write_text('127.0.0.1 localhost\n')
-    for name in ('resolv.conf', 'hosts'):
-        subprocess.run(['mount', '--bind', scratch / name, os.path.realpath(f'/etc/{name}')], check=True)
+    rig.own_network(scratch)
     dns = Dns()
     chosen = [(settings, sessions) for settings, sessions in CASES if args.k in '\n'.join(settings)]
     CASES[:] = chosen

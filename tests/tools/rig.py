@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -44,12 +45,31 @@ def tool(name):
     raise SystemExit(f'no {name}: make tools')
 
 
+IN_NAMESPACES = ['unshare', '-mn', '--propagation', 'private', sys.executable]  # before a program and its --inside
+
+
+def has_namespaces():
+    return os.geteuid() == 0 and subprocess.run(['unshare', '-mn', 'true'], stderr=subprocess.DEVNULL).returncode == 0
+
+
 def again_in_namespaces(name, program):
     """Ends this program and runs it again with --inside, in network and mount namespaces of its own; 77 where there are none."""
-    if os.geteuid() != 0 or subprocess.run(['unshare', '-mn', 'true'], stderr=subprocess.DEVNULL).returncode != 0:
+    if not has_namespaces():
         print(f'{name}: skipped: needs root and namespaces')
         sys.exit(77)
-    sys.exit(subprocess.run(['unshare', '-mn', '--propagation', 'private', sys.executable, program, '--inside', *sys.argv[1:]]).returncode)
+    sys.exit(subprocess.run([*IN_NAMESPACES, program, '--inside', *sys.argv[1:]]).returncode)
+
+
+def own_network(scratch, options='timeout:1 attempts:1'):
+    """Inside: loopback, and a resolv.conf and hosts in scratch that everybody reads. 77 where they cannot be mounted."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        fcntl.ioctl(s, 0x8914, struct.pack('16sh22x', b'lo', 0x41))  # SIOCSIFFLAGS: up, running
+    (scratch / 'resolv.conf').write_text(f'nameserver 127.0.0.53\noptions {options}\n')
+    (scratch / 'hosts').write_text('127.0.0.1 localhost\n::1 localhost\n')
+    for name in ('resolv.conf', 'hosts'):
+        if subprocess.run(['mount', '--bind', scratch / name, os.path.realpath(f'/etc/{name}')]).returncode != 0:
+            print('skipped: no mount in a namespace')
+            sys.exit(77)
 
 
 def free_ports(n):
