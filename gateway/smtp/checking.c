@@ -103,7 +103,8 @@ tell_fault(struct sess *s, const struct mime_item *it)
 		return;
 	}
 	struct span text = span_str(mime_fault_text(it->fault));
-	struct span what = (it->fault & MIME_FAULT_DOMAIN) != 0 ? span_str(mime_encoding_name(it->encoding)) : check_line(it->text);
+	struct span what = (it->fault & MIME_FAULT_DOMAIN) != 0 ? span_str(mime_encoding_name(it->encoding)) : it->event == MIME_HEADER ?
+	    check_key(it->text, it->name_len, it->colon, &s->tx->checking->key) : check_line(it->text);
 	buf_init(&b, 400);
 	buf_put(&b, span_from(text, span_chr(text, ' ') + 1));
 	buf_puts(&b, ": ");

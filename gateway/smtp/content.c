@@ -224,7 +224,9 @@ sift(struct content *c, struct buf *b, size_t at)
 		uint8_t what = c->chars[p[i]];
 		if ((what & CONTENT_CHAR_REJECT) != 0) {
 			c->has_bad = true;
-			c->bad_at = i;
+			c->bad_at = to;
+			memmove(p + to, p + i, n - i); /* the log tells of the line */
+			buf_cut(b, to + n - i);
 			return;
 		}
 		if ((what & CONTENT_CHAR_STRIP) == 0)
