@@ -485,7 +485,7 @@ static void
 envelopes(void **state)
 {
 	(void)state;
-	struct env_rcpt r[2] = { { SPAN("a@x"), SPAN(""), SPAN("rfc822;a@x"), NOTIFY_DELAY, false }, { SPAN("b@x"), SPAN("c@x"), SPAN(""), 0, true } };
+	struct env_rcpt r[2] = { { SPAN("a@x"), SPAN(""), SPAN("rfc822;a@x"), NOTIFY_DELAY, false, false }, { SPAN("b@x"), SPAN("c@x"), SPAN(""), 0, true, false } };
 	struct envelope env = { .arrival = 99, .flags = MSGF_8BITMIME, .sender = SPAN("s@y"), .envid = SPAN("e"), .client = SPAN("h[1]"), .held = SPAN("why"), .nrcpt = 2, .rcpt = r }, out;
 	struct buf b;
 	buf_init(&b, 10000);
