@@ -294,6 +294,9 @@ def real_types():
         yield f'encoding {cte.decode()!r}', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: ' + cte))
     yield 'two encodings, base64 first', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: base64\nContent-Transfer-Encoding: 7bit'))
     yield 'two encodings, base64 second', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: 7bit\nContent-Transfer-Encoding: base64'))
+    qp = b'=\r\n'.join(b'=%02X' % c for c in PROGRAM)
+    for first, second in ((b'quoted-printable', b'7bit'), (b'7bit', b'quoted-printable'), (b'quoted-printable', b'base64'), (b'base64', b'quoted-printable')):
+        yield f'two encodings, {first.decode()} and {second.decode()}', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: ' + first + b'\nContent-Transfer-Encoding: ' + second, qp))
     yield 'unknown encoding, junk before', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: foo', b'!!!\r\n' + lines(PROGRAM)))
     yield 'no encoding said', multi(TEXTPART, part(f))
     yield 'binary', multi(TEXTPART, part(f + b'\nContent-Transfer-Encoding: binary', PROGRAM.replace(b'\r', b'').replace(b'\n', b'')))
