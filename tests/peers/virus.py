@@ -453,6 +453,15 @@ def encrypted_archive():
     with Filter() as f:
         answer = f.one(raw)
         assert quarantined(answer).startswith('attachment: encrypted content: Heuristics.Encrypted.Zip'), answer
+        aes = mails.odd_zip(b'eicar.com', EICAR, os.urandom(90), method=99, flags=1)
+        answer = f.one(attached(aes, 'secret.zip'))
+        assert quarantined(answer).startswith('attachment: encrypted content: Heuristics.Encrypted.Zip'), answer
+        answer = f.one(attached(zipped(aes, 'a.zip'), 'b.zip'))
+        assert quarantined(answer).startswith('attachment: encrypted content: Heuristics.Encrypted.Zip'), answer
+        pdf = b'%PDF-1.4\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\n2 0 obj\n<< /Type /Pages /Kids [] /Count 0 >>\nendobj\n3 0 obj\n<< /Filter /Standard /V 2 /R 3 /Length 128 /P -4 /O <' + \
+            b'41' * 32 + b'> /U <' + b'42' * 32 + b'> >>\nendobj\ntrailer\n<< /Root 1 0 R /Encrypt 3 0 R /ID [<00112233445566778899aabbccddeeff> <00112233445566778899aabbccddeeff>] /Size 4 >>\nstartxref\n9\n%%EOF\n'
+        answer = f.one(attached(pdf, 'secret.pdf'))
+        assert quarantined(answer).startswith('attachment: encrypted content: Heuristics.Encrypted.PDF'), answer
     with Filter('virus_encrypted_action = reject') as f:
         answer = f.one(raw)
         assert answer.verdict == 'y' and answer.text.startswith('554 5.7.1 '), answer
@@ -909,6 +918,11 @@ def clamd_that_lies():
                     else:
                         expect(answer, wanted, serve)
             clamd.close()
+        clamd = Clamd(path, says(b'stream: OK\0'))
+        with Filter(settings + '\nvirus_max_file_size = 5000') as f:  # clamd says OK of what is larger than its MaxFileSize, and has not scanned it
+            expect(f.one(large), 'unscanned: limits exceeded: larger than virus_max_file_size', 'what clamd may not have scanned')
+            clean(f.one(mail(b'small\r\n')), 'small')
+        clamd.close()
         clamd = Clamd(path, says(b'stream: OK\0'))
         with Filter(settings) as f:
             answer = f.one(mail(b'hello\r\n'))
