@@ -2,9 +2,10 @@
 /*
  * okmilter.c - a milter (libmilter) that looks at everything and lets it pass
  *
- *	okmilter [-e] CONN        CONN as libmilter has it: inet:PORT@127.0.0.1, unix:/path
+ *	okmilter [-e | -a] CONN   CONN as libmilter has it: inet:PORT@127.0.0.1, unix:/path
  *
- * All callbacks are there and say "continue", so it is asked at every stage; -e: only at the end of the message. Ends with SIGTERM.
+ * All callbacks are there and say "continue", so it is asked at every stage; -e: only at the end of the message; -a:
+ * it accepts each message when it hears its sender. Ends with SIGTERM.
  */
 #include <libmilter/mfapi.h>
 
@@ -35,6 +36,13 @@ on_envelope(SMFICTX *ctx, char **argv)
 }
 
 static sfsistat
+accept_sender(SMFICTX *ctx, char **argv)
+{
+	(void)ctx, (void)argv;
+	return SMFIS_ACCEPT;
+}
+
+static sfsistat
 on_header(SMFICTX *ctx, char *name, char *value)
 {
 	(void)ctx, (void)name, (void)value;
@@ -58,9 +66,9 @@ on_body(SMFICTX *ctx, unsigned char *body, size_t n)
 int
 main(int argc, char **argv)
 {
-	bool at_end = argc == 3 && strcmp(argv[1], "-e") == 0;
-	if (argc != 2 + at_end) {
-		fprintf(stderr, "usage: okmilter [-e] CONN\n");
+	bool at_end = argc == 3 && strcmp(argv[1], "-e") == 0, accepts = argc == 3 && strcmp(argv[1], "-a") == 0;
+	if (argc != 2 + at_end + accepts) {
+		fprintf(stderr, "usage: okmilter [-e | -a] CONN\n");
 		return 2;
 	}
 	static char name[] = "okmilter";
@@ -68,7 +76,7 @@ main(int argc, char **argv)
 	if (!at_end) {
 		all.xxfi_connect = on_connect;
 		all.xxfi_helo = on_helo;
-		all.xxfi_envfrom = on_envelope;
+		all.xxfi_envfrom = accepts ? accept_sender : on_envelope;
 		all.xxfi_envrcpt = on_envelope;
 		all.xxfi_header = on_header;
 		all.xxfi_eoh = on_stage;
