@@ -691,4 +691,40 @@ world_turns(uint64_t usec)
 	timer_clear(&t);
 }
 
+/* ---- around the tests of a program, and behind each of them ---- */
+
+static const char *milter_world_conf;
+
+static inline int UNUSED
+milter_world_setup(void **state)
+{
+	(void)state;
+	confdir_make();
+	loop_init();
+	milter_conf = confdir_load(milter_world_conf);
+	return 0;
+}
+
+static inline int UNUSED
+milter_world_teardown(void **state)
+{
+	(void)state;
+	conf_unref(&milter_conf);
+	loop_fini();
+	confdir_remove();
+	return 0;
+}
+
+/* Nothing is left. */
+static inline int UNUSED
+milter_world_clean(void **state)
+{
+	(void)state;
+	assert_int_equal(metric_values[M_milter_connections], 0);
+	assert_int_equal(metric_values[M_milter_paused], 0);
+	assert_int_equal(metric_values[M_op_pending], 0);
+	assert_int_equal(metric_values[M_conns], 0);
+	return 0;
+}
+
 #endif

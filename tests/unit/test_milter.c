@@ -2,35 +2,10 @@
 /* Sessions beside scripted milters: what each stage hears, what replies mean, changes of the message, several milters in a row. */
 #include "milter_world.h"
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	loop_init();
-	milter_conf = confdir_load("milter_macro_defaults = x=7, {y}=8\nmilter_mail_macros = i {mail_addr} {evil} x {y} {none}\n"
-				   "milter_command_timeout = 2s\nmilter_content_timeout = 2s\nmilter_connect_timeout = 2s\nmilter_breaker_failures = 0\nmilter_connection_reuse = yes\n");
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	conf_unref(&milter_conf);
-	loop_fini();
-	confdir_remove();
-	return 0;
-}
-
-static int
-clean(void **state)
-{
-	(void)state;
-	assert_int_equal(metric_values[M_milter_connections], 0);
-	assert_int_equal(metric_values[M_op_pending], 0);
-	return 0;
-}
+#define CONF                                                                                            \
+	"milter_macro_defaults = x=7, {y}=8\nmilter_mail_macros = i {mail_addr} {evil} x {y} {none}\n"  \
+	"milter_command_timeout = 2s\nmilter_content_timeout = 2s\nmilter_connect_timeout = 2s\n"       \
+	"milter_breaker_failures = 0\nmilter_connection_reuse = yes\n"
 
 static void
 play_one(struct play *p, struct milter_set *set)
@@ -713,11 +688,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_grammar, clean), cmocka_unit_test_teardown(test_dialogue, clean), cmocka_unit_test_teardown(test_steps, clean),
-		cmocka_unit_test_teardown(test_replies, clean), cmocka_unit_test_teardown(test_accept, clean), cmocka_unit_test_teardown(test_put_off, clean), cmocka_unit_test_teardown(test_headers, clean),
-		cmocka_unit_test_teardown(test_bad_edits, clean), cmocka_unit_test_teardown(test_envelope, clean), cmocka_unit_test_teardown(test_body, clean),
-		cmocka_unit_test_teardown(test_chain, clean), cmocka_unit_test_teardown(test_stream, clean), cmocka_unit_test_teardown(test_spill, clean),
-		cmocka_unit_test_teardown(test_symlist, clean), cmocka_unit_test_teardown(test_negotiation, clean),
+		cmocka_unit_test_teardown(test_grammar, milter_world_clean), cmocka_unit_test_teardown(test_dialogue, milter_world_clean), cmocka_unit_test_teardown(test_steps, milter_world_clean),
+		cmocka_unit_test_teardown(test_replies, milter_world_clean), cmocka_unit_test_teardown(test_accept, milter_world_clean), cmocka_unit_test_teardown(test_put_off, milter_world_clean), cmocka_unit_test_teardown(test_headers, milter_world_clean),
+		cmocka_unit_test_teardown(test_bad_edits, milter_world_clean), cmocka_unit_test_teardown(test_envelope, milter_world_clean), cmocka_unit_test_teardown(test_body, milter_world_clean),
+		cmocka_unit_test_teardown(test_chain, milter_world_clean), cmocka_unit_test_teardown(test_stream, milter_world_clean), cmocka_unit_test_teardown(test_spill, milter_world_clean),
+		cmocka_unit_test_teardown(test_symlist, milter_world_clean), cmocka_unit_test_teardown(test_negotiation, milter_world_clean),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	milter_world_conf = CONF;
+	return cmocka_run_group_tests(tests, milter_world_setup, milter_world_teardown);
 }

@@ -5,36 +5,9 @@
  */
 #include "milter_world.h"
 
-static int
-setup(void **state)
-{
-	(void)state;
-	confdir_make();
-	loop_init();
-	milter_conf = confdir_load("milter_command_timeout = 1s\nmilter_content_timeout = 1s\nmilter_connect_timeout = 1s\nmilter_breaker_failures = 0\nmilter_connection_reuse = yes\n");
-	return 0;
-}
-
-static int
-teardown(void **state)
-{
-	(void)state;
-	conf_unref(&milter_conf);
-	loop_fini();
-	confdir_remove();
-	return 0;
-}
-
-static int
-clean(void **state)
-{
-	(void)state;
-	assert_int_equal(metric_values[M_milter_connections], 0);
-	assert_int_equal(metric_values[M_milter_paused], 0);
-	assert_int_equal(metric_values[M_op_pending], 0);
-	assert_int_equal(metric_values[M_conns], 0);
-	return 0;
-}
+#define CONF                                                                                            \
+	"milter_command_timeout = 1s\nmilter_content_timeout = 1s\nmilter_connect_timeout = 1s\n"       \
+	"milter_breaker_failures = 0\nmilter_connection_reuse = yes\n"
 
 /* ---- the table ---- */
 
@@ -530,10 +503,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_teardown(test_breaker, clean), cmocka_unit_test_teardown(test_table, clean), cmocka_unit_test_teardown(test_unreachable, clean),
-		cmocka_unit_test_teardown(test_unasked, clean), cmocka_unit_test_teardown(test_bundled, clean), cmocka_unit_test_teardown(test_kept, clean), cmocka_unit_test_teardown(test_kept_where, clean), cmocka_unit_test_teardown(test_kept_content, clean),
-		cmocka_unit_test_teardown(test_out_of_use, clean), cmocka_unit_test_teardown(test_lines, clean), cmocka_unit_test_teardown(test_deadline, clean),
-		cmocka_unit_test_teardown(test_gone, clean),
+		cmocka_unit_test_teardown(test_breaker, milter_world_clean), cmocka_unit_test_teardown(test_table, milter_world_clean), cmocka_unit_test_teardown(test_unreachable, milter_world_clean),
+		cmocka_unit_test_teardown(test_unasked, milter_world_clean), cmocka_unit_test_teardown(test_bundled, milter_world_clean), cmocka_unit_test_teardown(test_kept, milter_world_clean), cmocka_unit_test_teardown(test_kept_where, milter_world_clean), cmocka_unit_test_teardown(test_kept_content, milter_world_clean),
+		cmocka_unit_test_teardown(test_out_of_use, milter_world_clean), cmocka_unit_test_teardown(test_lines, milter_world_clean), cmocka_unit_test_teardown(test_deadline, milter_world_clean),
+		cmocka_unit_test_teardown(test_gone, milter_world_clean),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	milter_world_conf = CONF;
+	return cmocka_run_group_tests(tests, milter_world_setup, milter_world_teardown);
 }
