@@ -15,7 +15,7 @@
 #include <dirent.h>
 #include <pthread.h>
 
-enum { BATCH_MAX = 512, WAITING_MAX = 4096, SLICE = 200, REBUILD_SLICE = 200 };
+enum { BATCH_MAX = 512, WAITING_MAX = 4096, WAITING_FULL = 3072, SLICE = 200, REBUILD_SLICE = 200 };
 #define WAITING_BYTES_MAX (UINT64_C(64) << 20)
 
 struct allow_table {

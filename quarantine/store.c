@@ -470,7 +470,7 @@ finish(struct quar *q, struct quar_job *j)
 static void
 tell_full(struct quar *q, const struct quar_news *n)
 {
-	bool is_full = n->low_space || n->failing || q->waiting >= WAITING_MAX / 2;
+	bool is_full = n->low_space || n->failing || q->waiting >= WAITING_FULL;
 	if (is_full)
 		snprintf(q->why_full, sizeof q->why_full, "%s", n->low_space || n->failing ? n->why : "too many messages wait to be stored");
 	if (is_full == q->is_full)

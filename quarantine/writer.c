@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { RETRY_USEC = 2000000, GATHER_USEC = 50000, FEW = 4, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
+enum { RETRY_USEC = 2000000, GATHER_USEC = 100000, FEW = 4, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
 
 /* ---- transactions ---- */
 
