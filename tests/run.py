@@ -7,7 +7,7 @@
 The programs must have been built (make test does it). A suite that crashes, hangs or says nothing counts as
 failed. FUZZ: seconds per fuzz harness (default 2). KILLS: kills in the kill suite (default 10).
 
-A suite is a list of jobs. Those that need a processor share one for each; beside them run two of those that mostly wait. A
+A suite is a list of jobs. Those that need a processor run one more at a time than there are; beside them run two of those that mostly wait. A
 suite is reported when its last job has ended, with the time since its first began and the CPU time of its processes.
 """
 
@@ -239,7 +239,7 @@ def main():
         if name not in known:
             sys.exit(f'no suite {name}; there are: {" ".join(known)}')
     suites = []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as working, concurrent.futures.ThreadPoolExecutor(2) as waiting:
+    with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as working, concurrent.futures.ThreadPoolExecutor(2) as waiting:
         for pool, group in ((waiting, WAITING), (working, WORKING)):
             for fn in group:
                 if names and fn.__name__ not in names:
