@@ -68,6 +68,26 @@ span_utf8(void **state)
 		assert_int_equal(span_is_utf8(span_str(rows[i].in)), rows[i].ok);
 }
 
+/* Eight octets are looked at at once: every octet, at every place. */
+static void
+span_text_octet_by_octet(void **state)
+{
+	(void)state;
+	unsigned char text[27];
+	for (size_t n = 1; n <= sizeof text; n++)
+		for (size_t at = 0; at < n; at++)
+			for (unsigned c = 0; c < 256; c++) {
+				memset(text, at % 2 == 0 ? 'a' : ' ', n);
+				text[at] = (unsigned char)c;
+				assert_int_equal(span_is_printable(span_of(text, n)), c >= ' ' && c != 0x7f);
+				assert_int_equal(span_is_utf8(span_of(text, n)), c < 0x80);
+				if (at + 1 < n) {
+					text[at + 1] = 0xbf;
+					assert_int_equal(span_is_utf8(span_of(text, n)), c >= 0xc2 && c < 0xe0);
+				}
+			}
+}
+
 static void
 cursor_never_passes_the_end(void **state)
 {
@@ -309,7 +329,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(span_numbers), cmocka_unit_test(span_parts), cmocka_unit_test(span_utf8),
+		cmocka_unit_test(span_numbers), cmocka_unit_test(span_parts), cmocka_unit_test(span_utf8), cmocka_unit_test(span_text_octet_by_octet),
 		cmocka_unit_test(cursor_never_passes_the_end), cmocka_unit_test(buf_limits_are_sticky), cmocka_unit_test(buf_numbers_come_back),
 		cmocka_unit_test(buf_cleans_outside_text), cmocka_unit_test(buf_writes_json_strings), cmocka_unit_test(arena_keeps_its_limit), cmocka_unit_test(htab_finds_what_is_in_it),
 		cmocka_unit_test(heap_gives_the_least), cmocka_unit_test(lists_splice_and_survive_removal), cmocka_unit_test(crc32c_known_sums),
