@@ -18,7 +18,7 @@
 
 #define STATUS_HEADER "X-Attachment-Status"
 
-enum { HEADER_MAX = 64 << 20, ENVELOPE_MAX = 32 << 20, CONTENT_NAMES = 24, POISON_ROWS = 256, POISON_LIMIT = 3, REPLY_MAX = 400, KEPT_ROWS = 4096,
+enum { PACKET_MAX = 1 << 20, HEADER_MAX = 64 << 20, ENVELOPE_MAX = 32 << 20, CONTENT_NAMES = 24, POISON_ROWS = 256, POISON_LIMIT = 3, REPLY_MAX = 400, KEPT_ROWS = 4096,
 	DRAIN_PAUSE_MSEC = 50, QUIET_PAUSES = 3 };
 
 /* A Content-* header of the message itself, for a message that becomes a note. */
@@ -579,6 +579,8 @@ milter_register(void)
 		.xxfi_flags = SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_CHGBODY | SMFIF_QUARANTINE, .xxfi_connect = on_connect, .xxfi_envfrom = on_mail,
 		.xxfi_envrcpt = on_rcpt, .xxfi_header = on_header, .xxfi_eoh = on_eoh, .xxfi_body = on_body, .xxfi_eom = on_eom, .xxfi_abort = on_abort,
 		.xxfi_close = on_close, .xxfi_negotiate = on_negotiate };
+	/* libmilter's own limit is less than a header may have (header_size_limit); it ends the connection then */
+	(void)smfi_setmaxdatasize(PACKET_MAX);
 	return smfi_register(desc) == MI_SUCCESS ? RC_OK : RC_PERM;
 }
 

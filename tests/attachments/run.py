@@ -274,6 +274,9 @@ def trouble():
             c.ask(b'M', b'<a@example.net>\0', 0x4000)
             c.sock.close()  # in the middle
         check('clients that go away', f.mta.message(text).verdict == 'accept' and f.process.poll() is None, str(pid))
+    with running(SHIPPED) as f:
+        r = f.mta.message(b'From: a@example.net\r\nTo: ' + b'b@example.com,\r\n ' * 6000 + b'c@example.com\r\n\r\nhello\r\n')
+        check('a header as long as header_size_limit allows', r.verdict == 'accept', str(r.verdict))
     with running(SHIPPED, attachment_memory_limit='1048576') as f:
         r = f.mta.message(b'From: a@example.net\r\n\r\n' + b'hello\r\n' * 200000)
         check('more than memory is not now', str(r.verdict).startswith('451'), str(r))
