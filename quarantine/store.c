@@ -557,7 +557,7 @@ make_dir(int at, const char *name, const struct quar_settings *s, struct err *e)
 	} else if (s->uid != 0 && geteuid() == 0 && fchown(fd, s->uid, s->gid) != 0) {
 		(void)err_set(e, RC_TEMP, "%s: %s", name, strerrordesc_np(errno));
 	} else if (s->uid == 0 && st.st_uid != geteuid()) {
-		(void)err_set(e, RC_TEMP, "%s: belongs to user %u", name, (unsigned)st.st_uid);
+		(void)err_set(e, RC_TEMP, "%s: belongs to user %u, and has to belong to %u: chown it, stop and start", name, (unsigned)st.st_uid, (unsigned)geteuid());
 	} else if ((st.st_mode & 07777) != 0700 && fchmod(fd, 0700) != 0) {
 		(void)err_set(e, RC_TEMP, "%s: %s", name, strerrordesc_np(errno));
 	} else {

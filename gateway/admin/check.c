@@ -5,6 +5,7 @@
 #include "admin/filterprocs.h"
 #include "admin/logfile.h"
 #include "admin/procs.h"
+#include "base/mem.h"
 #include "deliver/nexthop.h"
 #include "deliver/outset.h"
 #include "dns/dns.h"
@@ -21,6 +22,7 @@
 #include "tls/key.h"
 
 #include <netdb.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The port of an inet service: getaddrinfo would take 99999 for 34463, and a name only fails at the start. */
@@ -55,6 +57,34 @@ check_user(struct conf *c, const char *name, const char *user)
 	struct err e;
 	if (geteuid() == 0 && sandbox_user(&box, user, &e) != RC_OK) /* a start as root would fail; the files may be for another machine */
 		conf_problem(c, CONF_WARNING, NULL, name, "%s: %s: make install or systemd-sysusers makes it, or name another (a number is fine)", name, e.why);
+}
+
+/* The queue opens it as queue_user: it uses a directory that is its own, and makes one where that user may. */
+static void
+check_quarantine(struct conf *c)
+{
+	const struct params *p = conf_params(c);
+	const char *dir = p->p_quarantine_directory, *why = NULL;
+	struct sandbox box;
+	struct err e;
+	struct stat st;
+	if (geteuid() != 0 || dir[0] != '/' || sandbox_user(&box, p->p_queue_user, &e) != RC_OK)
+		return;
+	if (stat(dir, &st) == 0) {
+		why = !S_ISDIR(st.st_mode) ? "is no directory" : st.st_uid != box.uid ? "belongs to somebody else" : NULL;
+	} else if (!span_starts(span_str(dir), span_str(p->p_queue_directory))) { /* what is below that, the start makes */
+		struct span above = span_head(span_str(dir), span_rchr(span_str(dir), '/'));
+		char *parent = mem_zalloc(above.n + 2);
+		memcpy(parent, above.n > 0 ? (const char *)above.p : "/", above.n > 0 ? above.n : 1);
+		bool may = stat(parent, &st) == 0 && S_ISDIR(st.st_mode) &&
+		    (st.st_mode & (st.st_uid == box.uid ? S_IWUSR : st.st_gid == box.gid ? S_IWGRP : S_IWOTH)) != 0;
+		why = may ? NULL : "is not there, and queue_user cannot make it";
+		mem_free(&parent);
+	}
+	if (why != NULL)
+		conf_problem(c, CONF_WARNING, NULL, "quarantine_directory",
+		    "quarantine_directory: %s %s: mail that would be held is deferred until a start finds a directory of queue_user: install -d -m 700 -o %s %s", dir, why,
+		    p->p_queue_user, dir);
 }
 
 /* What would only come out when the gateway starts, or when the first message waits. */
@@ -100,6 +130,7 @@ check_all(struct conf *c, enum conf_severity rows)
 		const char *name = strstr(trouble.why, "quarantine_directory") != NULL ? "quarantine_directory" : "quarantine_retention";
 		conf_problem(c, CONF_ERROR, NULL, name, "%s", trouble.why);
 	}
+	check_quarantine(c);
 	struct notices_settings *notices = NULL;
 	if (notices_settings_open(c, &notices, &trouble) == RC_OK) /* the same; and template files are in it now */
 		notices_settings_free(&notices);

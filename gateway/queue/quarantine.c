@@ -93,6 +93,7 @@ quarantine_open(struct queue *q, const struct quar_settings *s)
 	struct err e = { .why = "" };
 	if (quar_open(&k->store, s, &store_ops, q, &e) != RC_OK) {
 		k->store = NULL;
+		memcpy(k->why_none, e.why, sizeof k->why_none);
 		log_warn(NULL, "quarantine: %s: mail that would be held is deferred", e.why);
 	}
 }
@@ -416,7 +417,7 @@ quarantine_remarks(struct queue *q, struct buf *out)
 		bytes += k->by_class[c].bytes;
 	}
 	if (k->store == NULL) {
-		buf_puts(out, "quarantine: not available\n");
+		buf_printf(out, "quarantine: not available, mail that would be held is deferred: %s\n", k->why_none);
 		return;
 	}
 	buf_printf(out, "quarantine: %llu message%s, %llu bytes", (unsigned long long)messages, messages == 1 ? "" : "s", (unsigned long long)bytes);

@@ -29,6 +29,7 @@ struct queue;
 
 struct quarantine {
 	struct quar *store;              /* NULL: there is none */
+	char why_none[ERR_WHY_MAX];
 	struct list puts;                /* on their way into it */
 	struct list releases;            /* on their way out */
 	struct list works;               /* other orders (quarantine_orders.c) */

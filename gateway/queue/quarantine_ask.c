@@ -322,7 +322,7 @@ quarantine_ask_start(struct queue *q, struct span who, struct span line, int fd)
 	quar_req_init(&a->content, &a->ops, NULL);
 	enum rc rc = ask_get(line, &a->arena, &a->ask, &e);
 	if (rc == RC_OK && a->store == NULL)
-		rc = err_set(&e, RC_TEMP, "there is no quarantine");
+		rc = err_set(&e, RC_TEMP, "the quarantine is not available: %s", q->quarantine.why_none);
 	if (rc == RC_OK && starts[a->ask.kind] == NULL)
 		rc = err_set(&e, RC_PERM, "unknown request");
 	if (rc != RC_OK) {

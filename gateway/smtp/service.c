@@ -429,7 +429,7 @@ void
 edge_conf_check(struct conf *c)
 {
 	struct milter_set *internal = NULL, *again = NULL;
-	struct err e;
+	struct err e = { .why = "" };
 	(void)!open_inspection(c, &internal, &again, &e);
 	milter_set_free(&internal);
 	milter_set_free(&again);
@@ -437,7 +437,7 @@ edge_conf_check(struct conf *c)
 		struct edge_service *svc = NULL;
 		if (!is_listener(conf_service(c, i)))
 			continue;
-		if (listener_open(c, conf_service(c, i), false, &svc, NULL) == RC_OK)
+		if (listener_open(c, conf_service(c, i), false, &svc, &e) == RC_OK)
 			service_notes(c, svc);
 		service_free(&svc);
 	}

@@ -30,6 +30,12 @@ test_start(void **state)
 		{ "maillog_file = /var/log/dogana.log\n", "smtp", NULL },
 		{ "maillog_file = /srv/dogana.log\n", "smtp", "maillog_file = /srv/dogana.log is not below maillog_file_prefixes" },
 		{ "maillog_file = /srv/dogana.log\nmaillog_file_prefixes = /srv\n", "smtp", NULL },
+		{ "smtpd_milters = inet:127.0.0.1:1\n", "smtp", NULL },
+		{ "smtpd_milters = inet:127.0.0.1:1\nmilter_default_action = drop\n", "smtp", "milter_default_action: " },
+		{ "smtpd_milters = { inet:127.0.0.1:1, default_action=drop }\n", "smtp", "smtpd_milters: " },
+		{ "smtpd_milters = { inet:127.0.0.1:1\n", "smtp", "unbalanced braces" },
+		{ "smtpd_milters = {}\n", "smtp", "smtpd_milters: " },
+		{ "smtpd_milters = inet:127.0.0.1:1\nmilter_protocol = 99\n", "smtp", "milter_protocol: " },
 	};
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		char text[2048];
@@ -95,6 +101,47 @@ test_routes(void **state)
 			conf_unref(&c);
 		}
 	}
+}
+
+/* Where held mail goes has to be the queue's own, or to be made by it. */
+static void
+test_quarantine_directory(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *dir;
+		int mode; /* of the directory above */
+		const char *says;
+	} rows[] = {
+		{ NULL, 0755, NULL },
+		{ "held", 0755, "is not there, and queue_user cannot make it" },
+		{ "held", 01777, NULL },
+		{ "nosuch/held", 0755, "is not there, and queue_user cannot make it" },
+		{ "main.cf", 0755, "is no directory" },
+		{ "", 0755, "belongs to somebody else" },
+	};
+	if (geteuid() != 0)
+		skip();
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		char text[2048];
+		struct conf *c = NULL;
+		struct err e = { .why = "" };
+		int n = snprintf(text, sizeof text, SAFE "queue_user = 61002\nqueue_directory = /var/spool/dogana\n");
+		if (rows[i].dir != NULL)
+			snprintf(text + n, sizeof text - (size_t)n, "quarantine_directory = %s/%s\n", confdir, rows[i].dir);
+		confdir_write("main.cf", text);
+		confdir_write("master.cf", "smtp inet n - n - - smtpd\n" STOCK);
+		assert_int_equal(chmod(confdir, (mode_t)rows[i].mode), 0);
+		assert_int_equal(check_load(confdir, &c, &e), RC_OK);
+		const char *said = NULL;
+		for (size_t k = 0; k < conf_problem_count(c, CONF_WARNING); k++)
+			if (strstr(conf_problem_at(c, k, CONF_WARNING)->text, "quarantine_directory") != NULL)
+				said = conf_problem_at(c, k, CONF_WARNING)->text;
+		if (rows[i].says == NULL ? said != NULL : said == NULL || strstr(said, rows[i].says) == NULL)
+			fail_msg("row %zu: %s", i, said != NULL ? said : "no complaint");
+		conf_unref(&c);
+	}
+	assert_int_equal(chmod(confdir, 0755), 0);
 }
 
 /* A template that listed clients would never see. */
@@ -164,6 +211,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_start, confdir_setup, confdir_teardown),
 		cmocka_unit_test_setup_teardown(test_routes, confdir_setup, confdir_teardown),
 		cmocka_unit_test_setup_teardown(test_rbl_reply, confdir_setup, confdir_teardown),
+		cmocka_unit_test_setup_teardown(test_quarantine_directory, confdir_setup, confdir_teardown),
 		cmocka_unit_test_setup_teardown(test_notes, confdir_setup, confdir_teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
