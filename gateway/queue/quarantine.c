@@ -263,6 +263,8 @@ static void
 tell(const struct held_put *p)
 {
 	struct attempt *a = p->a;
+	if ((a->env.flags & MSGF_KEPT) != 0) /* they hear of the other copy */
+		return;
 	uint32_t n = 0, *numbers = mem_calloc(a->m->nrcpt, sizeof *numbers);
 	for (uint32_t i = p->first; i != NO_RCPT; i = a->next[i])
 		numbers[n++] = i;

@@ -342,8 +342,10 @@ tx_write_original(struct tx *tx, struct span client, const struct tx_original *o
 	bool *held = mem_alloc(tx->nrcpt + 1);
 	for (uint32_t i = 0; i < tx->nrcpt; i++)
 		held[i] = tx->rcpts[i].held;
-	tx->holding.class = HELD_NONE;
-	tx->holding.all = tx->holding.some = false;
+	if (marks.class != HELD_VIRUS) { /* else what goes on is held for it, and what it came with is what has it */
+		tx->holding.class = HELD_NONE;
+		tx->holding.all = tx->holding.some = false;
+	}
 	tx->holding.look = tx->holding.first;
 	tx_hold_all(tx, why);
 	write_submit(tx, client, o->flags | MSGF_KEPT | (marks_of(tx) & ~(uint32_t)MSGF_HOLD), &m, out);
