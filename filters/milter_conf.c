@@ -2,7 +2,6 @@
 #include "filters/milter_private.h"
 
 #include "base/mem.h"
-#include "conf/param.h"
 
 enum { NAME_MAX_OCTETS = 512, MILTERS_MAX = 64 };
 
@@ -39,16 +38,6 @@ milter_names_fini(struct milter_names *l)
 }
 
 /* ---- settings ---- */
-
-static enum rc
-set_time(struct span v, uint64_t *out, struct err *e)
-{
-	uint64_t usec = 0;
-	if (param_time(v, 's', &usec) != RC_OK || usec < 1000000)
-		return err_set(e, RC_PERM, "need a time of at least one second");
-	*out = usec;
-	return RC_OK;
-}
 
 static enum rc
 set_action(struct span v, enum milter_action *out, struct err *e)
@@ -100,14 +89,15 @@ set_reuse(struct span v, bool *out, struct err *e)
 }
 
 static enum rc
-set_option(struct milter_def *d, struct span name, struct span v, struct err *e)
+set_option(void *owner, struct span name, struct span v, struct err *e)
 {
+	struct milter_def *d = owner;
 	if (span_eq_str(name, "connect_timeout"))
-		return set_time(v, &d->connect_timeout, e);
+		return conf_setting_time(v, &d->connect_timeout, e);
 	if (span_eq_str(name, "command_timeout"))
-		return set_time(v, &d->command_timeout, e);
+		return conf_setting_time(v, &d->command_timeout, e);
 	if (span_eq_str(name, "content_timeout"))
-		return set_time(v, &d->content_timeout, e);
+		return conf_setting_time(v, &d->content_timeout, e);
 	if (span_eq_str(name, "default_action"))
 		return set_action(v, &d->action, e);
 	if (span_eq_str(name, "protocol"))
@@ -115,24 +105,6 @@ set_option(struct milter_def *d, struct span name, struct span v, struct err *e)
 	if (span_eq_str(name, "connection_reuse"))
 		return set_reuse(v, &d->server->keeps, e);
 	return err_set(e, RC_PERM, "no such setting");
-}
-
-static enum rc
-set_options(struct milter_def *d, struct span rest, struct err *e)
-{
-	struct span item;
-	bool group;
-	enum rc rc;
-	while ((rc = conf_item(&rest, &item, &group)) == RC_OK) {
-		size_t eq = span_chr(item, '=');
-		struct span name = span_trim(span_head(item, eq));
-		if (eq == SIZE_MAX)
-			return err_set(e, RC_PERM, "need name=value, or { name = value }, instead of \"%.*s\"", (int)(item.n < 80 ? item.n : 80),
-			    (const char *)item.p);
-		if (set_option(d, name, span_trim(span_from(item, eq + 1)), e) != RC_OK)
-			return err_prefix(e, "%.*s", (int)(name.n < 80 ? name.n : 80), (const char *)name.p);
-	}
-	return rc == RC_NONE ? RC_OK : err_set(e, RC_PERM, "unbalanced braces");
 }
 
 static enum rc
@@ -181,7 +153,7 @@ open_def(struct conf *c, const struct service *svc, const char *parameter, struc
 	if (rc == RC_OK && is_bundled == RC_OK)
 		rc = open_bundled(c, d, which, e);
 	if (rc == RC_OK)
-		rc = set_options(d, rest, e);
+		rc = conf_settings(rest, set_option, d, e);
 	s->connect_timeout = d->connect_timeout;
 	if (rc == RC_OK && is_bundled == RC_PERM)
 		rc = is_bundled;

@@ -325,17 +325,6 @@ policy_ask_fini(struct policy_ask *a)
 /* ---- configuration ---- */
 
 static enum rc
-set_time(struct span v, uint64_t *out, struct err *e)
-{
-	uint64_t usec = 0;
-	enum rc rc = param_time(v, 's', &usec);
-	if (rc != RC_OK || usec < 1000000)
-		return err_set(e, RC_PERM, "need a time of at least one second");
-	*out = usec;
-	return RC_OK;
-}
-
-static enum rc
 set_count(struct span v, int64_t min, int64_t *out, struct err *e)
 {
 	int64_t n;
@@ -358,16 +347,17 @@ set_text(struct span v, char **out, struct err *e)
 }
 
 static enum rc
-set_option(struct policy_server *s, struct span name, struct span v, struct err *e)
+set_option(void *owner, struct span name, struct span v, struct err *e)
 {
+	struct policy_server *s = owner;
 	if (span_eq_str(name, "timeout"))
-		return set_time(v, &s->timeout, e);
+		return conf_setting_time(v, &s->timeout, e);
 	if (span_eq_str(name, "max_idle"))
-		return set_time(v, &s->max_idle, e);
+		return conf_setting_time(v, &s->max_idle, e);
 	if (span_eq_str(name, "max_ttl"))
-		return set_time(v, &s->max_ttl, e);
+		return conf_setting_time(v, &s->max_ttl, e);
 	if (span_eq_str(name, "retry_delay"))
-		return set_time(v, &s->retry_delay, e);
+		return conf_setting_time(v, &s->retry_delay, e);
 	if (span_eq_str(name, "request_limit"))
 		return set_count(v, 0, &s->request_limit, e);
 	if (span_eq_str(name, "try_limit"))
@@ -377,24 +367,6 @@ set_option(struct policy_server *s, struct span name, struct span v, struct err 
 	if (span_eq_str(name, "policy_context"))
 		return set_text(v, &s->context, e);
 	return err_set(e, RC_PERM, "no such setting");
-}
-
-static enum rc
-set_options(struct policy_server *s, struct span rest, struct err *e)
-{
-	struct span item;
-	bool group;
-	enum rc rc;
-	while ((rc = conf_item(&rest, &item, &group)) == RC_OK) {
-		size_t eq = span_chr(item, '=');
-		struct span name = span_trim(span_head(item, eq));
-		if (eq == SIZE_MAX)
-			return err_set(e, RC_PERM, "need name=value, or { name = value }, instead of \"%.*s\"", (int)(item.n < 80 ? item.n : 80),
-			    (const char *)item.p);
-		if (set_option(s, name, span_trim(span_from(item, eq + 1)), e) != RC_OK)
-			return err_prefix(e, "%.*s", (int)(name.n < 80 ? name.n : 80), (const char *)name.p);
-	}
-	return rc == RC_NONE ? RC_OK : err_set(e, RC_PERM, "unbalanced braces");
 }
 
 enum rc
@@ -425,7 +397,7 @@ policy_server_open(struct conf *c, const struct service *svc, const char *parame
 	list_init(&s->waiting);
 	enum rc rc = set_text(endpoint, &s->text, e);
 	if (rc == RC_OK)
-		rc = set_options(s, rest, e);
+		rc = conf_settings(rest, set_option, s, e);
 	if (rc == RC_OK)
 		rc = endpoint_open(c, svc, parameter, endpoint, &s->endpoint, e);
 	if (rc != RC_OK)

@@ -192,6 +192,11 @@ const struct conf_problem *conf_problem_at(const struct conf *c, size_t i, enum 
 /* Next item of a list: separators are comma and white space; a { ... } group is one item, braces
  * removed and ends trimmed (facts 1.3). RC_OK, RC_NONE at the end, RC_PERM for unbalanced braces. */
 enum rc conf_item(struct span *rest, struct span *item_out, bool *was_group_out);
+/* The settings behind a server or a name: items "name=value" or { name = value }, each given to take(), trimmed. RC_PERM: the first that is
+ * none or that take() does not want, with its name in front of the reason. */
+enum rc conf_settings(struct span text, enum rc (*take)(void *owner, struct span name, struct span value, struct err *e), void *owner, struct err *e) MUST_CHECK;
+/* One of them that is a time: of a second at least; a bare number is seconds. */
+enum rc conf_setting_time(struct span value, uint64_t *usec, struct err *e) MUST_CHECK;
 /* One of the items of a list is this name, in this case. */
 bool conf_has_item(const char *list, const char *name);
 /* Logical lines of any Postfix text file (facts 1.1): comments and blanks dropped, continuations joined

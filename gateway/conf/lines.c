@@ -2,6 +2,9 @@
 /* Logical lines and list items: the syntax that main.cf, master.cf and every table source share. */
 #include "conf/conf.h"
 
+#include "base/clock.h"
+#include "conf/param.h"
+
 static bool
 is_blank(unsigned char c)
 {
@@ -117,6 +120,34 @@ conf_item(struct span *rest, struct span *item_out, bool *was_group_out)
 			*was_group_out = true;
 	}
 	*item_out = item;
+	return RC_OK;
+}
+
+enum rc
+conf_settings(struct span text, enum rc (*take)(void *owner, struct span name, struct span value, struct err *e), void *owner, struct err *e)
+{
+	struct span item;
+	bool group;
+	enum rc rc;
+	while ((rc = conf_item(&text, &item, &group)) == RC_OK) {
+		size_t eq = span_chr(item, '=');
+		struct span name = span_trim(span_head(item, eq));
+		if (eq == SIZE_MAX)
+			return err_set(e, RC_PERM, "need name=value, or { name = value }, instead of \"%.*s\"", (int)(item.n < 80 ? item.n : 80),
+			    (const char *)item.p);
+		if (take(owner, name, span_trim(span_from(item, eq + 1)), e) != RC_OK)
+			return err_prefix(e, "%.*s", (int)(name.n < 80 ? name.n : 80), (const char *)name.p);
+	}
+	return rc == RC_NONE ? RC_OK : err_set(e, RC_PERM, "unbalanced braces");
+}
+
+enum rc
+conf_setting_time(struct span value, uint64_t *usec, struct err *e)
+{
+	uint64_t n = 0;
+	if (param_time(value, 's', &n) != RC_OK || n < USEC_PER_SEC)
+		return err_set(e, RC_PERM, "need a time of at least one second");
+	*usec = n;
 	return RC_OK;
 }
 
