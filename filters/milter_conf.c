@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 
-enum { NAME_MAX_OCTETS = 512, MILTERS_MAX = 64 };
+enum { NAME_MAX_OCTETS = 512, MILTERS_MAX = 64, BUNDLED_PAUSE_MAX = 1000000 };
 
 static const struct params *
 params_of(struct conf *c, const struct service *s)
@@ -152,6 +152,8 @@ open_def(struct conf *c, const struct service *svc, const char *parameter, struc
 	enum rc is_bundled = bundled_find(endpoint, &which, e);
 	if (rc == RC_OK && is_bundled == RC_OK)
 		rc = open_bundled(c, d, which, e);
+	if (d->is_bundled && s->breaker.pause > BUNDLED_PAUSE_MAX) /* who starts it anew is on this machine: it is back in a moment */
+		s->breaker.pause = BUNDLED_PAUSE_MAX;
 	if (rc == RC_OK)
 		rc = conf_settings(rest, set_option, d, e);
 	s->connect_timeout = d->connect_timeout;

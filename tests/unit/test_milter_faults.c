@@ -143,6 +143,8 @@ test_bundled(void **state)
 	struct milter_set *two = set_of(c, "inet:127.0.0.1:1"), *one = set_of(c, "bundled:virus"), *none = set_of(c, "DISABLE");
 	assert_int_equal(two->n, 2);
 	assert_string_equal(two->def[1].name, "bundled:virus");
+	assert_int_equal(two->def[0].server->breaker.pause, 10 * USEC_PER_SEC);
+	assert_int_equal(two->def[1].server->breaker.pause, USEC_PER_SEC);
 	assert_int_equal(one->n, 1);
 	assert_int_equal(one->def[0].action, MACT_TEMPFAIL);
 	assert_int_equal(none->n, 0);
