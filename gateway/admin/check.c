@@ -72,7 +72,7 @@ check_quarantine(struct conf *c)
 		return;
 	if (stat(dir, &st) == 0) {
 		why = !S_ISDIR(st.st_mode) ? "is no directory" : st.st_uid != box.uid ? "belongs to somebody else" : NULL;
-	} else if (!span_starts(span_str(dir), span_str(p->p_queue_directory))) { /* what is below that, the start makes */
+	} else if (!span_starts(span_str(dir), span_str(p->p_queue_directory)) || dir[strlen(p->p_queue_directory)] != '/') { /* what is below that, the start makes */
 		struct span above = span_head(span_str(dir), span_rchr(span_str(dir), '/'));
 		char *parent = mem_zalloc(above.n + 2);
 		memcpy(parent, above.n > 0 ? (const char *)above.p : "/", above.n > 0 ? above.n : 1);

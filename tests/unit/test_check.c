@@ -126,7 +126,7 @@ test_quarantine_directory(void **state)
 		char text[2048];
 		struct conf *c = NULL;
 		struct err e = { .why = "" };
-		int n = snprintf(text, sizeof text, SAFE "queue_user = 61002\nqueue_directory = /var/spool/dogana\n");
+		int n = snprintf(text, sizeof text, SAFE "queue_user = 61002\nqueue_directory = %s/he\n", rows[i].dir != NULL ? confdir : "/var/spool");
 		if (rows[i].dir != NULL)
 			snprintf(text + n, sizeof text - (size_t)n, "quarantine_directory = %s/%s\n", confdir, rows[i].dir);
 		confdir_write("main.cf", text);
