@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 enum { SPARES_MAX = 8 };
+static const uint64_t MESSAGES_MAX = UINT64_C(1) << 30;
 
 struct word {
 	const char *word;
@@ -46,7 +47,7 @@ virus_conf_read(struct conf *c, struct virus_conf *out, struct err *e)
 {
 	const struct params *p = conf_params(c);
 	*out = (struct virus_conf){ .database = p->p_virus_database, .header = p->p_virus_header, .max_file_size = (uint64_t)p->p_virus_max_file_size,
-		.max_scan_size = (uint64_t)p->p_virus_max_scan_size, .max_memory = (uint64_t)p->p_virus_max_memory,
+		.max_scan_size = (uint64_t)p->p_virus_max_scan_size, .max_memory = (uint64_t)p->p_virus_max_memory, .messages_max = MESSAGES_MAX,
 		.max_recursion = (unsigned)p->p_virus_max_recursion, .max_files = (unsigned)p->p_virus_max_files, .scan_usec = p->p_virus_max_scan_time,
 		.wait_usec = p->p_virus_wait_time, .connect_usec = p->p_virus_connect_timeout, .cache_size = (size_t)p->p_virus_cache_size };
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);

@@ -21,6 +21,7 @@ struct virus_conf {
 	enum virus_action found, encrypted, macro, limits;
 	enum virus_unavailable unavailable;
 	uint64_t max_file_size, max_scan_size, max_memory;
+	uint64_t messages_max;           /* octets of all messages that are here, and one of max_file_size */
 	unsigned max_recursion, max_files;
 	uint64_t scan_usec, wait_usec, connect_usec;
 	size_t cache_size;

@@ -5,7 +5,7 @@
 
 #define STATUS_HEADER "X-Virus-Status"
 
-enum { HEADER_MAX = 600 };
+enum { HEADER_MAX = 600, THERE_MAX = 100 };
 
 static const char *
 class_of(enum virus_kind kind)
@@ -144,6 +144,10 @@ answer_put(const struct virus_conf *conf, const struct judgement *j, unsigned st
 	const struct virus_verdict *v = &j->verdict;
 	bool is_tempfail;
 	enum virus_action a = action_of(conf, v, &is_tempfail);
+	if (status_headers > THERE_MAX) { /* each would be a change that the MTA has to look for */
+		put_reply(out, "554 5.6.0 Message refused: too many " STATUS_HEADER " headers", NULL);
+		return action_words[VIRUS_REJECT];
+	}
 	if (is_tempfail) {
 		put_reply(out, "451 4.7.1 Service unavailable - try again later", NULL);
 		return "tempfail";

@@ -11,7 +11,7 @@
 #include <openssl/evp.h>
 
 enum { SESSION_MAGIC = 0x5e550001, KEEP_BUFFER = 32 * 1024, HEADER_MAX = 600, OUT_MAX = 256 * 1024, OPTIONS_LENGTH = 12, QID_MAX = 64 };
-static const uint64_t MEMORY_MAX = UINT64_C(1) << 30, IDLE_USEC = 7210 * USEC_PER_SEC, PROGRESS_EVERY = 5 * USEC_PER_SEC;
+static const uint64_t IDLE_USEC = 7210 * USEC_PER_SEC, PROGRESS_EVERY = 5 * USEC_PER_SEC;
 
 static const uint32_t actions = SMFIF_ADDHDRS | SMFIF_CHGHDRS | SMFIF_QUARANTINE;
 static const uint32_t steps = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NOUNKNOWN | SMFIP_NODATA | SMFIP_NOEOH |
@@ -34,7 +34,8 @@ struct session {
 	uint64_t began;              /* the examination */
 	unsigned status_headers;     /* those that are there already */
 	char qid[QID_MAX];
-	bool has_body, is_large, is_active, is_hashed, is_examined;
+	bool is_large, is_crowded;   /* nothing of it is kept: it will not be scanned; crowded: for want of memory */
+	bool has_body, is_active, is_hashed, is_examined;
 	struct grave grave;
 };
 
@@ -61,7 +62,7 @@ end_message(struct session *s)
 	examination_fini(&s->examination);
 	timer_clear(&s->progress);
 	all.active -= s->is_active;
-	s->is_active = s->has_body = s->is_large = s->is_hashed = s->is_examined = false;
+	s->is_active = s->has_body = s->is_large = s->is_crowded = s->is_hashed = s->is_examined = false;
 	s->size = 0;
 	s->status_headers = 0;
 	s->qid[0] = '\0';
@@ -86,15 +87,20 @@ static void
 keep(struct session *s, struct span data)
 {
 	s->size += data.n;
-	if (s->is_large)
-		return;
-	buf_put(&s->message, data);
-	if (s->message.over || s->size > all.conf->max_file_size) {
-		s->is_large = true; /* it will not be scanned, so it need not be kept */
-		buf_fini(&s->message);
+	s->is_large = s->is_large || s->size > all.conf->max_file_size;
+	if (!s->is_large && !s->is_crowded) {
+		buf_put(&s->message, data);
+		s->is_large = s->message.over;
 	}
-	if (s->message.cap != s->held)
+	if (s->message.cap != s->held) {
 		account(s);
+		/* while it grows, not when all of it is there; one of the largest always has room */
+		s->is_crowded = s->message.cap > KEEP_BUFFER && all.memory > all.conf->messages_max + all.conf->max_file_size;
+	}
+	if ((s->is_large || s->is_crowded) && s->message.cap > 0) {
+		buf_fini(&s->message);
+		account(s);
+	}
 }
 
 /* As it arrives, and not all at the end: nobody else would have a turn for that long. */
@@ -102,7 +108,7 @@ static void
 hash(struct session *s, size_t from)
 {
 	struct span fresh = span_from(buf_span(&s->message), from);
-	if (s->is_hashed && !s->is_large && fresh.n > 0)
+	if (s->is_hashed && fresh.n > 0)
 		s->is_hashed = EVP_DigestUpdate(s->md, fresh.p, fresh.n) == 1;
 }
 
@@ -206,7 +212,7 @@ on_end(struct session *s)
 	if (s->is_large) {
 		j.verdict = virus_verdict_why(VIRUS_LIMITS, "larger than virus_max_file_size");
 		answer(s, &j);
-	} else if (all.memory > MEMORY_MAX + all.conf->max_file_size) {
+	} else if (s->is_crowded) {
 		j.verdict = virus_verdict_why(VIRUS_UNSCANNED, "too much mail at the same time");
 		answer(s, &j);
 	} else {
@@ -381,6 +387,12 @@ unsigned
 sessions_active(void)
 {
 	return all.active;
+}
+
+uint64_t
+sessions_memory(void)
+{
+	return all.memory;
 }
 
 void

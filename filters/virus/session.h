@@ -15,5 +15,7 @@ void sessions_init(const struct virus_conf *conf, struct front_counts *counts);
 void session_new(int fd);
 /* Messages that are here. */
 unsigned sessions_active(void);
+/* Octets that are held for them. */
+uint64_t sessions_memory(void);
 
 #endif

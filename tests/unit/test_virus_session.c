@@ -68,6 +68,22 @@ on_heard(struct watch *w, short what)
 }
 
 static void
+stop(struct timer *t)
+{
+	(void)t;
+	loop_stop();
+}
+
+static void
+turn(void)
+{
+	static struct timer stopper;
+	timer_init(&stopper, stop);
+	timer_set(&stopper, 0);
+	loop_run();
+}
+
+static void
 talk(struct span says, size_t piece)
 {
 	int sv[2];
@@ -178,15 +194,81 @@ dialogues(void **state)
 	buf_fini(&says);
 }
 
+static struct front_counts counts;
+static struct virus_conf conf = { .header = "$status", .workers = 1, .max_file_size = 100, .limits = VIRUS_QUARANTINE, .unavailable = VIRUS_TEMPFAIL,
+	.scan_usec = 1000000, .messages_max = 1 << 20 };
+
+/* Many messages at a time: memory is counted while they arrive, and who comes too late is not kept. */
+static void
+memory(void **state)
+{
+	(void)state;
+	enum { N = 40, EACH = 200000 };
+	static int ends[N];
+	struct buf b;
+	conf.max_file_size = EACH * 2;
+	buf_init(&b, EACH * 2);
+	put_options(&b, 6, SMFI_CURR_ACTS, SMFI_CURR_PROT);
+	size_t mark = mw_begin(&b, SMFIC_BODY);
+	memset(buf_reserve(&b, EACH), 'x', EACH);
+	buf_commit(&b, EACH);
+	mw_end(&b, mark);
+	uint64_t most = 0;
+	for (size_t i = 0; i < N; i++) {
+		int sv[2];
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+		session_new(sv[1]);
+		ends[i] = sv[0];
+		for (struct span s = buf_span(&b); s.n > 0;) {
+			ssize_t n = send(ends[i], s.p, s.n, MSG_NOSIGNAL);
+			s = span_from(s, n > 0 ? (size_t)n : 0);
+			turn();
+			most = sessions_memory() > most ? sessions_memory() : most;
+		}
+	}
+	for (int i = 0; i < 20; i++)
+		turn();
+	assert_int_equal(sessions_active(), N);
+	assert_true(most > conf.messages_max / 2);
+	assert_true(most <= conf.messages_max + 3 * conf.max_file_size);
+	for (size_t i = 0; i < N; i++)
+		close(ends[i]);
+	while (sessions_active() > 0)
+		turn();
+	assert_int_equal(sessions_memory(), 0);
+	buf_fini(&b);
+	conf.max_file_size = 100;
+}
+
+/* A message full of the header that is ours: it is refused, the connection goes on. */
+static void
+status_headers(void **state)
+{
+	(void)state;
+	static const char header[] = "X-Virus-Status\0Clean";
+	char letters[64];
+	struct buf says;
+	buf_init(&says, 1 << 20);
+	put_options(&says, 6, SMFI_CURR_ACTS, SMFI_CURR_PROT);
+	for (int i = 0; i < 20000; i++)
+		put(&says, SMFIC_HEADER, span_of(header, sizeof header));
+	put(&says, SMFIC_BODYEOB, SPAN_EMPTY);
+	memset(mta.stop, 0, sizeof mta.stop);
+	mta.stop[0] = buf_len(&says);
+	put(&says, SMFIC_BODYEOB, SPAN_EMPTY);
+	talk(buf_span(&says), 50000);
+	letters_of(buf_span(&mta.heard), letters);
+	assert_string_equal(letters, "Oyy");
+	assert_true(span_find(buf_span(&mta.heard), SPAN("554 5.6.0 ")) != SIZE_MAX);
+	buf_fini(&says);
+}
+
 int
 main(void)
 {
-	static struct front_counts counts;
-	static struct virus_conf conf = { .header = "$status", .workers = 1, .max_file_size = 100, .limits = VIRUS_QUARANTINE, .unavailable = VIRUS_TEMPFAIL,
-		.scan_usec = 1000000 };
-	const struct CMUnitTest tests[] = { cmocka_unit_test(dialogues) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(dialogues), cmocka_unit_test(memory), cmocka_unit_test(status_headers) };
 	loop_init();
-	buf_init(&mta.heard, 64 * 1024);
+	buf_init(&mta.heard, 1 << 20);
 	pool_init(&conf);
 	examine_init(&conf, &counts, NULL, NULL);
 	sessions_init(&conf, &counts);
