@@ -242,6 +242,7 @@ pool_scan(struct scan *s)
 	list_init(&s->link);
 	timer_init(&s->timer, on_wait_over);
 	s->until = loop_now() + pool.conf->wait_usec;
+	s->attempts = 0;
 	op_pend(&s->op, &provider);
 	get_in_line(s, false);
 }
