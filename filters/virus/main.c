@@ -141,8 +141,14 @@ start_generation(uint64_t look)
 			gen = &s.generation[i];
 	if (gen == NULL)
 		return; /* the ones before are still at large messages: at the next look */
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) != 0) {
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel) != 0) {
 		program_log(LOG_L_ERROR, SPAN_EMPTY, "socketpair: %s", strerror(errno));
+		return;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, report) != 0) {
+		program_log(LOG_L_ERROR, SPAN_EMPTY, "socketpair: %s", strerror(errno));
+		close(channel[0]);
+		close(channel[1]);
 		return;
 	}
 	pid_t parent = getpid(), pid = fork();
@@ -400,6 +406,12 @@ begin(struct err *e)
 	s.counts = mmap(NULL, sizeof *s.counts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s.counts == MAP_FAILED || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv) != 0)
 		return err_set(e, RC_TEMP, "start: %s", strerror(errno));
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL); /* before there is a child: the end of one that ends at once is heard of, too */
 	s.front = fork();
 	if (s.front == 0) {
 		close(sv[0]);
@@ -408,12 +420,6 @@ begin(struct err *e)
 	close(sv[1]);
 	s.to_front = sv[0];
 	s.pg.pass_log = pass_log;
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(SIG_BLOCK, &set, NULL);
 	s.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	/* libclamav and OpenSSL look for a plug-in, for their configuration, for the time zone */
 	struct confine want = { .user = s.pg.has_master ? conf_params(s.pg.conf)->p_filter_user : NULL,

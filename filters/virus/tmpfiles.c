@@ -219,6 +219,8 @@ rename_ours(const char *from, const char *to)
 	if (e == NULL || e->fd < 0 || !is_ours(to))
 		return fail(e == NULL ? ENOENT : EXDEV);
 	int fd = fcntl(e->fd, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return -1;
 	drop(e);
 	if ((e = find(to)) != NULL)
 		drop(e);
