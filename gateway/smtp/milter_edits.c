@@ -281,7 +281,7 @@ check_header(struct sess *s, const struct milter_edits *e)
 {
 	struct sess_milter *m = s->milter;
 	struct err why = { .why = "" };
-	buf_reset(&m->checked);
+	buf_fini(&m->checked); /* of a try before the answers of tables */
 	if (!e->header_changed || s->svc->check.milter == NULL)
 		return STEP_NEXT;
 	buf_init(&m->checked, 4 * e->header.n + 64 * 1024);
@@ -387,6 +387,7 @@ end_milter_draft(struct sess *s)
 		return data_fault(s);
 	}
 	content_copy_begin(&m->copy, m->changed.fd);
+	m->changed.fd = -1; /* the copy's */
 	op_init(&m->turn, &s->ops, on_turn);
 	m->is_copying = true;
 	return STEP_NEXT;
@@ -413,7 +414,6 @@ end_milter_copy(struct sess *s)
 	}
 	m->is_copying = false;
 	if (tx->content.fault != CONTENT_FINE) {
-		m->changed.fd = -1; /* the copy's */
 		content_copy_fini(&m->copy);
 		return data_fault(s);
 	}
