@@ -19,6 +19,7 @@ import pathlib
 import re
 import shutil
 import signal
+import smtplib
 import socket
 import struct
 import subprocess
@@ -71,7 +72,7 @@ def children(pid):
 class Filter:
     """dogana-virus with a configuration of its own."""
 
-    def __init__(self, settings='', database=None):
+    def __init__(self, settings='', database=None, listen=None):
         self.dir = rig.workdir('virus')
         self.db = self.dir / 'db'
         self.db.mkdir()
@@ -85,9 +86,9 @@ class Filter:
         self.socket = self.dir / 's'
         self.log = self.dir / 'log'
         env = dict(os.environ, ASAN_OPTIONS=f'log_path={self.dir}/asan/a:exitcode=99:detect_leaks=0', UBSAN_OPTIONS=f'log_path={self.dir}/asan/u')
-        self.proc = subprocess.Popen([program(), '-c', str(self.dir / 'etc'), '-p', f'unix:{self.socket}'], stdin=subprocess.DEVNULL,
+        self.proc = subprocess.Popen([program(), '-c', str(self.dir / 'etc'), '-p', listen or f'unix:{self.socket}'], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=open(self.log, 'ab'), env=env)
-        wait_for('the socket', lambda: self.socket.exists() or self.proc.poll() is not None)
+        wait_for('the socket', lambda: listen or self.socket.exists() or self.proc.poll() is not None)
         if self.proc.poll() is not None:
             raise rig.Broken(f'dogana-virus ended with {self.proc.returncode}: {self.log_text()}')
 
@@ -716,6 +717,25 @@ def killed_engine():
 
 
 @case
+def engine_that_ends_again():
+    """In the middle of a message, and of the next one on the same connection: each is scanned once more."""
+    with Filter('virus_workers = 1\nvirus_cache_size = 0') as f:
+        d = f.driver()
+        for n in range(2):
+            got = []
+            raw = slow_mail(b'%d' % n)
+            t = threading.Thread(target=lambda raw=raw: got.append(d.message(raw)))
+            t.start()
+            wait_for('the scan to run', f.busy, 10, 0.001)
+            for pid in f.engines():
+                os.kill(pid, signal.SIGKILL)
+            t.join(40)
+            assert got, 'no answer'
+            clean(got[0], f'message {n}')
+        d.close()
+
+
+@case
 def no_engine():
     settings = 'virus_wait_time = 0s\nvirus_database = /nonexistent/db\nvirus_unavailable = '
     raw = attached(EICAR)
@@ -992,6 +1012,96 @@ def clamd_is_not_overrun():
     finally:
         gate.set()
         clamd.close()
+        shutil.rmtree(where, ignore_errors=True)
+
+
+# ---- behind another MTA
+
+@case
+def behind_postfix():
+    """smtpd_milters of Postfix: what goes through, what is held, refused; several messages in a session, RSET in the middle, all of its commands."""
+    script = TOP / 'tests/tools/postfix-peer.sh'
+    port, milter = rig.free_ports(2)
+    where = rig.workdir('virus-postfix')
+    (where / 'extra.cf').write_text(f'smtpd_milters = inet:127.0.0.1:{milter}\nmilter_default_action = tempfail\n')
+    hub = rig.Hub(where / 'hub', ['0'])
+    lines = {}
+
+    def text(name, size=0, extra=b''):
+        lines[name] = b'line of %s\r\n' % name.encode() + (b'0123456789' * 7 + b'\r\n') * (size // 72)
+        return extra + mail(lines[name]).replace(b'Subject: test', b'Subject: ' + name.encode())
+
+    try:
+        with Filter('virus_encrypted_action = reject\nvirus_max_file_size = 3000000\nvirus_limits_action = tag', listen=f'inet:{milter}@127.0.0.1') as f:
+            wait_for('the engine', f.workers, 20)
+            done = subprocess.run([script, 'start', where, str(port), f'[127.0.0.1]:{hub.ports[0]}'])
+            if done.returncode == 77:
+                raise Skip('Postfix needs root')
+            assert done.returncode == 0
+            s = smtplib.SMTP('127.0.0.1', port, timeout=30)
+            s.ehlo('client.test')
+
+            def one(raw, sender='a@example.com', to=('b@example.net',)):
+                s.mail(sender)
+                for r in to:
+                    s.rcpt(r)
+                return s.data(raw)
+
+            assert one(text('first'))[0] == 250
+            s.mail('a@example.com')
+            s.rcpt('b@example.net')
+            assert s.rset()[0] == 250
+            for verb in ('NOOP', 'VRFY b@example.net', 'HELP', 'NONSENSE'):
+                s.docmd(verb)
+            s.mail('<>')
+            s.ehlo('client.test')
+            assert one(text('second', extra=b'X-Virus-Status: Clean, believe me\r\nx-virus-status:\r\n\tforged\r\n'), to=['b@example.net', 'c@example.net'])[0] == 250
+            assert one(text('long', 1000000))[0] == 250
+            assert one(text('larger', 4000000))[0] == 250
+            code, said = one(attached(encrypted_zip(EICAR), 'secret.zip'))
+            assert code == 554 and said.startswith(b'5.7.1 Message refused: encrypted content'), (code, said)
+            assert one(attached(EICAR))[0] == 250  # held
+            assert one(text('third'))[0] == 250
+            code, said = one(b'X-Virus-Status: x\r\n' * 20000 + text('flood'))
+            assert code == 554 and b'5.6.0' in said, (code, said)
+            # CHUNKING: as binary as it likes
+            s.docmd('MAIL', 'FROM:<a@example.com>')
+            s.docmd('RCPT', 'TO:<b@example.net>')
+            raw = text('chunks', 200000)
+            for at in range(0, len(raw), 50001):
+                piece, last = raw[at:at + 50001], at + 50001 >= len(raw)
+                s.sock.sendall(b'BDAT %d%s\r\n' % (len(piece), b' LAST' if last else b'') + piece)
+                assert s.getreply()[0] == 250
+            # half a message, and the client is gone
+            s.docmd('MAIL', 'FROM:<a@example.com>')
+            s.docmd('RCPT', 'TO:<b@example.net>')
+            s.docmd('DATA')
+            s.sock.sendall(text('half', 100000))
+            s.sock.close()
+            subjects = ['chunks', 'first', 'larger', 'long', 'second', 'third']
+            wait_for('what goes through', lambda: len(hub.messages()) >= len(subjects), 20)
+            got = {}
+            for r in hub.messages():
+                content = hub.content(r).replace(b'\r\n', b'\n')
+                head, _, rest = content.partition(b'\n\n')
+                name = re.search(rb'^Subject: (\w+)$', head, re.M)[1].decode()
+                status = re.findall(rb'^X-Virus-Status: ?(.*)$', head, re.M | re.I)
+                want = b'Limits-Exceeded' if name == 'larger' else b'Clean'
+                assert len(status) == 1 and status[0].startswith(want), (name, status)
+                assert rest == lines[name].replace(b'\r\n', b'\n'), name
+                got[name] = True
+            assert sorted(got) == subjects, got
+            held = subprocess.run([script, 'run', where, 'postqueue', '-p'], stdout=subprocess.PIPE, text=True).stdout
+            assert re.search(r'^\w+!', held, re.M) and len(re.findall(r'^\w+!', held, re.M)) == 1, held
+            log = (where / 'log').read_text(errors='replace')
+            assert not re.search(r'warning: .*milter', log), log[-2000:]
+            assert log.count('milter triggers HOLD action') == 1, log[-2000:]
+            # the queue id of Postfix in our log
+            qids = re.findall(r'cleanup\[\d+\]: (\w+): message-id=', log)
+            assert qids and all(q in f.log_text() for q in qids[:2]), (qids, f.log_text()[-1500:])
+    finally:
+        subprocess.run([script, 'stop', where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        hub.stop()
         shutil.rmtree(where, ignore_errors=True)
 
 
