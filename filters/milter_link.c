@@ -97,6 +97,12 @@ link_end(struct milter_link *l)
 	milter_server_unref(&s);
 }
 
+bool
+milter_link_is_unheard(const struct milter_link *l)
+{
+	return (l->is_kept && !l->has_heard) || l->is_between;
+}
+
 /* The link ends; who has it hears why. Our own probe tells the breaker itself. */
 static void
 link_failed(struct milter_link *l, const char *why)
@@ -104,12 +110,12 @@ link_failed(struct milter_link *l, const char *why)
 	struct milter_server *s = l->server;
 	struct milter_link_user *user = l->user;
 	unsigned far = l->state == MLINK_DIAL ? MFAR_DIAL : MFAR_OPTIONS;
-	bool is_stale = l->is_kept && !l->has_heard;
+	bool is_stale = milter_link_is_unheard(l);
 	bool was_probe = s->probe == l;
 	char text[256];
 	snprintf(text, sizeof text, "%s", why);
 	s->refs++;
-	if (is_stale && !s->has_kept)
+	if (is_stale && l->is_kept && !s->has_kept)
 		s->lost_idle++;
 	link_end(l);
 	if (was_probe)
@@ -265,6 +271,7 @@ on_input(struct conn *c)
 			l->server->lost_idle = 0;
 		}
 		l->has_heard = true;
+		l->is_between = false;
 		struct milter_link_user *user = l->user;
 		bool goes_on = user != NULL && user->frame(user, f.cmd, f.data);
 		if (l->server == NULL)

@@ -118,6 +118,7 @@ struct milter_link {
 	bool has_symlist[MW_STAGES];
 	enum milter_stand stand;
 	bool is_kept;                /* came from the idle ones */
+	bool is_between;             /* of a bundled filter, which may be replaced: it has said nothing since its last message ended */
 	bool owes_quit;              /* SMFIC_QUIT_NC goes with what the next session says, or a little later */
 	bool wants_more;             /* some of the replies that are awaited have come */
 	bool has_heard;              /* a packet came since it was taken */
@@ -132,6 +133,8 @@ bool milter_server_try(struct milter_server *s);
 void milter_server_failed(struct milter_server *s, unsigned stage, const char *why);
 void milter_server_worked(struct milter_server *s, unsigned stage);
 
+/* A kept connection, or one between two messages, on which nothing was heard since: the milter may have gone before it read a word. */
+bool milter_link_is_unheard(const struct milter_link *l);
 struct milter_link *milter_link_get(struct milter_server *s, struct milter_link_user *user, uint64_t connect_timeout, bool fresh);
 /* What is said goes here. */
 struct buf *milter_link_out(struct milter_link *l);
@@ -288,6 +291,8 @@ void milter_slot_answered(struct milter_slot *s);   /* the first of those awaite
 void milter_slot_forget(struct milter_slot *s);     /* nothing more is awaited on this connection, and what was held is not said */
 void milter_slot_unhold(struct milter_slot *s);     /* what is held about a transaction is not said */
 void milter_slot_heard(struct milter_slot *s);      /* a packet came */
+/* A message is over: what it says next, or that it is gone, is about the next one. */
+void milter_slot_between(struct milter_slot *s);
 /* A kept connection turned out to be closed before anything was heard on it. true: what it may have to hear again is held. */
 bool milter_slot_hold_again(struct milter_slot *s);
 /* More may be sent although replies are outstanding. */

@@ -96,7 +96,7 @@ on_failed(struct milter_link_user *u, const char *why, bool is_stale)
 			milter_slot_forget(s);
 			s->said_connect = s->said_helo = s->said_mail = false;
 		}
-		if (s->content != MCON_NONE) {
+		if (s->content != MCON_NONE && s->content != MCON_DONE) {
 			milter_content_restart(s);
 			s->owes_data = true;
 		}
@@ -176,6 +176,7 @@ goes_on(struct milter_slot *s, unsigned char replied)
 		}
 		s->content = MCON_DONE;
 		s->in_transaction = false;
+		milter_slot_between(s);
 		s->def->server->messages++;
 		milter_server_worked(s->def->server, MFAR_END);
 		milter_edit_commit(r);
@@ -212,6 +213,7 @@ decided(struct milter_slot *s, unsigned char replied)
 	if (replied == SMFIC_BODYEOB) {
 		s->content = MCON_DONE;
 		s->in_transaction = false;
+		milter_slot_between(s);
 		s->def->server->messages++;
 		milter_server_worked(s->def->server, MFAR_END);
 		milter_edit_forget(s->run);

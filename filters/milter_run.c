@@ -102,7 +102,7 @@ milter_run_abort(struct milter_run *r)
 		if (s->link == NULL)
 			milter_slot_forget(s);
 		s->in_transaction = s->is_final = s->said_mail = s->owes_data = false;
-		s->said_rcpts = 0;
+		milter_slot_between(s);
 		s->content = MCON_NONE;
 		s->skipped = 0;
 		if (s->state == MSLOT_ACCEPT_MSG)

@@ -42,7 +42,7 @@ milter_slot_out(struct milter_slot *s)
 	for (unsigned i = 0; i < s->nheld; i++)
 		milter_slot_await(s, s->held_for[i], s->waits_for != 0);
 	s->in_transaction |= s->nheld > s->held_session.n || s->held_rcpts > 0;
-	if (s->held_rcpts > 0 && l->is_kept && !l->has_heard) {
+	if (s->held_rcpts > 0 && milter_link_is_unheard(l)) {
 		buf_put(&s->unheard, buf_span(&s->held));
 		s->nunheard = s->nheld;
 	} else {
@@ -61,6 +61,14 @@ milter_slot_unhold(struct milter_slot *s)
 	buf_fini(&s->unheard);
 	s->nheld = s->held_session.n;
 	s->held_rcpts = s->nunheard = 0;
+}
+
+void
+milter_slot_between(struct milter_slot *s)
+{
+	s->said_rcpts = 0;
+	if (s->link != NULL && s->link->state == MLINK_READY)
+		s->link->is_between = s->def->is_bundled;
 }
 
 void
@@ -156,27 +164,33 @@ milter_calm_lost(struct milter_slot *s, unsigned char cmd)
 			s->def->server->calm[ev] = 0;
 }
 
+/* It lets this pass as good as always, a bundled one always. */
+static bool
+is_calm(const struct milter_slot *s, enum milter_event ev)
+{
+	return s->def->is_bundled || s->def->server->calm[ev] >= CALM;
+}
+
 /* The message will bring it to the milter, and if this is a kept connection that is closed already, to another one. */
 static bool
 may_hold_rcpt(const struct milter_slot *s)
 {
 	const struct milter_link *l = s->link;
-	return s->def->server->calm[MEV_RCPT] >= CALM && !s->run->ops->envelope_only && (l->steps & SMFIP_RCPT_REJ) == 0 &&
+	return is_calm(s, MEV_RCPT) && !s->run->ops->envelope_only && (l->steps & SMFIP_RCPT_REJ) == 0 &&
 	    s->nheld + 4 <= MILTER_HELD && buf_len(&s->held) < HELD_MAX && (l->has_heard || !l->is_kept || l->stand == MSTAND_START);
 }
 
 bool
 milter_puts_off(const struct milter_slot *s, enum milter_event ev)
 {
-	const unsigned *calm = s->def->server->calm;
 	if (!milter_slot_sends_ahead(s))
 		return false;
 	if (ev == MEV_DATA)
-		return calm[MEV_DATA] >= CALM && !s->run->ops->envelope_only;
+		return is_calm(s, MEV_DATA) && !s->run->ops->envelope_only;
 	bool has_link = s->link != NULL;
-	if ((calm[MEV_CONNECT] < CALM && !(has_link && s->said_connect)) || (calm[MEV_HELO] < CALM && !(has_link && s->said_helo)))
+	if ((!is_calm(s, MEV_CONNECT) && !(has_link && s->said_connect)) || (!is_calm(s, MEV_HELO) && !(has_link && s->said_helo)))
 		return false; /* those it heard have been answered */
-	return ev < MEV_MAIL || (calm[MEV_MAIL] >= CALM && (ev == MEV_MAIL || may_hold_rcpt(s)));
+	return ev < MEV_MAIL || (is_calm(s, MEV_MAIL) && (ev == MEV_MAIL || may_hold_rcpt(s)));
 }
 /* ---- macros ---- */
 

@@ -357,6 +357,7 @@ struct play {
 	bool body_done;
 	unsigned messages;       /* still to be sent */
 	enum play_step stops_at; /* when it comes there: play_go() goes on, with 0 here */
+	unsigned stops_in;       /* only when messages is this; 0: in each */
 	bool is_over, keep_edits, refuse_file;
 	struct buf out;          /* header, empty line and body as they came out */
 	struct buf edits;        /* envelope, one line each */
@@ -582,7 +583,7 @@ static void
 play_go(struct play *p)
 {
 	while (p->step != PLAY_OVER) {
-		if (p->stops_at != 0 && p->step == p->stops_at)
+		if (p->stops_at != 0 && p->step == p->stops_at && (p->stops_in == 0 || p->stops_in == p->messages))
 			return;
 		if (play_step(p))
 			return;

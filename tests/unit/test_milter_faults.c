@@ -320,6 +320,95 @@ test_kept_content(void **state)
 	fake_close(&f);
 }
 
+/* A bundled filter is replaced by a reload: the old one hangs up, in the middle of sessions, on messages it has not read. Nobody is to notice. */
+static void
+test_replaced(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t steps;
+		const char *unanswered;
+	} kinds[] = {
+		{ 0, "" },
+		{ SMFIP_NR_CONN | SMFIP_NR_HELO | SMFIP_NR_MAIL | SMFIP_NR_RCPT | SMFIP_NR_DATA | SMFIP_NR_HDR | SMFIP_NR_EOH | SMFIP_NR_BODY, "CHMRTLNB" },
+		{ SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NODATA | SMFIP_NOEOH | SMFIP_NR_HDR | SMFIP_NR_BODY, "LB" },
+	};
+	static const char two[] = ALL_OK " mail=ok rcpt=ok rcpt=ok data=ok end=ok";
+	for (size_t i = 0; i < NELEMS(kinds); i++) {
+		struct fake f;
+		fake_open(&f);
+		f.steps = kinds[i].steps;
+		for (const char *c = kinds[i].unanswered; *c != '\0'; c++)
+			f.no_reply[(unsigned char)*c] = true;
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		set->def[0].is_bundled = true;
+		for (enum play_step at = PLAY_MAIL; at <= PLAY_MESSAGE; at++) {
+			for (unsigned turns = 0; turns < 3; turns++) {
+				struct play p;
+				play_begin(&p, set);
+				p.messages = 2;
+				p.stops_at = at;
+				p.stops_in = 1;
+				play_go(&p);
+				for (unsigned k = 0; k < 1000 && (p.messages != 1 || p.step != at); k++)
+					world_turns(1000);
+				assert_int_equal(p.step, at);
+				unsigned taken = f.seen['E'];
+				while (!list_empty(&f.conns))
+					fake_end(list_entry(f.conns.next, struct fake_conn, link));
+				for (unsigned k = 0; k < turns; k++)
+					world_turns(2000);
+				p.stops_at = 0;
+				play_go(&p);
+				play_wait();
+				assert_span(buf_span(&p.said), two);
+				assert_int_equal(f.seen['E'], taken + 1);
+				play_fini(&p);
+			}
+		}
+		/* with the message on its way to it already; when it has answered any of it, it is to blame */
+		static const struct {
+			unsigned char cmd;
+			bool is_heard[NELEMS(kinds)];
+		} ends[] = { { 'M', { false, false, false } }, { 'E', { true, false, false } } };
+		for (size_t k = 0; k < NELEMS(ends); k++) {
+			struct play p;
+			fake_forget(&f);
+			(void)fake_rule(&f, ends[k].cmd, 2, DO_RESET);
+			play_begin(&p, set);
+			p.messages = 2;
+			play_go(&p);
+			play_wait();
+			assert_span(buf_span(&p.said), ends[k].is_heard[i] ? ALL_OK " mail=ok rcpt=ok rcpt=ok data=ok end=451 4.7.1 Service unavailable - try again later" : two);
+			play_fini(&p);
+		}
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+	/* not so a milter that somebody else has written: as behind Postfix */
+	struct fake f;
+	struct play p;
+	fake_open(&f);
+	struct milter_set *set = set_for(&f, "default_action=tempfail");
+	play_begin(&p, set);
+	p.messages = 2;
+	p.stops_at = PLAY_MAIL;
+	p.stops_in = 1;
+	play_go(&p);
+	for (unsigned k = 0; k < 1000 && p.messages != 1; k++)
+		world_turns(1000);
+	while (!list_empty(&f.conns))
+		fake_end(list_entry(f.conns.next, struct fake_conn, link));
+	world_turns(2000);
+	p.stops_at = 0;
+	play_go(&p);
+	play_wait();
+	assert_span(buf_span(&p.said), ALL_OK " mail=451 4.7.1 Service unavailable - try again later");
+	play_fini(&p);
+	milter_set_free(&set);
+	fake_close(&f);
+}
+
 /* ---- the breaker ---- */
 
 static void
@@ -506,7 +595,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_breaker, milter_world_clean), cmocka_unit_test_teardown(test_table, milter_world_clean), cmocka_unit_test_teardown(test_unreachable, milter_world_clean),
-		cmocka_unit_test_teardown(test_unasked, milter_world_clean), cmocka_unit_test_teardown(test_bundled, milter_world_clean), cmocka_unit_test_teardown(test_kept, milter_world_clean), cmocka_unit_test_teardown(test_kept_where, milter_world_clean), cmocka_unit_test_teardown(test_kept_content, milter_world_clean),
+		cmocka_unit_test_teardown(test_unasked, milter_world_clean), cmocka_unit_test_teardown(test_bundled, milter_world_clean), cmocka_unit_test_teardown(test_kept, milter_world_clean), cmocka_unit_test_teardown(test_kept_where, milter_world_clean), cmocka_unit_test_teardown(test_kept_content, milter_world_clean), cmocka_unit_test_teardown(test_replaced, milter_world_clean),
 		cmocka_unit_test_teardown(test_out_of_use, milter_world_clean), cmocka_unit_test_teardown(test_lines, milter_world_clean), cmocka_unit_test_teardown(test_deadline, milter_world_clean),
 		cmocka_unit_test_teardown(test_gone, milter_world_clean),
 	};
