@@ -68,8 +68,10 @@ read_notes(struct conf *c, struct attachment_conf *out, struct err *e)
 		else
 			out->notes[out->nnotes++] = text;
 	}
-	if (got == RC_PERM)
+	if (got == RC_PERM) {
+		conf_problem(c, CONF_ERROR, NULL, "attachment_note_templates", "attachment_note_templates: braces that do not close");
 		rc = err_set(e, RC_PERM, "attachment_note_templates: braces that do not close");
+	}
 	if (out->nnotes == 0)
 		out->notes[out->nnotes++] = span_str(builtin);
 	return rc;

@@ -507,8 +507,11 @@ attachment_rules_open(struct conf *c, struct attachment_rules **out, struct err 
 		char path[4096];
 		if (r == NULL)
 			r = attachment_rules_new();
-		if (item.n >= sizeof path)
-			return attachment_rules_free(&r), err_set(e, RC_PERM, "attachment_rules: a name is too long");
+		if (item.n >= sizeof path) {
+			conf_problem(c, CONF_ERROR, NULL, "attachment_rules", "attachment_rules: a name is too long");
+			worst = err_set(e, RC_PERM, "attachment_rules: a name is too long");
+			continue;
+		}
 		snprintf(path, sizeof path, "%.*s", (int)item.n, (const char *)item.p);
 		enum rc got = read_file(r, c, path, e);
 		if (got != RC_OK)
@@ -517,6 +520,9 @@ attachment_rules_open(struct conf *c, struct attachment_rules **out, struct err 
 	if (rc == RC_PERM) {
 		conf_problem(c, CONF_ERROR, NULL, "attachment_rules", "attachment_rules: braces that do not close");
 		worst = err_set(e, RC_PERM, "attachment_rules: braces that do not close");
+	} else if (r == NULL && conf_params(c)->p_attachment_rules[0] != '\0') { /* that is what switches the filter on */
+		conf_problem(c, CONF_ERROR, NULL, "attachment_rules", "attachment_rules = %s: names no file", conf_params(c)->p_attachment_rules);
+		worst = err_set(e, RC_PERM, "attachment_rules = %s: names no file", conf_params(c)->p_attachment_rules);
 	}
 	if (worst != RC_OK)
 		attachment_rules_free(&r);

@@ -224,6 +224,9 @@ test_check(void **state)
 		{ "attachment_rules = rules\nattachment_note_templates = note\n", "allow\n", "a\n${nam}\n", "note:2: there is no variable ${nam}" },
 		{ "attachment_rules = rules\nattachment_unreadable_action = strip\n", "allow\n", "", "attachment_unreadable_action = strip" },
 		{ "attachment_rules = rules\n", "reject extension=texthash:/nowhere/at/all\n", "", "/nowhere/at/all" },
+		{ "attachment_rules = ,\n", "", "", "attachment_rules = ,: names no file" },
+		{ "attachment_rules = {\n", "", "", "attachment_rules: braces that do not close" },
+		{ "attachment_rules = rules\nattachment_note_templates = {\n", "allow\n", "", "attachment_note_templates: braces that do not close" },
 	};
 	(void)state;
 	for (size_t i = 0; i < NELEMS(cases); i++) {
