@@ -82,16 +82,17 @@ on_dropped(struct op *op)
 	next_message(container_of(op, struct rescan, drop.op));
 }
 
-/* "virus: NAME" -> NAME */
-static struct span
-signature_of(struct span text)
+/* "virus: NAME", "attachment: macros: NAME": the class it is held under from now on, and the rest. A refusal counts as a virus. */
+static void
+read_found(struct span text, struct held *why)
 {
-	struct span name = SPAN("virus");
-	if (span_starts(text, name))
-		text = span_from(text, name.n);
-	if (span_starts(text, SPAN(":")))
-		text = span_from(text, 1);
-	return span_head(span_trim(text), SIGNATURE_MAX);
+	size_t colon = span_chr(text, ':');
+	enum held_class class = colon != SIZE_MAX ? held_class_of(span_head(text, colon)) : HELD_NONE;
+	if (class != HELD_NONE)
+		text = span_trim(span_from(text, colon + 1));
+	why->class = class != HELD_NONE ? class : HELD_VIRUS;
+	why->reason = span_head(text, HELD_TEXT_MAX);
+	why->signature = why->class == HELD_VIRUS ? span_head(text, SIGNATURE_MAX) : SPAN_EMPTY;
 }
 
 /* What is held instead: for those who are still held, for what was found. */
@@ -100,9 +101,7 @@ describe(const struct rescan *s, struct arena *a, struct held *why, struct envel
 {
 	const struct quar_row *row = s->look.rows;
 	*why = s->look.held;
-	why->class = HELD_VIRUS;
-	why->signature = signature_of(s->text);
-	why->reason = span_head(s->text, HELD_TEXT_MAX);
+	read_found(s->text, why);
 	*env = s->look.env;
 	env->rcpt = arena_alloc(a, (row->nshown + 1) * sizeof *env->rcpt);
 	BUG_ON(env->rcpt == NULL);
@@ -144,7 +143,7 @@ on_put(struct op *op)
 }
 
 static void
-hold_as_infected(struct rescan *s, struct span text)
+hold_as_found(struct rescan *s, struct span text)
 {
 	struct arena a;
 	struct buf held;
@@ -161,7 +160,7 @@ hold_as_infected(struct rescan *s, struct span text)
 	const struct quar_new n = { .id = s->copy, .env = &env, .fd = s->content.fd, .length = s->content.length };
 	struct log_ctx ctx = { .qid = span_of(from, spool_id_text(&s->id, from)) };
 	struct span id = span_of(to, spool_id_text(&s->copy, to));
-	log_info(&ctx, "held as %.*s now: %.*s", (int)id.n, (const char *)id.p, (int)why.reason.n, (const char *)why.reason.p);
+	log_info(&ctx, "held as %.*s now: %s: %.*s", (int)id.n, (const char *)id.p, held_class_name(why.class), (int)why.reason.n, (const char *)why.reason.p);
 	quar_put(s->q->quarantine.store, &s->put, &n);
 	buf_fini(&held);
 	arena_fini(&a);
@@ -180,7 +179,7 @@ on_said(struct op *op)
 		break;
 	case INSPECT_HOLD:
 		if (!span_starts(m->text, SPAN("unscanned"))) {
-			hold_as_infected(s, m->text);
+			hold_as_found(s, m->text);
 			break;
 		}
 		drop_content(s); /* nobody can say: for people to decide */
@@ -188,7 +187,7 @@ on_said(struct op *op)
 		break;
 	case INSPECT_REFUSE:
 	case INSPECT_DISCARD: /* virus_action: there is no client any more who could be told */
-		hold_as_infected(s, m->text.n > 0 ? m->text : SPAN("virus"));
+		hold_as_found(s, m->text.n > 0 ? m->text : SPAN("virus"));
 		break;
 	case INSPECT_NOT_NOW:
 		drop_content(s);

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""clamd.py PORT - what a gateway sees of clamd, for the dialogues: VERSION and INSTREAM; whatever has the word EICAR in it is infected.
-Says "ready" when it listens."""
+"""clamd.py PORT - what a gateway sees of clamd, for the dialogues: VERSION and INSTREAM; whatever has the word EICAR in it is infected,
+LOCKED encrypted. Says "ready" when it listens."""
 
 import socket
 import struct
@@ -30,7 +30,8 @@ def serve(conn):
         content = b''
         while n := struct.unpack('>I', exactly(conn, 4))[0]:
             content += exactly(conn, n)
-        conn.sendall(b'stream: Eicar-Test-Signature FOUND\0' if b'EICAR' in content else b'stream: OK\0')
+        conn.sendall(b'stream: Eicar-Test-Signature FOUND\0' if b'EICAR' in content else b'stream: Heuristics.Encrypted.Zip FOUND\0' if b'LOCKED' in content
+                     else b'stream: OK\0')
     except OSError:
         pass
     finally:
