@@ -455,6 +455,8 @@ wants_file(void *owner)
 {
 	struct sess *s = owner;
 	struct sess_milter *m = s->milter;
+	if (m->body.call != NULL)
+		return; /* it was for a milter that is gone by now, and comes */
 	if (side_draft_ask(&m->body, s->edge, &s->ops, on_spill) != RC_OK)
 		milter_run_fail(m->run, "there is no queue to give a file for a replaced body");
 }

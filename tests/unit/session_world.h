@@ -25,7 +25,7 @@
 
 /* ---- the world ---- */
 
-enum queue_mode { QUEUE_FINE, QUEUE_FULL, QUEUE_FAILS, QUEUE_DIES, QUEUE_ABSENT, QUEUE_NOT_ACCEPTING, QUEUE_NO_DRAFTS };
+enum queue_mode { QUEUE_FINE, QUEUE_FULL, QUEUE_FAILS, QUEUE_DIES, QUEUE_ABSENT, QUEUE_NOT_ACCEPTING, QUEUE_NO_DRAFTS, QUEUE_SLOW_DRAFTS };
 
 static struct edge edge;
 static struct edge_conf *confs[8];
@@ -35,6 +35,7 @@ static struct {
 	enum queue_mode mode;
 	struct ipc_chan *chan;
 	unsigned accepted, drafts, drops;
+	uint64_t slow_draft;         /* the question that is not answered yet; 0: none */
 	int draft_fd[32];            /* copies of the last ones, by number; 0: none */
 	struct buf content;          /* of the last message, Received taken off */
 	struct buf envelope;
@@ -113,6 +114,24 @@ take_submit(struct ipc_chan *c, struct ipc_frame *f)
 	return RC_OK;
 }
 
+static void
+answer_draft(struct ipc_chan *c, uint64_t id)
+{
+	const struct msg_draft m = { q.mode == QUEUE_NO_DRAFTS ? SUBMIT_FULL : SUBMIT_OK, ++q.drafts };
+	msg_draft_put(ipc_answer_begin(c, id), &m);
+	if (m.outcome != SUBMIT_OK) {
+		ipc_end(c);
+		return;
+	}
+	int fd = memfd_create("draft", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	int *copy = &q.draft_fd[m.draft % NELEMS(q.draft_fd)];
+	if (*copy > 0)
+		close(*copy);
+	*copy = dup(fd);
+	ipc_send_fd(c, fd);
+}
+
 static enum rc
 on_frame(struct ipc_chan *c, struct ipc_frame *f)
 {
@@ -123,20 +142,12 @@ on_frame(struct ipc_chan *c, struct ipc_frame *f)
 		return RC_OK;
 	}
 	assert_int_equal(f->type, IPC_DRAFT);
-	const struct msg_draft m = { q.mode == QUEUE_NO_DRAFTS ? SUBMIT_FULL : SUBMIT_OK, ++q.drafts };
-	struct buf *b = ipc_answer_begin(c, f->id);
-	msg_draft_put(b, &m);
-	if (m.outcome != SUBMIT_OK) {
-		ipc_end(c);
-		return RC_OK;
+	if (q.mode == QUEUE_SLOW_DRAFTS) {
+		assert_int_equal(q.slow_draft, 0);
+		q.slow_draft = f->id;
+	} else {
+		answer_draft(c, f->id);
 	}
-	int fd = memfd_create("draft", MFD_CLOEXEC);
-	assert_true(fd >= 0);
-	int *copy = &q.draft_fd[m.draft % NELEMS(q.draft_fd)];
-	if (*copy > 0)
-		close(*copy);
-	*copy = dup(fd);
-	ipc_send_fd(c, fd);
 	return RC_OK;
 }
 

@@ -16,7 +16,7 @@
 #define LARGE LINES LINES LINES
 #define SMALL "Subject: s\r\n\r\nx\r\n"
 
-static struct fake milter;
+static struct fake milter, second;
 
 static const char *const session[] = { "EHLO client.example\r\n", "MAIL FROM:<a@sender.example>\r\n", "RCPT TO:<known@example.org>\r\n", "DATA\r\n" };
 
@@ -331,6 +331,51 @@ test_queue_gone(void **state)
 	}
 }
 
+/* A body that wants a file, and its milter dies before there is one; the next milter wants one, too, and gets the one that was asked for. */
+static void
+test_two_want_a_file(void **state)
+{
+	(void)state;
+	const struct deed *d = &deeds[7];
+	struct client c;
+	char got[600];
+	begin();
+	queue_start(QUEUE_SLOW_DRAFTS);
+	teach(d);
+	fake_forget(&second);
+	struct buf *b = fake_rule(&second, SMFIC_BODYEOB, 0, DO_REPLY);
+	for (unsigned i = 0; i < d->body; i++)
+		fake_packet(b, SMFIR_REPLBODY, LINES, sizeof LINES - 1);
+	fake_packet(b, 'c', NULL, 0);
+	buf_reset(&q.content);
+	client_open(&c, 1, "192.0.2.1");
+	client_reply(&c, got);
+	for (size_t k = 0; k < NELEMS(session); k++)
+		say(&c, span_str(session[k]));
+	client_send(&c, span_str(d->content), SIZE_MAX);
+	client_send(&c, SPAN(".\r\n"), SIZE_MAX);
+	for (uint64_t until = clock_mono() + 5 * USEC_PER_SEC; q.slow_draft == 0 && clock_mono() < until;)
+		turn();
+	assert_true(q.slow_draft != 0 && second.seen[SMFIC_BODYEOB] == 0);
+	fake_reset_conn(list_entry(milter.conns.next, struct fake_conn, link));
+	for (uint64_t until = clock_mono() + 5 * USEC_PER_SEC; second.seen[SMFIC_BODYEOB] == 0 && clock_mono() < until;)
+		turn();
+	for (int i = 0; i < 200; i++)
+		turn();
+	assert_int_equal(second.seen[SMFIC_BODYEOB], 1);
+	q.mode = QUEUE_FINE;
+	answer_draft(q.chan, q.slow_draft);
+	q.slow_draft = 0;
+	client_reply(&c, got);
+	if (strncmp(got, "250 ", 4) != 0)
+		fail_msg("got \"%s\"", got);
+	assert_int_equal(buf_len(&q.content), strlen(d->arrives) + d->body * (sizeof LINES - 1));
+	client_close(&c);
+	for (uint64_t until = clock_mono() + 5 * USEC_PER_SEC; !list_empty(&second.conns) && clock_mono() < until;)
+		turn();
+	all_gone("two want a file", 0);
+}
+
 static int
 set_up(void **state)
 {
@@ -338,13 +383,15 @@ set_up(void **state)
 	                             "relay_domains = example.org\nsmtpd_peername_lookup = no\nmaillog_file = /dev/null\nsmtpd_error_sleep_time = 0\n"
 	                             "smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination\nspool_inline_limit = 2000\n"
 	                             "milter_connection_reuse = no\nmilter_breaker_failures = 0\n";
-	char variant[100];
-	const char *variants[] = { variant };
+	char variant[100], two[200];
+	const char *variants[] = { variant, two };
 	(void)state;
 	loop_init();
 	fake_open(&milter);
+	fake_open(&second);
 	snprintf(variant, sizeof variant, "smtpd_milters = inet:127.0.0.1:%u\n", milter.port);
-	world_open(common, variants, 1);
+	snprintf(two, sizeof two, "smtpd_milters = inet:127.0.0.1:%u, inet:127.0.0.1:%u\nmilter_default_action = accept\n", milter.port, second.port);
+	world_open(common, variants, 2);
 	return 0;
 }
 
@@ -353,6 +400,7 @@ tear_down(void **state)
 {
 	(void)state;
 	fake_close(&milter);
+	fake_close(&second);
 	world_close();
 	return 0;
 }
@@ -362,6 +410,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_whole), cmocka_unit_test(test_cut), cmocka_unit_test(test_turns), cmocka_unit_test(test_silent_milter), cmocka_unit_test(test_queue_gone),
+		cmocka_unit_test(test_two_want_a_file),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
