@@ -320,7 +320,7 @@ get(struct qdb *d, struct qfiles *files, struct quar_job *j)
 	if (r->rows == NULL || (rc = rows_rcpt(d, n, &j->arena, QUAR_RCPT_MAX * 2, &r->rows->rcpt, NULL, &r->rows->nshown, &j->why)) != RC_OK)
 		return r->rows == NULL ? RC_TEMP : rc;
 	r->rcpt = r->rows->rcpt;
-	r->nrcpt = r->rows->nshown;
+	r->nrcpt = r->rows->nrcpt = r->rows->nshown; /* all there are, whatever a damaged row says */
 	/* envelope, trace and parts are in the file; without it the row still says something */
 	struct qview v;
 	struct err why;

@@ -258,6 +258,7 @@ set_aside(struct quar_writer *w, const char *why)
 		struct allow_table t;
 		qdb_rollback(&w->db);
 		(void)read_allow(w, &t);
+		allow_table_fini(&w->saved);
 		w->saved = t;
 	}
 	/* what the reader has open is a file without a name soon; it opens the new one */

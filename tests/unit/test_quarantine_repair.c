@@ -274,6 +274,27 @@ hostile_index(void **state)
 	}
 }
 
+/* A row that says another number of recipients than it has: what it has counts. */
+static void
+false_number(void **state)
+{
+	(void)state;
+	static const char *const sql[] = { "UPDATE msg SET nrcpt=100000", "UPDATE msg SET nrcpt=0" };
+	char path[200];
+	for (unsigned i = 0; i < NELEMS(sql); i++) {
+		w_close();
+		snprintf(path, sizeof path, "%s/index.db", w.path);
+		sqlite3 *db;
+		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+		assert_int_equal(sqlite3_exec(db, sql[i], NULL, NULL, NULL), SQLITE_OK);
+		sqlite3_close(db);
+		w_open();
+		assert_int_equal(w_get(1), RC_OK);
+		assert_int_equal(w.r.rows[0].nshown, 2);
+		assert_int_equal(w.r.rows[0].nrcpt, 2);
+	}
+}
+
 /* Another process has it locked: not now, and later it goes on. */
 static void
 locked_index(void **state)
@@ -303,6 +324,6 @@ int
 main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
-	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(immovable), T(half), T(lost_index), T(damaged_index), T(hostile_index), T(locked_index) };
+	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(immovable), T(half), T(lost_index), T(damaged_index), T(hostile_index), T(false_number), T(locked_index) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
