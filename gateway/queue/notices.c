@@ -24,7 +24,7 @@ struct outgoing {
 	struct timer again;
 	struct map_wait maps;
 	struct accept_wait accepted;
-	struct arena arena;
+	struct arena arena, tried;   /* tried: of one try, there may be many */
 	struct spool_id id;
 	struct span to;
 	struct buf text;
@@ -104,6 +104,7 @@ outgoing_end(struct outgoing *o)
 	map_wait_fini(&o->maps);
 	ops_cancel_all(&o->ops);
 	arena_fini(&o->arena);
+	arena_fini(&o->tried);
 	buf_fini(&o->text);
 	loop_bury(&o->grave, dig);
 }
@@ -124,14 +125,15 @@ outgoing_try(struct outgoing *o)
 	struct envelope out;
 	struct err e = { .why = "" };
 	map_forget();
-	if (report_target(o->n->q, o->to, &o->arena, &out, &e) == RC_TEMP) {
+	arena_fini(&o->tried);
+	if (report_target(o->n->q, o->to, &o->tried, &out, &e) == RC_TEMP) {
 		if (map_asked())
 			map_wait_start(&o->maps);
 		else
 			timer_set(&o->again, RETRY_USEC);
 		return;
 	}
-	struct span sender = qualified(o->n, o->n->q->set.double_bounce_sender, &o->arena);
+	struct span sender = qualified(o->n, o->n->q->set.double_bounce_sender, &o->tried);
 	o->id = spool_id_next((uint32_t)getpid()); /* an id is offered once */
 	op_init(&o->accepted.op, &o->ops, on_out_accepted);
 	accept_text(o->n, &o->id, buf_span(&o->text), sender, out.rcpt, out.nrcpt, &o->accepted);
@@ -176,6 +178,7 @@ tell_postmaster(struct notices *n, enum notice_text which, const struct notice_i
 	timer_init(&o->again, on_again);
 	map_wait_init(&o->maps, &o->ops, on_maps);
 	arena_init(&o->arena, ARENA_MAX);
+	arena_init(&o->tried, ARENA_MAX);
 	buf_init(&o->text, TEXT_MAX);
 	o->to = qualified(n, n->set->virus_recipient, &o->arena);
 	struct notice notice = { .text = which, .items = item, .nitems = 1, .count = count };
