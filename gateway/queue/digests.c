@@ -35,7 +35,7 @@ static void
 arm(struct digests *d)
 {
 	uint64_t now = clock_wall(), left = d->due > now ? d->due - now : 0;
-	if (d->due == 0 || matchlist_empty(d->n->set->digest_recipients))
+	if (d->due == 0 || d->running || matchlist_empty(d->n->set->digest_recipients)) /* the end of a round sets it again */
 		timer_clear(&d->timer);
 	else
 		timer_set(&d->timer, left < SLEEP_USEC ? left : SLEEP_USEC);
@@ -73,9 +73,13 @@ on_begin(struct op *op)
 static void
 round_begins(struct digests *d)
 {
-	d->running = true;
-	d->failed = false;
+	d->failed = d->n->q->quarantine.store == NULL;
 	d->sent = 0;
+	if (d->failed) { /* its directory cannot be used */
+		round_ends(d, RC_TEMP);
+		return;
+	}
+	d->running = true;
 	buf_reset(&d->after);
 	quar_req_fini(&d->begin);
 	quar_req_init(&d->begin, &d->ops, on_begin);
