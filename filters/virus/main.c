@@ -12,6 +12,7 @@
 #include "filters/virus/worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -421,10 +422,17 @@ begin(struct err *e)
 	s.to_front = sv[0];
 	s.pg.pass_log = pass_log;
 	s.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	/* what is not there yet cannot be let through, and not later either: the directory it will be in is */
+	static char above[PATH_MAX];
+	const char *database = s.conf.database, *slash = strrchr(database, '/');
+	if (!s.conf.is_clamd && slash != NULL && slash > database && access(database, F_OK) != 0 && snprintf(above, sizeof above, "%s", database) < (int)sizeof above) {
+		above[slash - database] = '\0';
+		database = above;
+	}
 	/* libclamav and OpenSSL look for a plug-in, for their configuration, for the time zone */
 	struct confine want = { .user = s.pg.has_master ? conf_params(s.pg.conf)->p_filter_user : NULL,
 		.calls = CONFINE_FORK | CONFINE_READ | CONFINE_THREADS,
-		.readable = { s.conf.is_clamd ? NULL : s.conf.database, "/usr/lib", "/lib", "/etc", "/usr/share/zoneinfo", "/proc", "/sys/devices/system/cpu" } };
+		.readable = { s.conf.is_clamd ? NULL : database, "/usr/lib", "/lib", "/etc", "/usr/share/zoneinfo", "/proc", "/sys/devices/system/cpu" } };
 	return s.front < 0 ? err_set(e, RC_TEMP, "fork: %s", strerror(errno)) : confine(&want, NULL, e);
 }
 

@@ -752,6 +752,15 @@ def no_engine():
 
 
 @case
+def database_that_comes_later():
+    where = rig.workdir('virus')
+    with Filter(f'virus_wait_time = 0s\nvirus_database = {where}/later') as f:
+        wait_for('the log to say so', lambda: 'signatures cannot be loaded: there is no database' in f.log_text(), 10)
+        f.db.rename(where / 'later')
+        wait_for('the engine', lambda: reason_of(f.one(attached(EICAR))) == FOUND, 20, 0.2)
+
+
+@case
 def database_that_comes_and_goes():
     with Filter('virus_wait_time = 0s') as f:
         wait_for('the engine', lambda: reason_of(f.one(attached(EICAR))) == FOUND, 10)
