@@ -20,12 +20,16 @@ static const struct word unavailable[] = { { "tempfail", VIRUS_TEMPFAIL }, { "ac
 static enum rc
 read_word(const struct word *rows, const char *name, const char *value, int *out, struct err *e)
 {
-	for (; rows->word != NULL; rows++)
+	char known[128] = "";
+	for (; rows->word != NULL; rows++) {
 		if (strcmp(rows->word, value) == 0) {
 			*out = rows->value;
 			return RC_OK;
 		}
-	return err_set(e, RC_PERM, "%s: there is no \"%.80s\"", name, value);
+		size_t n = strlen(known);
+		snprintf(known + n, sizeof known - n, "%s%s", n > 0 ? ", " : "", rows->word);
+	}
+	return err_set(e, RC_PERM, "%s: need one of %s instead of \"%.80s\"", name, known, value);
 }
 
 static enum rc
@@ -93,9 +97,12 @@ virus_conf_check(struct conf *c)
 	struct stat st;
 	if (conf_params(c)->p_virus_engine[0] == '\0')
 		return;
-	if (virus_conf_read(c, &v, &e) != RC_OK)
-		conf_problem(c, CONF_ERROR, NULL, "virus_engine", "%s", e.why);
-	else if (!v.is_clamd && stat(v.database, &st) != 0)
+	if (virus_conf_read(c, &v, &e) != RC_OK) {
+		char name[64]; /* the parameter, where the reason begins with it */
+		snprintf(name, sizeof name, "%.*s", (int)strcspn(e.why, ":"), e.why);
+		conf_problem(c, CONF_ERROR, NULL, name[0] != '\0' && conf_value(c, NULL, name) != NULL ? name : "virus_engine", "%s", e.why);
+	} else if (!v.is_clamd && stat(v.database, &st) != 0) {
 		conf_problem(c, CONF_WARNING, NULL, "virus_database", "virus_database: %s is not there: until it is, no mail is scanned, and virus_unavailable applies", v.database);
+	}
 	virus_conf_fini(&v);
 }
