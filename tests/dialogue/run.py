@@ -436,6 +436,8 @@ class Run:
             n = int(rest)
             wait_for(f'{n} refused messages at the hub',
                      lambda: len(self.hub.records()) - len(self.hub.messages()) - self.hub_refused_from >= n)
+        elif verb == 'applied':
+            wait_for('the last rule to apply at the hub', lambda: self.hub.order('stats')['hits'][-1] > 0)
         elif verb == 'none':
             self.do_idle('')
             if self.mine():
