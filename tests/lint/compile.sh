@@ -12,7 +12,7 @@ for cc in gcc clang; do
 	extra=
 	[ $cc = clang ] && extra='-Wno-unknown-warning-option -Wno-missing-field-initializers'
 	printf '%s\0' "$@" | xargs -0 -P "$(nproc)" -n 6 sh -c 'cc=$1; flags=$2; shift 2; for f; do
-		$cc $flags -O2 -Werror -c "$f" -o /dev/null || exit 255; done' sh "$cc" "$flags $extra" || status=1
+		$cc $flags -O2 -Werror -c "$f" -o /dev/null || bad=1; done; exit ${bad:-0}' sh "$cc" "$flags $extra" || status=1
 done
 if command -v cppcheck >/dev/null; then
 	# shellcheck disable=SC2086

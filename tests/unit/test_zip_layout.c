@@ -87,7 +87,7 @@ test_doubt(void **state)
 	(void)state;
 	static const struct says straight = { 0, ZIP_STORED, 5, 5, "b" }, behind = { ZIP_FLAG_SIZES_BEHIND, ZIP_STORED, 0, 0, "b" };
 	static const char *const crooked = "an archive contradicts its directory";
-	static const struct {
+	const struct {
 		const char *before;
 		struct says local, entry;
 		const char *between, *why;
