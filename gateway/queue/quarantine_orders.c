@@ -259,8 +259,11 @@ on_added(struct op *op)
 	}
 	buf_init(&from, 4096);
 	buf_init(&to, 4096);
-	LOG(quarantine_allowed, about(&a, &w->id), F_SPAN(from, addr_shown(w->sender, &from)),
-	    F_SPAN(to, w->for_everybody ? SPAN_EMPTY : addr_shown(w->addrs[w->at], &to)), F_SPAN(reason, w->who));
+	if (w->for_everybody) /* no recipient: an empty one would read like the null address */
+		LOG(quarantine_allowed_all, about(&a, &w->id), F_SPAN(from, addr_shown(w->sender, &from)), F_SPAN(reason, w->who));
+	else
+		LOG(quarantine_allowed, about(&a, &w->id), F_SPAN(from, addr_shown(w->sender, &from)), F_SPAN(to, addr_shown(w->addrs[w->at], &to)),
+		    F_SPAN(reason, w->who));
 	buf_fini(&from);
 	buf_fini(&to);
 	w->n++;

@@ -435,6 +435,12 @@ test_allow(void **state)
 	submit_held("a@remote.test", "!one@local.test", HELD_ATTACHMENT, MSGF_KEPT, SPAN(TEXT));
 	RUN_UNTIL(table_empty);
 	assert_string_equal(stored(&w.last_id), "attachment: one@local.test=held");
+	begin_order();
+	quarantine_allow(&order, &w.last_id, NULL, 0, true, SPAN("tester"));
+	RUN_UNTIL(order_over);
+	assert_int_equal(order.op.rc, RC_OK);
+	assert_true(logged("from=<a@remote.test> to anybody will not be held any more, by tester"));
+	assert_false(logged("to=<>"));
 }
 
 static void
