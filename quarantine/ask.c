@@ -232,7 +232,16 @@ words_in(enum ask_kind k, int argc, char **argv)
 	return n;
 }
 
-enum { AT_DOMAIN = 1, BARE_DOMAIN = 2, NOBODY = 4 };  /* what may stand there besides an address: @example.com, example.com, <> */
+enum { AT_DOMAIN = 1, BARE_DOMAIN = 2, NOBODY = 4,  /* what may stand there besides an address: @example.com, example.com, <> */
+	NEW_ROW = 8 };               /* it becomes a row of the allow table, where a '*' is a letter: nobody who writes one means that */
+
+static enum rc
+no_address(unsigned also, const char *what, struct err *e)
+{
+	return err_set(e, RC_PERM, also & NEW_ROW ? "%s: need a whole address, or @example.com for all of one domain; there are no wildcards" : "%s: no address",
+	    what);
+}
+
 
 /* An address as lists show it, in quotes where it needs them, becomes internal form. */
 static enum rc
@@ -242,12 +251,14 @@ set_address(struct arena *arena, struct span *value, unsigned also, const char *
 	struct err why;
 	if ((also & NOBODY) && span_eq_str(*value, "<>"))
 		return RC_OK;
+	if ((also & NEW_ROW) && span_chr(*value, '*') != SIZE_MAX)
+		return no_address(also, what, e);
 	bool is_domain = ((also & AT_DOMAIN) && span_starts(*value, SPAN("@"))) || ((also & BARE_DOMAIN) && span_chr(*value, '@') == SIZE_MAX);
 	struct span domain = span_starts(*value, SPAN("@")) ? span_from(*value, 1) : *value;
 	if (is_domain)
-		return addr_is_hostname(domain, true) || addr_is_literal(domain) ? RC_OK : err_set(e, RC_PERM, "%s: no address", what);
+		return addr_is_hostname(domain, true) || addr_is_literal(domain) ? RC_OK : no_address(also, what, e);
 	if (addr_parse(*value, ADDR_UTF8, arena, &addr, &why) != RC_OK || addr.local.n == 0 || addr.domain.n == 0)
-		return err_set(e, RC_PERM, "%s: no address", what);
+		return no_address(also, what, e);
 	*value = addr.text;
 	return RC_OK;
 }
@@ -256,15 +267,16 @@ static enum rc
 set_addresses(struct arena *arena, struct ask *a, struct err *e)
 {
 	bool is_row = rows[a->kind].ids == ADDRESS; /* of the allow table */
+	unsigned row = AT_DOMAIN | (a->kind == ASK_ALLOW_ADD ? (unsigned)NEW_ROW : 0);
 	enum rc rc = RC_OK;
 	if (ask_has(a, OPT_SENDER))
 		rc = set_address(arena, &a->sender, AT_DOMAIN | BARE_DOMAIN | NOBODY, "--sender", e);
 	if (rc == RC_OK && ask_has(a, OPT_RECIPIENT))
 		rc = set_address(arena, &a->recipient, AT_DOMAIN | BARE_DOMAIN, "--recipient", e);
 	if (rc == RC_OK && ask_has(a, OPT_TO))
-		rc = set_address(arena, &a->to, is_row ? AT_DOMAIN : 0, "--to", e);
+		rc = set_address(arena, &a->to, is_row ? row : 0, "--to", e);
 	if (rc == RC_OK && is_row)
-		rc = set_address(arena, &a->ids[0], AT_DOMAIN, "the sender", e);
+		rc = set_address(arena, &a->ids[0], row, "the sender", e);
 	return rc;
 }
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #define NOW (UINT64_C(1795485600) * USEC_PER_SEC)
+#define WHOLE "need a whole address, or @example.com for all of one domain; there are no wildcards"
 enum { WORDS_MAX = 12 };
 
 static const struct {
@@ -92,9 +93,22 @@ static const struct {
 	{ { "release", "4SVLCh0000z1V", "--to", "<>" }, "!--to: no address" },
 	{ { "list", "--sender", "@@b.test" }, "!--sender: no address" },
 	{ { "list", "--recipient", "<>" }, "!--recipient: no address" },
-	{ { "allow", "add", "@@b.test" }, "!the sender: no address" },
-	{ { "allow", "add", "<>" }, "!the sender: no address" },
-	{ { "allow", "add", "a@b.test", "--to", "b.test" }, "!--to: no address" },
+	{ { "allow", "add", "@@b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "<>" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "*" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "*@b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "\"*\"@b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "a*@b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "@*" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "@*.b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "a@*.b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "@.b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "b.test" }, "!the sender: " WHOLE },
+	{ { "allow", "add", "a@b.test", "--to", "b.test" }, "!--to: " WHOLE },
+	{ { "allow", "add", "a@b.test", "--to", "*" }, "!--to: " WHOLE },
+	{ { "allow", "add", "a@b.test", "--to", "*@b.test" }, "!--to: " WHOLE },
+	{ { "allow", "remove", "*@b.test" }, "quarantine allow remove id=*@b.test" }, /* one that was added by mistake */
+	{ { "allow", "remove", "b.test" }, "!the sender: no address" },
 	{ { "list", "--to", "x" }, "!--to does not belong to quarantine list" },
 	{ { "stats", "--to", "x" }, "!--to does not belong to quarantine stats" },
 	{ { "allow", "4SVLCh0000z1V", "--sender", "--sender-recipient" }, "!--sender and --sender-recipient exclude each other" },
