@@ -159,8 +159,28 @@ tell_opened(struct quar_writer *w, bool is_open)
 	pthread_mutex_unlock(&q->lock);
 }
 
-/* The allow table as the index has it. false: it cannot be read. */
-static bool
+/* Mail is held for want of a row: whoever looks for it has to hear that it was there. */
+static void
+tell_half(struct quar_writer *w, const struct allow_table *t, const char *why)
+{
+	struct buf last;
+	buf_init(&last, 200);
+	if (t->n > 0) {
+		buf_puts(&last, " (behind ");
+		buf_put_safe(&last, t->rows[t->n - 1].sender, 40, false);
+		buf_puts(&last, " to ");
+		if (t->rows[t->n - 1].recipient.n > 0)
+			buf_put_safe(&last, t->rows[t->n - 1].recipient, 40, false);
+		else
+			buf_puts(&last, "anybody");
+		buf_putc(&last, ')');
+	}
+	quar_warn(w->q, "row %zu of the allow table%s cannot be read: %.40s; mail of missing rows is held", t->n + 1, buf_cstr(&last), why);
+	buf_fini(&last);
+}
+
+/* The allow table as the index has it, as far as it can be read. */
+static void
 read_allow(struct quar_writer *w, struct allow_table *t)
 {
 	enum { TEXTS = 4 };
@@ -195,7 +215,8 @@ read_allow(struct quar_writer *w, struct allow_table *t)
 		}
 	}
 	mem_free(&at);
-	return rc == RC_NONE;
+	if (rc != RC_NONE)
+		tell_half(w, t, e.why);
 }
 
 void
@@ -238,7 +259,7 @@ load_allow(struct quar_writer *w)
 	struct allow_table t;
 	if (w->saved.n > 0)
 		restore_allow(w);
-	(void)read_allow(w, &t);
+	read_allow(w, &t);
 	pthread_mutex_lock(&q->lock);
 	allow_table_fini(&q->news.allow);
 	q->news.allow = t;
@@ -257,7 +278,7 @@ set_aside(struct quar_writer *w, const char *why)
 	if (w->db.db != NULL && w->saved.n == 0) {
 		struct allow_table t;
 		qdb_rollback(&w->db);
-		(void)read_allow(w, &t);
+		read_allow(w, &t);
 		allow_table_fini(&w->saved);
 		w->saved = t;
 	}

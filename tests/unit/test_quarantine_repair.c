@@ -3,9 +3,11 @@
 #include "unit.h"
 
 #include "quarantine_world.h"
+#include "base/log.h"
 #include "spool/io.h"
 
 #include <sqlite3.h>
+#include <sys/mman.h>
 
 enum { N = 12 };
 
@@ -249,6 +251,52 @@ damaged_index(void **state)
 	assert_true(strstr(w.why, "index") != NULL);
 }
 
+/* A page of the allow table is damaged: what can be read is in force, and the log says which row is not. */
+static void
+half_allowed(void **state)
+{
+	(void)state;
+	enum { ROWS = 400, PAGE = 4096 };
+	char path[200], text[4096];
+	struct quar_allow a = { .sender = SPAN("a000@x.test"), .recipient = SPAN("b@y.test") };
+	quar_allow_add(w.q, &w.r, &a);
+	assert_int_equal(w_wait(), RC_OK);
+	w_close();
+	snprintf(path, sizeof path, "%s/index.db", w.path);
+	sqlite3 *db;
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	for (unsigned i = 1; i < ROWS; i++) {
+		snprintf(text, sizeof text, "INSERT INTO allow VALUES('a%03u@x.test', 'b@y.test', '', 'row number %03u of them', 0)", i, i);
+		assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	}
+	sqlite3_close(db);
+	int fd = open(path, O_RDWR);
+	bool found = false;
+	for (off_t at = 0; !found && pread(fd, text, PAGE, at) == PAGE; at += PAGE)
+		if ((found = memmem(text, PAGE, "row number 300", 14) != NULL))
+			assert_int_equal(pwrite(fd, "\xff\xff\xff\xff\xff\xff\xff\xff", 8, at), 8);
+	assert_true(found);
+	close(fd);
+	int log = memfd_create("log", MFD_CLOEXEC);
+	log_open(LOG_TO_FD, fcntl(log, F_DUPFD_CLOEXEC, 3), LOG_POSTFIX, "test", "queue");
+	w_open();
+	assert_int_equal(w_get(1), RC_OK); /* what is told stands before the answer */
+	assert_true(quar_allowed(w.q, HELD_POLICY, SPAN("a000@x.test"), SPAN("b@y.test")));
+	assert_false(quar_allowed(w.q, HELD_POLICY, SPAN("a300@x.test"), SPAN("b@y.test")));
+	log_flush();
+	ssize_t n = pread(log, text, sizeof text - 1, 0);
+	assert_true(n > 0);
+	text[n] = '\0';
+	unsigned row, behind;
+	const char *said = strstr(text, "quarantine: row ");
+	if (said == NULL || sscanf(said, "quarantine: row %u of the allow table (behind a%u@x.test to b@y.test) cannot be read: ", &row, &behind) != 2)
+		fail_msg("\"%s\"", text);
+	assert_int_equal(row, behind + 2);
+	assert_in_range(row, 2, 301);
+	log_open(LOG_TO_STDERR, STDERR_FILENO, LOG_POSTFIX, "dogana", "test");
+	close(log);
+}
+
 /* SQL that is not ours: a trigger that would empty the store, a view, another column. */
 static void
 hostile_index(void **state)
@@ -324,6 +372,6 @@ int
 main(void)
 {
 #define T(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
-	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(immovable), T(half), T(lost_index), T(damaged_index), T(hostile_index), T(false_number), T(locked_index) };
+	const struct CMUnitTest tests[] = { T(clean), T(flaws), T(planted), T(immovable), T(half), T(lost_index), T(damaged_index), T(half_allowed), T(hostile_index), T(false_number), T(locked_index) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
