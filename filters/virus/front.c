@@ -2,6 +2,7 @@
 #include "filters/virus/front.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "filters/confine.h"
 #include "filters/virus/examine.h"
@@ -108,7 +109,7 @@ on_order(struct watch *w, short what)
 		struct cmsghdr align;
 		char room[CMSG_SPACE(sizeof(int))];
 	} ancillary;
-	int fd = -1;
+	int fd;
 	struct iovec iov = { word, sizeof word };
 	struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = sizeof ancillary };
 	(void)what;
@@ -117,9 +118,7 @@ on_order(struct watch *w, short what)
 		return;
 	if (n <= 0)
 		_exit(1); /* there will be no engine any more */
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c != NULL; c = CMSG_NXTHDR(&h, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fd))
-			memcpy(&fd, CMSG_DATA(c), sizeof fd);
+	(void)fd_passed(&h, &fd, 1);
 	struct span said = span_of(word, (size_t)n);
 	if (span_eq_str(said, "generation") && fd >= 0) {
 		pool_add(fd);

@@ -2,6 +2,7 @@
 #include "filters/virus/pool.h"
 
 #include "base/clock.h"
+#include "base/fd.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "filters/virus/wire.h"
@@ -460,7 +461,7 @@ on_generation(struct watch *watch, short what)
 {
 	struct generation *gen = container_of(watch, struct generation, watch);
 	struct wire_generation m;
-	int fds[2] = { -1, -1 };
+	int fds[2];
 	union {
 		struct cmsghdr align;
 		char room[CMSG_SPACE(2 * sizeof(int))];
@@ -471,14 +472,15 @@ on_generation(struct watch *watch, short what)
 	ssize_t n = recvmsg(gen->sock, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n > 0)
-		for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c != NULL; c = CMSG_NXTHDR(&h, c))
-			if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof fds))
-				memcpy(fds, CMSG_DATA(c), sizeof fds);
+	bool has_fds = n > 0 && fd_passed(&h, fds, NELEMS(fds));
+	if (has_fds && n == (ssize_t)sizeof m && m.type == WIRE_WORKER) {
+		add_worker(gen, m.id, fds[0], fds[1]);
+		return;
+	}
+	for (size_t i = 0; has_fds && i < NELEMS(fds); i++)
+		close(fds[i]);
 	if (n != (ssize_t)sizeof m)
 		lost(gen);
-	else if (m.type == WIRE_WORKER && fds[0] >= 0)
-		add_worker(gen, m.id, fds[0], fds[1]);
 	else if (m.type == WIRE_READY)
 		switch_to(gen, &m.version);
 }

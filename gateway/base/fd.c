@@ -2,6 +2,7 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 int
@@ -62,4 +63,33 @@ fd_pread(int fd, unsigned char *to, size_t n, uint64_t at)
 		n -= (size_t)got;
 	}
 	return 0;
+}
+
+bool
+fd_passed(struct msghdr *h, int *fds, size_t want)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < want; i++)
+		fds[i] = -1;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c != NULL; c = CMSG_NXTHDR(h, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; at + sizeof(int) <= c->cmsg_len - CMSG_LEN(0); at += sizeof(int)) {
+			int fd;
+			memcpy(&fd, CMSG_DATA(c) + at, sizeof fd);
+			if (n < want)
+				fds[n] = fd;
+			else
+				close(fd);
+			n++;
+		}
+	}
+	if (n == want)
+		return true;
+	for (size_t i = 0; i < want; i++) {
+		if (fds[i] >= 0)
+			close(fds[i]);
+		fds[i] = -1;
+	}
+	return false;
 }

@@ -5,7 +5,9 @@
 #include "filters/virus/examine.h"
 #include "filters/virus/pool.h"
 #include "filters/virus/session.h"
+#include "filters/virus/wire.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -104,6 +106,54 @@ talk(struct span says, size_t piece)
 	timer_clear(&mta.timer);
 	close(mta.fd);
 	assert_int_equal(sessions_active(), 0);
+}
+
+static unsigned
+descriptors(void)
+{
+	unsigned n = 0;
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) != -1;
+	return n;
+}
+
+/* A generation says something with descriptors that do not belong to it: none of them stays open. */
+static void
+odd_generation(void **state)
+{
+	(void)state;
+	static const struct {
+		uint32_t type;
+		size_t len, nfds;
+	} rows[] = {
+		{ WIRE_WORKER, sizeof(struct wire_generation), 1 }, { WIRE_READY, sizeof(struct wire_generation), 1 }, { WIRE_READY, sizeof(struct wire_generation), 2 },
+		{ 99, sizeof(struct wire_generation), 2 }, { WIRE_WORKER, 3, 1 }, { WIRE_WORKER, 3, 2 },
+	};
+	turn();
+	unsigned before = descriptors();
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		int sv[2], fds[2] = { STDIN_FILENO, STDERR_FILENO };
+		struct wire_generation m = { .type = rows[i].type };
+		union {
+			struct cmsghdr align;
+			char room[CMSG_SPACE(2 * sizeof(int))];
+		} ancillary = { .room = { 0 } };
+		struct iovec iov = { &m, rows[i].len };
+		struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &ancillary, .msg_controllen = CMSG_SPACE(rows[i].nfds * sizeof(int)) };
+		assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+		pool_add(sv[0]);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(rows[i].nfds * sizeof(int));
+		memcpy(CMSG_DATA(c), fds, rows[i].nfds * sizeof(int));
+		assert_int_equal(sendmsg(sv[1], &h, MSG_NOSIGNAL), (ssize_t)rows[i].len);
+		close(sv[1]);
+		for (int k = 0; k < 5; k++)
+			turn();
+		if (descriptors() != before)
+			fail_msg("row %zu: %u descriptors, %u before", i, descriptors(), before);
+	}
 }
 
 static void
@@ -266,7 +316,7 @@ status_headers(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(dialogues), cmocka_unit_test(memory), cmocka_unit_test(status_headers) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(dialogues), cmocka_unit_test(memory), cmocka_unit_test(status_headers), cmocka_unit_test(odd_generation) };
 	loop_init();
 	buf_init(&mta.heard, 1 << 20);
 	pool_init(&conf);
