@@ -166,7 +166,8 @@ change_sender(struct sess *s, const struct milter_edits *e)
 		tx->params.envid = p.envid;
 }
 
-static void
+/* false: there is no room for it. */
+static bool
 add_rcpt(struct sess *s, const struct milter_rcpt *r)
 {
 	struct tx *tx = s->tx;
@@ -174,11 +175,11 @@ add_rcpt(struct sess *s, const struct milter_rcpt *r)
 	struct rcpt_params p = { .notify = 0 };
 	struct param_fault f;
 	if (r->addr.n > 0 && !parse(s, r->addr, r->milter, "another recipient", &a))
-		return;
+		return !tx->arena.over;
 	if (a.text.n == 0) {
 		struct log_ctx ctx = message_ctx(s);
 		log_warn(&ctx, "ignoring attempt from Milter to add null recipient");
-		return;
+		return true;
 	}
 	if (r->args.n > 0 && rcpt_params_parse(r->args, &tx->arena, &p, &f) != RC_OK) {
 		bad_args(s, "another recipient", r->args);
@@ -187,13 +188,7 @@ add_rcpt(struct sess *s, const struct milter_rcpt *r)
 	struct env_rcpt rcpt = { .addr = sess_complete(s, &a), .orcpt = p.orcpt, .notify = p.notify, .no_copy = true };
 	if (!span_eq(rcpt.addr, a.text))
 		rcpt.orig = a.text;
-	if (tx_add_rcpt(tx, &rcpt))
-		return;
-	if (!tx->lost_way) {
-		struct log_ctx ctx = message_ctx(s);
-		log_warn(&ctx, "milter %s: more recipients than a message may have", r->milter);
-	}
-	tx->lost_way = true;
+	return tx_add_rcpt(tx, &rcpt);
 }
 
 static void
@@ -204,21 +199,28 @@ delete_rcpt(struct sess *s, const struct milter_rcpt *r)
 		tx_delete_rcpt(s->tx, a.text);
 }
 
-static void
+/* STEP_END: it has been refused. */
+static enum step
 change_envelope(struct sess *s, const struct milter_edits *e)
 {
 	if (e->sender_changed)
 		change_sender(s, e);
 	for (size_t i = 0; i < e->nrcpts; i++)
-		if (e->rcpts[i].kind == MILTER_ADD_RCPT)
-			add_rcpt(s, &e->rcpts[i]);
-		else
+		if (e->rcpts[i].kind != MILTER_ADD_RCPT) {
 			delete_rcpt(s, &e->rcpts[i]);
+		} else if (!add_rcpt(s, &e->rcpts[i])) {
+			struct log_ctx ctx = message_ctx(s);
+			log_warn(&ctx, "milter %s: more recipients than an envelope can hold (%u fit) -- message not accepted, try again later", e->rcpts[i].milter,
+			    (unsigned)s->tx->nrcpt);
+			metric_add(M_smtpd_rcpt_limit, 1);
+			return data_refuse(s, REPLY_TOO_MANY_RCPTS);
+		}
 	s->tx->lost_way |= s->tx->arena.over;
 	if (s->tx->nrcpt == 0) {
 		sess_log_refusal(s, EV_cleanup_milter_discard, SPAN("all recipients deleted"));
 		s->tx->discard = true;
 	}
+	return STEP_NEXT;
 }
 
 /* ---- content ---- */
@@ -329,7 +331,8 @@ end_milter_said(struct sess *s)
 		hold(s, e);
 	if (tx_is_held(tx))
 		note_findings(s, e);
-	change_envelope(s, e);
+	if (change_envelope(s, e) == STEP_END)
+		return STEP_END;
 	if (tx->discard)
 		return STEP_NEXT;
 	m->is_changing = true;

@@ -168,6 +168,36 @@ test_whole(void **state)
 			play_deed(&deeds[i], 1);
 }
 
+/* More recipients than an envelope can hold: not the queue's fault, and not for ever. */
+static void
+test_too_many_rcpts(void **state)
+{
+	(void)state;
+	struct client c;
+	char got[600];
+	begin();
+	fake_forget(&milter);
+	struct buf *b = fake_rule(&milter, SMFIC_BODYEOB, 0, DO_REPLY);
+	for (unsigned i = 0; i < 7000; i++) {
+		char rcpt[40];
+		int n = snprintf(rcpt, sizeof rcpt, "<number%u@example.org>", i);
+		fake_packet(b, SMFIR_ADDRCPT, rcpt, (size_t)n + 1);
+	}
+	fake_packet(b, 'c', NULL, 0);
+	assert_false(b->over);
+	unsigned before = q.accepted;
+	client_open(&c, 0, "192.0.2.1");
+	client_reply(&c, got);
+	for (size_t i = 0; i < NELEMS(session); i++)
+		say(&c, span_str(session[i]));
+	client_send(&c, SPAN(SMALL ".\r\n"), SIZE_MAX);
+	client_reply(&c, got);
+	assert_string_equal(got, "452 4.5.3 Error: too many recipients");
+	assert_int_equal(q.accepted, before);
+	client_close(&c);
+	all_gone("too many recipients", SIZE_MAX);
+}
+
 /* The client says n octets in all and is gone; retire: we end it, else it closes. */
 static void
 play_cut(const struct deed *d, size_t cut, bool retire)
@@ -409,7 +439,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole), cmocka_unit_test(test_cut), cmocka_unit_test(test_turns), cmocka_unit_test(test_silent_milter), cmocka_unit_test(test_queue_gone),
+		cmocka_unit_test(test_whole), cmocka_unit_test(test_too_many_rcpts), cmocka_unit_test(test_cut), cmocka_unit_test(test_turns), cmocka_unit_test(test_silent_milter), cmocka_unit_test(test_queue_gone),
 		cmocka_unit_test(test_two_want_a_file),
 	};
 	return cmocka_run_group_tests(tests, set_up, tear_down);
