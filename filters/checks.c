@@ -2,6 +2,7 @@
 #include "filters/checks.h"
 
 #include "base/mem.h"
+#include "msg/addr.h"
 
 static const char *const parameters[][CHECK_KINDS] = {
 	[CHECKS_IN] = { "header_checks", "mime_header_checks", "nested_header_checks", "body_checks" },
@@ -217,10 +218,36 @@ do_reject(struct check_verdict *v, struct buf *scratch)
 	v->text = buf_span(scratch);
 }
 
+bool
+check_address(struct span text, unsigned how, struct arena *arena, struct span *out)
+{
+	struct addr addr;
+	struct err e;
+	if (text.n > CHECK_WORD_MAX || addr_parse(text, how, arena, &addr, &e) != RC_OK || addr.domain.n == 0 || addr.local.n == 0)
+		return false;
+	*out = addr.text;
+	return true;
+}
+
+/* Of a row that nobody has asked for yet: what groups of a pattern will be is not known. */
+static bool
+is_address(struct span text)
+{
+	struct arena arena;
+	struct span out;
+	if (span_chr(text, '$') != SIZE_MAX)
+		return true;
+	arena_init(&arena, 8192);
+	bool ok = check_address(text, ADDR_UTF8, &arena, &out);
+	arena_fini(&arena);
+	return ok;
+}
+
 static void
 judge(struct check_verdict *v, bool is_line, struct buf *scratch)
 {
-	bool has_at = span_chr(v->text, '@') != SIZE_MAX;
+	/* with an "@" in it the message is not let through unchanged: whoever has it refuses it for now when it is no address after all */
+	bool has_at = span_chr(v->text, '@') != SIZE_MAX && (scratch != NULL || is_address(v->text));
 	switch (v->action) {
 	case CHECK_REJECT:
 		if (scratch != NULL)
@@ -318,14 +345,15 @@ struct noting {
 enum { TOLD_MAX = 20 };
 
 static bool
-look_at_result(void *arg, const char *table, struct span key, struct span value)
+look_at_result(void *arg, const char *table, const char *place, struct span key, struct span value)
 {
 	struct noting *n = arg;
 	struct check_verdict v;
+	(void)table;
 	(void)key;
 	read_result(n->checks, n->kind, value, NULL, &v);
 	if (v.warning[0] != '\0')
-		conf_problem(n->conf, CONF_WARNING, n->service, v.parameter, "%s: %s", table, v.warning);
+		conf_problem(n->conf, CONF_WARNING, n->service, v.parameter, "%s: %s", place, v.warning);
 	return v.warning[0] == '\0' || ++n->told < TOLD_MAX;
 }
 
@@ -335,7 +363,7 @@ checks_notes(struct conf *c, const struct service *s, const struct checks *ch)
 	for (unsigned k = 0; k < CHECK_KINDS; k++) {
 		struct noting n = { .conf = c, .service = s, .checks = ch, .kind = (enum check_kind)k };
 		if (checks_has(ch, n.kind))
-			map_list_each(ch->table[k].maps, look_at_result, &n);
+			map_list_each_place(ch->table[k].maps, look_at_result, &n);
 	}
 }
 

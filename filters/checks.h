@@ -8,6 +8,7 @@
 #ifndef FILTERS_CHECKS_H
 #define FILTERS_CHECKS_H
 
+#include "base/arena.h"
 #include "map/map.h"
 #include "msg/mime.h"
 
@@ -61,6 +62,10 @@ struct span check_line(struct span text);
 enum rc checks_ask(const struct checks *ch, enum check_kind kind, struct span key, struct buf *scratch, struct check_verdict *out, struct err *e) MUST_CHECK;
 /* "reject", "warning", ...: as the log has it. */
 const char *check_action_name(enum check_action a);
+
+/* The address of a REDIRECT or BCC in internal form, in the arena. how: ADDR_UTF8 or 0. */
+enum { CHECK_WORD_MAX = 512 };   /* octets of a destination or an address */
+bool check_address(struct span text, unsigned how, struct arena *arena, struct span *out);
 
 /* A text of PREPEND or REPLACE as lines with CRLF. Of a header: whatever follows a line end is made its continuation. What is no
  * text (CR, NUL) becomes a blank. */

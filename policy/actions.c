@@ -481,6 +481,23 @@ policy_result_is_list(struct span value)
 	return word.n > 0 && !all_digits(word);
 }
 
+/* An address that REDIRECT and BCC can use. What groups of a pattern will be is not known yet. */
+static bool
+bad_address(struct span text)
+{
+	struct arena a;
+	struct addr addr;
+	struct err e;
+	if (span_chr(text, '@') == SIZE_MAX || text.n > EDIT_WORD_MAX)
+		return true;
+	if (span_chr(text, '$') != SIZE_MAX)
+		return false;
+	arena_init(&a, 8192);
+	bool bad = addr_parse(text, ADDR_UTF8, &a, &addr, &e) != RC_OK || addr.domain.n == 0 || addr.local.n == 0;
+	arena_fini(&a);
+	return bad;
+}
+
 static bool
 bad_argument(enum pol (*fn)(struct result *), struct span text)
 {
@@ -488,7 +505,7 @@ bad_argument(enum pol (*fn)(struct result *), struct span text)
 		return !policy_is_filter(text);
 	if (fn == do_prepend)
 		return !policy_is_header(text);
-	return (fn == do_redirect || fn == do_bcc) && span_chr(text, '@') == SIZE_MAX;
+	return (fn == do_redirect || fn == do_bcc) && bad_address(text);
 }
 
 bool

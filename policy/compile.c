@@ -472,7 +472,7 @@ is_loop(const struct results *x, const char *table, struct span value, struct bu
 }
 
 static bool
-check_result(void *arg, const char *table, struct span key, struct span value)
+check_result(void *arg, const char *table, const char *place, struct span key, struct span value)
 {
 	struct results *x = arg;
 	struct compile *k = x->k;
@@ -483,7 +483,7 @@ check_result(void *arg, const char *table, struct span key, struct span value)
 	if (is_loop(x, table, value, &what) || policy_result_complaint(k->p, x->list->bare, value, &what, &is_error)) {
 		x->complaints++;
 		buf_put_safe(&where, key, 100, true);
-		conf_problem(k->p->conf, is_error ? CONF_ERROR : CONF_WARNING, k->p->service, x->list->name, "%s: %s: key %s: %s", x->list->name, table,
+		conf_problem(k->p->conf, is_error ? CONF_ERROR : CONF_WARNING, k->p->service, x->list->name, "%s: %s: key %s: %s", x->list->name, place,
 		    buf_cstr(&where), buf_cstr(&what));
 		k->failed |= is_error;
 	}
@@ -513,7 +513,7 @@ check_results(struct compile *k)
 	for (const struct policy_list *l = k->p->all; l != NULL; l = l->next)
 		for (unsigned i = 0; i < l->count; i++) {
 			struct results x = { .k = k, .list = l, .rule = &l->rules[i] };
-			map_list_each(l->rules[i].map, check_result, &x);
+			map_list_each_place(l->rules[i].map, check_result, &x);
 			if (l->rules[i].server != NULL)
 				check_default(&x, l->rules[i].server);
 		}

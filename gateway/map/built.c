@@ -291,7 +291,7 @@ built_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
 {
 	const struct built *b = m->state;
 	if (b->words != NULL) {
-		for (const struct word *it = b->words->first; it != NULL && fn(arg, it->key, it->value); it = it->next)
+		for (const struct word *it = b->words->first; it != NULL && fn(arg, it->key, it->value, 0); it = it->next)
 			;
 		return RC_OK;
 	}
@@ -301,7 +301,7 @@ built_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
 	if (r != 0)
 		return err_set(e, RC_TEMP, "%s: %s", m->name, mdb_strerror(r));
 	while ((r = mdb_cursor_get(cur, &k, &v, MDB_NEXT)) == 0)
-		if (!fn(arg, span_of(k.mv_data, k.mv_size), span_of(v.mv_data, v.mv_size)))
+		if (!fn(arg, span_of(k.mv_data, k.mv_size), span_of(v.mv_data, v.mv_size), 0))
 			break;
 	mdb_cursor_close(cur);
 	return r == 0 || r == MDB_NOTFOUND ? RC_OK : err_set(e, RC_TEMP, "%s: %s", m->name, mdb_strerror(r));

@@ -128,8 +128,9 @@ read_secret(struct command *k, const char *name, struct err *e)
 }
 
 static bool
-print_entry(void *arg, struct span key, struct span value)
+print_entry(void *arg, struct span key, struct span value, int line)
 {
+	(void)line;
 	FILE *out = arg;
 	fwrite(key.p, 1, key.n, out);
 	putc('\t', out);
@@ -150,7 +151,7 @@ query_one(struct command *k, struct map *const *maps, size_t n, struct span key,
 			if (value.n == 0)
 				fprintf(stderr, "%s: warning: table %s: an empty result for a key: most lookups take it for an error\n", k->name, maps[i]->name);
 			if (with_key)
-				return print_entry(stdout, key, value) ? 0 : 2;
+				return print_entry(stdout, key, value, 0) ? 0 : 2;
 			fwrite(value.p, 1, value.n, stdout);
 			putchar('\n');
 			return 0;

@@ -403,28 +403,48 @@ map_list_names(const struct map_list *l, const char *table)
 
 struct walk {
 	bool (*fn)(void *arg, const char *table, struct span key, struct span value);
+	map_place_fn *place_fn;      /* in its place, or NULL */
 	void *arg;
 	const char *table;
 	bool over;
 };
 
 static bool
-walk_entry(void *arg, struct span key, struct span value)
+walk_entry(void *arg, struct span key, struct span value, int line)
 {
 	struct walk *w = arg;
-	w->over = !w->fn(w->arg, w->table, key, value);
+	char place[400];
+	if (w->place_fn != NULL) {
+		snprintf(place, sizeof place, line > 0 && strchr(w->table, '{') == NULL ? "%.380s:%d" : "%.380s", w->table, line);
+		w->over = !w->place_fn(w->arg, w->table, place, key, value);
+	} else {
+		w->over = !w->fn(w->arg, w->table, key, value);
+	}
 	return !w->over;
+}
+
+static void
+walk(const struct map_list *l, struct walk *w)
+{
+	for (size_t i = 0; l != NULL && i < l->set.count && !w->over; i++) {
+		w->table = l->set.maps[i]->name;
+		if (!l->set.maps[i]->broken && l->set.maps[i]->type->each != NULL)
+			(void)!map_each(l->set.maps[i], walk_entry, w, NULL);
+	}
 }
 
 void
 map_list_each(const struct map_list *l, bool (*fn)(void *arg, const char *table, struct span key, struct span value), void *arg)
 {
 	struct walk w = { .fn = fn, .arg = arg };
-	for (size_t i = 0; l != NULL && i < l->set.count && !w.over; i++) {
-		w.table = l->set.maps[i]->name;
-		if (!l->set.maps[i]->broken && l->set.maps[i]->type->each != NULL)
-			(void)!map_each(l->set.maps[i], walk_entry, &w, NULL);
-	}
+	walk(l, &w);
+}
+
+void
+map_list_each_place(const struct map_list *l, map_place_fn *fn, void *arg)
+{
+	struct walk w = { .place_fn = fn, .arg = arg };
+	walk(l, &w);
 }
 
 enum rc

@@ -65,6 +65,9 @@ void map_watch(map_watch_fn *fn, void *arg);
 
 /* Calls fn for every entry of every table that can be listed, until it says false. For checks in the loader. */
 void map_list_each(const struct map_list *l, bool (*fn)(void *arg, const char *table, struct span key, struct span value), void *arg);
+/* The same for those who complain: place is "pcre:/etc/x:12" where the line is known, else the table. */
+typedef bool map_place_fn(void *arg, const char *table, const char *place, struct span key, struct span value);
+void map_list_each_place(const struct map_list *l, map_place_fn *fn, void *arg);
 
 /* ---- commands: "map build|query|dump TYPE:FILE [KEY]", and postmap, postalias by argv[0] ---- */
 int map_command(const char *dir, int argc, char *const *argv);

@@ -16,6 +16,7 @@ struct cidr_rule {
 	struct cidr net;
 	struct span result;
 	uint32_t skip_to;            /* RULE_IF: first rule behind its endif */
+	int lineno;
 };
 
 struct cidr_table {
@@ -106,6 +107,7 @@ read_rule(struct cidr_table *t, struct span line, const struct map_ctx *ctx, con
 	r->kind = kind;
 	r->negated = negated;
 	r->net = net;
+	r->lineno = lineno;
 	r->result = kind == RULE_MATCH ? arena_span(&t->arena, result) : SPAN_EMPTY;
 }
 
@@ -200,7 +202,7 @@ cidr_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
 		char addr[IPADDR_TEXT], key[IPADDR_TEXT + 8];
 		ipaddr_text(&r->net.net, addr);
 		snprintf(key, sizeof key, "%s%s/%u", r->negated ? "!" : "", addr, r->net.bits);
-		if (r->kind == RULE_MATCH && !fn(arg, span_str(key), r->result))
+		if (r->kind == RULE_MATCH && !fn(arg, span_str(key), r->result, r->lineno))
 			break;
 	}
 	return RC_OK;

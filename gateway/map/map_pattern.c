@@ -288,7 +288,7 @@ pattern_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
 		buf_reset(&key);
 		buf_puts(&key, r->negated ? "!" : "");
 		buf_put(&key, r->text);
-		go_on = fn(arg, buf_span(&key), r->raw);
+		go_on = fn(arg, buf_span(&key), r->raw, r->lineno);
 	}
 	buf_fini(&key);
 	return RC_OK;

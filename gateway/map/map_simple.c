@@ -33,7 +33,7 @@ enum rc
 static_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
 {
 	(void)e;
-	(void)fn(arg, SPAN("*"), *(const struct span *)m->state);
+	(void)fn(arg, SPAN("*"), *(const struct span *)m->state, 0);
 	return RC_OK;
 }
 

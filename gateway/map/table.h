@@ -32,8 +32,8 @@ struct map;
 typedef enum rc map_open_fn(struct map *m, const struct map_ctx *ctx, struct span arg, struct err *e);
 typedef enum rc map_find_fn(const struct map *m, struct span key, struct buf *scratch, struct span *value_out, struct err *e);
 typedef void map_close_fn(struct map *m);
-/* Calls fn for every entry until it says false. */
-typedef bool map_entry_fn(void *arg, struct span key, struct span value);
+/* Calls fn for every entry until it says false. line: of the source, or the number of an inline rule; 0: not known any more. */
+typedef bool map_entry_fn(void *arg, struct span key, struct span value, int line);
 typedef enum rc map_each_fn(const struct map *m, map_entry_fn *fn, void *arg, struct err *e);
 
 struct map_type {

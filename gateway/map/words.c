@@ -114,7 +114,7 @@ words_each(const struct map *m, map_entry_fn *fn, void *arg, struct err *e)
 	(void)e;
 	const struct words *w = m->state;
 	for (const struct word *it = w->first; it != NULL; it = it->next)
-		if (!fn(arg, it->key, it->value))
+		if (!fn(arg, it->key, it->value, 0))
 			break;
 	return RC_OK;
 }

@@ -4,7 +4,6 @@
 enum {
 	SHOWN_MAX = 200,             /* octets of a header or a line in the log */
 	REPLY_TEXT_MAX = 480,
-	WORD_MAX = 512,              /* of a destination or an address */
 };
 
 /* ---- the message's log line ---- */
@@ -118,7 +117,12 @@ checking_is_last(const struct check_verdict *v)
 static void
 lose_way(struct sess *s, const struct check_verdict *v)
 {
-	sess_warn(s, "%s: %s cannot be done: message not accepted, try again later", v->parameter, check_action_name(v->action));
+	struct buf b;
+	buf_init(&b, 300);
+	buf_put_safe(&b, v->text, 200, true);
+	sess_warn(s, "%s = %.300s: %s \"%s\" cannot be done (need %s): message not accepted, try again later", v->parameter, v->table,
+	    check_action_name(v->action), buf_cstr(&b), v->action == CHECK_FILTER ? "transport:destination" : "user@domain");
+	buf_fini(&b);
 	s->tx->lost_way = true;
 }
 
@@ -126,7 +130,7 @@ static bool
 is_filter(struct span text)
 {
 	size_t colon = span_chr(text, ':');
-	return colon != SIZE_MAX && colon > 0 && text.n <= WORD_MAX && span_is_printable(text) && span_is_utf8(text) &&
+	return colon != SIZE_MAX && colon > 0 && text.n <= CHECK_WORD_MAX && span_is_printable(text) && span_is_utf8(text) &&
 	    span_chr(span_head(text, colon), ' ') == SIZE_MAX;
 }
 
@@ -134,21 +138,15 @@ static void
 edit_tx(struct sess *s, const struct check_verdict *v, enum verdict_edit_kind kind)
 {
 	struct tx *tx = s->tx;
-	struct addr addr;
 	struct span text = v->text;
-	struct err e;
 	if (kind == EDIT_FILTER) {
 		if (!is_filter(text)) {
 			lose_way(s, v);
 			return;
 		}
-	} else {
-		if (text.n > WORD_MAX || addr_parse(text, s->svc->p->p_smtputf8_enable ? (unsigned)ADDR_UTF8 : 0, &tx->arena, &addr, &e) != RC_OK ||
-		    addr.domain.n == 0 || addr.local.n == 0) {
-			lose_way(s, v);
-			return;
-		}
-		text = addr.text;
+	} else if (!check_address(text, s->svc->p->p_smtputf8_enable ? (unsigned)ADDR_UTF8 : 0, &tx->arena, &text)) {
+		lose_way(s, v);
+		return;
 	}
 	const struct verdict_edit edit = { .kind = kind, .text = text };
 	if (!tx_edit(tx, &edit))

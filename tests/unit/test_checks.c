@@ -60,6 +60,30 @@ test_actions(void **state)
 	}
 }
 
+/* What check says of rows nobody has asked for yet: the line, and what would be refused for now when it is asked for. */
+static void
+test_notes(void **state)
+{
+	(void)state;
+	static const char *const says[] = { "/rules:2: bad REDIRECT target \"a@b.example, c@d.example\" in header_checks map", "/rules:3: bad REDIRECT target \"\" in",
+		"/rules:4: bad BCC address \"@\" in", "/rules:6: unknown command in header_checks map: EXPLODE" };
+	struct checks *ch = NULL;
+	struct err e;
+	confdir_write("rules", "/^a(.*)/ REDIRECT $1@b.example\n/b/ REDIRECT a@b.example, c@d.example\n/c/ REDIRECT\n/d/ BCC @\nif /e/\n/f/ EXPLODE\nendif\n/g/ BCC a@b.example\n");
+	struct conf *c = confdir_load("header_checks = pcre:$config_directory/rules\nmime_header_checks =\nnested_header_checks =\n");
+	size_t before = conf_problem_count(c, CONF_WARNING);
+	assert_int_equal(checks_open(c, NULL, CHECKS_IN, &ch, &e), RC_OK);
+	checks_notes(c, NULL, ch);
+	for (size_t i = 0; i < NELEMS(says); i++)
+		if (!confdir_has_problem(c, CONF_WARNING, says[i])) {
+			confdir_show_problems(c);
+			fail_msg("expected %s", says[i]);
+		}
+	assert_int_equal(conf_problem_count(c, CONF_WARNING), before + NELEMS(says));
+	checks_free(&ch);
+	conf_unref(&c);
+}
+
 static void
 test_families(void **state)
 {
@@ -131,7 +155,7 @@ test_texts(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_actions), cmocka_unit_test(test_families), cmocka_unit_test(test_texts) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_actions), cmocka_unit_test(test_notes), cmocka_unit_test(test_families), cmocka_unit_test(test_texts) };
 	confdir_make();
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	confdir_remove();

@@ -637,10 +637,17 @@ test_warnings(void **state)
 	} rows[] = {
 		{ "smtpd_recipient_restrictions = permit, reject\n", "restriction `reject' after `permit' is ignored" },
 		{ "smtpd_client_restrictions = check_client_access inline:{a=nonsense}\n", "key a: unknown smtpd restriction: \"nonsense\"" },
+		{ "smtpd_client_restrictions = check_client_access inline:{{a=REDIRECT a@b.example, c@d.example}}\n", "key a: bad argument of REDIRECT" },
+		{ "smtpd_client_restrictions = check_client_access inline:{{a=BCC @}}\n", "key a: bad argument of BCC" },
+		{ "smtpd_client_restrictions = check_client_access inline:{{a=REDIRECT}}\n", "key a: bad argument of REDIRECT" },
+		{ "smtpd_client_restrictions = check_client_access cidr:$config_directory/acl\n", "/acl:2: key 192.0.2.1/32: bad argument of BCC" },
+		{ "smtpd_client_restrictions = check_client_access pcre:$config_directory/rules\n", "/rules:3: key /c/: bad argument of REDIRECT" },
 		{ "mydestination = a.example\nvirtual_mailbox_domains = A.example\n", "do not list domain a.example in BOTH mydestination and virtual_mailbox_domains" },
 		{ "relay_domains = a.example\nvirtual_mailbox_domains = a.example\n", "do not list domain a.example in BOTH virtual_mailbox_domains and relay_domains" },
 	};
 	(void)state;
+	confdir_write("acl", "# bad\n192.0.2.1 BCC x y@z.example\n");
+	confdir_write("rules", "/a(.*)/ REDIRECT $1@x.example\n# bad\n/c/ REDIRECT a@b.example, c@d.example\n");
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		struct conf *c = confdir_load(rows[i].lines);
 		policy_check(c);
