@@ -138,7 +138,7 @@ demo: deps ## the gateway at work on loopback with real messages, in a minute
 test: ## every test; ends with "N passed, N failed, N skipped"; SUITE="unit crash fuzz lint dialogue dns sandbox keys leaks kill compat sessions peers attachments demo"
 	@tests/tools/deps.sh test
 	@timeout 300 tests/tools/peers.sh $(TEST_PEERS) >/dev/null 2>&1 & peers=$$!; \
-	$(MAKE) --no-print-directory -s $(PAR) test-asan test-release test-fuzz || { kill $$peers; exit 2; }; \
+	$(MAKE) --no-print-directory -s $(PAR) test-asan test-release test-fuzz || { kill $$peers 2>/dev/null; exit 2; }; \
 	wait $$peers || echo "test: not all of those we are tested with are there: what needs them is skipped" >&2
 	@/usr/bin/python3 tests/run.py $(SUITE)
 
