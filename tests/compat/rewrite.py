@@ -79,6 +79,8 @@ DIFFERENCES = [
     (r'^  - .*rfc822; (list|postmaster|MAILER-DAEMON)@.*delivered|^  [+] .*rfc822; (list|postmaster|MAILER-DAEMON)@.*failed',
      'a mailbox of this machine, or none: Postfix throws mail to a MAILER-DAEMON or postmaster without alias away'),
     (r'^  - .*TO:<"\\"|^  - .*ORCPT=rfc822;"\\"', 'the quotes of an address in a BCC table are taken off; Postfix quotes them again'),
+    (r'^  - (MAIL FROM:\S+ RCPT TO:<[^>]*> NOTIFY=NEVER ORCPT=\S+)\n  - \1$(?!(?s:.*)^  [+] \1\n  [+] \1$)',
+     'a recipient with NOTIFY=NEVER who is the automatic copy, too, gets one; Postfix compares an ORCPT the copy does not have'),
     (r'^  [+] MAIL FROM:<>: ', 'the null sender is in no table: a pattern or static: would make bounces of bounces; Postfix looks for ""'),
 ]
 
