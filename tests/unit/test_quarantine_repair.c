@@ -287,7 +287,7 @@ half_allowed(void **state)
 	ssize_t n = pread(log, text, sizeof text - 1, 0);
 	assert_true(n > 0);
 	text[n] = '\0';
-	unsigned row, behind;
+	unsigned row = 0, behind = 0;
 	const char *said = strstr(text, "quarantine: row ");
 	if (said == NULL || sscanf(said, "quarantine: row %u of the allow table (behind a%u@x.test to b@y.test) cannot be read: ", &row, &behind) != 2)
 		fail_msg("\"%s\"", text);
