@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "filters/attachments/pool.h"
 
+#include "base/fd.h"
 #include "base/mem.h"
 #include "filters/attachments/worker.h"
 #include "filters/confine.h"
@@ -238,9 +239,7 @@ receive(int fd, struct buf *room, int *fd_out, int flags)
 		return errno == EAGAIN || errno == EINTR ? 0 : -1;
 	if (n == 0)
 		return -1;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c))
-		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-			memcpy(fd_out, CMSG_DATA(c), sizeof(int));
+	(void)fd_passed(&m, fd_out, 1); /* a worker that was taken over may send what it likes */
 	buf_commit(room, (size_t)n);
 	return n;
 }
@@ -261,6 +260,14 @@ send_question(struct slot *s, int question)
 	c->cmsg_len = CMSG_LEN(sizeof question);
 	memcpy(CMSG_DATA(c), &question, sizeof question);
 	return sendmsg(s->fd, &m, MSG_NOSIGNAL) == sizeof word;
+}
+
+static void
+drop(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
 }
 
 /* Reads until there is the answer to the last question, or news of the worker's end. */
@@ -291,16 +298,13 @@ await(struct pool *p, struct slot *s, struct buf *room, struct wire_answer *out,
 		struct cur c = cur_of(buf_span(room));
 		struct worker_word word = { .number = 0 };
 		struct span head = cur_take(&c, sizeof word);
-		if (c.bad)
-			continue;
-		memcpy(&word, head.p, sizeof word);
+		if (!c.bad)
+			memcpy(&word, head.p, sizeof word);
 		if (word.kind == WORKER_DIED || word.kind == WORKER_TOO_LONG)
 			return word.kind == WORKER_DIED && !killed ? POOL_CRASHED : POOL_TOO_LONG;
 		if (word.kind == WORKER_ANSWER && word.number == s->number)
 			return wire_get_answer(span_of(c.p, cur_left(&c)), out) == RC_OK ? POOL_ANSWERED : POOL_LATER;
-		if (*body_fd_out >= 0) /* of an earlier one */
-			close(*body_fd_out);
-		*body_fd_out = -1;
+		drop(body_fd_out); /* of an earlier one */
 	}
 }
 
@@ -313,15 +317,12 @@ pool_ask(struct pool *p, int question, struct buf *room, struct wire_answer *out
 	if (s == NULL)
 		return POOL_LATER;
 	while (receive(s->fd, room, body_fd_out, MSG_DONTWAIT) > 0) /* what nobody waited for any more */
-		if (*body_fd_out >= 0)
-			close(*body_fd_out);
-	*body_fd_out = -1;
+		drop(body_fd_out);
+	drop(body_fd_out);
 	if (send_question(s, question))
 		result = await(p, s, room, out, body_fd_out);
-	if (result != POOL_ANSWERED && *body_fd_out >= 0) {
-		close(*body_fd_out);
-		*body_fd_out = -1;
-	}
+	if (result != POOL_ANSWERED)
+		drop(body_fd_out);
 	give_slot(p, s, result == POOL_CRASHED || result == POOL_TOO_LONG);
 	return result;
 }

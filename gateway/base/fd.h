@@ -16,8 +16,8 @@ int fd_pwrite(int fd, struct span s, uint64_t at) MUST_CHECK;
 int fd_read(int fd, unsigned char *to, size_t n) MUST_CHECK;
 int fd_pread(int fd, unsigned char *to, size_t n, uint64_t at) MUST_CHECK;
 
-/* Descriptors that came with a message of recvmsg(): want of them into fds, or, when it was another number, -1: those are closed. */
 struct msghdr;
+/* Descriptors that came with a message of recvmsg(): want of them into fds, or, when it was another number, -1: those are closed. */
 bool fd_passed(struct msghdr *h, int *fds, size_t want);
 
 #endif
