@@ -3,7 +3,7 @@
 # usage: deps.sh build | test
 set -eu
 build="gcc make pkg-config libc6-dev libevent-dev libssl-dev libc-ares-dev libcdb-dev liblmdb-dev libpcre2-dev libseccomp-dev libsqlite3-dev libsasl2-dev libmilter-dev libclamav-dev libgmime-3.0-dev libarchive-dev zlib1g-dev"
-test="$build libcmocka-dev libsasl2-modules libsasl2-modules-db python3 procps"
+test="$build libcmocka-dev libsasl2-modules libsasl2-modules-db python3 procps netbase"
 command -v clang >/dev/null 2>&1 && test="$test libclang-rt-dev" # the fuzzers; a recommendation of clang's, which may be missing
 case "${1:-build}" in
 build) want=$build ;;
