@@ -270,6 +270,14 @@ drop(int *fd)
 	*fd = -1;
 }
 
+/* Nobody will make workers any more: the master makes a new program. */
+NORETURN static void
+end_without_keeper(void)
+{
+	program_log(LOG_L_ERROR, SPAN_EMPTY, "the keeper of the workers has ended");
+	_exit(1);
+}
+
 /* Reads until there is the answer to the last question, or news of the worker's end. */
 static enum pool_result
 await(struct pool *p, struct slot *s, struct buf *room, struct wire_answer *out, int *body_fd_out)
@@ -291,10 +299,8 @@ await(struct pool *p, struct slot *s, struct buf *room, struct wire_answer *out,
 			continue;
 		}
 		ssize_t n = receive(s->fd, room, body_fd_out, MSG_DONTWAIT);
-		if (n < 0) { /* the keeper is gone: the master makes a new program */
-			program_log(LOG_L_ERROR, SPAN_EMPTY, "the keeper of the workers has ended");
-			_exit(1);
-		}
+		if (n < 0)
+			end_without_keeper();
 		struct cur c = cur_of(buf_span(room));
 		struct worker_word word = { .number = 0 };
 		struct span head = cur_take(&c, sizeof word);
@@ -316,11 +322,16 @@ pool_ask(struct pool *p, int question, struct buf *room, struct wire_answer *out
 	*body_fd_out = -1;
 	if (s == NULL)
 		return POOL_LATER;
-	while (receive(s->fd, room, body_fd_out, MSG_DONTWAIT) > 0) /* what nobody waited for any more */
+	ssize_t stale;
+	while ((stale = receive(s->fd, room, body_fd_out, MSG_DONTWAIT)) > 0) /* what nobody waited for any more */
 		drop(body_fd_out);
 	drop(body_fd_out);
+	if (stale < 0)
+		end_without_keeper(); /* it ended while nobody asked */
 	if (send_question(s, question))
 		result = await(p, s, room, out, body_fd_out);
+	else if (errno == EPIPE || errno == ECONNRESET)
+		end_without_keeper();
 	if (result != POOL_ANSWERED)
 		drop(body_fd_out);
 	give_slot(p, s, result == POOL_CRASHED || result == POOL_TOO_LONG);

@@ -400,6 +400,29 @@ def killed_filters_let_nothing_through():
 
 
 @case
+def a_killed_keeper_is_noticed():
+    """The process that makes the workers of the attachment filter dies while no message is there: the filter ends with it, and there is a new one."""
+    with Chain('virus_action = reject\nmilter_breaker_probe_time = 1s\n') as c:
+        c.gw.expect_deaths = True
+        keepers = []
+
+        def has_keeper():
+            pids = [pid for pid, _ in c.processes('dogana-attachments')]
+            parents = {pid: int(pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[1]) for pid in pids}
+            keepers[:] = [pid for pid in pids if parents[pid] in parents and pid in parents.values()]
+            return len(keepers) == 1
+        wait_for('the keeper and its workers', has_keeper, 10)
+        os.kill(keepers[0], signal.SIGKILL)
+
+        def is_back():
+            client = Client(c.port)
+            answer = client.send(b'Subject: fine\r\n\r\nfine\r\n')
+            client.close()
+            return answer.startswith('250')
+        wait_for('the filter to be back', is_back, 10)
+
+
+@case
 def a_reload_disturbs_nobody():
     with Chain('virus_action = reject\n') as c:
         numbers = iter(range(1000))
