@@ -176,7 +176,7 @@ ipc_end(struct ipc_chan *c)
 {
 	if (c->out.over)
 		c->doomed = true;
-	if (c->down || c->doomed) {
+	if (c->down || c->doomed || c->deaf) {
 		buf_cut(&c->out, c->frame_start);
 		return;
 	}
@@ -195,7 +195,7 @@ ipc_end(struct ipc_chan *c)
 static void
 attach_fd(struct ipc_chan *c, int fd)
 {
-	if (c->out.over || c->doomed) {
+	if (c->out.over || c->doomed || c->deaf) {
 		close(fd);
 		return;
 	}
@@ -421,7 +421,19 @@ static void
 want(struct ipc_chan *c)
 {
 	short events = c->held ? EV_WRITE : EV_READ;
-	watch_want(&c->watch, buf_len(&c->out) > 0 ? (short)(events | EV_WRITE) : events);
+	watch_want(&c->watch, buf_len(&c->out) > 0 || c->deaf ? (short)(events | EV_WRITE) : events);
+}
+
+/* send_some() failed. The other end is closed, or does as if: on_ready() is called in the next turn whichever it is. */
+static void
+go_deaf(struct ipc_chan *c)
+{
+	c->deaf = true;
+	buf_reset(&c->out);
+	for (size_t i = 0; i < c->n_out_fds; i++)
+		close(c->out_fds[i].fd);
+	c->n_out_fds = c->answers = c->answer_fds = 0;
+	want(c);
 }
 
 static void
@@ -433,11 +445,10 @@ flush_chan(struct ipc_chan *c)
 		go_down(c, "it does not read what it is sent");
 		return;
 	}
-	if (!send_some(c)) {
-		go_down(c, NULL);
-		return;
-	}
-	want(c);
+	if (send_some(c))
+		want(c);
+	else
+		go_deaf(c);
 }
 
 static void
@@ -518,8 +529,8 @@ is_held(struct ipc_chan *c)
 	if (!has_enough(c))
 		return false;
 	if (!send_some(c)) {
-		go_down(c, NULL);
-		return true;
+		go_deaf(c);
+		return false;
 	}
 	c->held = has_enough(c);
 	if (c->held)
@@ -564,7 +575,7 @@ on_input(struct ipc_chan *c)
 	struct iovec iov = { to, READ_SIZE };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes };
 	ssize_t n = recvmsg(c->fd, &msg, MSG_CMSG_CLOEXEC);
-	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+	if (n < 0 && (errno == EINTR || (errno == EAGAIN && !c->deaf)))
 		return;
 	if (n <= 0) {
 		go_down(c, NULL);
@@ -593,7 +604,7 @@ on_ready(struct watch *w, short what)
 		c->held = false;
 		want(c);
 		read_frames(c); /* what had come already */
-	} else if (what & EV_READ) {
+	} else if ((what & EV_READ) || c->deaf) {
 		on_input(c);
 	}
 }

@@ -9,7 +9,8 @@
  * gathers and leaves once per loop turn.
  *
  * A call is an id in a table, never a pointer: an answer whose caller has gone is counted and dropped.
- * When a channel goes down every call on it ends with RC_TEMP.
+ * A peer that has ended may have said something before, and it is heard: what cannot be sent to it is dropped, and the channel goes
+ * down behind the last frame. When a channel goes down every call on it ends with RC_TEMP.
  *
  * Who asks and does not read the answers must not fill the memory of who answers. Three bounds, in ipc.c:
  *
@@ -95,6 +96,7 @@ struct ipc_chan {
 	size_t answers, answer_fds;  /* octets and descriptors of answers since out was last empty */
 	bool held;                   /* nothing is read from it until its answers have left */
 	bool doomed;                 /* goes down at the end of the turn */
+	bool deaf;                   /* takes nothing any more: what it had said before is heard, then it goes down */
 	int *in_fds;
 	size_t n_in_fds, cap_in_fds;
 	struct grave grave;

@@ -238,6 +238,31 @@ goes_while_held(void **state)
 	stop();
 }
 
+/* It says something and ends, and is sent something before it is listened to: it is heard. */
+static void
+heard_after_its_end(void **state)
+{
+	(void)state;
+	for (int shuts = 0; shuts < 2; shuts++) {
+		start(ROLE_QUEUE, ROLE_EDGE, &at_once);
+		for (; w.calls < 5; w.calls++)
+			put_frame(&w.frames, shuts ? IPC_ETRN : IPC_DRAFT, w.calls, 0);
+		struct span s = buf_span(&w.frames);
+		assert_int_equal(write(w.raw, s.p, s.n), (ssize_t)s.n);
+		if (shuts) /* reading is over, but it is there: no reason to keep the channel */
+			shutdown(w.raw, SHUT_RD);
+		else
+			shutdown(w.raw, SHUT_RDWR);
+		ipc_answer(w.chan, 7, SPAN_EMPTY, open("/dev/null", O_WRONLY | O_CLOEXEC));
+		ipc_answer(w.chan, 8, SPAN("x"), -1);
+		w.until = is_down;
+		loop_run();
+		assert_int_equal(w.handled, w.calls);
+		assert_int_equal(w.downs, 1);
+		stop();
+	}
+}
+
 /* ---- answers later ---- */
 
 static enum rc
@@ -348,6 +373,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(not_served_until_it_reads),
 		cmocka_unit_test(goes_while_held),
+		cmocka_unit_test(heard_after_its_end),
 		cmocka_unit_test(ends_when_answers_pile_up),
 		cmocka_unit_test(jobs_do_not_stop_results),
 		cmocka_unit_test(a_child_hears_the_master),
