@@ -419,4 +419,5 @@ const struct role_ops auth_role = {
 	.peer = auth_peer,
 	.status = auth_status,
 	.drain = auth_drain,
+	.end = workers_stop, /* libraries clean up behind main(): not while a thread is in them */
 };

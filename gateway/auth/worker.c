@@ -6,14 +6,17 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct {
-	pthread_mutex_t lock;        /* of the next three */
+	pthread_mutex_t lock;        /* of the next four */
 	pthread_cond_t more;
 	struct list todo, ready;
+	bool is_over;
 	int wake_fd;
 	struct watch watch;
+	pthread_t thread[WORKER_THREADS];
 	unsigned threads;
 	void (*done)(struct job *);
 } me = { .lock = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .wake_fd = -1 };
@@ -38,23 +41,23 @@ job_fini(struct job *j)
 
 /* ---- a thread ---- */
 
+/* NULL: there will be no more. */
 static struct job *
 next_job(void)
 {
 	pthread_mutex_lock(&me.lock);
-	while (list_empty(&me.todo))
+	while (list_empty(&me.todo) && !me.is_over)
 		pthread_cond_wait(&me.more, &me.lock);
-	struct list *l = list_pop(&me.todo);
+	struct list *l = me.is_over ? NULL : list_pop(&me.todo);
 	pthread_mutex_unlock(&me.lock);
-	return list_entry(l, struct job, link);
+	return l != NULL ? list_entry(l, struct job, link) : NULL;
 }
 
 static void *
 run(void *arg)
 {
 	(void)arg;
-	for (;;) {
-		struct job *j = next_job();
+	for (struct job *j; (j = next_job()) != NULL;) {
 		struct span in = buf_span(&j->response);
 		j->outcome = j->mech[0] != '\0' ? cyrus_login_begin(j->login, j->mech, j->has_initial, in, &j->text, &j->user) :
 						 cyrus_login_step(j->login, in, &j->text, &j->user);
@@ -96,13 +99,9 @@ workers_start(void (*done)(struct job *))
 	watch_want(&me.watch, EV_READ);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	for (int i = 0; i < WORKER_THREADS; i++) {
-		pthread_t t;
-		if (pthread_create(&t, NULL, run, NULL) == 0) {
-			pthread_detach(t); /* they end with the process */
+	for (int i = 0; i < WORKER_THREADS; i++)
+		if (pthread_create(&me.thread[me.threads], NULL, run, NULL) == 0)
 			me.threads++;
-		}
-	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
@@ -119,4 +118,19 @@ workers_run(struct job *j)
 	list_append(&me.todo, &j->link);
 	pthread_cond_signal(&me.more);
 	pthread_mutex_unlock(&me.lock);
+}
+
+bool
+workers_stop(void)
+{
+	struct timespec until;
+	pthread_mutex_lock(&me.lock);
+	me.is_over = true;
+	pthread_cond_broadcast(&me.more);
+	pthread_mutex_unlock(&me.lock);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec++;
+	while (me.threads > 0 && pthread_timedjoin_np(me.thread[me.threads - 1], NULL, &until) == 0)
+		me.threads--;
+	return me.threads == 0;
 }

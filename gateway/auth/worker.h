@@ -32,5 +32,8 @@ void workers_start(void (*done)(struct job *));
 void workers_run(struct job *j);
 /* false: no thread could be started. */
 bool workers_are_there(void);
+/* Nothing more is begun; waits up to a second for the steps under way. false: one still runs (saslauthd hangs), and memory it uses must
+ * stay as it is. */
+bool workers_stop(void);
 
 #endif

@@ -337,6 +337,8 @@ child_main(const struct role_ops *ops, unsigned index)
 	dial_through(me.master);
 	loop_run();
 	log_flush();
+	if (me.ops->end != NULL && me.conf != NULL && !me.ops->end())
+		_exit(0);
 	ipc_chan_free(&me.master);
 	loop_fini();
 	log_flush();

@@ -46,6 +46,8 @@ struct role_ops {
 	void (*remarks)(struct child *, struct buf *lines_out);
 	/* Take nothing new; call child_exit() when nothing is under way any more. */
 	void (*drain)(struct child *);
+	/* The loop has ended. false: threads are still at work, so nothing they may use is torn down. NULL: true. */
+	bool (*end)(void);
 };
 
 /* Ends the process in order at the end of this turn. */
