@@ -93,9 +93,7 @@ def prefer(pid):
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
+    return rig.free_ports(1)[0]
 
 
 def wait_for(condition, timeout, what):

@@ -63,17 +63,11 @@ inet_protocols = ipv4
 '''
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 class Postfix:
     script = TOP / 'tests/tools/postfix-peer.sh'
 
     def __init__(self, scratch, extra, hub):
-        self.dir, self.port = scratch / 'postfix', free_port()
+        self.dir, self.port = scratch / 'postfix', rig.free_ports(1)[0]
         self.dir.mkdir()
         (self.dir / 'extra.cf').write_text(COMMON + extra)
         subprocess.run([self.script, 'start', self.dir, str(self.port), f'[127.0.0.1]:{hub}'], check=True)
@@ -84,7 +78,7 @@ class Postfix:
 
 class Dogana:
     def __init__(self, scratch, extra, hub):
-        self.dir, self.port = scratch / 'dogana', free_port()
+        self.dir, self.port = scratch / 'dogana', rig.free_ports(1)[0]
         etc = self.dir / 'etc'
         etc.mkdir(parents=True)
         (etc / 'main.cf').write_text(COMMON + extra + f'relayhost = [127.0.0.1]:{hub}\n'

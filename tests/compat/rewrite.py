@@ -24,7 +24,7 @@ import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from compat import ROLE_USERS, Client, Hub, free_port, program  # noqa: E402
+from compat import ROLE_USERS, Client, Hub, program  # noqa: E402
 import rig  # noqa: E402
 from rig import free_ports  # noqa: E402
 
@@ -188,7 +188,7 @@ def postfix(scratch, main, services, ports, hub):
         lines.append(f'127.0.0.1:{port} inet n - n - - smtpd\n  -o cleanup_service_name=cleanup{i}\n' + (f'  -o receive_override_options={override}\n' if override else ''))
         lines.append(f'cleanup{i} unix n - n - 0 cleanup\n{settings}')
     (peer / 'extra-master.cf').write_text(''.join(lines))
-    started = subprocess.run([PEER, 'start', peer, str(free_port()), f'[127.0.0.1]:{hub}'])
+    started = subprocess.run([PEER, 'start', peer, str(free_ports(1)[0]), f'[127.0.0.1]:{hub}'])
     if started.returncode != 0:
         sys.exit(started.returncode)
     return lambda: subprocess.run([PEER, 'stop', peer], check=False)

@@ -226,9 +226,7 @@ def run(seed, args, scratch):
     ours_dir.mkdir()
     (ours_dir / 'main.cf').write_text(text_of(conf, tables) + f'data_directory = {ours_dir}/data\nqueue_directory = {ours_dir}/queue\n')
     (ours_dir / 'master.cf').write_text(MASTER)
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        port = s.getsockname()[1]
+    port, = rig.free_ports(1)
     peer = scratch / f'postfix-{seed}'
     peer.mkdir()
     (peer / 'extra.cf').write_text(text_of(conf, tables))

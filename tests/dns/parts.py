@@ -26,18 +26,6 @@ def missing():
     return [p for p in PROGRAMS if not (PEERS / p).exists()]
 
 
-def free_port():
-    """For UDP and TCP."""
-    while True:
-        with socket.socket() as t, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u:
-            t.bind(('127.0.0.1', 0))
-            try:
-                u.bind(t.getsockname())
-            except OSError:
-                continue
-            return t.getsockname()[1]
-
-
 def answers(port, name):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         s.settimeout(0.3)
@@ -56,7 +44,7 @@ class Parts:
         self.dir = pathlib.Path(where)
         self.dir.mkdir()
         self.running = []
-        self.port, self.names, self.lists = free_port(), free_port(), free_port()
+        self.port, self.names, self.lists = rig.free_ports(3)
         try:
             self.start_names()
             self.start_lists()

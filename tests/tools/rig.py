@@ -5,10 +5,12 @@ Used by tests/dialogue/run.py, tests/crash/killrun.py and tests/attack/. Environ
 build/asan/dogana, then build/dogana), TOOLS (directory of hub and friends; default build/release/tools, then asan).
 """
 
+import collections
 import fcntl
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -72,15 +74,41 @@ def own_network(scratch, options='timeout:1 attempts:1'):
             sys.exit(77)
 
 
+PORTS_FROM = 14000
+reserved = collections.deque(maxlen=400)  # a runner of a thousand dialogues is done with the first ones
+
+
+def first_ephemeral():
+    """From here on the kernel gives ports to whoever asks for any."""
+    return int(pathlib.Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()[0])
+
+
+def reserve(port):
+    """Nobody listens on it, and no other script of ours gets it while this process has it: a name in the same network namespace says so."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f'\0dogana-test-port-{port}')
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with socket.socket(socket.AF_INET, kind) as s:
+                s.bind(('0.0.0.0', port))
+    except OSError:
+        name.close()
+        return False
+    reserved.append(name)
+    return True
+
+
 def free_ports(n):
-    """Ports nobody listens on just now; all bound at once so that they differ."""
-    socks = [socket.socket() for _ in range(n)]
-    for s in socks:
-        s.bind(('127.0.0.1', 0))
-    ports = [s.getsockname()[1] for s in socks]
-    for s in socks:
-        s.close()
-    return ports
+    """Ports for TCP and UDP that stay free until somebody is started on them: none that the kernel gives to a connection or a server meanwhile."""
+    end = first_ephemeral() if first_ephemeral() > PORTS_FROM + 2000 else 65536
+    ports, any_port = [], random.SystemRandom()  # one that nobody seeds
+    for _ in range(100000):
+        if len(ports) == n:
+            return ports
+        port = any_port.randrange(PORTS_FROM, end)
+        if reserve(port):
+            ports.append(port)
+    raise Broken(f'no {n} free ports')
 
 
 def connect_unix(sock, path):

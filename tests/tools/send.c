@@ -7,6 +7,7 @@
  *
  * Connects to 127.0.0.1 from ADDRESS. Line ends become CRLF, dots are stuffed. SIZE is announced.
  */
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -101,14 +102,18 @@ open_to(int port, const char *from)
 static int
 free_port(void)
 {
-	struct sockaddr_in sin = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t len = sizeof sin;
+	struct sockaddr_in sin = { .sin_family = AF_INET };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	unsigned short at;
 
-	if (bind(fd, (struct sockaddr *)&sin, len) < 0 || getsockname(fd, (struct sockaddr *)&sin, &len) < 0)
-		return trouble("send: bind");
-	printf("%d\n", ntohs(sin.sin_port));
-	return 0;
+	for (int tries = 0; tries < 1000 && getrandom(&at, sizeof at, 0) == sizeof at; tries++) {
+		sin.sin_port = htons(14000 + at % 18000); /* below those the kernel gives away by itself */
+		if (bind(fd, (struct sockaddr *)&sin, sizeof sin) == 0) {
+			printf("%d\n", ntohs(sin.sin_port));
+			return 0;
+		}
+	}
+	return trouble("send: bind");
 }
 
 static int
