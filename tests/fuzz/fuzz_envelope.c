@@ -28,7 +28,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 		if (is_old) {
 			struct envelope again;
 			BUG_ON(envelope_get(buf_span(&b), &a, &again) != RC_OK || again.nrcpt != env.nrcpt || !span_eq(again.sender, env.sender) ||
-			    !span_eq(again.client, env.client) || again.flags != env.flags || again.filter.n > 0 || again.forward.n > 0);
+			    !span_eq(again.client, env.client) || again.flags != env.flags || !span_eq(again.filter, env.filter) || !span_eq(again.forward, env.forward));
 		}
 		if (envelope_check(&env, NULL) == RC_OK) {
 			BUG_ON(env.nrcpt == 0);
