@@ -200,7 +200,14 @@ def main():
         need = {n for s in senders for n in s.accepted}
         unsure = {n for s in senders for n in s.unsure}
 
+        held = set()
+
         def all_there():
+            # three kills in a second may all meet the same message: it is held as one that kills, and its release is the administrator's
+            for m in gw.queue():
+                if m['queue_name'] == 'hold':
+                    held.add(m['queue_id'])
+                    gw.run('queue', 'release', m['queue_id'])
             gw.run('queue', 'flush')
             return need <= set(arrivals(hub)) and not gw.queue()
         try:
@@ -220,6 +227,10 @@ def main():
             problems.append(f'lost: {missing[:10]}')
         if stats['violations']:
             problems.append(f'malformed on the wire: {stats["first_violation"]}')
+        if held:
+            print(f'{len(held)} held because three delivery processes died with them')
+            if gw.log_text().count('three delivery processes died with this message') < len(held):
+                problems.append('held for no reason')
         extra = sum(len(rows) - 1 for rows in twice.values())
         untold, gaps, wrong = second_copies(twice, gw.log_text(), moments)
         print(f'{extra} second copies, {extra / max(1, sum(killed.values())):.2f} per kill: {untold} because relay could not tell, '
