@@ -246,7 +246,7 @@ is_address(struct span text)
 static void
 judge(struct check_verdict *v, bool is_line, struct buf *scratch)
 {
-	/* with an "@" in it the message is not let through unchanged: whoever has it refuses it for now when it is no address after all */
+	/* with an "@" in it the message is not let through unchanged: whoever has it answers 4xx when it is no address after all */
 	bool has_at = span_chr(v->text, '@') != SIZE_MAX && (scratch != NULL || is_address(v->text));
 	switch (v->action) {
 	case CHECK_REJECT:

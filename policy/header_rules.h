@@ -46,7 +46,7 @@ struct header_message {
 	uint64_t arrival;        /* wall clock, usec: for a missing Date */
 };
 
-/* Does it all. RC_TEMP: a table could not be asked: the message is refused for now, or the same is done again; h is not to be
+/* Does it all. RC_TEMP: a table could not be asked: the message is refused with a 4xx, or the same is done again; h is not to be
  * used then. RC_PERM: too many addresses in one header, or it would grow beyond measure: "552 5.3.4". */
 enum rc header_rules_apply(const struct header_rules *r, const struct header_message *m, struct headers *h, struct err *e) MUST_CHECK;
 

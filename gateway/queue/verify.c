@@ -497,7 +497,7 @@ warn_full(struct verifier *v)
 	if (v->warned != 0 && loop_now() < v->warned + WARN_USEC)
 		return;
 	v->warned = loop_now();
-	log_warn(NULL, "address_verify_pending_request_limit (%u) is reached: no more probes for now", (unsigned)v->cache.set.pending_limit);
+	log_warn(NULL, "address_verify_pending_request_limit (%u) is reached: no more probes until some are answered", (unsigned)v->cache.set.pending_limit);
 }
 
 /* NULL: there are too many. It is not routed yet: it could be over before its first waiter is there. */

@@ -3,7 +3,7 @@
  * verify_cache.h - what is known about addresses from probes, and for how long it counts. Facts 5.9.
  *
  * Good news stays until address_verify_positive_expire_time, whatever later probes say (optimistic, as in Postfix);
- * bad news until it is replaced or address_verify_negative_expire_time is over; what only failed for now until
+ * bad news until it is replaced or address_verify_negative_expire_time is over; what was a temporary failure until
  * minimal_backoff_time is over, so that a hub that came back is believed soon. In the store; without one every question is
  * a probe. Times are wall clock usec.
  */

@@ -113,7 +113,7 @@ checking_is_last(const struct check_verdict *v)
 	return v->action == CHECK_REJECT || v->action == CHECK_DISCARD || v->action == CHECK_PASS || v->action == CHECK_REDIRECT;
 }
 
-/* It must not go where it would: the message is refused for now. */
+/* It must not go where it would: the message is refused with a 4xx. */
 static void
 lose_way(struct sess *s, const struct check_verdict *v)
 {

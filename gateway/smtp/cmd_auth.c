@@ -286,7 +286,7 @@ lacks_tls(const struct sess *s)
 	return !s->facts.is_tls && (s->svc->p->p_smtpd_tls_auth_only || s->svc->tls_level == TLS_LEVEL_ENCRYPT);
 }
 
-/* The command was not for now, or not for this client; it is answered. */
+/* The command came in the wrong place, or is not for this client; it is answered. */
 static bool
 is_out_of_place(struct sess *s)
 {

@@ -148,7 +148,7 @@ bad_value(struct sess *s, const char *name, const struct xattr *a)
 	return step;
 }
 
-/* true: answered, the command is not for this client or not for now. */
+/* true: answered, the command is not for this client, or came in the wrong place. */
 static bool
 not_now(struct sess *s, bool may, enum reply_id syntax)
 {

@@ -12,6 +12,6 @@ DIFFERENCES = [
     {'command': r'MAIL', 'theirs': r'Error: nested MAIL command', 'ours': r'^(250|501)', 'settings': r'smtpd_end_of_data_restrictions = \S',
      'why': 'the reply to the end of data ends the transaction, also when a restriction refuses it (RFC 5321 4.1.4)'},
     {'command': '', 'theirs': r'^5', 'ours': r'^4\d\d 4\.\d\.\d <unknown>: Client host rejected: Service unavailable$', 'settings': r'permit_rhswl_client ',
-     'why': 'the name of the client is not known for now, so its allow list could not be asked: a refusal behind it is for now, too'},
+     'why': 'the name of the client is not known, for a temporary reason, so its allow list could not be asked: a refusal behind it is temporary, too'},
     {'command': r'MAIL|RCPT', 'theirs': r'^401.4\.1\.[37] Bad', 'ours': r'^501.5\.1\.[37] Bad', 'why': 'what is no address is none tomorrow either'},
 ]

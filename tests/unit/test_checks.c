@@ -60,7 +60,7 @@ test_actions(void **state)
 	}
 }
 
-/* What check says of rows nobody has asked for yet: the line, and what would be refused for now when it is asked for. */
+/* What check says of rows nobody has asked for yet: the line, and what would be answered 4xx when it is asked for. */
 static void
 test_notes(void **state)
 {
