@@ -71,3 +71,19 @@ standard_form(const struct standard *s, struct span addr, bool has_domain, struc
 	}
 	return changed && !out->over ? buf_span(out) : addr;
 }
+
+struct span
+standard_complete(const struct params *p, const struct addr *a, struct arena *arena)
+{
+	struct standard form = standard_local(p);
+	struct buf b;
+	buf_init(&b, 4096);
+	struct span full = standard_form(&form, a->text, a->domain.n > 0, &b);
+	if (full.p != a->text.p) {
+		full = arena_span(arena, full);
+		if (arena->over)
+			full = a->text; /* the caller finds no room for it either */
+	}
+	buf_fini(&b);
+	return full;
+}

@@ -319,6 +319,23 @@ static const struct member inspected_members[] = {
 	MEMBER(msg_inspected, milter),
 	MEMBER(msg_inspected, header_changed),
 	MEMBER(msg_inspected, header),
+	MEMBER(msg_inspected, content_changed),
+	MEMBER(msg_inspected, content_at),
+	MEMBER(msg_inspected, content_len),
+	MEMBER_IN(msg_inspected, flags, 0, MSGF_HAS_8BIT | MSGF_HAS_DOTS | MSGF_HAS_LONG | MSGF_UTF8_HEADERS),
+	MEMBER(msg_inspected, sender_changed),
+	MEMBER(msg_inspected, sender),
+	MEMBER_IN(msg_inspected, ret, 0, MSGF_RET_HDRS),
+	MEMBER(msg_inspected, envid),
+	MEMBER_IN(msg_inspected, nrcpt, 0, INSPECT_RCPTS_MAX),
+};
+
+static const struct member inspected_rcpt_members[] = {
+	MEMBER(msg_inspected_rcpt, is_added),
+	MEMBER_IN(msg_inspected_rcpt, addr, 1, UINT32_MAX),
+	MEMBER(msg_inspected_rcpt, orig),
+	MEMBER(msg_inspected_rcpt, orcpt),
+	MEMBER(msg_inspected_rcpt, notify),
 };
 
 void
@@ -327,11 +344,40 @@ msg_inspected_put(struct buf *b, const struct msg_inspected *m)
 	members_put(b, m, inspected_members, NELEMS(inspected_members));
 }
 
+void
+msg_inspected_rcpt_put(struct buf *b, const struct msg_inspected_rcpt *m)
+{
+	members_put(b, m, inspected_rcpt_members, NELEMS(inspected_rcpt_members));
+}
+
+bool
+msg_inspected_rcpt_get(struct cur *rd, struct msg_inspected_rcpt *out)
+{
+	return members_get(rd, out, inspected_rcpt_members, NELEMS(inspected_rcpt_members));
+}
+
+/* What did not change is not sent. */
+static bool
+is_sparse(const struct msg_inspected *m)
+{
+	return (m->header_changed || m->header.n == 0) && (m->content_changed || (m->content_at == 0 && m->content_len == 0 && m->flags == 0)) &&
+	    (m->sender_changed || (m->sender.n == 0 && m->envid.n == 0 && m->ret == 0)) &&
+	    (m->ret == 0 || m->ret == MSGF_RET_FULL || m->ret == MSGF_RET_HDRS) &&
+	    (m->flags & ~(uint32_t)(MSGF_HAS_8BIT | MSGF_HAS_DOTS | MSGF_HAS_LONG | MSGF_UTF8_HEADERS)) == 0;
+}
+
 enum rc
 msg_inspected_get(struct span payload, struct msg_inspected *out)
 {
-	enum rc rc = members_get_whole(payload, out, inspected_members, NELEMS(inspected_members));
-	return rc == RC_OK && !out->header_changed && out->header.n > 0 ? RC_PERM : rc;
+	struct cur rd = cur_of(payload);
+	struct msg_inspected_rcpt r;
+	if (!members_get(&rd, out, inspected_members, NELEMS(inspected_members)) || !is_sparse(out))
+		return RC_PERM;
+	out->rcpts = rd;
+	for (uint32_t i = 0; i < out->nrcpt; i++)
+		if (!msg_inspected_rcpt_get(&rd, &r))
+			return RC_PERM;
+	return cur_done(&rd) ? RC_OK : RC_PERM;
 }
 
 /* ---- tables ---- */

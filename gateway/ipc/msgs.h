@@ -195,7 +195,7 @@ struct msg_inspect {
 	enum inspect_purpose purpose;
 	uint64_t offset, length; /* of the content in the descriptor */
 	struct span qid, sender;
-	uint32_t nrcpt;
+	uint32_t nrcpt;          /* at most INSPECT_RCPTS_MAX, here and in the answer */
 	struct cur rcpts;        /* cur_block() nrcpt times */
 };
 /* Writes all but the recipients; msg_inspect_rcpt_put() then nrcpt times. */
@@ -210,10 +210,27 @@ struct msg_inspected {
 	enum inspect_outcome outcome;
 	struct span text;        /* the reply, the reason to hold it, or why not now */
 	struct span milter;      /* who said so; empty: nobody */
-	bool header_changed;
+	bool header_changed;     /* INSPECT_AGAIN */
 	struct span header;      /* all of it, without the empty line */
+	bool content_changed;    /* INSPECT_INTERNAL: header or body; the whole is in the descriptor of INSPECT, behind the other */
+	uint64_t content_at, content_len;
+	uint32_t flags;          /* of it: MSGF_HAS_*, MSGF_UTF8_HEADERS */
+	bool sender_changed;
+	struct span sender;      /* empty: the null sender */
+	uint8_t ret;             /* 0, MSGF_RET_FULL or MSGF_RET_HDRS: it is that now */
+	struct span envid;       /* empty: it stays */
+	uint32_t nrcpt;          /* recipients to add and to delete, in this order */
+	struct cur rcpts;        /* msg_inspected_rcpt_get() nrcpt times */
 };
+struct msg_inspected_rcpt {
+	bool is_added;           /* or deleted: addr alone counts then, as it was given */
+	struct span addr, orig, orcpt; /* as in struct env_rcpt */
+	uint8_t notify;
+};
+/* Writes all but the recipients; msg_inspected_rcpt_put() then nrcpt times. */
 void msg_inspected_put(struct buf *b, const struct msg_inspected *m);
+void msg_inspected_rcpt_put(struct buf *b, const struct msg_inspected_rcpt *m);
+bool msg_inspected_rcpt_get(struct cur *rd, struct msg_inspected_rcpt *out) MUST_CHECK; /* false: there is no such row */
 enum rc msg_inspected_get(struct span payload, struct msg_inspected *out) MUST_CHECK;
 
 /* ---- VERIFY: edge -> queue (call). ---- */

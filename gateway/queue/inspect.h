@@ -19,6 +19,7 @@ struct inspection {
 	struct list link;            /* in q->inspections */
 	struct edge *edge;
 	uint64_t number;
+	int fd;                      /* of inspection_start_mem(); -1 */
 	struct timer timer;
 	struct buf texts;
 };
@@ -30,21 +31,13 @@ void inspection_init(struct inspection *in, struct queue *q, struct op_owner *ow
 void inspection_start(struct inspection *in, int fd, struct msg_inspect *m, const struct span *rcpts);
 /* The same with content in memory. */
 void inspection_start_mem(struct inspection *in, struct span content, struct msg_inspect *m, const struct span *rcpts);
+/* What milters made of that (said.content_changed), appended. RC_TEMP: it is not there, or too much. */
+enum rc inspection_content(const struct inspection *in, struct buf *out) MUST_CHECK;
 /* Cancels; idempotent, fine on zeroed memory. */
 void inspection_fini(struct inspection *in);
 
 /* From the channel of an edge. RC_PERM: it is not one. An answer to nobody is dropped. */
 enum rc inspect_heard(struct queue *q, const struct edge *ed, struct span payload) MUST_CHECK;
 void inspect_edge_gone(struct queue *q, const struct edge *ed);
-
-/* ---- mail of our own (internal_mail_filter_classes, non_smtpd_milters) ---- */
-
-enum { INTERNAL_BOUNCE = 1, INTERNAL_NOTIFY = 2 };
-unsigned inspect_classes(const struct conf *c);  /* which are looked at: bits */
-/* true: the report is looked at first; accept_report() of edge.h follows, or attempt_report_done(). Everything is copied. */
-bool inspect_report(struct queue *q, struct attempt *parent, uint8_t notice, unsigned mail_class, const struct spool_id *id, const struct envelope *env,
-    struct span content);
-/* At shutdown: forgotten; the attempts are there still. */
-void inspect_fini(struct queue *q);
 
 #endif

@@ -10,7 +10,7 @@
 #include "queue/attempt.h"
 #include "queue/edge.h"
 #include "queue/notices.h"
-#include "queue/inspect.h"
+#include "queue/inspect_own.h"
 #include "queue/relay.h"
 #include "queue/requests.h"
 #include "queue/rescan.h"

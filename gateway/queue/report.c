@@ -10,7 +10,7 @@
 #include "msg/xtext.h"
 #include "policy/rewrite.h"
 #include "queue/edge.h"
-#include "queue/inspect.h"
+#include "queue/inspect_own.h"
 #include "queue/record.h"
 #include "queue/route.h"
 #include "queue/sched.h"

@@ -2,7 +2,7 @@
 #include "queue/settings.h"
 
 #include "base/clock.h"
-#include "queue/inspect.h"
+#include "queue/inspect_own.h"
 
 #define SECONDS(n) ((uint64_t)(n) * USEC_PER_SEC)
 

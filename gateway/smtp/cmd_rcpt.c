@@ -15,17 +15,7 @@ sess_bad_user(const struct sess *s, const struct addr *a)
 struct span
 sess_complete(struct sess *s, const struct addr *a)
 {
-	struct standard form = standard_local(s->svc->p);
-	struct buf b;
-	buf_init(&b, 4096);
-	struct span full = standard_form(&form, a->text, a->domain.n > 0, &b);
-	if (full.p != a->text.p) {
-		full = arena_span(&s->tx->arena, full);
-		if (s->tx->arena.over)
-			full = a->text; /* the caller finds no room for it either */
-	}
-	buf_fini(&b);
-	return full;
+	return standard_complete(s->svc->p, a, &s->tx->arena);
 }
 
 static enum step

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "smtp/inspect.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "filters/milter.h"
 #include "ipc/msgs.h"
 #include "msg/addr.h"
+#include "smtp/line.h"
+#include "smtp/milter_envelope.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-enum { INSPECT_MAGIC = 0x105bec70, HEADER_MAX = 512 * 1024, TEXTS_MAX = 2 * IPC_FRAME_MAX, TEXT_MAX = 1024, READ_MAX = 64 * 1024 };
+enum { INSPECT_MAGIC = 0x105bec70, HEADER_MAX = 512 * 1024, TEXTS_MAX = 2 * IPC_FRAME_MAX, RCPTS_MAX = 256 * 1024, TEXT_MAX = 1024, READ_MAX = 64 * 1024 };
 enum stage { AT_CONNECT = 0, AT_MAIL, AT_RCPT, AT_DATA, AT_MESSAGE, AT_END };
 
 struct inspection {
@@ -150,11 +153,13 @@ inspect_end_all(struct edge *e)
 }
 
 static void
-answer(struct edge *e, const struct msg_inspected *m)
+answer(struct edge *e, const struct msg_inspected *m, struct span rcpts)
 {
 	if (e->queue == NULL)
 		return;
-	msg_inspected_put(ipc_begin(e->queue, IPC_INSPECTED, 0), m);
+	struct buf *b = ipc_begin(e->queue, IPC_INSPECTED, 0);
+	msg_inspected_put(b, m);
+	buf_put(b, rcpts);
 	ipc_end(e->queue);
 }
 
@@ -164,8 +169,120 @@ static void
 not_now(struct inspection *in, const char *why)
 {
 	const struct msg_inspected m = { .number = in->m.number, .outcome = INSPECT_NOT_NOW, .text = span_str(why) };
-	answer(in->edge, &m);
+	answer(in->edge, &m, SPAN_EMPTY);
 	end(in);
+}
+
+/* ---- what they want changed ---- */
+
+/* A changed message on its way into the descriptor. */
+struct rewritten {
+	const struct inspection *in;
+	struct line_data lines;
+	uint64_t at, len;
+	struct buf out;              /* of a piece */
+};
+
+static bool
+put(struct rewritten *w, struct span piece, bool is_last)
+{
+	buf_reset(&w->out);
+	(void)line_data_feed(&w->lines, piece, &w->out);
+	if (is_last)
+		line_data_finish(&w->lines, &w->out);
+	bool ok = !w->out.over && fd_pwrite(w->in->fd, buf_span(&w->out), w->at + w->len) == 0;
+	w->len += buf_len(&w->out);
+	return ok;
+}
+
+static bool
+put_all(struct rewritten *w, struct span text)
+{
+	for (; text.n > READ_MAX; text = span_from(text, READ_MAX))
+		if (!put(w, span_head(text, READ_MAX), false))
+			return false;
+	return put(w, text, true);
+}
+
+static bool
+put_old_body(struct rewritten *w, struct inspection *in)
+{
+	struct buf piece;
+	uint64_t pos = 0;
+	enum rc rc = RC_OK;
+	buf_init(&piece, READ_MAX);
+	while (rc == RC_OK && pos < in->body_len) {
+		rc = read_body(in, pos, READ_MAX, &piece);
+		pos += buf_len(&piece);
+		if (rc == RC_OK && !put(w, buf_span(&piece), false))
+			rc = RC_TEMP;
+	}
+	buf_fini(&piece);
+	return rc == RC_OK && put(w, SPAN_EMPTY, true);
+}
+
+/* The whole message with its other header and body: behind the one that is there, where the queue reads it. */
+static bool
+give_content(struct inspection *in, const struct milter_edits *edits, struct msg_inspected *m)
+{
+	struct rewritten w = { .in = in, .at = in->m.offset + in->m.length,
+		.lines.keep_stray_cr = !conf_params(in->conf->conf)->p_cleanup_replace_stray_cr_lf };
+	buf_init(&w.out, LINE_GROWTH(READ_MAX) + 16);
+	bool ok = put_all(&w, edits->header_changed ? edits->header : buf_span(&in->header));
+	m->flags = w.lines.has_8bit ? MSGF_UTF8_HEADERS : 0;
+	ok = ok && put(&w, SPAN("\r\n"), false) && (edits->body_changed ? put_all(&w, edits->body) : put_old_body(&w, in));
+	m->content_changed = true;
+	m->content_at = w.at;
+	m->content_len = w.len;
+	m->flags |= (w.lines.has_8bit ? (uint32_t)MSGF_HAS_8BIT : 0) | (w.lines.has_dots ? (uint32_t)MSGF_HAS_DOTS : 0) | (w.lines.has_long ? (uint32_t)MSGF_HAS_LONG : 0);
+	buf_fini(&w.out);
+	return ok;
+}
+
+/* false: the rest of what milters want cannot be had. */
+static bool
+give_rcpts(const struct milter_addresses *addresses, const struct milter_edits *edits, uint32_t *n, struct buf *out)
+{
+	for (size_t i = 0; i < edits->nrcpts; i++) {
+		struct env_rcpt to;
+		enum rc rc = milter_rcpt_of(addresses, &edits->rcpts[i], &to);
+		if (rc == RC_NONE)
+			continue;
+		if (rc != RC_OK || *n == INSPECT_RCPTS_MAX)
+			return false;
+		const struct msg_inspected_rcpt r = { .is_added = edits->rcpts[i].kind == MILTER_ADD_RCPT, .addr = to.addr, .orig = to.orig, .orcpt = to.orcpt,
+			.notify = to.notify };
+		msg_inspected_rcpt_put(out, &r);
+		(*n)++;
+	}
+	return !out->over;
+}
+
+/* Returns why not, or NULL. rcpts: what follows m. */
+static const char *
+give_edits(struct inspection *in, const struct milter_edits *edits, struct msg_inspected *m, struct buf *rcpts)
+{
+	const struct log_ctx ctx = { .qid = in->m.qid };
+	const struct milter_addresses addresses = { .p = conf_params(in->conf->conf), .arena = &in->arena, .log = &ctx };
+	struct milter_sender to;
+	if (edits->header_changed && edits->header.n > HEADER_MAX)
+		return "the header that milters made is too large";
+	if (in->m.purpose != INSPECT_INTERNAL) {
+		m->header_changed = edits->header_changed;
+		m->header = m->header_changed ? edits->header : SPAN_EMPTY;
+		if (edits->body_changed || edits->sender_changed || edits->nrcpts > 0)
+			log_warn(&ctx, "filters may change the header alone of mail that was held: the rest stays");
+		return NULL;
+	}
+	if ((edits->header_changed || edits->body_changed) && !give_content(in, edits, m))
+		return "what milters made of the content cannot be handed over";
+	if (edits->sender_changed && milter_sender_of(&addresses, edits, &to)) {
+		m->sender_changed = true;
+		m->sender = to.addr;
+		m->envid = to.envid;
+		m->ret = to.ret == DSN_RET_FULL ? MSGF_RET_FULL : to.ret == DSN_RET_HDRS ? MSGF_RET_HDRS : 0;
+	}
+	return give_rcpts(&addresses, edits, &m->nrcpt, rcpts) ? NULL : "milters want more recipients than can be handed over";
 }
 
 static void
@@ -173,7 +290,8 @@ conclude(struct inspection *in)
 {
 	const struct milter_verdict *v = milter_run_verdict(in->run);
 	struct msg_inspected m = { .number = in->m.number, .outcome = INSPECT_PASS, .milter = span_head(span_str(v->milter), TEXT_MAX) };
-	struct log_ctx ctx = { .qid = in->m.qid };
+	struct buf rcpts;
+	buf_init(&rcpts, RCPTS_MAX);
 	if (v->kind == MILTER_REFUSE) {
 		m.outcome = v->is_fault || v->code / 100 == 4 ? INSPECT_NOT_NOW : INSPECT_REFUSE;
 		m.text = span_head(v->reply, span_chr(v->reply, '\n'));
@@ -186,16 +304,15 @@ conclude(struct inspection *in)
 		m.text = span_head(edits->quarantine_reason, TEXT_MAX);
 		if (edits->quarantine)
 			m.milter = span_head(span_str(edits->quarantine_milter), TEXT_MAX);
-		if (edits->header_changed && edits->header.n > HEADER_MAX) {
-			not_now(in, "the header that milters made is too large");
+		const char *why = give_edits(in, edits, &m, &rcpts);
+		if (why != NULL) {
+			buf_fini(&rcpts);
+			not_now(in, why);
 			return;
 		}
-		m.header_changed = edits->header_changed;
-		m.header = m.header_changed ? edits->header : SPAN_EMPTY;
-		if (edits->body_changed || edits->sender_changed || edits->nrcpts > 0)
-			log_warn(&ctx, "milters may change the header alone of mail that came from no client: the rest stays");
 	}
-	answer(in->edge, &m);
+	answer(in->edge, &m, buf_span(&rcpts));
+	buf_fini(&rcpts);
 	end(in);
 }
 

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/metric.h"
 #include "ipc/msgs.h"
+#include "smtp/milter_envelope.h"
 
 #include <unistd.h>
 
@@ -116,100 +117,43 @@ message_ctx(const struct sess *s)
 }
 
 static void
-bad_args(struct sess *s, const char *what, struct span args)
-{
-	struct log_ctx ctx = message_ctx(s);
-	struct buf b;
-	buf_init(&b, 400);
-	buf_put_safe(&b, args, 100, true);
-	log_warn(&ctx, "%s: ignoring ESMTP arguments \"%s\"", what, buf_cstr(&b));
-	buf_fini(&b);
-}
-
-/* An address as a milter says it. false: it is none; the log says so. */
-static bool
-parse(struct sess *s, struct span text, const char *milter, const char *what, struct addr *out)
-{
-	struct err e = { .why = "" };
-	unsigned how = s->svc->p->p_smtputf8_enable ? (unsigned)ADDR_UTF8 : 0;
-	if (addr_parse(text, how, &s->tx->arena, out, &e) == RC_OK)
-		return true;
-	struct log_ctx ctx = message_ctx(s);
-	struct buf b;
-	buf_init(&b, 1000);
-	buf_put_safe(&b, text, 200, true);
-	log_warn(&ctx, "milter %s: %s: bad address \"%s\": %s", milter, what, buf_cstr(&b), e.why);
-	buf_fini(&b);
-	return false;
-}
-
-static void
-change_sender(struct sess *s, const struct milter_edits *e)
+change_sender(struct sess *s, const struct milter_addresses *in, const struct milter_edits *e)
 {
 	struct tx *tx = s->tx;
-	struct addr a = { .text = SPAN_EMPTY };
-	struct mail_params p;
-	struct param_fault f;
-	if (e->sender.n > 0 && !parse(s, e->sender, e->sender_milter, "change of the sender", &a))
+	struct milter_sender to;
+	if (!milter_sender_of(in, e, &to))
 		return;
-	tx->env_sender = a.text.n > 0 ? sess_complete(s, &a) : SPAN_EMPTY;
-	if (e->sender_args.n == 0)
-		return;
-	if (mail_params_parse(e->sender_args, &tx->arena, &p, &f) != RC_OK) {
-		bad_args(s, "change of the sender", e->sender_args);
-		return;
-	}
-	/* what is said of delivery reports; the rest is the message's */
-	if (p.ret != 0)
-		tx->params.ret = p.ret;
-	if (p.envid.n > 0)
-		tx->params.envid = p.envid;
+	tx->env_sender = to.addr;
+	if (to.ret != DSN_RET_NONE)
+		tx->params.ret = to.ret;
+	if (to.envid.n > 0)
+		tx->params.envid = to.envid;
 }
 
 /* false: there is no room for it. */
 static bool
-add_rcpt(struct sess *s, const struct milter_rcpt *r)
+change_rcpt(struct sess *s, const struct milter_addresses *in, const struct milter_rcpt *r)
 {
-	struct tx *tx = s->tx;
-	struct addr a = { .text = SPAN_EMPTY };
-	struct rcpt_params p = { .notify = 0 };
-	struct param_fault f;
-	if (r->addr.n > 0 && !parse(s, r->addr, r->milter, "another recipient", &a))
-		return !tx->arena.over;
-	if (a.text.n == 0) {
-		struct log_ctx ctx = message_ctx(s);
-		log_warn(&ctx, "ignoring attempt from Milter to add null recipient");
-		return true;
-	}
-	if (r->args.n > 0 && rcpt_params_parse(r->args, &tx->arena, &p, &f) != RC_OK) {
-		bad_args(s, "another recipient", r->args);
-		p = (struct rcpt_params){ .notify = 0 };
-	}
-	struct env_rcpt rcpt = { .addr = sess_complete(s, &a), .orcpt = p.orcpt, .notify = p.notify, .no_copy = true };
-	if (!span_eq(rcpt.addr, a.text))
-		rcpt.orig = a.text;
-	return tx_add_rcpt(tx, &rcpt);
-}
-
-static void
-delete_rcpt(struct sess *s, const struct milter_rcpt *r)
-{
-	struct addr a = { .text = SPAN_EMPTY };
-	if (r->addr.n > 0 && parse(s, r->addr, r->milter, "a recipient to delete", &a))
-		tx_delete_rcpt(s->tx, a.text);
+	struct env_rcpt rcpt;
+	enum rc rc = milter_rcpt_of(in, r, &rcpt);
+	if (rc != RC_OK)
+		return rc == RC_NONE;
+	if (r->kind == MILTER_ADD_RCPT)
+		return tx_add_rcpt(s->tx, &rcpt);
+	tx_delete_rcpt(s->tx, rcpt.addr);
+	return true;
 }
 
 /* STEP_END: it has been refused. */
 static enum step
 change_envelope(struct sess *s, const struct milter_edits *e)
 {
+	struct log_ctx ctx = message_ctx(s);
+	const struct milter_addresses in = { .p = s->svc->p, .arena = &s->tx->arena, .log = &ctx };
 	if (e->sender_changed)
-		change_sender(s, e);
+		change_sender(s, &in, e);
 	for (size_t i = 0; i < e->nrcpts; i++)
-		if (e->rcpts[i].kind != MILTER_ADD_RCPT) {
-			delete_rcpt(s, &e->rcpts[i]);
-		} else if (!add_rcpt(s, &e->rcpts[i])) {
-			struct log_ctx ctx = message_ctx(s);
+		if (!change_rcpt(s, &in, &e->rcpts[i])) {
 			log_warn(&ctx, "milter %s: more recipients than an envelope can hold (%u fit) -- message not accepted, try again later", e->rcpts[i].milter,
 			    (unsigned)s->tx->nrcpt);
 			metric_add(M_smtpd_rcpt_limit, 1);

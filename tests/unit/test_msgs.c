@@ -474,10 +474,59 @@ inspect(void **state)
 	assert_int_equal(heard.outcome, INSPECT_HOLD);
 	assert_span(heard.header, "A: b\r\n");
 	only_whole(&b, read_inspected);
-	buf_reset(&b);
-	said.header_changed = false; /* a header that was not changed is not sent */
-	msg_inspected_put(&b, &said);
-	assert_int_equal(read_inspected(buf_span(&b)), RC_PERM);
+	buf_fini(&b);
+}
+
+static void
+inspected(void **state)
+{
+	(void)state;
+	static const struct msg_inspected none = { .number = 7, .outcome = INSPECT_PASS }, full = { .number = 7, .outcome = INSPECT_PASS, .content_changed = true,
+		.content_at = 90, .content_len = 12, .flags = MSGF_HAS_8BIT, .sender_changed = true, .sender = SPAN("s@x"), .ret = MSGF_RET_HDRS, .envid = SPAN("E"), .nrcpt = 2 };
+	const struct msg_inspected_rcpt added = { true, SPAN("a@x"), SPAN("a"), SPAN("rfc822;a"), NOTIFY_DELAY }, gone = { .addr = SPAN("b@x") };
+	struct msg_inspected m;
+	struct msg_inspected_rcpt r;
+	struct buf b;
+	buf_init(&b, 10000);
+	msg_inspected_put(&b, &full);
+	msg_inspected_rcpt_put(&b, &added);
+	msg_inspected_rcpt_put(&b, &gone);
+	assert_int_equal(msg_inspected_get(buf_span(&b), &m), RC_OK);
+	assert_int_equal(m.content_at, 90);
+	assert_int_equal(m.content_len, 12);
+	assert_span(m.sender, "s@x");
+	assert_int_equal(m.ret, MSGF_RET_HDRS);
+	assert_span(m.envid, "E");
+	assert_true(msg_inspected_rcpt_get(&m.rcpts, &r));
+	assert_true(r.is_added);
+	assert_span(r.orig, "a");
+	assert_span(r.orcpt, "rfc822;a");
+	assert_int_equal(r.notify, NOTIFY_DELAY);
+	assert_true(msg_inspected_rcpt_get(&m.rcpts, &r));
+	assert_false(r.is_added);
+	assert_span(r.addr, "b@x");
+	assert_false(msg_inspected_rcpt_get(&m.rcpts, &r));
+	only_whole(&b, read_inspected);
+	/* what did not change is not sent, and a return is one of two */
+	struct msg_inspected wrong[9];
+	for (size_t i = 0; i < NELEMS(wrong); i++)
+		wrong[i] = none;
+	wrong[0].header = SPAN("A: b\r\n");
+	wrong[1].content_at = 1;
+	wrong[2].content_len = 1;
+	wrong[3].sender = SPAN("s@x");
+	wrong[4].envid = SPAN("E");
+	wrong[5].ret = MSGF_RET_FULL;
+	wrong[6].sender_changed = true;
+	wrong[6].ret = 5;
+	wrong[7].flags = MSGF_HAS_LONG;
+	wrong[8].content_changed = true;
+	wrong[8].flags = MSGF_INTERNAL;
+	for (size_t i = 0; i < NELEMS(wrong); i++) {
+		buf_reset(&b);
+		msg_inspected_put(&b, &wrong[i]);
+		assert_int_equal(read_inspected(buf_span(&b)), RC_PERM);
+	}
 	buf_fini(&b);
 }
 
@@ -550,6 +599,6 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(submit),
-		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(inspect), cmocka_unit_test(envelopes), cmocka_unit_test(held) };
+		cmocka_unit_test(verify), cmocka_unit_test(job), cmocka_unit_test(lookup), cmocka_unit_test(auth), cmocka_unit_test(status), cmocka_unit_test(inspect), cmocka_unit_test(inspected), cmocka_unit_test(envelopes), cmocka_unit_test(held) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
