@@ -18,11 +18,12 @@ Says "ready" when it listens.
 import base64
 import hashlib
 import hmac
-import os
 import socket
 import sys
 import threading
 import time
+
+from serving import serve_for_ever
 
 PLACE = sys.argv[1]
 USERS = dict(a.split('=', 1) for a in sys.argv[2:] if not a.startswith('+'))
@@ -168,25 +169,4 @@ class Server:
         self.conn.close()
 
 
-def serve(conn):
-    try:
-        Server(conn).run()
-    except OSError:
-        pass
-
-
-if PLACE.isdigit():
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(('127.0.0.1', int(PLACE)))
-else:
-    if os.path.exists(PLACE):
-        os.unlink(PLACE)
-    os.makedirs(os.path.dirname(PLACE), exist_ok=True)
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(PLACE)
-    os.chmod(PLACE, 0o666)
-sock.listen(128)
-print('ready', flush=True)
-while True:
-    threading.Thread(target=serve, args=(sock.accept()[0],), daemon=True).start()
+serve_for_ever(PLACE, lambda conn, _: Server(conn).run())

@@ -10,12 +10,11 @@ the connection ends; close: it ends without one; huge: a reply that is too long;
 such a reply; once: OK, and the connection ends after it. Says "ready" when it listens.
 """
 
-import os
-import socket
 import sys
-import threading
 import time
 import urllib.parse
+
+from serving import serve_for_ever
 
 KIND, PLACE = sys.argv[1], sys.argv[2]
 TABLE = dict(a.split('=', 1) for a in sys.argv[3:])
@@ -52,7 +51,7 @@ def requests(conn):
                 yield urllib.parse.unquote(line.decode().partition(' ')[2])
 
 
-def serve(conn):
+def serve(conn, _):
     for key in requests(conn):
         word = key.partition('@')[0].partition('-')[0]
         if key in TABLE:
@@ -83,24 +82,4 @@ def serve(conn):
     conn.close()
 
 
-def quietly(conn):
-    try:
-        serve(conn)
-    except OSError:
-        pass
-
-
-if PLACE.isdigit():
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(('127.0.0.1', int(PLACE)))
-else:
-    server = socket.socket(socket.AF_UNIX)
-    if os.path.exists(PLACE):
-        os.unlink(PLACE)
-    server.bind(PLACE)
-    os.chmod(PLACE, 0o666)
-server.listen(64)
-print('ready', flush=True)
-while True:
-    threading.Thread(target=quietly, args=(server.accept()[0],), daemon=True).start()
+serve_for_ever(PLACE, serve)

@@ -18,13 +18,15 @@ contains PART and the sender's local part is SENDER. All rules that apply are do
 What it heard goes to FILE, one line per event: number of the connection, stage, text, macros in {}. Says "ready" when it listens.
 """
 
-import os
+import functools
 import re
 import socket
 import struct
 import sys
 import threading
 import time
+
+from serving import serve_for_ever
 
 STAGES = {'C': 'connect', 'H': 'helo', 'M': 'mail', 'R': 'rcpt', 'T': 'data', 'L': 'header', 'N': 'eoh', 'B': 'body', 'E': 'eom',
           'A': 'abort', 'Q': 'quit', 'K': 'quit', 'U': 'unknown', 'O': 'negotiate'}
@@ -241,26 +243,7 @@ def serve(rules, sock, number):
 
 def main():
     place, rules = sys.argv[1], Rules(sys.argv[2:])
-    if place.isdigit():
-        server = socket.socket()
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(('127.0.0.1', int(place)))
-    else:
-        server = socket.socket(socket.AF_UNIX)
-        os.makedirs(os.path.dirname(place), exist_ok=True)
-        if os.path.exists(place):
-            os.unlink(place)
-        server.bind(place)
-        os.chmod(place, 0o666)
-    server.listen(64)
-    print('ready', flush=True)
-    number = 0
-    while True:
-        sock = server.accept()[0]
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        number += 1
-        threading.Thread(target=serve, args=(rules, sock, number), daemon=True).start()
+    serve_for_ever(place, functools.partial(serve, rules))
 
 
 if __name__ == '__main__':

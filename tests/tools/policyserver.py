@@ -11,11 +11,10 @@ connection without an answer; last: DUNNO, and the connection ends; none, two, e
 crlf: answers that are none. Anything else: DUNNO. Says "ready" when it listens.
 """
 
-import os
-import socket
 import sys
-import threading
 import time
+
+from serving import serve_for_ever
 
 PLACE = sys.argv[1]
 ACTIONS = dict(a.replace('~', ' ').split('=', 1) for a in sys.argv[2:])
@@ -23,7 +22,6 @@ BAD = {
     'none': b'foo=bar\n\n', 'two': b'action=DUNNO\naction=REJECT\n\n', 'empty': b'action=\n\n', 'ctl': b'action=PREPEND X-A: b\rX-B: c\n\n',
     'nul': b'action=OK\0\n\n', 'utf8': b'action=REJECT \xff\n\n', 'huge': b'action=REJECT ' + b'x' * 100000 + b'\n\n', 'crlf': b'action=OK\r\n\r\n',
 }
-connections = 0
 
 
 def questions(conn):
@@ -72,27 +70,4 @@ def serve(conn, number):
     conn.close()
 
 
-def quietly(conn, number):
-    try:
-        serve(conn, number)
-    except OSError:
-        pass
-
-
-if PLACE.isdigit():
-    server = socket.socket()
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    server.bind(('127.0.0.1', int(PLACE)))
-else:
-    server = socket.socket(socket.AF_UNIX)
-    if os.path.exists(PLACE):
-        os.unlink(PLACE)
-    server.bind(PLACE)
-    os.chmod(PLACE, 0o666)  # the gateway comes as the user of its edge
-    os.chmod(PLACE, 0o666)
-server.listen(64)
-print('ready', flush=True)
-while True:
-    client = server.accept()[0]
-    connections += 1
-    threading.Thread(target=quietly, args=(client, connections), daemon=True).start()
+serve_for_ever(PLACE, serve)
