@@ -4,10 +4,11 @@ Postfix + clamav-milter + clamd with the same two-line signature file. PART="cha
 
 import os
 import pathlib
-import socket
 import statistics
 import subprocess
 import time
+
+from programs import listens
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
@@ -36,14 +37,6 @@ class Program:
         except subprocess.TimeoutExpired:
             self.proc.kill()
             self.proc.wait()
-
-
-def listens(port):
-    try:
-        socket.create_connection(('127.0.0.1', port), 1).close()
-        return True
-    except OSError:
-        return False
 
 
 class Chain:

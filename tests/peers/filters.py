@@ -15,22 +15,18 @@ import re
 import shutil
 import smtplib
 import socket
-import subprocess
 import sys
 import threading
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
-from cases import Skip, case, run_cases  # noqa: E402
+from cases import PEERS, Skip, case, run_cases  # noqa: E402
 from installed import installed, why_not  # noqa: E402
+from programs import EICAR, GTUBE, Programs, listens  # noqa: E402
 from rig import wait_for  # noqa: E402
 
-PEERS = pathlib.Path(os.environ.get('PEERS') or TOP / 'build/peers')
 ROOT = PEERS / 'root'
-# In two pieces, so that no scanner finds it here.
-EICAR = 'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + 'ANTIVIRUS-TEST-FILE!$H+H*'
-GTUBE = 'XJS*C4JDBQADN1.NSBN3*2IDNEN*' + 'GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X'
 NOBODY = 65534
 # A /dev with a log in it: SOCKET.
 LOG = ('mount -t tmpfs tmpfs /mnt && for n in null zero full random urandom; do : >/mnt/$n && mount --bind /dev/$n /mnt/$n; done && '
@@ -85,14 +81,6 @@ def filter_program(port, back):
 
 # ---- the rig ----
 
-def listens(port):
-    try:
-        socket.create_connection(('127.0.0.1', port), 1).close()
-        return True
-    except OSError:
-        return False
-
-
 class World:
     """A gateway with two listeners for each filter, and one that takes mail back; a filter is started by the case that needs it."""
 
@@ -103,7 +91,7 @@ class World:
         self.dir.chmod(0o755)
         self.sockets = rig.workdir('peer')
         self.sockets.chmod(0o755)
-        self.programs = []
+        self.programs = Programs(self.dir)
         self.hub = rig.Hub(self.dir / 'hub', ['0'])
         n = len(self.NAMES)
         ports = rig.free_ports(3 * n + 2)
@@ -135,17 +123,6 @@ data_directory = {gw}/data
 maillog_file = /dev/stdout
 ''', lines)
         self.gateway.start(self.back)
-
-    def start(self, name, words, ready, **more):
-        log = open(self.dir / f'{name}.log', 'ab')
-        proc = subprocess.Popen([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **more)
-        self.programs.append(proc)
-
-        def up():
-            if proc.poll() is not None:
-                raise rig.Broken(f'{name} ended with {proc.returncode}: ' + (self.dir / f'{name}.log').read_text(errors='replace')[-600:])
-            return ready()
-        wait_for(f'{name} to listen', up, 40, 0.05)
 
     def syslog(self):
         """Path of a socket that takes what programs log."""
@@ -207,14 +184,7 @@ maillog_file = /dev/stdout
         try:
             self.gateway.stop()
         finally:
-            for p in self.programs:
-                p.terminate()
-            for p in self.programs:
-                try:
-                    p.wait(10)
-                except subprocess.TimeoutExpired:
-                    p.kill()
-                    p.wait()
+            self.programs.stop()
             self.hub.stop()
             shutil.rmtree(self.sockets)
 
@@ -262,7 +232,7 @@ def aiosmtpd(w):
     if not (ROOT / 'usr/lib/python3/dist-packages/aiosmtpd').exists():
         raise Skip(f'python3-aiosmtpd is not in {PEERS}: tests/tools/peers.sh')
     env = dict(os.environ, PYTHONPATH=str(ROOT / 'usr/lib/python3/dist-packages'))
-    w.start('aiosmtpd', ['/usr/bin/python3', __file__, '--filter', w.filter['aiosmtpd'], w.back], lambda: listens(w.filter['aiosmtpd']), env=env)
+    w.programs.start('aiosmtpd', ['/usr/bin/python3', __file__, '--filter', w.filter['aiosmtpd'], w.back], lambda: listens(w.filter['aiosmtpd']), env=env)
     for way, port in w.ways('aiosmtpd'):
         assert 'X-Filter: seen' in w.passes('aio', way, port)
         line = back_client(w, f'aio.{way}.{len(BODY)}')
@@ -281,7 +251,7 @@ def spampd(w):
     home = w.dir / 'spampd'
     home.mkdir()
     home.chmod(0o777)
-    w.start('spampd', installed(ROOT, ['spampd', f'--host=127.0.0.1:{w.filter["spampd"]}', f'--relayhost=127.0.0.1:{w.back}', '--nodetach', '--user=nobody',
+    w.programs.start('spampd', installed(ROOT, ['spampd', f'--host=127.0.0.1:{w.filter["spampd"]}', f'--relayhost=127.0.0.1:{w.back}', '--nodetach', '--user=nobody',
                                        '--group=nogroup', f'--pid={home}/pid', '-L', '--children=2'], prepare), lambda: listens(w.filter['spampd']))
     for way, port in w.ways('spampd'):
         assert not starts(w.passes('spampd', way, port), 'X-Spam-Flag')
@@ -301,8 +271,8 @@ def clamsmtp(w):
     (d / 'clamd.conf').write_text(f'LocalSocket {sock}\nDatabaseDirectory {d}/db\nForeground yes\nUser root\nTemporaryDirectory {d}\nLogFile {d}/clamd.log\n')
     (d / 'clamsmtpd.conf').write_text(f'OutAddress: 127.0.0.1:{w.back}\nListen: 127.0.0.1:{w.filter["clamsmtp"]}\nClamAddress: {sock}\nTempDirectory: {temp}\n'
                                       'Header: X-Virus-Scanned: ClamAV using ClamSMTP\nAction: bounce\n')
-    w.start('clamd', [PEERS / 'bin/clamd', '-c', d / 'clamd.conf'], sock.exists)
-    w.start('clamsmtp', installed(ROOT, ['clamsmtpd', '-d', '1', '-f', d / 'clamsmtpd.conf']), lambda: listens(w.filter['clamsmtp']))
+    w.programs.start('clamd', [PEERS / 'bin/clamd', '-c', d / 'clamd.conf'], sock.exists)
+    w.programs.start('clamsmtp', installed(ROOT, ['clamsmtpd', '-d', '1', '-f', d / 'clamsmtpd.conf']), lambda: listens(w.filter['clamsmtp']))
     for way, port in w.ways('clamsmtp'):
         head = w.passes('clamsmtp', way, port)
         assert starts(head, 'X-Virus-Scanned:') == ['X-Virus-Scanned: ClamAV using ClamSMTP'], head
@@ -336,7 +306,7 @@ $QUARANTINEDIR = undef; $spam_quarantine_method = undef; $enable_dkim_verificati
 1;
 ''')
     env = {k: v for k, v in os.environ.items() if k not in ('TMPDIR', 'HOME')}
-    w.start('amavis', installed(ROOT, ['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups', 'amavisd', '-c', d / 'conf', 'foreground']),
+    w.programs.start('amavis', installed(ROOT, ['setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}', '--clear-groups', 'amavisd', '-c', d / 'conf', 'foreground']),
             lambda: listens(w.filter['amavis']), env=env)
     for way, port in [*w.ways('amavis'), ('lmtp', w.lmtp)]:
         head = w.passes('amavis', way, port)

@@ -23,12 +23,10 @@ sys.path.insert(0, str(TOP / 'tests/tools'))
 import rig  # noqa: E402
 from cases import PEERS, Skip, case, peer, run_cases  # noqa: E402
 from installed import installed, why_not  # noqa: E402
+from programs import EICAR, GTUBE, Programs, listens  # noqa: E402
 from rig import wait_for  # noqa: E402
 
 ROOT = PEERS / 'root'
-# In two pieces, so that no scanner finds it here.
-EICAR = 'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + 'ANTIVIRUS-TEST-FILE!$H+H*'
-GTUBE = 'XJS*C4JDBQADN1.NSBN3*2IDNEN*' + 'GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X'
 KINDS = ['modify', 'hostile', 'early', 'quiet']
 
 
@@ -81,14 +79,6 @@ def milter_program(kind, where):
 
 # ---- the world ----
 
-def listens(port):
-    try:
-        socket.create_connection(('127.0.0.1', port), 1).close()
-        return True
-    except OSError:
-        return False
-
-
 class World:
     """A gateway with a listener for each milter; a milter is started by the case that needs it."""
 
@@ -96,7 +86,7 @@ class World:
 
     def __init__(self):
         self.dir = rig.workdir('milters')
-        self.programs = []
+        self.programs = Programs(self.dir)
         self.servers = []
         self.hub = rig.Hub(self.dir / 'hub', ['0'])
         n = len(self.NAMES)
@@ -127,20 +117,8 @@ maillog_file = /dev/stdout
 ''', lines)
         self.gateway.start(self.port['quiet'])
 
-    def run(self, name, words, **more):
-        log = open(self.dir / f'{name}.log', 'ab')
-        proc = subprocess.Popen([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **more)
-        self.programs.append(proc)
-        return proc
-
     def start(self, name, words, ready=None, **more):
-        proc = self.run(name, words, **more)
-
-        def up():
-            if proc.poll() is not None:
-                raise rig.Broken(f'{name} ended with {proc.returncode}: ' + (self.dir / f'{name}.log').read_text(errors='replace')[-600:])
-            return (ready or (lambda: listens(self.milter[name])))()
-        wait_for(f'{name} to listen', up, 30, 0.05)
+        self.programs.start(name, words, ready or (lambda: listens(self.milter[name])), **more)
 
     def program(self, kind):
         if not (ROOT / 'usr/lib/python3/dist-packages/Milter').exists():
@@ -170,14 +148,7 @@ maillog_file = /dev/stdout
         try:
             self.gateway.stop()
         finally:
-            for p in self.programs:
-                p.terminate()
-            for p in self.programs:
-                try:
-                    p.wait(10)
-                except subprocess.TimeoutExpired:
-                    p.kill()
-                    p.wait()
+            self.programs.stop()
             for s in self.servers:
                 s.close()
             self.hub.stop()
@@ -249,7 +220,7 @@ def pymilter_dies(w):
     w.program('quiet')
     with smtplib.SMTP('127.0.0.1', w.port['quiet'], local_hostname='client.test', timeout=30) as s:
         s.sendmail('from@client.test', ['to@hub.test'], message('m5'))
-        proc = next(p for p in w.programs if 'quiet' in p.args)
+        proc = next(p for p in w.programs.running if 'quiet' in p.args)
         proc.kill()
         proc.wait()
         try:

@@ -17,6 +17,7 @@ import threading
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'tools'))
 import rig  # noqa: E402
+from programs import EICAR  # noqa: E402
 
 ROLE_UID = {'edge': 61001, 'queue': 61002, 'relay': 61003}
 passed = failed = skipped = 0
@@ -96,18 +97,30 @@ def check_callers(policy):
     check('the policy server sees the user of the edge', all(uid == gid == want for _, uid, gid in policy.callers), policy.callers)
 
 
-def below(pid):
-    """[(pid, name)] of all that it started, and those."""
-    out = []
-    for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
-        for p in task.read_text().split():
-            out += [(int(p), pathlib.Path(f'/proc/{p}/comm').read_text().strip())] + below(p)
-    return out
-
-
 LACKS = {'landlock': 'this kernel has no Landlock: what processes can do to files is limited by user and root directory alone',
          'both': 'this kernel has neither Landlock nor seccomp: processes are confined by user and root directory alone'}
-EICAR = 'X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-' + 'ANTIVIRUS-TEST-FILE!$H+H*'
+
+
+def gateway_with_filters(where, binary, more):
+    """The gateway with the virus filter, not started, the hub behind it, and its port. more: of main.cf."""
+    database = where / 'signatures'
+    database.mkdir()
+    (database / 'v.hdb').write_text('44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n')
+    for d in (where, database):
+        d.chmod(0o755)
+    hub = rig.Hub(where / 'hub', ['0'])
+    port, = rig.free_ports(1)
+    gw = rig.Gateway(where, f'''myhostname = gw.test
+queue_directory = {where}/queue
+data_directory = {where}/data
+relay_domains = local.test
+mydestination =
+relay_transport = smtp:[127.0.0.1]:{hub.ports[0]}
+virus_engine = embedded
+virus_database = {database}
+{more}''', f'127.0.0.1:{port} inet n - n - - smtpd\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\n',
+                     {'rules': 'reject name=*.exe\n'}, binary=str(binary))
+    return gw, hub, port
 
 
 def on_kernel_without(what, binary):
@@ -118,29 +131,10 @@ def on_kernel_without(what, binary):
         skipped += 1
         return
     where = rig.workdir('sandbox')
-    database = where / 'signatures'
-    database.mkdir()
-    (database / 'v.hdb').write_text('44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n')
-    for d in (where, database):
-        d.chmod(0o755)
     start = where / 'start'
     start.write_text(f'#!/bin/sh\nexec {tool} {what} {binary} "$@"\n' if what else f'#!/bin/sh\nexec {binary} "$@"\n')
     start.chmod(0o755)
-    hub = rig.Hub(where / 'hub', ['0'])
-    port, = rig.free_ports(1)
-    gw = rig.Gateway(where, f'''myhostname = gw.test
-maillog_file = /dev/stdout
-queue_directory = {where}/queue
-data_directory = {where}/data
-relay_domains = local.test
-mydestination =
-relay_transport = smtp:[127.0.0.1]:{hub.ports[0]}
-virus_engine = embedded
-virus_database = {database}
-virus_action = reject
-attachment_rules = {where}/etc/rules
-''', f'127.0.0.1:{port} inet n - n - - smtpd\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\n',
-                     {'rules': 'reject name=*.exe\n'}, binary=str(start))
+    gw, hub, port = gateway_with_filters(where, start, f'maillog_file = /dev/stdout\nattachment_rules = {where}/etc/rules\nvirus_action = reject\n')
     own = 1 if what else 0           # the filter that pretends
     ours = 0 if what == 'both' else 1
     try:
@@ -166,7 +160,7 @@ attachment_rules = {where}/etc/rules
             steps = set(role['sandbox'].split())
             want = {'no_new_privs'} | ({'chroot', 'user'} if os.geteuid() == 0 else set()) | ({'seccomp'} if ours else set()) | (set() if what else {'landlock'})
             check(f'without {what}: steps of {role["role"]}', steps == want, role['sandbox'])
-        filters = [(pid, name) for pid, name in below(gw.proc.pid) if name.startswith(('virus-', 'dogana-virus', 'attachments', 'dogana-attach'))]
+        filters = [(pid, name) for pid, name in rig.named_children(gw.proc.pid) if name.startswith(('virus-', 'dogana-virus', 'attachments', 'dogana-attach'))]
         check(f'without {what}: filters run', {n for _, n in filters} >= {'dogana-virus', 'virus-front', 'virus-engine', 'virus-worker'} and len(filters) > 5, filters)
         for pid, name in filters:
             st = proc_status(pid)
@@ -190,29 +184,12 @@ def log_that_is_moved_away(binary):
         skipped += 1
         return
     where = rig.workdir('sandbox')
-    database = where / 'signatures'
-    database.mkdir()
-    (database / 'v.hdb').write_text('44d88612fea8a8f36de82e1278abb02f:68:Eicar-Test-Signature\n')
-    for d in (where, database):
-        d.chmod(0o755)
-    hub = rig.Hub(where / 'hub', ['0'])
-    port, = rig.free_ports(1)
     log = where / 'mail.log'
-    gw = rig.Gateway(where, f'''myhostname = gw.test
-maillog_file = {log}
-maillog_file_prefixes = {where}
-queue_directory = {where}/queue
-data_directory = {where}/data
-relay_domains = local.test
-mydestination =
-relay_transport = smtp:[127.0.0.1]:{hub.ports[0]}
-virus_engine = embedded
-virus_database = {database}
-''', f'127.0.0.1:{port} inet n - n - - smtpd\nsmtp unix - - n - - smtp\nrelay unix - - n - - smtp\n', binary=str(binary))
+    gw, hub, port = gateway_with_filters(where, binary, f'maillog_file = {log}\nmaillog_file_prefixes = {where}\n')
     try:
         gw.start(port)
         rig.wait_for('the signatures', lambda: 'loaded in' in log.read_text())
-        engines = [pid for pid, name in below(gw.proc.pid) if name == 'virus-engine']
+        engines = [pid for pid, name in rig.named_children(gw.proc.pid) if name == 'virus-engine']
         old = log.with_suffix('.1')
         log.rename(old)
         code, text = gw.run('reload')
@@ -221,7 +198,7 @@ virus_database = {database}
             s.sendmail('a@b.test', ['v@local.test'], 'Subject: new\r\n\r\nwords\r\n')
         rig.wait_for('the message at the hub', lambda: len(hub.messages()) == 1)
         check('the line of the virus filter is in the new log', 'verdict=Clean' in log.read_text() and 'verdict' not in old.read_text(), log.read_text())
-        now = below(gw.proc.pid)
+        now = rig.named_children(gw.proc.pid)
         check('the engine is the same', engines == [pid for pid, name in now if name == 'virus-engine'], now)
         worker = [pid for pid, name in now if name == 'virus-worker'][0]
         os.kill(worker, 9)

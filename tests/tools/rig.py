@@ -176,11 +176,24 @@ def wait_for(what, test, seconds=None, pause=0.02):
 
 def children(pid):
     """Of a process, and theirs."""
-    try:
-        own = [int(n) for n in pathlib.Path(f'/proc/{pid}/task/{pid}/children').read_text().split()]
-    except OSError:
-        return []
+    own = []
+    for task in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+        try:
+            own += [int(n) for n in task.read_text().split()]
+        except OSError:
+            continue
     return own + [n for child in own for n in children(child)]
+
+
+def named_children(pid):
+    """[(pid, name)] of those."""
+    out = []
+    for p in children(pid):
+        try:
+            out.append((p, pathlib.Path(f'/proc/{p}/comm').read_text().strip()))
+        except OSError:
+            continue
+    return out
 
 
 def waited_for_cpu(pids):
