@@ -28,12 +28,13 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 sys.path.insert(0, str(TOP / 'tests/tools'))
+import programs  # noqa: E402
 import rig  # noqa: E402
 from cases import Skip, case, run_cases  # noqa: E402
 from rig import wait_for  # noqa: E402
 
 CORPUS = pathlib.Path(os.environ.get('CORPUS') or TOP / 'tests/demo/mail')
-EICAR = b'X5O!P%@AP[4\\PZX54(P^)7CC)7}$' + b'EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*'
+EICAR = programs.EICAR.encode()
 class Client:
     """A plain SMTP client that sends octets as they are."""
 
