@@ -125,6 +125,7 @@ compat: program tools ## the same configuration and client for Postfix and for u
 	@/usr/bin/python3 tests/compat/checks.py
 	@/usr/bin/python3 tests/compat/sasl.py
 	@/usr/bin/python3 tests/compat/milters.py
+	@/usr/bin/python3 tests/compat/own_mail.py
 	@/usr/bin/python3 tests/compat/tls.py
 	@/usr/bin/python3 tests/compat/rewrite.py --runs $(or $(SEEDS),2)
 	@/usr/bin/python3 tests/compat/compat.py

@@ -93,51 +93,93 @@ apply_rcpts(const struct msg_inspected *m, struct env_rcpt *old, uint32_t *nold,
 	return true;
 }
 
-/* The envelope as milters want it. RC_TEMP: a table could not be asked. RC_PERM: not an envelope. May be done again. */
+static const struct rewriter *
+rewriter_of(const struct looked_at *r)
+{
+	return r->in.q->router != NULL ? router_rewriter(r->in.q->router) : NULL;
+}
+
+static enum rc
+change_sender(struct looked_at *r, struct envelope *out, struct err *e)
+{
+	const struct msg_inspected *m = &r->in.said;
+	const struct rewriter *w = rewriter_of(r);
+	struct buf b;
+	buf_init(&b, 4096);
+	enum rc rc = RC_OK;
+	out->sender = m->sender;
+	if (w != NULL && m->sender.n > 0 && !rewriter_is_idle(w, REWRITE_ENVELOPE_SENDER))
+		rc = rewrite_address(w, REWRITE_ENVELOPE_SENDER, m->sender, &b, &out->sender, e);
+	if (rc == RC_OK && out->sender.p != m->sender.p)
+		out->sender = arena_span(&r->arena, out->sender);
+	else if (rc == RC_PERM)
+		out->sender = m->sender;
+	buf_fini(&b);
+	out->envid = m->envid.n > 0 ? m->envid : out->envid;
+	out->flags = m->ret != 0 ? (out->flags & ~(uint32_t)(MSGF_RET_FULL | MSGF_RET_HDRS)) | m->ret : out->flags;
+	return rc == RC_TEMP ? RC_TEMP : RC_OK;
+}
+
+/* As for a report itself: aliases without an end are no reason to drop it. */
+static enum rc
+rewrite_added(struct looked_at *r, struct envelope *added, struct err *e)
+{
+	static const struct rewrite_extra extra = { .no_bcc = true };
+	const struct rewriter *w = rewriter_of(r);
+	const struct envelope given = *added;
+	if (w == NULL || given.nrcpt == 0 || rewrite_is_idle(w, &given, &extra))
+		return RC_OK;
+	enum rc rc = rewrite_envelope(w, &given, &extra, &r->arena, added, e);
+	if (rc == RC_OK || rc == RC_TEMP)
+		return rc;
+	*added = given;
+	return RC_OK;
+}
+
+static enum rc
+change_rcpts(struct looked_at *r, struct envelope *out, struct err *e)
+{
+	const struct msg_inspected *m = &r->in.said;
+	struct envelope added = { .rcpt = arena_alloc(&r->arena, (m->nrcpt + 1) * sizeof *added.rcpt) };
+	struct env_rcpt *old = arena_alloc(&r->arena, (out->nrcpt + 1) * sizeof *old), *all;
+	if (added.rcpt == NULL || old == NULL)
+		return err_set(e, RC_PERM, "it is too large");
+	memcpy(old, out->rcpt, out->nrcpt * sizeof *old);
+	if (!apply_rcpts(m, old, &out->nrcpt, added.rcpt, &added.nrcpt))
+		return err_set(e, RC_PERM, "bad recipients");
+	enum rc rc = rewrite_added(r, &added, e);
+	if (rc != RC_OK)
+		return rc;
+	all = arena_alloc(&r->arena, (out->nrcpt + added.nrcpt + 1) * sizeof *all);
+	if (all == NULL)
+		return err_set(e, RC_PERM, "it is too large");
+	memcpy(all, old, out->nrcpt * sizeof *all);
+	out->rcpt = all;
+	uint32_t nold = out->nrcpt;
+	for (uint32_t i = 0; i < added.nrcpt; i++) {
+		bool is_there = false;
+		for (uint32_t k = 0; k < nold && !is_there; k++)
+			is_there = span_eq(all[k].addr, added.rcpt[i].addr);
+		if (!is_there)
+			all[out->nrcpt++] = added.rcpt[i];
+	}
+	return RC_OK;
+}
+
+/* The envelope as milters want it; perhaps without recipients. RC_TEMP: a table could not be asked. RC_PERM: not an envelope. May be
+ * done again. */
 static enum rc
 change_envelope(struct looked_at *r, struct envelope *out, struct err *e)
 {
-	static const struct rewrite_extra extra = { .no_bcc = true };
 	const struct msg_inspected *m = &r->in.said;
-	const struct rewriter *w = r->in.q->router != NULL ? router_rewriter(r->in.q->router) : NULL;
-	struct env_rcpt *all = arena_alloc(&r->arena, (r->env.nrcpt + 1) * sizeof *all), *added = arena_alloc(&r->arena, (m->nrcpt + 1) * sizeof *added);
 	*out = r->env;
-	if (all == NULL || added == NULL)
-		return err_set(e, RC_PERM, "it is too large");
-	memcpy(all, r->env.rcpt, r->env.nrcpt * sizeof *all);
-	struct envelope given = { .sender = m->sender, .rcpt = added }, now;
-	if (!apply_rcpts(m, all, &out->nrcpt, added, &given.nrcpt))
-		return err_set(e, RC_PERM, "bad recipients");
-	out->rcpt = all;
-	now = given;
-	if (w != NULL && (given.nrcpt > 0 || m->sender_changed) && !rewrite_is_idle(w, &given, &extra)) {
-		enum rc rc = rewrite_envelope(w, &given, &extra, &r->arena, &now, e);
-		if (rc == RC_TEMP)
-			return rc;
-		if (rc != RC_OK)
-			now = given; /* as for a report itself: aliases without an end are no reason to drop it */
-	}
-	if (m->sender_changed) {
-		out->sender = now.sender;
-		out->envid = m->envid.n > 0 ? m->envid : out->envid;
-		out->flags = m->ret != 0 ? (out->flags & ~(uint32_t)(MSGF_RET_FULL | MSGF_RET_HDRS)) | m->ret : out->flags;
-	}
-	struct env_rcpt *whole = arena_alloc(&r->arena, (out->nrcpt + now.nrcpt + 1) * sizeof *whole);
-	if (whole == NULL)
-		return err_set(e, RC_PERM, "it is too large");
-	memcpy(whole, all, out->nrcpt * sizeof *whole);
-	out->rcpt = whole;
-	uint32_t nold = out->nrcpt;
-	for (uint32_t i = 0; i < now.nrcpt; i++) {
-		bool is_there = false;
-		for (uint32_t k = 0; k < nold && !is_there; k++)
-			is_there = span_eq(whole[k].addr, now.rcpt[i].addr);
-		if (!is_there)
-			whole[out->nrcpt++] = now.rcpt[i];
-	}
+	enum rc sender = m->sender_changed ? change_sender(r, out, e) : RC_OK, rcpts = m->nrcpt > 0 ? change_rcpts(r, out, e) : RC_OK;
+	if (sender != RC_OK || rcpts != RC_OK)
+		return rcpts == RC_OK ? sender : rcpts;
+	bool is_ascii = span_is_ascii(out->sender);
 	for (uint32_t i = 0; i < out->nrcpt; i++)
-		if (!span_is_ascii(whole[i].addr))
-			out->flags |= MSGF_SMTPUTF8;
+		is_ascii &= span_is_ascii(out->rcpt[i].addr);
+	out->flags |= is_ascii ? 0 : (uint32_t)MSGF_SMTPUTF8;
 	return out->nrcpt == 0 ? RC_OK : envelope_check(out, e);
 }
 
@@ -148,6 +190,11 @@ context_of(const struct looked_at *r, char text[SPOOL_ID_TEXT])
 {
 	return (struct log_ctx){ .qid = span_of(text, spool_id_text(&r->id, text)) };
 }
+
+/* Of Postfix's lines about it: the client that is none, and the last recipient. */
+#define FIELDS_OF(r, said) \
+	F_STR(stage, "END-OF-MESSAGE"), F_STR(client, "localhost[127.0.0.1]"), F_SPAN(reply, said), F_SPAN(from, (r)->env.sender), \
+	    F_SPAN(to, (r)->env.rcpt[(r)->env.nrcpt - 1].addr)
 
 /* It is not sent: not now, or never (settled). */
 static void
@@ -181,8 +228,7 @@ send_on(struct looked_at *r, struct envelope *env)
 	}
 	if (m->outcome == INSPECT_HOLD) {
 		env->flags |= MSGF_HOLD;
-		log_info(&ctx, "milter-hold: END-OF-MESSAGE from localhost[127.0.0.1]: milter %.*s triggers HOLD action: %.*s", (int)m->milter.n, (const char *)m->milter.p,
-		    (int)m->text.n, (const char *)m->text.p);
+		LOG(cleanup_milter_hold, &ctx, FIELDS_OF(r, SPAN("milter triggers HOLD action")));
 	}
 	a->reports--; /* it counts itself */
 	accept_report(r->in.q, a, r->notice, &r->id, env, buf_span(&r->content));
@@ -222,12 +268,16 @@ on_said(struct op *op)
 	struct looked_at *r = container_of(op, struct looked_at, in.op);
 	struct queue *q = r->in.q;
 	const struct msg_inspected *m = &r->in.said;
+	char id[SPOOL_ID_TEXT];
+	struct log_ctx ctx = context_of(r, id);
 	switch (m->outcome) {
 	case INSPECT_REFUSE:
+		LOG(cleanup_milter_reject, &ctx, FIELDS_OF(r, m->text.n > 4 ? span_from(m->text, 4) : m->text));
 		leave(r, true, "", m->text);
 		break;
 	case INSPECT_DISCARD:
-		leave(r, true, "", m->text.n > 0 ? m->text : SPAN("milter triggers DISCARD action"));
+		LOG(cleanup_milter_discard, &ctx, FIELDS_OF(r, SPAN("milter triggers DISCARD action")));
+		leave(r, true, "", SPAN("it is discarded"));
 		break;
 	case INSPECT_NOT_NOW:
 		leave(r, false, "", m->text);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum { INSPECT_MAGIC = 0x105bec70, HEADER_MAX = 512 * 1024, TEXTS_MAX = 2 * IPC_FRAME_MAX, RCPTS_MAX = 256 * 1024, TEXT_MAX = 1024, READ_MAX = 64 * 1024 };
-enum stage { AT_CONNECT = 0, AT_MAIL, AT_RCPT, AT_DATA, AT_MESSAGE, AT_END };
+enum stage { AT_CONNECT = 0, AT_HELO, AT_MAIL, AT_RCPT, AT_DATA, AT_MESSAGE, AT_END };
 
 struct inspection {
 	unsigned magic;
@@ -45,9 +45,9 @@ macro(void *owner, struct span name)
 		struct span value;
 	} values[] = {
 		{ "i", in->m.qid }, { "j", span_str(p->p_myhostname) }, { "v", span_str(p->p_milter_macro_v) }, { "_", SPAN("localhost [127.0.0.1]") },
-		{ "{daemon_name}", span_str(p->p_milter_macro_daemon_name) }, { "{client_addr}", SPAN("127.0.0.1") }, { "{client_name}", SPAN("localhost") },
+		{ "{daemon_name}", span_str(p->p_milter_macro_daemon_name) }, { "{daemon_addr}", SPAN("127.0.0.1") }, { "{client_addr}", SPAN("127.0.0.1") }, { "{client_name}", SPAN("localhost") },
 		{ "{client_ptr}", SPAN("localhost") }, { "{client_port}", SPAN("0") }, { "{client_resolve}", SPAN("OK") },
-		{ "{mail_addr}", in->m.sender }, { "{mail_mailer}", SPAN("local") }, { "{rcpt_addr}", in->rcpt },
+		{ "{mail_addr}", in->m.sender }, { "{rcpt_addr}", in->rcpt },
 	};
 	for (size_t i = 0; i < NELEMS(values); i++)
 		if (span_eq_str(name, values[i].name))
@@ -318,13 +318,12 @@ conclude(struct inspection *in)
 
 /* ---- on its way ---- */
 
+/* As Postfix says it of such mail: without angle brackets. */
 static bool
 say_address(struct inspection *in, struct span addr, bool (*event)(struct milter_run *, const struct span *, size_t))
 {
 	buf_reset(&in->scratch);
-	buf_putc(&in->scratch, '<');
 	addr_write_text(&in->scratch, addr);
-	buf_putc(&in->scratch, '>');
 	struct span arg = buf_span(&in->scratch);
 	return event(in->run, &arg, 1);
 }
@@ -336,8 +335,11 @@ next_event(struct inspection *in)
 	static const struct ipaddr localhost = { .family = IPADDR_V4, .b = { 127, 0, 0, 1 } };
 	switch (in->stage) {
 	case AT_CONNECT:
-		in->stage = AT_MAIL;
+		in->stage = AT_HELO;
 		return milter_run_connect(in->run, SPAN("localhost"), &localhost, 0);
+	case AT_HELO:
+		in->stage = AT_MAIL;
+		return milter_run_helo(in->run, SPAN("localhost"));
 	case AT_MAIL:
 		in->stage = AT_RCPT;
 		return say_address(in, in->m.sender, milter_run_mail);

@@ -2,7 +2,7 @@
 /*
  * inspect.h - milters look at a message that came from no client: mail of our own (non_smtpd_milters,
  * internal_mail_filter_classes) and what was held unscanned. The queue asks (INSPECT) and gives a descriptor to read; the
- * milters hear what Postfix tells them of such mail: a client "localhost", no HELO, the envelope, the message (facts 9.1, 9.3).
+ * milters hear what Postfix tells them of such mail: a client and HELO "localhost", the envelope, the message (facts 9.1, 9.3).
  * What they want changed goes back with the answer, a changed message into the queue's descriptor, behind the other. Of mail that was held
  * the header alone may change, and the log says so. Runs in: edge.
  */

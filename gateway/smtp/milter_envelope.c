@@ -68,9 +68,8 @@ to_add(const struct milter_addresses *in, const struct milter_rcpt *r, struct en
 		bad_args(in, "another recipient", r->args);
 		p = (struct rcpt_params){ .notify = 0 };
 	}
+	/* nobody gave it in another form: the completed one is the original (ORCPT) */
 	*out = (struct env_rcpt){ .addr = standard_complete(in->p, &a, in->arena), .orcpt = p.orcpt, .notify = p.notify, .no_copy = true };
-	if (!span_eq(out->addr, a.text))
-		out->orig = a.text;
 	return RC_OK;
 }
 
