@@ -65,11 +65,9 @@ class Filter:
         self.path = self.dir / 'sock'
         self.log = open(self.dir / 'log', 'w+')
         self.process = subprocess.Popen([PROGRAM, '-c', self.dir, '-p', f'unix:{self.path}'], stderr=self.log)
-        end = time.monotonic() + 20
-        while not self.path.exists():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError('the program does not start: ' + self.text())
-            time.sleep(0.01)
+        rig.wait_for('the socket', lambda: rig.listens_at(self.path) or self.process.poll() is not None)
+        if self.process.poll() is not None:
+            raise RuntimeError('the program does not start: ' + self.text())
         self.mta = self.connect()
 
     def connect(self, address='192.0.2.1'):
