@@ -8,6 +8,7 @@
 #include "map/table.h"
 
 #include "confdir.h"
+#include "own_time.h"
 #include "unit.h"
 
 #include <ftw.h>
@@ -594,10 +595,10 @@ test_million(void **state)
 			uint32_t row = (i + k) * 7919u % rows;
 			snprintf(key[k], sizeof key[k], "User%u@domain%u.example", row * 2654435761u, row % 1000);
 		}
-		uint64_t from = clock_mono();
+		uint64_t from = own_time();
 		for (uint32_t k = 0; k < NELEMS(key); k++)
 			assert_int_equal(map_find(l, span_str(key[k]), 0, &scratch, &v, &e), RC_OK);
-		spent += clock_mono() - from;
+		spent += own_time() - from;
 	}
 	print_message("hash: of %u entries: built in %.0f ms, %.0f ns a lookup\n", rows, (double)(t1 - t0) / 1000, (double)spent * 1000 / ASKED);
 	assert_true(spent * 1000 / ASKED < 50000);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "map/matchlist.h"
 
-#include "base/clock.h"
 #include "map/cidr.h"
 
 #include "confdir.h"
+#include "own_time.h"
 #include "unit.h"
 
 static const struct {
@@ -214,10 +214,10 @@ test_speed(void **state)
 		buf_printf(&list, "domain%d.example, ", i);
 	assert_int_equal(matchlist_open(c, NULL, "relay_domains", buf_cstr(&list), MATCH_DOMAIN, &m, &e), RC_OK);
 	enum { ASKED = 100000 };
-	uint64_t t = clock_mono();
+	uint64_t t = own_time();
 	for (int i = 0; i < ASKED; i++)
 		assert_int_equal(matchlist_name(m, i % 2 == 0 ? SPAN("sub.domain9999.example") : SPAN("sub.elsewhere.example"), &e), i % 2 == 0 ? RC_OK : RC_NONE);
-	t = clock_mono() - t;
+	t = own_time() - t;
 	print_message("10000 domains: %.0f ns a question\n", (double)t * 1000 / ASKED);
 	assert_true(t * 1000 / ASKED < 50000);
 	matchlist_free(&m);

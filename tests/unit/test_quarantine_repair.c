@@ -8,6 +8,7 @@
 
 #include <sqlite3.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 enum { N = 12 };
 
@@ -350,22 +351,34 @@ locked_index(void **state)
 	(void)state;
 	char path[200];
 	snprintf(path, sizeof path, "%s/index.db", w.path);
+	int told[2], end[2];
+	char c = 0;
+	assert_int_equal(pipe(told), 0);
+	assert_int_equal(pipe(end), 0);
 	pid_t pid = fork();
 	if (pid == 0) {
-		/* locks of this process do not count among its own connections, so another one holds it */
+		/* locks of this process do not count among its own connections, so another one holds it: from what it says until nobody holds the other end */
 		sqlite3 *db;
-		_exit(sqlite3_open(path, &db) == SQLITE_OK && sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK && usleep(4000000) == 0 ? 0 : 1);
+		close(end[1]);
+		_exit(sqlite3_open(path, &db) == SQLITE_OK && sqlite3_busy_timeout(db, 20000) == SQLITE_OK &&
+		    sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL) == SQLITE_OK && write(told[1], "x", 1) == 1 && read(end[0], &c, 1) == 0 ? 0 : 1);
 	}
-	usleep(500000); /* until it has: there is nothing to wait for from outside */
+	close(told[1]);
+	close(end[0]);
+	assert_int_equal(read(told[0], &c, 1), 1);
 	struct w_mail m = { .i = 50, .nrcpt = 1, .rcpt = { "a@example.com" } };
 	assert_int_equal(w_put(&m), RC_TEMP);
 	assert_int_not_equal(access(w_file(50), F_OK), 0);
 	assert_true(quar_is_full(w.q));
 	assert_int_equal(w_get(1), RC_OK);
-	while (w_put(&m) != RC_OK)
-		;
+	close(end[1]);
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	assert_int_equal(w_put(&m), RC_OK);
 	assert_false(quar_is_full(w.q));
 	assert_int_equal(w_check(QUAR_CHECK_SUMS, f), 0);
+	close(told[0]);
 }
 
 int

@@ -3,6 +3,7 @@
  * The SMTP server in one process: sessions over socketpairs, a queue of our own behind a real channel. Each
  * dialogue runs with whole writes, byte by byte, and cut off after every byte; afterwards nothing may be left.
  */
+#include "own_time.h"
 #include "session_world.h"
 
 static const char common[] = "compatibility_level = 3.6\nmyhostname = mx.example.com\nmydestination =\nmynetworks = 127.0.0.2\n"
@@ -431,12 +432,12 @@ test_time(void **state)
 	struct client c;
 	char got[600];
 	queue_start(QUEUE_FINE);
-	uint64_t began = clock_mono();
+	uint64_t began = clock_mono(), own_began = own_time();
 	client_open(&c, 3, "192.0.2.1");
 	client_reply(&c, got);
 	client_send(&c, SPAN("FOO\r\nNOOP\r\n"), SIZE_MAX);
 	client_reply(&c, got);
-	assert_true(clock_mono() - began < 500000);
+	assert_true(own_time() - own_began < 500000);
 	client_reply(&c, got);
 	assert_string_equal(got, "250 2.0.0 Ok");
 	assert_true(clock_mono() - began >= 990000); /* it waited; timers have a coarse clock */
@@ -469,13 +470,13 @@ test_policy_wait(void **state)
 	client_open(&other, 0, "192.0.2.2");
 	client_reply(&c, got);
 	say(&c, SPAN(EHLO));
-	uint64_t began = clock_mono();
+	uint64_t began = clock_mono(), own_began = own_time();
 	client_send(&c, SPAN(MAIL RCPT "RSET\r\nFOO\r\n" MAIL), SIZE_MAX);
 	client_reply(&c, got);
 	assert_string_equal(got, "250 2.1.0 Ok");
 	client_reply(&other, got);
 	say(&other, SPAN(EHLO));
-	assert_true(clock_mono() - began < 800000);
+	assert_true(own_time() - own_began < 800000);
 	static const char *const want[] = { "250 2.1.5 Ok", "250 2.0.0 Ok", "500 5.5.2 Error: command not recognized", "250 2.1.0 Ok" };
 	for (size_t i = 0; i < NELEMS(want); i++) {
 		client_reply(&c, got);
