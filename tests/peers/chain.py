@@ -35,6 +35,8 @@ from rig import wait_for  # noqa: E402
 
 CORPUS = pathlib.Path(os.environ.get('CORPUS') or TOP / 'tests/demo/mail')
 EICAR = programs.EICAR.encode()
+
+
 class Client:
     """A plain SMTP client that sends octets as they are."""
 

@@ -156,6 +156,8 @@ maillog_file = /dev/stdout
 
 def message(subject, body='Hello\n.\n', more=''):
     return f'From: from@client.test\nTo: to@hub.test\nSubject: {subject}\nDate: Mon, 23 Nov 2026 00:00:00 +0000\nMessage-ID: <{subject}@client.test>\n{more}\n{body}'
+
+
 def rcpts(record):
     return sorted(r.partition('<')[2].partition('>')[0] for r in record['rcpt'])
 
