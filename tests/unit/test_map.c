@@ -192,14 +192,6 @@ make_files(void **state)
 	return 0;
 }
 
-static int
-remove_files(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 static void
 test_questions(void **state)
 {
@@ -623,5 +615,5 @@ main(void)
 		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_million),
 	};
-	return cmocka_run_group_tests(tests, make_files, remove_files);
+	return cmocka_run_group_tests(tests, make_files, confdir_teardown);
 }

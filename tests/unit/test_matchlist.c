@@ -236,14 +236,6 @@ make_files(void **state)
 	return 0;
 }
 
-static int
-remove_files(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -253,5 +245,5 @@ main(void)
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_speed),
 	};
-	return cmocka_run_group_tests(tests, make_files, remove_files);
+	return cmocka_run_group_tests(tests, make_files, confdir_teardown);
 }

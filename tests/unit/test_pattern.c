@@ -443,14 +443,6 @@ make_files(void **state)
 	return 0;
 }
 
-static int
-remove_files(void **state)
-{
-	(void)state;
-	confdir_remove();
-	return 0;
-}
-
 int
 main(void)
 {
@@ -465,5 +457,5 @@ main(void)
 		cmocka_unit_test(test_same_scratch),
 		cmocka_unit_test(test_listing),
 	};
-	return cmocka_run_group_tests(tests, make_files, remove_files);
+	return cmocka_run_group_tests(tests, make_files, confdir_teardown);
 }
