@@ -325,12 +325,12 @@ class Run:
     def do_clock(self, words):
         """clock start; later: clock under MS, clock over MS. What `under' measures is without the time that others had our processors."""
         if words == 'start':
-            self.clock, self.stolen = time.monotonic(), self.place.waited_for_cpu()
+            self.clock, self.stolen = time.monotonic(), self.place.stolen()
             return
         how, limit = words.split()
         took = (time.monotonic() - self.clock) * 1000
         if how == 'under':
-            took -= (self.place.waited_for_cpu() - self.stolen) * 1000
+            took -= (self.place.stolen() - self.stolen) * 1000
         if (took < int(limit)) != (how == 'under'):
             raise Broken(f'it took {took:.0f} ms')
 

@@ -19,6 +19,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import dnsserver
@@ -211,6 +212,33 @@ def waited_for_cpu(pids):
         except (OSError, IndexError):
             pass
     return total / 1e9
+
+
+class Pulse(threading.Thread):
+    """A thread that only sleeps. By how much it wakes too late, the others of this program are too late, too: for lack of a processor, or
+    because one of them is at it."""
+    EVERY = 0.01
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.late = 0.0
+        self.start()
+
+    def run(self):
+        while True:
+            begin = time.monotonic()
+            time.sleep(self.EVERY)
+            self.late += time.monotonic() - begin - self.EVERY
+
+
+def late():
+    """Seconds that a thread of this program was late, since somebody asked first."""
+    global pulse
+    pulse = pulse or Pulse()
+    return pulse.late
+
+
+pulse = None
 
 
 class Hub:
