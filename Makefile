@@ -150,7 +150,7 @@ TEST_PEERS := postfix nsd rbldnsd dnsdist swaks aiosmtpd opendkim opendmarc pyth
 test-asan:
 	@$(MAKE) MODE=asan WERROR=-Werror build/asan/dogana $(PROGRAMS:%=build/asan/dogana-%) tools unit-bin crash-bin
 test-release:
-	@$(MAKE) MODE=release WERROR=-Werror program
+	@$(MAKE) MODE=release WERROR=-Werror program build/release/tools/bare_kernel
 test-fuzz:
 	@if command -v clang >/dev/null; then $(MAKE) MODE=fuzz WERROR=-Werror fuzz-bin; fi
 
