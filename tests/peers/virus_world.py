@@ -51,7 +51,7 @@ class Filter:
         env = dict(os.environ, ASAN_OPTIONS=f'log_path={self.dir}/asan/a:exitcode=99:detect_leaks=0', UBSAN_OPTIONS=f'log_path={self.dir}/asan/u')
         self.proc = subprocess.Popen([program(), '-c', str(self.dir / 'etc'), '-p', listen or f'unix:{self.socket}'], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=open(self.log, 'ab'), env=env)
-        wait_for('the socket', lambda: listen or rig.listens_at(self.socket) or self.proc.poll() is not None)
+        wait_for('the socket', lambda: listen or self.socket.exists() or self.proc.poll() is not None)
         if self.proc.poll() is not None:
             raise rig.Broken(f'dogana-virus ended with {self.proc.returncode}: {self.log_text()}')
 
