@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/rand.h"
+#include "smtp/slotkey.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -81,24 +82,11 @@ limits_fini(struct limits *l)
 }
 
 static uint64_t
-mix(uint64_t h, uint64_t w)
-{
-	h ^= w;
-	h *= UINT64_C(0x9fb21c651e98df25);
-	h ^= h >> 35;
-	h *= UINT64_C(0x9fb21c651e98df25);
-	return h ^ h >> 28;
-}
-
-static uint64_t
 tag_of(uint64_t key, const struct ipaddr *a, struct span service)
 {
-	uint64_t hi, lo;
-	memcpy(&hi, a->b, 8);
-	memcpy(&lo, a->b + 8, 8);
-	uint64_t h = mix(mix(mix(key, a->family), hi), lo);
+	uint64_t h = slotkey_addr(key, 0, a);
 	for (size_t i = 0; i < service.n; i++)
-		h = mix(h, service.p[i]);
+		h = slotkey_mix(h, service.p[i]);
 	return h | 1;
 }
 

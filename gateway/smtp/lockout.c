@@ -1,28 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "smtp/lockout.h"
 
-static uint64_t
-mix(uint64_t h, uint64_t w)
-{
-	h ^= w;
-	h *= UINT64_C(0x9fb21c651e98df25);
-	h ^= h >> 35;
-	h *= UINT64_C(0x9fb21c651e98df25);
-	return h ^ h >> 28;
-}
+#include "smtp/slotkey.h"
 
 uint64_t
 lockout_key(uint64_t salt, struct span user, const struct ipaddr *network)
 {
-	uint64_t hi = 0, lo = 0, h;
-	memcpy(&hi, network->b, 8);
-	memcpy(&lo, network->b + 8, 8);
-	h = mix(mix(mix(salt, (uint64_t)network->family), hi), lo);
-	for (size_t i = 0; i < user.n; i++) {
-		unsigned char c = user.p[i];
-		h = mix(h, c >= 'A' && c <= 'Z' ? c | 0x20u : c);
-	}
-	return mix(h, user.n) | 1;
+	return slotkey_mix(slotkey_name(slotkey_addr(salt, 0, network), user), user.n) | 1;
 }
 
 static bool

@@ -1,41 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "smtp/rates.h"
 
+#include "smtp/slotkey.h"
+
 #include <stdio.h>
-
-static uint64_t
-mix(uint64_t h, uint64_t w)
-{
-	h ^= w;
-	h *= UINT64_C(0x9fb21c651e98df25);
-	h ^= h >> 35;
-	h *= UINT64_C(0x9fb21c651e98df25);
-	return h ^ h >> 28;
-}
-
-static uint64_t
-mix_name(uint64_t h, struct span s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = s.p[i];
-		h = mix(h, c >= 'A' && c <= 'Z' ? c | 0x20u : c);
-	}
-	return h;
-}
 
 uint64_t
 rates_client(uint64_t salt, const struct ipaddr *network, struct span service)
 {
-	uint64_t hi, lo;
-	memcpy(&hi, network->b, 8);
-	memcpy(&lo, network->b + 8, 8);
-	return mix_name(mix(mix(mix(salt, (uint64_t)RATE_OF_CLIENT << 8 | network->family), hi), lo), service) | 1;
+	return slotkey_name(slotkey_addr(salt, RATE_OF_CLIENT, network), service) | 1;
 }
 
 uint64_t
 rates_name(uint64_t salt, enum rate_whose whose, struct span name)
 {
-	return mix_name(mix(salt, (uint64_t)whose << 8), name) | 1;
+	return slotkey_name(slotkey_mix(salt, (uint64_t)whose << 8), name) | 1;
 }
 
 static bool
