@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "base/span.h"
 
+#include "base/mem.h"
 #include "base/rand.h"
 
 static inline unsigned char
@@ -133,6 +134,16 @@ span_word(struct span *rest, const char *seps, struct span *word_out)
 	*word_out = span_head(s, n);
 	*rest = span_from(s, n);
 	return n > 0;
+}
+
+char *
+span_dup(struct span s)
+{
+	char *copy = mem_alloc(s.n + 1);
+	if (s.n > 0)
+		memcpy(copy, s.p, s.n);
+	copy[s.n] = '\0';
+	return copy;
 }
 
 bool

@@ -59,6 +59,9 @@ struct span span_rtrim(struct span s);
 /* Takes the next word separated by any byte of seps out of *rest; false when nothing is left. */
 bool span_word(struct span *rest, const char *seps, struct span *word_out);
 
+/* A copy on the heap with a NUL behind it; given, ends with mem_free(). */
+char *span_dup(struct span s) MUST_CHECK;
+
 /* Decimal digits only, the whole span, at most max. */
 bool span_u64(struct span s, uint64_t max, uint64_t *out) MUST_CHECK;
 

@@ -72,16 +72,6 @@ badlogins_find(const char *host, const struct login *l, uint64_t max_usec, struc
 	return RC_OK;
 }
 
-static char *
-copy_of(struct span s)
-{
-	char *c = mem_alloc(s.n + 1);
-	if (s.n > 0)
-		memcpy(c, s.p, s.n);
-	c[s.n] = '\0';
-	return c;
-}
-
 void
 badlogins_add(const char *host, const struct login *l, struct span dsn, struct span text)
 {
@@ -95,8 +85,8 @@ badlogins_add(const char *host, const struct login *l, struct span dsn, struct s
 	x = mem_zalloc(sizeof *x);
 	memcpy(x->key, key, KEY);
 	x->added = clock_wall();
-	x->dsn = copy_of(dsn);
-	x->text = copy_of(text);
+	x->dsn = span_dup(dsn);
+	x->text = span_dup(text);
 	list_init(&x->by_age);
 	list_prepend(&ages, &x->by_age);
 	htab_insert(&entries, &x->by_key, hash);

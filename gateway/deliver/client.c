@@ -261,16 +261,6 @@ connect_failed(struct smtpc *c, const char *why)
 	smtpc_fail(c, RC_TEMP, SPAN("4.4.1"), job_text(c->job, "connect to %s: %s", c->relay, why));
 }
 
-static char *
-copy_of(struct span s)
-{
-	char *c = mem_alloc(s.n + 1);
-	if (s.n > 0)
-		memcpy(c, s.p, s.n);
-	c[s.n] = '\0';
-	return c;
-}
-
 struct smtpc *
 smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j, struct smtpc_call *call)
 {
@@ -284,7 +274,7 @@ smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j,
 	c->logins = home->logins;
 	c->policies = home->policies;
 	c->is_plain = home->is_plain;
-	c->nexthop = copy_of(home->nexthop);
+	c->nexthop = span_dup(home->nexthop);
 	op_owner_init(&c->ops);
 	c->addr = to->addr;
 	c->port = to->port;
@@ -293,7 +283,7 @@ smtpc_open(const struct smtpc_home *home, const struct taddr *to, struct job *j,
 	hubreply_init(&c->reply);
 	c->who = join(to->host, to->ip, 0);
 	c->relay = join(to->host, to->ip, to->port);
-	c->host = copy_of(to->host);
+	c->host = span_dup(to->host);
 	metric_add(M_relay_sessions, 1);
 	metric_add(M_relay_sessions_total, 1);
 	smtpc_begin_call(c, j, call);

@@ -203,16 +203,6 @@ look_up(const struct logins *l, const struct map_list *maps, struct span sender,
 	return rc;
 }
 
-static char *
-copy_of(struct span s)
-{
-	char *c = mem_alloc(s.n + 1);
-	if (s.n > 0)
-		memcpy(c, s.p, s.n);
-	c[s.n] = '\0';
-	return c;
-}
-
 static enum rc
 take_value(const struct logins *l, struct span value, bool is_token, struct login *out, struct err *e)
 {
@@ -220,7 +210,7 @@ take_value(const struct logins *l, struct span value, bool is_token, struct logi
 	struct span user = at == SIZE_MAX ? value : span_head(value, at);
 	struct span secret = at == SIZE_MAX ? SPAN_EMPTY : span_from(value, at + 1);
 	if (is_token) {
-		char *path = copy_of(secret);
+		char *path = span_dup(secret);
 		enum rc rc = conf_file_secret(l->conf, path, CONF_FOR_RELAY, &secret, e);
 		mem_free(&path);
 		if (rc != RC_OK)
@@ -231,7 +221,7 @@ take_value(const struct logins *l, struct span value, bool is_token, struct logi
 	}
 	if (memchr(user.p, '\0', user.n) != NULL || (secret.n > 0 && memchr(secret.p, '\0', secret.n) != NULL))
 		return err_set(e, RC_TEMP, "a login has a NUL octet");
-	*out = (struct login){ .user = copy_of(user), .secret = copy_of(secret), .is_token = is_token };
+	*out = (struct login){ .user = span_dup(user), .secret = span_dup(secret), .is_token = is_token };
 	return RC_OK;
 }
 

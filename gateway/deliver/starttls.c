@@ -51,11 +51,7 @@ domain_of(const char *nexthop)
 	} else if (span_chr(s, ':') != SIZE_MAX && span_chr(s, ':') == span_rchr(s, ':')) {
 		s = span_head(s, span_chr(s, ':'));
 	}
-	char *out = mem_alloc(s.n + 1);
-	if (s.n > 0)
-		memcpy(out, s.p, s.n);
-	out[s.n] = '\0';
-	return out;
+	return span_dup(s);
 }
 
 /* Sessions are resumed with the same host, for the same policy. */

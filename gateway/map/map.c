@@ -206,9 +206,7 @@ map_get(const struct map_ctx *ctx, struct span name, struct map **out, struct er
 	m->takes_octets = takes_octets(ctx);
 	m->audience = ctx->audience;
 	m->refs = 1;
-	m->name = mem_alloc(name.n + 1);
-	memcpy(m->name, name.p, name.n);
-	m->name[name.n] = '\0';
+	m->name = span_dup(name);
 	htab_insert(&open_maps, &m->by_name, span_hash(name));
 	*out = m;
 

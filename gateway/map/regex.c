@@ -112,9 +112,7 @@ pcre_match(struct regex *r, struct span key, struct span *groups, size_t n, stru
 static enum rc
 posix_compile(struct regex *r, struct span text, unsigned flags, struct err *e)
 {
-	char *pattern = mem_alloc(text.n + 1);
-	memcpy(pattern, text.p, text.n);
-	pattern[text.n] = '\0';
+	char *pattern = span_dup(text);
 	int options = ((flags & PATTERN_CASELESS) != 0 ? REG_ICASE : 0) | ((flags & PATTERN_MULTILINE) != 0 ? REG_NEWLINE : 0)
 	    | ((flags & PATTERN_EXTENDED) != 0 ? REG_EXTENDED : 0);
 	int code = span_chr(text, '\0') == SIZE_MAX ? regcomp(&r->posix, pattern, options) : REG_BADPAT;
