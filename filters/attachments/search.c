@@ -99,9 +99,8 @@ is_blank(unsigned char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Behind the line that begins at pos. */
-static size_t
-next_line(struct span m, size_t pos)
+size_t
+search_next_line(struct span m, size_t pos)
 {
 	while (pos < m.n && m.p[pos] != '\n' && m.p[pos] != '\r')
 		pos++;
@@ -133,7 +132,7 @@ find_block(struct span m, size_t pos)
 			b.body_late = b.end;
 			break;
 		}
-		size_t next = next_line(m, line), k = line;
+		size_t next = search_next_line(m, line), k = line;
 		while (k < next && is_blank(m.p[k]))
 			k++;
 		bool is_empty = k == next || m.p[k] == '\n' || m.p[k] == '\r';
@@ -264,8 +263,8 @@ search_message(struct search *s, struct span m, uint32_t owner, bool has_parts)
 	s->is_composite |= composite;
 	if (composite) {
 		read_chain(s, m, SIZE_MAX, 0, owner);
-		for (size_t at = find_delimiter(m, 0); at < m.n && s->entities < s->limits.parts; at = find_delimiter(m, next_line(m, at)))
-			read_chain(s, m, at, next_line(m, at), owner);
+		for (size_t at = find_delimiter(m, 0); at < m.n && s->entities < s->limits.parts; at = find_delimiter(m, search_next_line(m, at)))
+			read_chain(s, m, at, search_next_line(m, at), owner);
 		if (s->entities >= s->limits.parts)
 			search_problem(s, "too many parts");
 		else

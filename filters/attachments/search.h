@@ -56,6 +56,8 @@ struct search {
 /* header and body of a message in one, with CRLF or LF line ends. */
 void search_run(struct search *s, struct span message, const struct search_limits *limits);
 void search_fini(struct search *s);
+/* Where the next line begins, behind the one that begins at pos: CRLF, CR and LF each end one. */
+size_t search_next_line(struct span message, size_t pos);
 
 /* ---- for those who look into content ---- */
 

@@ -90,21 +90,11 @@ put_note(struct buf *out, struct span note, bool qp, bool ascii)
 
 /* ---- where ---- */
 
-static size_t
-next_line(struct span m, size_t pos)
-{
-	while (pos < m.n && m.p[pos] != '\n' && m.p[pos] != '\r')
-		pos++;
-	if (pos < m.n)
-		pos += m.p[pos] == '\r' && pos + 1 < m.n && m.p[pos + 1] == '\n' ? 2 : 1;
-	return pos;
-}
-
 /* The next line that begins as the delimiter before the part does: where a part with parts of its own ends. */
 static size_t
 same_delimiter(struct span m, size_t delimiter, size_t from)
 {
-	struct span line = span_rtrim(span_of(m.p + delimiter, next_line(m, delimiter) - delimiter));
+	struct span line = span_rtrim(span_of(m.p + delimiter, search_next_line(m, delimiter) - delimiter));
 	for (size_t pos = from; pos < m.n;) {
 		size_t at = span_find(span_from(m, pos), line);
 		if (at == SIZE_MAX)
@@ -152,9 +142,9 @@ static void
 keep_fields(struct span m, const struct search_part *p, struct buf *out)
 {
 	for (size_t pos = p->head; pos < p->body;) {
-		size_t end = next_line(m, pos);
+		size_t end = search_next_line(m, pos);
 		while (end < p->body && (m.p[end] == ' ' || m.p[end] == '\t'))
-			end = next_line(m, end);
+			end = search_next_line(m, end);
 		struct span field = span_of(m.p + pos, end - pos);
 		size_t colon = span_chr(field, ':');
 		if (colon != SIZE_MAX && colon > 0 && !span_casestarts(field, SPAN("content-")) && !span_casestarts(field, SPAN("mime-version")) &&
