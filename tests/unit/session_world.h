@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "loop_until.h"
 #include "unit.h"
 
 /* ---- the world ---- */
@@ -161,21 +162,11 @@ on_down(struct ipc_chan *c)
 
 static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
 
-static void
-stop(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
 /* One turn of the loop, without waiting. */
 static void
 turn(void)
 {
-	static struct timer t;
-	timer_init(&t, stop);
-	timer_set(&t, 0);
-	loop_run();
+	loop_for(0);
 }
 
 static void

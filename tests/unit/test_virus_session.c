@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+#include "loop_until.h"
 #include "unit.h"
 
 #include "filters/milter_wire.h"
@@ -70,22 +71,6 @@ on_heard(struct watch *w, short what)
 }
 
 static void
-stop(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
-turn(void)
-{
-	static struct timer stopper;
-	timer_init(&stopper, stop);
-	timer_set(&stopper, 0);
-	loop_run();
-}
-
-static void
 talk(struct span says, size_t piece)
 {
 	int sv[2];
@@ -129,7 +114,7 @@ odd_generation(void **state)
 		{ WIRE_WORKER, sizeof(struct wire_generation), 1 }, { WIRE_READY, sizeof(struct wire_generation), 1 }, { WIRE_READY, sizeof(struct wire_generation), 2 },
 		{ 99, sizeof(struct wire_generation), 2 }, { WIRE_WORKER, 3, 1 }, { WIRE_WORKER, 3, 2 },
 	};
-	turn();
+	loop_for(0);
 	unsigned before = descriptors();
 	for (size_t i = 0; i < NELEMS(rows); i++) {
 		int sv[2], fds[2] = { STDIN_FILENO, STDERR_FILENO };
@@ -150,7 +135,7 @@ odd_generation(void **state)
 		assert_int_equal(sendmsg(sv[1], &h, MSG_NOSIGNAL), (ssize_t)rows[i].len);
 		close(sv[1]);
 		for (int k = 0; k < 5; k++)
-			turn();
+			loop_for(0);
 		if (descriptors() != before)
 			fail_msg("row %zu: %u descriptors, %u before", i, descriptors(), before);
 	}
@@ -272,19 +257,19 @@ memory(void **state)
 		for (struct span s = buf_span(&b); s.n > 0;) {
 			ssize_t n = send(ends[i], s.p, s.n, MSG_NOSIGNAL);
 			s = span_from(s, n > 0 ? (size_t)n : 0);
-			turn();
+			loop_for(0);
 			most = sessions_memory() > most ? sessions_memory() : most;
 		}
 	}
 	for (int i = 0; i < 20; i++)
-		turn();
+		loop_for(0);
 	assert_int_equal(sessions_active(), N);
 	assert_true(most > conf.messages_max / 2);
 	assert_true(most <= conf.messages_max + 3 * conf.max_file_size);
 	for (size_t i = 0; i < N; i++)
 		close(ends[i]);
 	while (sessions_active() > 0)
-		turn();
+		loop_for(0);
 	assert_int_equal(sessions_memory(), 0);
 	buf_fini(&b);
 	conf.max_file_size = 100;
