@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/metric.h"
 #include "base/rand.h"
+#include "filters/milter.h"
 #include "ipc/msgs.h"
 #include "lookup/lookup.h"
 #include "tls/key.h"
@@ -455,6 +456,8 @@ edge_status(struct child *child, struct buf *out)
 	}
 	buf_puts(out, "],");
 	rbl_health_json(out);
+	buf_puts(out, ",\"milters\":");
+	milter_status(out);
 }
 
 static void
@@ -462,6 +465,7 @@ edge_remarks(struct child *child, struct buf *out)
 {
 	(void)child;
 	rbl_health_text(out);
+	milter_remarks(out);
 }
 
 static void
