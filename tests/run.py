@@ -23,6 +23,9 @@ import threading
 import time
 
 TOP = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(TOP / 'tests/tools'))
+import rig  # noqa: E402
+
 ASAN = TOP / 'build/asan'
 FUZZ = TOP / 'build/fuzz'
 SECONDS = os.environ.get('FUZZ') or '2'
@@ -238,6 +241,7 @@ def main():
     for name in names:
         if name not in known:
             sys.exit(f'no suite {name}; there are: {" ".join(known)}')
+    rig.sweep()
     suites = []
     with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 1) + 1) as working, concurrent.futures.ThreadPoolExecutor(2) as waiting:
         for pool, group in ((waiting, WAITING), (working, WORKING)):

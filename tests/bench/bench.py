@@ -663,6 +663,7 @@ def main():
         say('bench: without Dogana: there is no build/release/dogana')
     (BUILD / 'tmp').mkdir(parents=True, exist_ok=True)
     scratch = pathlib.Path(tempfile.mkdtemp(prefix='bench-', dir=os.environ.get('SCRATCH') or BUILD / 'tmp'))
+    rig.lock_directory(scratch)  # as long as this runs nobody sweeps it away
     scratch.chmod(0o755)
     say(f'{os.cpu_count()} processors, Linux {os.uname().release}; load average {os.getloadavg()[0]:.2f} at the start')
     for name in WHICH:

@@ -183,6 +183,14 @@ def on_kernel_without(what, binary):
         hub.stop()
 
 
+def engine(gw):
+    """The process that scans: the only one of its name, when no worker has that name still."""
+    def only():
+        found = [pid for pid, name in rig.named_children(gw.proc.pid) if name == 'virus-engine']
+        return found if len(found) == 1 else None
+    return rig.wait_for('one engine, and workers with names of their own', only)
+
+
 def log_that_is_moved_away(binary):
     """After a reload every process that writes to the log writes to the new one, those of filters too."""
     global skipped
@@ -195,7 +203,7 @@ def log_that_is_moved_away(binary):
     try:
         gw.start(port)
         rig.wait_for('the signatures', lambda: 'loaded in' in log.read_text())
-        engines = [pid for pid, name in rig.named_children(gw.proc.pid) if name == 'virus-engine']
+        before = engine(gw)
         old = log.with_suffix('.1')
         log.rename(old)
         code, text = gw.run('reload')
@@ -205,7 +213,7 @@ def log_that_is_moved_away(binary):
         rig.wait_for('the message at the hub', lambda: len(hub.messages()) == 1)
         check('the line of the virus filter is in the new log', 'verdict=Clean' in log.read_text() and 'verdict' not in old.read_text(), log.read_text())
         now = rig.named_children(gw.proc.pid)
-        check('the engine is the same', engines == [pid for pid, name in now if name == 'virus-engine'], now)
+        check('the engine is the same', engine(gw) == before, now)
         worker = [pid for pid, name in now if name == 'virus-worker'][0]
         os.kill(worker, 9)
         rig.wait_for('the line of the engine in the new log', lambda: f'worker pid {worker} killed by signal 9' in log.read_text())
@@ -284,6 +292,8 @@ smtpd_client_restrictions = check_policy_service unix:{where}/policy
     for what in (None, 'landlock', 'both'):
         on_kernel_without(what, binary)
     print(f'{passed} passed, {failed} failed, {skipped} skipped')
+    if not failed:
+        rig.remove_work()
     return 1 if failed else 0
 
 

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 
 import dnsserver
 from dnsserver import Dns  # noqa: F401  (for those who use this module)
@@ -130,6 +131,7 @@ def listens_at(path):
 
 # Below it lie sockets, whose paths may have 107 octets, and what processes of other users read.
 PATH_MAX = 50
+KEPT = ('corpus', 'certs-')  # for later runs, and nobody's
 made = []
 
 
@@ -139,18 +141,65 @@ def may_hold_work(path):
     return len(os.fsencode(path)) <= PATH_MAX and (os.geteuid() != 0 or all(p.stat().st_mode & 0o001 for p in (path, *path.parents)))
 
 
-def workdir(name):
-    """An empty directory for this process: below build/tmp, or where temporary files are when the path of that is too long or closed to others."""
+def workplace():
+    """Where this clone's work lies: build/tmp, or a directory where temporary files are when the path of that is too long or closed to others."""
     where = BUILD / 'tmp'
     where.mkdir(parents=True, exist_ok=True)
-    if not may_hold_work(where):
-        name, where = f'dogana-{name}', pathlib.Path(tempfile.gettempdir()).resolve()
-        if not may_hold_work(where):
-            raise SystemExit(f'{BUILD}/tmp and {where}: too long a path ({PATH_MAX} octets) or closed to other users: set TMPDIR')
+    if may_hold_work(where):
+        return where
+    temporary = pathlib.Path(tempfile.gettempdir()).resolve()
+    where = temporary / f'dogana-{zlib.crc32(os.fsencode(f"{os.geteuid()} {TOP}")):08x}'
+    if len(os.fsencode(where)) > PATH_MAX or not may_hold_work(temporary):
+        raise SystemExit(f'{BUILD}/tmp and {temporary}: too long a path ({PATH_MAX} octets) or closed to other users: set TMPDIR')
+    try:
+        where.mkdir()
+    except FileExistsError:
+        if where.is_symlink() or where.stat().st_uid != os.geteuid():
+            raise SystemExit(f'{where} is somebody else\'s') from None
+    where.chmod(0o755)
+    return where
+
+
+held = collections.deque()  # descriptors whose locks say that somebody is at work in a directory; they end with this process
+
+
+def lock_directory(path, how=fcntl.LOCK_EX):
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, how)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def workdir(name):
+    """An empty directory for this process, in the workplace; sweep() leaves it alone as long as the process lives."""
+    where = workplace()
+    door = lock_directory(where)
     path = pathlib.Path(tempfile.mkdtemp(prefix=f'{name}-', dir=where))
+    held.append(lock_directory(path))
+    os.close(door)
+    if len(held) > 100:  # done with, like the first ports
+        os.close(held.popleft())
     path.chmod(0o755)
     made.append(path)
     return path
+
+
+def sweep():
+    """Removes what runs of before have left in the workplace: those who failed, and those who were killed."""
+    where = workplace()
+    door = lock_directory(where)
+    for path in where.iterdir():
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith(KEPT):
+            try:
+                fd = lock_directory(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(fd)
+    os.close(door)
 
 
 def remove_work():
