@@ -29,8 +29,6 @@ uint64_t kinds_of(struct span head, uint64_t total);
 uint64_t kinds_of_whole(struct span file, uint64_t kinds, bool *encrypted_out);
 /* A kind or a group by its name; 0: there is none. */
 uint64_t kinds_named(struct span name);
-/* The kinds of a group, by name. */
-#define KINDS_ARCHIVE kinds_named(SPAN("archive"))
 /* "exe", "zip macro": into out (NUL-terminated, cut). */
 void kinds_text(uint64_t kinds, char *out, size_t size);
 

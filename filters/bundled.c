@@ -54,13 +54,6 @@ bundled_directory(const struct conf *c, struct buf *path)
 	buf_puts(path, "/filters");
 }
 
-void
-bundled_socket(const struct conf *c, enum bundled b, struct buf *path)
-{
-	bundled_directory(c, path);
-	buf_printf(path, "/%s.sock", rows[b].name);
-}
-
 const char *
 bundled_default_action(const struct conf *c, enum bundled b)
 {

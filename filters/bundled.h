@@ -29,9 +29,8 @@ enum rc bundled_find(struct span item, enum bundled *out, struct err *e) MUST_CH
 
 /* Where roles reach it, for endpoint_open(): "unix:filters/virus.sock", below queue_directory. */
 const char *bundled_endpoint(enum bundled b);
-/* The directory of the sockets, and the socket, in full; appended. */
+/* The directory of the sockets, in full; appended. */
 void bundled_directory(const struct conf *c, struct buf *path);
-void bundled_socket(const struct conf *c, enum bundled b, struct buf *path);
 
 /* What happens when it does not answer, as milter_default_action says it: "tempfail", "accept", "quarantine". */
 const char *bundled_default_action(const struct conf *c, enum bundled b);

@@ -69,7 +69,6 @@ struct milter_run *milter_run_new(struct milter_set *set, const struct milter_ru
     op_fn *done);
 /* From any state: connections that can be used again are kept for other sessions, the others are closed. NULL inside is fine. */
 void milter_run_free(struct milter_run **rp);
-struct op *milter_run_op(struct milter_run *r);
 void *milter_run_owner(struct op *op);
 
 enum milter_kind {

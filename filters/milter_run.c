@@ -68,12 +68,6 @@ milter_run_free(struct milter_run **rp)
 	mem_free(&r);
 }
 
-struct op *
-milter_run_op(struct milter_run *r)
-{
-	return &r->op;
-}
-
 void *
 milter_run_owner(struct op *op)
 {

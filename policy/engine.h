@@ -12,7 +12,7 @@
 #include "policy/template.h"
 
 enum { SLEEP_MAX = 86400 };  /* seconds */
-enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_WORD, ARG_SECONDS, ARG_SERVER, ARG_DNSBL, ARG_CERT };
+enum restriction_arg { ARG_NONE = 0, ARG_MAP, ARG_SECONDS, ARG_SERVER, ARG_DNSBL, ARG_CERT };
 enum restriction_kind { PERMITS = 1, REJECTS, DECIDES, CONTROL };
 enum { NEED_HELO = 1, NEED_SENDER = 2, NEED_RCPT = 4, NEED_NAME = 8 /* the client's host name: always there */, NEED_ETRN = 16 };
 

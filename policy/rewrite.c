@@ -4,7 +4,7 @@
 #include "map/remote.h"
 #include "policy/rewriter.h"
 
-enum { CANONICAL_TURNS = 1000, LIST_TEXT_MAX = 1 << 20 };
+enum { CANONICAL_TURNS = 1000 };
 
 /* ---- opening ---- */
 

@@ -23,7 +23,7 @@ enum notice_text {
 	NOTICE_TEXTS
 };
 
-enum { NOTICE_FILE_MAX = 256 * 1024, NOTICE_ITEMS_MAX = 1000 };
+enum { NOTICE_FILE_MAX = 256 * 1024 };
 
 struct notice_templates {
 	struct span text[NOTICE_TEXTS];

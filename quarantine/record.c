@@ -4,7 +4,7 @@
 #include "base/crc32c.h"
 
 static const char magic[8] = { 'D', 'O', 'G', 'A', 'N', 'A', 'Q', '1' };
-enum { VERSION = 1, ENV_RCPT_MIN = 1, NOTE_RCPT_MIN = 8 };
+enum { VERSION = 1, NOTE_RCPT_MIN = 8 };
 
 static void
 begin(struct buf *b, enum qrec_type type, const struct qrec_common *c)

@@ -561,17 +561,16 @@ read_value(struct reading *r, unsigned which, struct span value)
 	}
 }
 
-void
-reading_field(struct reading *r, struct span name, struct span value)
+/* One header as it came, folding included. */
+static void
+read_field(struct reading *r, struct span name, struct span value)
 {
 	static const char *const fields[] = { "Content-Type", "Content-Disposition", "Content-Transfer-Encoding", "Content-Description",
 		"Content-Location" };
 	size_t which = 0;
 	name = trim_blank(name);
-	if (!span_casestarts(name, SPAN("content-"))) {
-		r->has_mail = true;
+	if (!span_casestarts(name, SPAN("content-")))
 		return;
-	}
 	while (which < NELEMS(fields) && !span_caseeq_str(name, fields[which]))
 		which++;
 	r->has_content = true;
@@ -634,7 +633,7 @@ reading_header(struct reading *r, struct span block)
 		while (len < block.n && (block.p[len] == ' ' || block.p[len] == '\t'))
 			len += line_length(span_from(block, len));
 		if (colon != SIZE_MAX && colon > 0)
-			reading_field(r, span_head(line, colon), span_from(span_head(block, len), colon + 1));
+			read_field(r, span_head(line, colon), span_from(span_head(block, len), colon + 1));
 		block = span_from(block, len);
 	}
 }

@@ -24,7 +24,6 @@ struct reading {
 	bool is_over;                /* there were more names or types, or longer ones */
 	bool is_deceptive;           /* a name looks like another one: bidirectional or control characters, blanks, two extensions */
 	bool has_content;            /* any Content-* header */
-	bool has_mail;               /* any other: Received, From, Subject, ... */
 	bool has_boundary;           /* a boundary parameter in any of its values */
 	unsigned counts[3];          /* Content-Type, Content-Disposition, Content-Transfer-Encoding: how often */
 };
@@ -32,8 +31,6 @@ struct reading {
 void reading_init(struct reading *r, struct arena *a);
 /* A header block: lines ended by CRLF, LF or CR, folded or not; junk among them is passed over. Adds to what was read before. */
 void reading_header(struct reading *r, struct span block);
-/* One header as it came, folding included. */
-void reading_field(struct reading *r, struct span name, struct span value);
 /* A name from elsewhere (an archive, a parser), with all its variants. */
 void reading_name(struct reading *r, struct span name);
 void reading_type(struct reading *r, struct span type);

@@ -91,11 +91,3 @@ badlogins_add(const char *host, const struct login *l, struct span dsn, struct s
 	list_prepend(&ages, &x->by_age);
 	htab_insert(&entries, &x->by_key, hash);
 }
-
-void
-badlogins_clear(void)
-{
-	while (!list_empty(&ages))
-		drop(list_entry(ages.next, struct entry, by_age));
-	htab_fini(&entries);
-}

@@ -19,6 +19,5 @@ struct badlogin {
 /* RC_OK: refused less than max_usec ago; *out is valid until the next call. RC_NONE: not that we know. */
 enum rc badlogins_find(const char *host, const struct login *l, uint64_t max_usec, struct badlogin *out) MUST_CHECK;
 void badlogins_add(const char *host, const struct login *l, struct span dsn, struct span text); /* copied; text is masked */
-void badlogins_clear(void);
 
 #endif

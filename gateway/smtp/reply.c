@@ -24,12 +24,6 @@ reply_enhanced(enum reply_id id)
 	return rows[id].enhanced;
 }
 
-const char *
-reply_text(enum reply_id id)
-{
-	return rows[id].text;
-}
-
 static void
 put_part(struct buf *b, char what, const struct reply_args *args)
 {

@@ -29,7 +29,6 @@ struct reply_args {
 
 unsigned reply_code(enum reply_id id);
 const char *reply_enhanced(enum reply_id id);
-const char *reply_text(enum reply_id id);
 /* Appends "250 2.0.0 Ok" without CRLF; code overrides the row's when it is not 0 (its class must be the same). */
 void reply_write(struct buf *b, enum reply_id id, unsigned code, const struct reply_args *args);
 

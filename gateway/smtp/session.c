@@ -306,12 +306,6 @@ sess_phase(const struct sess *s)
 	return s->tx->chunking ? PH_BDAT : s->tx->nrcpt > 0 ? PH_RCPT : PH_MAIL;
 }
 
-bool
-sess_is_esmtp(const struct sess *s)
-{
-	return s->facts.is_esmtp;
-}
-
 void
 sess_end_tx(struct sess *s)
 {

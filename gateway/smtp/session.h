@@ -207,7 +207,6 @@ enum step sess_ask(struct sess *s, enum policy_stage stage);
 enum step sess_verdict(struct sess *s);
 
 enum phase sess_phase(const struct sess *s);
-bool sess_is_esmtp(const struct sess *s);
 void sess_end_tx(struct sess *s);     /* also what XFORWARD said */
 void sess_undo_mail(struct sess *s);  /* MAIL was refused: the transaction never was */
 /* As in a C string, so that the log shows what was really sent; borrowed until the command ends. */

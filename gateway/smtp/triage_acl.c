@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "smtp/triage_conf.h"
 
-enum { RESULT_MAX = 1024, DEEP_MAX = 2 };
+enum { RESULT_MAX = 1024 };
 
 struct item {
 	enum { ITEM_PERMIT, ITEM_REJECT, ITEM_DUNNO, ITEM_NETWORKS, ITEM_TABLE, ITEM_BAD } kind;

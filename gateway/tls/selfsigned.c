@@ -8,7 +8,7 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-enum { CN_MAX = 64, NAMES_MAX = 100, SLACK_SEC = 3600 /* clocks differ */, DAY_SEC = 86400 };
+enum { CN_MAX = 64, NAMES_MAX = 100, SLACK_SEC = 3600 /* clocks differ */ };
 
 /* Letters, digits, hyphens; "*" as the first label. Punycode is the caller's business. */
 static bool
