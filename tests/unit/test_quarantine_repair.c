@@ -298,6 +298,18 @@ half_allowed(void **state)
 	close(log);
 }
 
+/* The store is closed. */
+static void
+edit_index(const char *sql)
+{
+	char path[200];
+	sqlite3 *db;
+	snprintf(path, sizeof path, "%s/index.db", w.path);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
 /* SQL that is not ours: a trigger that would empty the store, a view, another column. */
 static void
 hostile_index(void **state)
@@ -305,14 +317,9 @@ hostile_index(void **state)
 	(void)state;
 	static const char *const sql[] = { "CREATE TRIGGER t AFTER INSERT ON msg BEGIN DELETE FROM msg; END", "CREATE VIEW v AS SELECT * FROM msg",
 		"ALTER TABLE msg ADD COLUMN x", "PRAGMA user_version=99", "DROP INDEX rcpt_addr" };
-	char path[200];
 	for (unsigned i = 0; i < NELEMS(sql); i++) {
 		w_close();
-		snprintf(path, sizeof path, "%s/index.db", w.path);
-		sqlite3 *db;
-		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-		assert_int_equal(sqlite3_exec(db, sql[i], NULL, NULL, NULL), SQLITE_OK);
-		sqlite3_close(db);
+		edit_index(sql[i]);
 		unsigned before = w.rebuilds_begun;
 		w_open();
 		assert_int_equal(w_check(QUAR_CHECK_SUMS, f), 0);
@@ -329,14 +336,9 @@ false_number(void **state)
 {
 	(void)state;
 	static const char *const sql[] = { "UPDATE msg SET nrcpt=100000", "UPDATE msg SET nrcpt=0" };
-	char path[200];
 	for (unsigned i = 0; i < NELEMS(sql); i++) {
 		w_close();
-		snprintf(path, sizeof path, "%s/index.db", w.path);
-		sqlite3 *db;
-		assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-		assert_int_equal(sqlite3_exec(db, sql[i], NULL, NULL, NULL), SQLITE_OK);
-		sqlite3_close(db);
+		edit_index(sql[i]);
 		w_open();
 		assert_int_equal(w_get(1), RC_OK);
 		assert_int_equal(w.r.rows[0].nshown, 2);
