@@ -102,6 +102,12 @@ checks_has(const struct checks *ch, enum check_kind kind)
 	return ch != NULL && ch->table[kind].maps != NULL;
 }
 
+bool
+checks_may_wait(const struct checks *ch, enum check_kind kind)
+{
+	return ch != NULL && map_list_is_remote(ch->table[kind].maps);
+}
+
 /* ---- keys ---- */
 
 enum check_kind

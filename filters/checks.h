@@ -46,6 +46,8 @@ enum rc checks_open(struct conf *c, const struct service *s, enum checks_family 
 bool checks_left_out(const struct params *p);     /* no_header_body_checks */
 void checks_free(struct checks **cp);            /* NULL inside is fine */
 bool checks_has(const struct checks *ch, enum check_kind kind); /* false for NULL */
+/* Tables for these are asked in another process: answers may have to be waited for. */
+bool checks_may_wait(const struct checks *ch, enum check_kind kind); /* false for NULL */
 /* Results that are of no use become warnings of the configuration; of tables that can be listed. */
 void checks_notes(struct conf *c, const struct service *s, const struct checks *ch);
 

@@ -53,6 +53,7 @@ detach_call(struct op *op)
 	call->session = NULL;
 	c->call = NULL;
 	c->job = NULL;
+	map_wait_fini(&c->check_maps);
 	smtpc_retire(c);
 }
 
@@ -82,6 +83,7 @@ end_call(struct smtpc *c, enum rc rc)
 	struct smtpc_call *call = c->call;
 	c->call = NULL;
 	c->job = NULL;
+	map_wait_fini(&c->check_maps);
 	call->session = NULL;
 	op_finish(&call->op, rc);
 }

@@ -87,6 +87,7 @@ struct smtpc {
 	struct smtpc_call *call;
 	struct job *job;
 	struct outbody content;
+	struct map_wait check_maps; /* tables of its checks that are elsewhere */
 	struct outcome base;     /* mta and relay for outcomes of this job */
 	uint64_t xfer_until;     /* per_request_deadline: loop_now() when the time for content is over */
 	unsigned at;             /* recipient whose reply is awaited */

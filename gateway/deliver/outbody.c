@@ -41,49 +41,65 @@ outbody_check(struct outbody *c, struct outchecks *o)
 	c->checks = o;
 }
 
-/* What checks make of it; at_end: with what they kept back. */
+enum asked { PUT, GO_ON, END };
+
+/* What checks make of it. RC_NONE: they wait in the middle of it. */
 static enum rc
-check(struct outbody *c, struct buf *out, struct span in, bool at_end, struct err *e)
+ask_checks(struct outbody *c, enum asked what, struct buf *out, struct span in, struct err *e)
 {
-	if (c->checks == NULL) {
-		wire_put(&c->wire, out, in);
-		return RC_OK;
-	}
 	struct buf changed;
 	buf_init(&changed, CHANGED_MAX);
-	enum rc rc = in.n > 0 ? outchecks_put(c->checks, &changed, in, e) : RC_OK;
-	if (rc == RC_OK && at_end)
-		rc = outchecks_end(c->checks, &changed, e);
+	enum rc rc = what == PUT ? outchecks_put(c->checks, &changed, in, e) : what == END ? outchecks_end(c->checks, &changed, e) :
+	    outchecks_go_on(c->checks, &changed, e);
 	wire_put(&c->wire, out, buf_span(&changed));
 	buf_fini(&changed);
+	c->waits = rc == RC_NONE;
 	return rc;
+}
+
+static enum rc
+check(struct outbody *c, struct buf *out, struct span in, struct err *e)
+{
+	if (c->checks != NULL)
+		return in.n > 0 ? ask_checks(c, PUT, out, in, e) : RC_OK;
+	wire_put(&c->wire, out, in);
+	return RC_OK;
 }
 
 static enum rc
 change(struct outbody *c, struct buf *out, struct span in, struct err *e)
 {
 	if (c->mime == NULL)
-		return check(c, out, in, false, e);
+		return check(c, out, in, e);
 	struct buf narrow;
 	buf_init(&narrow, MIME7_GROWTH(in.n));
 	mime7_put(c->mime, &narrow, in);
 	BUG_ON(narrow.over);
-	enum rc rc = check(c, out, buf_span(&narrow), false, e);
+	enum rc rc = check(c, out, buf_span(&narrow), e);
 	buf_fini(&narrow);
 	return rc;
 }
 
+/* What mime and checks kept back. May be called again behind RC_NONE, once that is over. */
 static enum rc
 change_end(struct outbody *c, struct buf *out, struct err *e)
 {
-	struct buf narrow;
-	buf_init(&narrow, MIME7_GROWTH(0));
-	if (c->mime != NULL)
+	enum rc rc = RC_OK;
+	if (c->mime != NULL && !c->mime_ended) {
+		struct buf narrow;
+		buf_init(&narrow, MIME7_GROWTH(0));
 		mime7_end(c->mime, &narrow);
-	BUG_ON(narrow.over);
-	enum rc rc = check(c, out, buf_span(&narrow), true, e);
-	buf_fini(&narrow);
-	wire_end(&c->wire, out);
+		BUG_ON(narrow.over);
+		c->mime_ended = true;
+		rc = check(c, out, buf_span(&narrow), e);
+		buf_fini(&narrow);
+	}
+	if (rc == RC_OK && c->checks != NULL && !c->checks_ended) {
+		c->checks_ended = true;
+		rc = ask_checks(c, END, out, SPAN_EMPTY, e);
+	}
+	if (rc != RC_NONE)
+		wire_end(&c->wire, out);
 	return rc;
 }
 
@@ -93,7 +109,7 @@ put_changed(struct outbody *c, struct buf *out, uint64_t n, struct err *e)
 {
 	enum rc rc = c->head.n > 0 ? change(c, out, c->head, e) : RC_OK;
 	c->head = SPAN_EMPTY;
-	while (n > 0 && rc == RC_OK) {
+	while (n > 0 && rc == RC_OK) { /* when checks wait they have all of it */
 		size_t some = n < sizeof piece ? (size_t)n : sizeof piece;
 		rc = outbody_read(c->fd, c->at, piece, some, e);
 		if (rc != RC_OK)
@@ -144,6 +160,7 @@ outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e)
 	rc = put_changed(c, &changed, c->left, e);
 	if (rc == RC_OK)
 		rc = change_end(c, &changed, e);
+	BUG_ON(rc == RC_NONE);
 	if (rc == RC_OK && changed.over)
 		rc = err_set(e, RC_TEMP, "message content grows beyond measure");
 	if (rc == RC_OK) {
@@ -158,7 +175,10 @@ enum rc
 outbody_put_data(struct outbody *c, struct buf *out, bool *end_out, struct err *e)
 {
 	*end_out = false;
-	enum rc rc = RC_NONE;
+	enum rc rc = c->waits ? ask_checks(c, GO_ON, out, SPAN_EMPTY, e) : RC_OK;
+	if (rc != RC_OK)
+		return rc;
+	rc = RC_NONE;
 	if (c->mime == NULL && c->checks == NULL && c->wire.col == 0 && !c->wire.cr && c->left > 0 && c->left <= OUTBODY_PIECE)
 		rc = put_unchanged(c, out, (size_t)c->left, e);
 	if (rc == RC_NONE)

@@ -24,6 +24,8 @@ struct outbody {
 	struct mime7 *mime;      /* makes it 7-bit; borrowed; NULL: goes as it is */
 	struct outchecks *checks;/* change it behind that; borrowed; NULL: none */
 	struct wire wire;
+	bool waits;              /* checks are in the middle of what they were given */
+	bool mime_ended, checks_ended;
 };
 
 /* head: takes the place of the first skip octets (whole lines); empty: nothing does. */
@@ -34,9 +36,10 @@ void outbody_make_7bit(struct outbody *c, struct mime7 *m);
 void outbody_check(struct outbody *c, struct outchecks *o);
 /* All of it at once, length at most OUTBODY_MEMORY_MAX; room for head octets in front is the caller's. */
 enum { OUTBODY_MEMORY_MAX = 256 * 1024 };
-/* "BDAT n LAST" and the content. */
+/* "BDAT n LAST" and the content; not with checks that may have to wait. */
 enum rc outbody_put_bdat(struct outbody *c, struct buf *out, struct err *e) MUST_CHECK;
-/* The next piece for DATA; with the last one the final dot, and *end_out set. */
+/* The next piece for DATA; with the last one the final dot, and *end_out set. RC_NONE: a table has to be waited for (map_asked());
+ * out may have grown; the next call goes on. */
 enum rc outbody_put_data(struct outbody *c, struct buf *out, bool *end_out, struct err *e) MUST_CHECK;
 
 #endif

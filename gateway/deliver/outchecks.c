@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "map/remote.h"
 
-enum { SCRATCH_MAX = 256 * 1024, SHOWN_MAX = 60 };
+enum { SCRATCH_MAX = 256 * 1024, SHOWN_MAX = 60, INPUT_MAX = 64 * 1024 * 1024 };
 
 struct outchecks {
 	const struct checks *checks;
@@ -12,12 +12,24 @@ struct outchecks {
 	struct mime_reader reader;
 	struct buf key, scratch;
 	bool skips_rest;
+	/* when tables may have to be waited for */
+	bool may_wait;
+	struct buf input;            /* what was put */
+	struct mime_item item;
+	bool waits;                  /* for what tables say of item */
+	bool has_moved;              /* since the wait before */
 };
 
 bool
 outchecks_wanted(const struct checks *ch)
 {
 	return checks_has(ch, CHECK_MIME) || checks_has(ch, CHECK_NESTED) || checks_has(ch, CHECK_BODY);
+}
+
+bool
+outchecks_may_wait(const struct checks *ch)
+{
+	return checks_may_wait(ch, CHECK_MIME) || checks_may_wait(ch, CHECK_NESTED) || checks_may_wait(ch, CHECK_BODY);
 }
 
 struct outchecks *
@@ -31,6 +43,8 @@ outchecks_new(const struct checks *ch, const struct log_ctx *log)
 	mime_reader_init(&o->reader, &conf);
 	buf_init(&o->key, conf.header_max + conf.line_max);
 	buf_init(&o->scratch, SCRATCH_MAX);
+	buf_init(&o->input, INPUT_MAX);
+	o->may_wait = outchecks_may_wait(ch);
 	return o;
 }
 
@@ -44,6 +58,7 @@ outchecks_free(struct outchecks **op)
 	mime_reader_fini(&o->reader);
 	buf_fini(&o->key);
 	buf_fini(&o->scratch);
+	buf_fini(&o->input);
 	mem_free(&o);
 }
 
@@ -64,6 +79,7 @@ say(const struct log_ctx *log, const struct check_verdict *v, bool is_header, st
 
 /* ---- parts and bodies ---- */
 
+/* RC_NONE: nothing happened yet, an answer has to be waited for. */
 static enum rc
 look_at(struct outchecks *o, const struct mime_item *it, struct buf *out, struct err *e)
 {
@@ -79,7 +95,10 @@ look_at(struct outchecks *o, const struct mime_item *it, struct buf *out, struct
 		enum check_kind kind = is_header ? check_kind_of(it->class, it->field) : CHECK_BODY;
 		struct span key = is_header ? check_key(it->text, it->name_len, it->colon, &o->key) : check_line(it->text);
 		struct err why = { 0 };
-		if (checks_ask(o->checks, kind, key, &o->scratch, &v, &why) != RC_OK)
+		enum rc rc = checks_ask(o->checks, kind, key, &o->scratch, &v, &why);
+		if (rc != RC_OK && map_asked())
+			return RC_NONE;
+		if (rc != RC_OK)
 			return err_set(e, RC_TEMP, "%s checks lookup error: %.150s", is_header ? "header" : "body", why.why);
 		say(o->log, &v, is_header, key);
 	}
@@ -93,14 +112,33 @@ look_at(struct outchecks *o, const struct mime_item *it, struct buf *out, struct
 	return out->over ? err_set(e, RC_TEMP, "message content grows beyond measure") : RC_OK;
 }
 
+/* What stands behind an item that has to wait will probably be asked as lines, too: those questions leave with its own. */
+static void
+ask_ahead(struct outchecks *o)
+{
+	struct span rest = buf_span(&o->input), text = o->item.text;
+	struct check_verdict v;
+	if (!checks_may_wait(o->checks, CHECK_BODY))
+		return;
+	if (text.n > 0 && text.p >= rest.p && text.p + text.n <= rest.p + rest.n)
+		rest = span_from(rest, (size_t)(text.p - rest.p) + text.n);
+	for (size_t lf; map_asks_more() && (lf = span_chr(rest, '\n')) != SIZE_MAX; rest = span_from(rest, lf + 1))
+		if (lf <= o->reader.mime.conf.line_max)
+			(void)!checks_ask(o->checks, CHECK_BODY, check_line(span_head(rest, lf + 1)), &o->scratch, &v, NULL);
+}
+
 static enum rc
 drain(struct outchecks *o, struct buf *out, struct err *e)
 {
-	struct mime_item it;
-	while (mime_reader_next(&o->reader, &it) != MIME_MORE) {
-		enum rc rc = look_at(o, &it, out, e);
+	o->has_moved = false;
+	while (o->waits || mime_reader_next(&o->reader, &o->item) != MIME_MORE) {
+		enum rc rc = look_at(o, &o->item, out, e);
+		o->waits = rc == RC_NONE;
+		if (o->waits)
+			ask_ahead(o);
 		if (rc != RC_OK)
 			return rc;
+		o->has_moved = true;
 	}
 	return RC_OK;
 }
@@ -108,8 +146,27 @@ drain(struct outchecks *o, struct buf *out, struct err *e)
 enum rc
 outchecks_put(struct outchecks *o, struct buf *out, struct span in, struct err *e)
 {
+	if (o->may_wait) {
+		buf_reset(&o->input);
+		buf_put(&o->input, in);
+		if (o->input.over)
+			return err_set(e, RC_TEMP, "too much content at once");
+		in = buf_span(&o->input);
+	}
 	mime_reader_put(&o->reader, in);
 	return drain(o, out, e);
+}
+
+enum rc
+outchecks_go_on(struct outchecks *o, struct buf *out, struct err *e)
+{
+	return drain(o, out, e);
+}
+
+bool
+outchecks_has_moved(const struct outchecks *o)
+{
+	return o->has_moved;
 }
 
 enum rc

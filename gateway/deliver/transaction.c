@@ -212,7 +212,7 @@ smtpc_deliver(struct smtpc *c, struct job *j, int fd, struct smtpc_call *call)
 	c->is_pipelined = (c->features & HUB_PIPELINING) != 0;
 	/* a filter may be a proxy that says what the server behind it says, and knows no BDAT itself */
 	c->is_chunked = !is_probe(c) && c->is_pipelined && (c->features & HUB_CHUNKING) && !c->set->lmtp && (j->m.flags & MSGF_TO_FILTER) == 0 &&
-	    job_length(j) <= OUTBODY_MEMORY_MAX;
+	    job_length(j) <= OUTBODY_MEMORY_MAX && !outchecks_may_wait(j->checks);
 	if (!choose(c)) {
 		smtpc_ready(c);
 		return;
@@ -379,13 +379,43 @@ arm_content(struct smtpc *c)
 	conn_deadline(&c->conn, c->xfer_until > now ? c->xfer_until - now : 1);
 }
 
+static void send_content(struct smtpc *c);
+
+static void
+on_check_maps(struct op *op)
+{
+	struct smtpc *c = container_of(op, struct smtpc, check_maps.op);
+	CHECK(c, CLIENT_MAGIC);
+	send_content(c);
+}
+
+/* Checks have to be told something first. The answers of before are let go, once they are used. */
+static void
+wait_for_checks(struct smtpc *c)
+{
+	c->is_sending = true;
+	c->conn.want_drained = false;
+	if (c->check_maps.op.owner == NULL)
+		map_wait_init(&c->check_maps, &c->ops, on_check_maps);
+	else if (outchecks_has_moved(c->content.checks))
+		map_wait_fini(&c->check_maps);
+	map_wait_start(&c->check_maps);
+	smtpc_arm(c);
+}
+
 /* The next piece of the content; the rest when the connection has taken it. */
 static void
 send_content(struct smtpc *c)
 {
 	struct err e;
 	bool is_end;
-	if (outbody_put_data(&c->content, conn_out(&c->conn), &is_end, &e) != RC_OK) {
+	map_forget();
+	enum rc rc = outbody_put_data(&c->content, conn_out(&c->conn), &is_end, &e);
+	if (rc == RC_NONE) {
+		wait_for_checks(c);
+		return;
+	}
+	if (rc != RC_OK) {
 		local_trouble(c, &e);
 		return;
 	}
@@ -400,7 +430,7 @@ void
 smtpc_on_drained(struct conn *conn)
 {
 	struct smtpc *c = container_of(conn, struct smtpc, conn);
-	if (c->stage == ST_DOT && c->is_sending)
+	if (c->stage == ST_DOT && c->is_sending && !c->content.waits)
 		send_content(c);
 }
 

@@ -391,6 +391,15 @@ map_list_has_fixed(const struct map_list *l)
 }
 
 bool
+map_list_is_remote(const struct map_list *l)
+{
+	for (size_t i = 0; l != NULL && i < l->set.count; i++)
+		if ((l->set.maps[i]->flags & MAPF_REMOTE) != 0)
+			return true;
+	return false;
+}
+
+bool
 map_list_names(const struct map_list *l, const char *table)
 {
 	for (size_t i = 0; l != NULL && i < l->set.count; i++)

@@ -54,6 +54,8 @@ enum rc map_find(const struct map_list *l, struct span key, unsigned flags, stru
     struct err *e) MUST_CHECK;
 /* Is it among them ("hash:/etc/x")? */
 bool map_list_names(const struct map_list *l, const char *table);
+/* At least one table is asked in another process: a lookup may have to be waited for (remote.h). */
+bool map_list_is_remote(const struct map_list *l); /* false for NULL */
 /* At least one table has fixed keys: partial keys are worth asking. */
 bool map_list_has_fixed(const struct map_list *l);
 

@@ -311,8 +311,7 @@ remote_table_takes(const struct remote_table *t, struct span key, struct err *e)
 /* Looked at in the middle of something that cannot be done again. ("smtpd_client_event_limit_exceptions" is one of them,
  * but it is mynetworks unless set: such a table excepts nobody, then.) */
 static const char *const nobody_waits[] = {
-	"debug_peer_list", "lmtp_body_checks", "lmtp_mime_header_checks", "lmtp_nested_header_checks", "smtp_body_checks",
-	"smtp_mime_header_checks", "smtp_nested_header_checks", "smtpd_authorized_xclient_hosts", "smtpd_authorized_xforward_hosts", "smtpd_forbid_bare_newline_exclusions",
+	"debug_peer_list", "smtpd_authorized_xclient_hosts", "smtpd_authorized_xforward_hosts", "smtpd_forbid_bare_newline_exclusions",
 	"smtpd_forbidden_commands", "smtpd_log_access_permit_actions", "smtpd_noop_commands", "smtpd_reject_footer_maps",
 	"smtpd_upstream_proxy_hosts",
 };

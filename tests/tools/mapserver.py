@@ -4,7 +4,7 @@
 
     mapserver.py tcp|socketmap PORT|PATH [KEY=VALUE]...
 
-A key that is not given is not found, unless it begins with one of these words (in front of an '@' or not):
+In VALUE `~' is a blank. A key that is not given is not found, unless it begins with one of these words (in front of an '@' or not):
 slow: answers after 2 seconds, as if it were OK; dead: never; garbage: something that is no reply; cut: half a reply, then
 the connection ends; close: it ends without one; huge: a reply that is too long; twice: two replies; temp, timeout, perm:
 such a reply; once: OK, and the connection ends after it. Says "ready" when it listens.
@@ -17,7 +17,7 @@ import urllib.parse
 from serving import serve_for_ever
 
 KIND, PLACE = sys.argv[1], sys.argv[2]
-TABLE = dict(a.split('=', 1) for a in sys.argv[3:])
+TABLE = {k: v.replace('~', ' ') for k, v in (a.split('=', 1) for a in sys.argv[3:])}
 
 
 def pack(word, text=''):
