@@ -409,7 +409,7 @@ on_deadline(struct timer *t)
 		return;
 	uint64_t now = loop_now();
 	if (now < c->deadline)
-		timer_set(&c->timer, c->deadline - now);
+		timer_set(&c->timer, (c->timer_at = c->deadline) - now);
 	else
 		conn_end(c, CONN_TIMEOUT, 0);
 }
@@ -429,11 +429,9 @@ conn_deadline(struct conn *c, uint64_t usec)
 		return;
 	if (usec == 0) {
 		c->deadline = 0;
-		timer_clear(&c->timer);
 		return;
 	}
-	uint64_t when = loop_now() + usec;
-	if (!c->timer.armed || when < c->deadline)
-		timer_set(&c->timer, usec);
-	c->deadline = when;
+	c->deadline = loop_now() + usec;
+	if (!c->timer.armed || c->deadline < c->timer_at)
+		timer_set(&c->timer, (c->timer_at = c->deadline) - loop_now());
 }

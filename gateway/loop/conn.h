@@ -42,7 +42,7 @@ struct conn {
 	const struct conn_ops *ops;
 	struct watch watch;
 	struct timer timer;
-	uint64_t deadline;          /* loop_now() scale; 0: none */
+	uint64_t deadline, timer_at; /* loop_now() scale; 0: none. The timer goes off then or earlier, and is not stopped for nothing */
 	struct buf in;              /* unconsumed input between callbacks; is_secret (the owner may set it) goes for what callbacks see as well */
 	struct span fresh;          /* input during a callback, in the scratch buffer */
 	bool in_callback;
