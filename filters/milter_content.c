@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 /* What milters add is bounded; what they get to see is bounded by the owner. */
-enum { EDIT_BYTES_MAX = 16 * 1024 * 1024, OUT_ENOUGH = 256 * 1024, STREAM_FROM = 32 * 1024 };
+enum { EDIT_BYTES_MAX = 16 * 1024 * 1024, OUT_ENOUGH = 256 * 1024, STREAM_FROM = 32 * 1024, SHARED_HEADER_MAX = 64 * 1024 };
 
 /* Bodies on their way to a connection; nobody keeps it over a call. */
 static struct buf chunk = { .max = MW_CHUNK };
@@ -59,11 +59,10 @@ put_body(struct milter_slot *s, size_t want, struct buf *out)
 /* ---- headers ---- */
 
 static void
-put_header(struct milter_slot *s, const struct header *h)
+put_header(const struct header *h, uint32_t steps, struct buf *b)
 {
-	struct buf *b = milter_slot_out(s);
 	struct span v = header_value(h);
-	if ((s->link->steps & SMFIP_HDR_LEADSPC) == 0 && v.n > 0 && v.p[0] == ' ')
+	if ((steps & SMFIP_HDR_LEADSPC) == 0 && v.n > 0 && v.p[0] == ' ')
 		v = span_from(v, 1);
 	size_t mark = mw_begin(b, SMFIC_HEADER);
 	mw_string(b, header_name(h));
@@ -81,19 +80,46 @@ next_shown(const struct milter_run *r, size_t at)
 	return at;
 }
 
+/* All of them at once, as it was written for a milter in front of this one. false: one by one. */
+static bool
+send_whole_header(struct milter_slot *s)
+{
+	struct milter_run *r = s->run;
+	struct milter_shared *m = &r->header_frames;
+	uint32_t steps = s->link->steps & SMFIP_HDR_LEADSPC;
+	bool is_awaited = (s->link->steps & SMFIP_NR_HDR) == 0;
+	if (s->header_at != 0 || s->skipped == SMFIC_HEADER || r->src.header.n > SHARED_HEADER_MAX || !milter_slot_sends_ahead(s))
+		return false;
+	if (!m->is_made || r->header_steps != steps) {
+		buf_reset(&m->octets);
+		r->nheader_frames = 0;
+		for (size_t at = next_shown(r, 0); at < r->headers.n; at = next_shown(r, at + 1), r->nheader_frames++)
+			put_header(&r->headers.row[at], steps, &m->octets);
+		r->header_steps = steps;
+		m->is_made = true;
+	}
+	if (m->octets.over || (is_awaited && s->nbehind + 1 + r->nheader_frames >= MILTER_AHEAD))
+		return false;
+	buf_put(milter_slot_out(s), buf_span(&m->octets));
+	for (unsigned i = 0; is_awaited && i < r->nheader_frames; i++)
+		milter_slot_await(s, SMFIC_HEADER, true);
+	s->header_at = r->headers.n;
+	return true;
+}
+
 /* True: goes on with what follows. false: replies have to come first. */
 static bool
 send_headers(struct milter_slot *s)
 {
 	const struct headers *h = &s->run->headers;
-	if ((s->link->steps & SMFIP_NOHDRS) != 0) {
+	if ((s->link->steps & SMFIP_NOHDRS) != 0 || send_whole_header(s)) {
 		s->content = MCON_EOH;
 		return true;
 	}
 	if (s->header_at == 0)
 		s->header_at = next_shown(s->run, 0);
 	while (s->header_at < h->n && s->skipped != SMFIC_HEADER) {
-		put_header(s, &h->row[s->header_at]);
+		put_header(&h->row[s->header_at], s->link->steps, milter_slot_out(s));
 		s->header_at = next_shown(s->run, s->header_at + 1);
 		if ((s->link->steps & SMFIP_NR_HDR) == 0) {
 			milter_slot_await(s, SMFIC_HEADER, true);
@@ -126,6 +152,17 @@ static bool
 wants_body(const struct milter_slot *s)
 {
 	return (s->link->steps & SMFIP_NOBODY) == 0 && s->skipped != SMFIC_BODY;
+}
+
+/* Room for all that will be said of the message, if it is small: it does not grow there step by step. */
+static void
+make_room(struct milter_slot *s)
+{
+	uint64_t there = 0;
+	(void)body_is_complete(s->run, &there);
+	size_t n = buf_len(&s->held) + s->run->src.header.n + 1024;
+	if (there <= MW_CHUNK && n < MW_CHUNK)
+		(void)buf_reserve(conn_out(&s->link->conn), n + ((s->link->steps & SMFIP_NOBODY) == 0 ? (size_t)there : 0));
 }
 
 /* Full pieces only; what is left goes in front of the end. */
@@ -199,6 +236,7 @@ milter_content_pump(struct milter_slot *s)
 		switch (s->content) {
 		case MCON_NONE:
 			milter_content_restart(s);
+			make_room(s);
 			s->in_transaction = true;
 			break;
 		case MCON_HEADER:
@@ -290,6 +328,7 @@ milter_content_end(struct milter_run *r)
 		return;
 	arena_fini(&r->arena);
 	r->headers = (struct headers){ 0 };
+	milter_shared_forget(&r->header_frames);
 	r->has_message = r->is_unreadable = false;
 	for (size_t i = 0; i < r->nslots; i++)
 		r->slots[i].streams = false;

@@ -64,6 +64,7 @@ milter_edit_commit(struct milter_run *r)
 	struct milter_edits *ed = &r->edits;
 	if (r->staged.header_changed) {
 		r->headers = r->staged.headers;
+		milter_shared_forget(&r->header_frames);
 		ed->header_changed = true;
 	}
 	if (r->staged.body_begun) {

@@ -168,9 +168,23 @@ struct milter_body {
 	uint64_t at, len;            /* in fd */
 };
 
+/* Packets that several milters are told in the same octets: written for the first of them. */
+struct milter_shared {
+	bool is_made;
+	struct buf octets;
+};
+
+static inline void
+milter_shared_forget(struct milter_shared *m)
+{
+	m->is_made = false;
+	buf_fini(&m->octets);
+}
+
 /* Replies that may be awaited behind the next one. Headers, their end and the end of the message nearly always fit: a message is one write and
  * one read, not one for each line of its header. */
 enum {
+	EVENT_MAX = 256 * 1024,      /* octets of an event, or of its macros */
 	MILTER_AHEAD = 96,
 	MILTER_HELD = 32,            /* replies that may be awaited for what is held back */
 };
@@ -230,6 +244,7 @@ struct milter_run {
 	bool is_waiting;             /* the op is pending */
 	struct milter_verdict verdict;
 	struct buf verdict_text;
+	struct milter_shared macros[MST_COUNT]; /* while an event lasts; not those that a milter chose itself */
 	/* said before, for a connection that has to begin anew */
 	bool has_connect, has_helo, in_mail;
 	struct buf connect_data, helo_data, mail_data, event_data;
@@ -238,6 +253,9 @@ struct milter_run {
 	struct milter_source src;
 	struct arena arena;
 	struct headers headers;      /* as it stands */
+	struct milter_shared header_frames; /* all that milters see of it */
+	uint32_t header_steps;       /* SMFIP_HDR_LEADSPC: how it was written */
+	unsigned nheader_frames;
 	const unsigned char *own;    /* where our own Received header stands: no milter sees it or counts it among its like; NULL: none */
 	struct milter_body body;
 	struct milter_edits edits;

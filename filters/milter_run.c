@@ -4,7 +4,7 @@
 
 #include "base/mem.h"
 
-enum { EVENT_MAX = 256 * 1024, UNSENT_MAX = 64 * 1024 };
+enum { UNSENT_MAX = 64 * 1024 };
 
 /* ---- life ---- */
 
@@ -30,6 +30,9 @@ milter_run_new(struct milter_set *set, const struct milter_run_ops *ops, void *o
 	buf_init(&r->mail_data, EVENT_MAX);
 	buf_init(&r->event_data, EVENT_MAX);
 	buf_init(&r->early_reason, MW_REPLY_MAX);
+	buf_init(&r->header_frames.octets, EVENT_MAX);
+	for (size_t i = 0; i < NELEMS(r->macros); i++)
+		buf_init(&r->macros[i].octets, EVENT_MAX);
 	for (size_t i = 0; i < set->n; i++) {
 		struct milter_slot *s = &r->slots[i];
 		s->user = milter_slot_user;
@@ -102,6 +105,8 @@ milter_run_abort(struct milter_run *r)
 		if (s->state == MSLOT_ACCEPT_MSG)
 			s->state = MSLOT_ENVELOPE;
 	}
+	for (size_t i = 0; i < NELEMS(r->macros); i++)
+		milter_shared_forget(&r->macros[i]);
 	r->in_mail = r->is_late = false;
 	r->waited = 0;
 	milter_content_end(r);

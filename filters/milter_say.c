@@ -215,15 +215,13 @@ note_session(struct milter_slot *s, unsigned char cmd)
 	s->held_session.n = s->nheld;
 }
 
-/* Those of a stage; b NULL: to the connection. */
+/* Empty when none of them has a value. */
 static void
-put_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd, struct buf *b)
+write_macros(const struct milter_run *r, const struct milter_names *names, unsigned char cmd, struct buf *b)
 {
-	struct milter_run *r = s->run;
-	struct milter_link *l = s->link;
-	const struct milter_names *names = (int)st < MW_STAGES && l->has_symlist[st] ? &l->symlist[st] : &r->set->macros[st];
 	bool has_begun = false;
 	size_t mark = 0;
+	buf_reset(b);
 	for (size_t i = 0; i < names->n; i++) {
 		struct span v = r->ops->macro(r->owner, names->name[i]);
 		if (v.p == NULL && r->set->default_name.n > 0)
@@ -232,7 +230,6 @@ put_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd, struc
 			continue;
 		if (!has_begun) {
 			has_begun = true;
-			b = b != NULL ? b : milter_slot_out(s);
 			mark = mw_begin(b, SMFIC_MACRO);
 			buf_putc(b, cmd);
 		}
@@ -241,6 +238,30 @@ put_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd, struc
 	}
 	if (has_begun)
 		mw_end(b, mark);
+}
+
+/* Those of a stage; b NULL: to the connection. */
+static void
+put_macros(struct milter_slot *s, enum milter_stage st, unsigned char cmd, struct buf *b)
+{
+	struct milter_run *r = s->run;
+	struct milter_link *l = s->link;
+	struct milter_shared *m = &r->macros[st];
+	struct buf own, *from = &m->octets;
+	buf_init(&own, EVENT_MAX);
+	if ((int)st < MW_STAGES && l->has_symlist[st]) {
+		from = &own;
+		write_macros(r, &l->symlist[st], cmd, from);
+	} else if (!m->is_made) {
+		write_macros(r, &r->set->macros[st], cmd, from);
+		m->is_made = true;
+	}
+	if (buf_len(from) > 0) {
+		b = b != NULL ? b : milter_slot_out(s);
+		buf_put(b, buf_span(from));
+		b->over |= from->over;
+	}
+	buf_fini(&own);
 }
 
 void

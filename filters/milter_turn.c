@@ -305,6 +305,8 @@ milter_turn_begin(struct milter_run *r, enum milter_event ev)
 	BUG_ON(r->is_waiting);
 	r->event = ev;
 	r->at = 0;
+	for (size_t i = 0; i < NELEMS(r->macros); i++)
+		r->macros[i].is_made = false;
 	r->verdict = (struct milter_verdict){ 0 };
 	r->wait_began = loop_now();
 	r->is_waiting = true; /* so that a failure on the way is no surprise */

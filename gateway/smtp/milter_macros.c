@@ -309,20 +309,23 @@ v_rcpt_mailer(struct sess_milter *m)
 	return rcpt_part(m, PART_MAILER);
 }
 
+#define ROW(name, fn) { name, sizeof(name) - 1, fn }
 static const struct {
 	const char *name;
+	size_t n;
 	struct span (*fn)(struct sess_milter *m);
 } macros[] = {
-	{ "i", v_i }, { "j", v_j }, { "v", v_v }, { "_", v_client },
-	{ "daemon_name", v_daemon_name }, { "daemon_addr", v_daemon_addr }, { "daemon_port", v_daemon_port },
-	{ "client_addr", v_client_addr }, { "client_name", v_client_name }, { "client_port", v_client_port }, { "client_ptr", v_client_ptr },
-	{ "client_resolve", v_client_resolve }, { "client_connections", v_client_connections },
-	{ "tls_version", v_tls_version }, { "cipher", v_cipher }, { "cipher_bits", v_cipher_bits },
-	{ "cert_subject", v_cert_subject }, { "cert_issuer", v_cert_issuer },
-	{ "auth_type", v_auth_type }, { "auth_authen", v_auth_authen }, { "auth_author", v_auth_author },
-	{ "mail_addr", v_mail_addr }, { "mail_host", v_mail_host }, { "mail_mailer", v_mail_mailer },
-	{ "rcpt_addr", v_rcpt_addr }, { "rcpt_host", v_rcpt_host }, { "rcpt_mailer", v_rcpt_mailer },
+	ROW("i", v_i), ROW("j", v_j), ROW("v", v_v), ROW("_", v_client),
+	ROW("daemon_name", v_daemon_name), ROW("daemon_addr", v_daemon_addr), ROW("daemon_port", v_daemon_port),
+	ROW("client_addr", v_client_addr), ROW("client_name", v_client_name), ROW("client_port", v_client_port), ROW("client_ptr", v_client_ptr),
+	ROW("client_resolve", v_client_resolve), ROW("client_connections", v_client_connections),
+	ROW("tls_version", v_tls_version), ROW("cipher", v_cipher), ROW("cipher_bits", v_cipher_bits),
+	ROW("cert_subject", v_cert_subject), ROW("cert_issuer", v_cert_issuer),
+	ROW("auth_type", v_auth_type), ROW("auth_authen", v_auth_authen), ROW("auth_author", v_auth_author),
+	ROW("mail_addr", v_mail_addr), ROW("mail_host", v_mail_host), ROW("mail_mailer", v_mail_mailer),
+	ROW("rcpt_addr", v_rcpt_addr), ROW("rcpt_host", v_rcpt_host), ROW("rcpt_mailer", v_rcpt_mailer),
 };
+#undef ROW
 
 struct span
 sess_milter_macro(void *owner, struct span name)
@@ -331,7 +334,7 @@ sess_milter_macro(void *owner, struct span name)
 	if (name.n > 2 && name.p[0] == '{' && name.p[name.n - 1] == '}')
 		name = span_head(span_from(name, 1), name.n - 2);
 	for (size_t i = 0; i < NELEMS(macros); i++)
-		if (span_eq_str(name, macros[i].name))
+		if (name.n == macros[i].n && memcmp(name.p, macros[i].name, name.n) == 0)
 			return macros[i].fn(s->milter);
 	return nothing;
 }
