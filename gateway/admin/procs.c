@@ -2,11 +2,12 @@
 #include "admin/procs.h"
 
 #include "admin/filterprocs.h"
+#include "admin/procs_internal.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "map/remote.h"
 #include "ipc/dial.h"
+#include "map/remote.h"
 #include "smtp/limits.h"
 
 #include <errno.h>
@@ -18,8 +19,6 @@
 
 enum { MASTER_FD = 3 };
 static const uint64_t RESTART_FIRST = 50 * 1000, RESTART_MOST = 10 * USEC_PER_SEC, HEALTHY_AFTER = 30 * USEC_PER_SEC, ANEW_USEC = 3 * USEC_PER_SEC;
-static const uint64_t CONF_TIMEOUT = 120 * USEC_PER_SEC;
-static const uint64_t FILTERS_PATIENCE = 5 * USEC_PER_SEC; /* for bundled filters to listen, before clients are taken without them */
 /* role and how long it may take to finish, in the order in which they stop; ROLE_MASTER stands for the bundled filters */
 static const struct {
 	enum role role;
@@ -57,6 +56,15 @@ static const struct optional {
 } optional[] = { { ROLE_LOOKUP, wants_lookup }, { ROLE_KEYS, wants_keys }, { ROLE_AUTH, wants_auth } };
 
 bool
+procs_is_optional(enum role role)
+{
+	for (size_t i = 0; i < NELEMS(optional); i++)
+		if (optional[i].role == role)
+			return true;
+	return false;
+}
+
+bool
 procs_wants(const struct conf *c, enum role role)
 {
 	for (size_t i = 0; i < NELEMS(optional); i++)
@@ -65,135 +73,9 @@ procs_wants(const struct conf *c, enum role role)
 	return true;
 }
 
-/* Who has a channel to whom. */
-static const struct {
-	enum role role;
-	unsigned others;             /* roles */
-	int type;                    /* of the socket */
-} pairs[] = {
-	{ ROLE_QUEUE, ROLE_EDGE | ROLE_RELAY | ROLE_LOOKUP, SOCK_STREAM },
-	{ ROLE_LOOKUP, ROLE_EDGE | ROLE_RELAY, SOCK_STREAM },
-	{ ROLE_AUTH, ROLE_EDGE, SOCK_STREAM },
-	{ ROLE_KEYS, ROLE_EDGE | ROLE_RELAY, SOCK_SEQPACKET }, /* not an IPC channel: tls/key.h */
-};
-
 static struct procs *all; /* the child signal has no argument */
 
-static void spawn(struct proc *pr);
 static void on_filters_patience(struct timer *t);
-static void on_reload_patience(struct timer *t);
-static void reload_go(struct procs *p);
-
-static struct span
-u32_span(unsigned char out[4], uint32_t v)
-{
-	for (int i = 0; i < 4; i++)
-		out[i] = (unsigned char)(v >> (8 * i));
-	return span_of(out, 4);
-}
-
-/* ---- what a role is told ---- */
-
-static void
-send_log(struct procs *p, struct proc *pr)
-{
-	struct buf *b = ipc_begin(pr->chan, IPC_LOGFD, 0);
-	buf_put_u8(b, p->log_target);
-	buf_put_u8(b, p->log_format);
-	buf_put_block(b, span_str(conf_params(p->conf)->p_syslog_name));
-	ipc_send_fd(pr->chan, fcntl(p->log_fd, F_DUPFD_CLOEXEC, 3));
-}
-
-/* Without it each edge process counts for itself. */
-static void
-make_limits(struct procs *p)
-{
-	p->limits = memfd_create("limits", MFD_CLOEXEC);
-	if (p->limits >= 0 && ftruncate(p->limits, (off_t)limits_table_size()) == 0)
-		return;
-	log_warn(NULL, "no memory file for client limits: %s", strerror(errno));
-	if (p->limits >= 0)
-		close(p->limits);
-	p->limits = -1;
-}
-
-static void
-send_limits(struct procs *p, struct proc *pr)
-{
-	if (pr->role == ROLE_EDGE && p->limits >= 0)
-		ipc_send(pr->chan, IPC_LIMITS, 0, SPAN_EMPTY, fcntl(p->limits, F_DUPFD_CLOEXEC, 3));
-}
-
-static void
-send_tickets(struct procs *p, struct proc *pr)
-{
-	unsigned char frame[TICKETS_FRAME];
-	if (pr->role != ROLE_EDGE)
-		return;
-	tickets_frame(&p->tickets, clock_wall(), frame);
-	ipc_send(pr->chan, IPC_TICKETS, 0, span_of(frame, sizeof frame), -1);
-	mem_wipe(frame, sizeof frame);
-}
-
-static void
-send_listeners(struct procs *p, struct proc *pr)
-{
-	if (pr->role != ROLE_EDGE || p->filters_awaited)
-		return;
-	unsigned char n[4];
-	ipc_send(pr->chan, IPC_LISTENERS, 0, u32_span(n, (uint32_t)p->listeners->count), -1);
-	for (size_t i = 0; i < p->listeners->count; i++) {
-		const struct listen_socket *s = &p->listeners->socket[i];
-		struct buf *b = ipc_begin(pr->chan, IPC_LISTENER, 0);
-		buf_put_block(b, span_str(s->service));
-		buf_put_u32(b, s->row);
-		ipc_send_fd(pr->chan, fcntl(s->fd, F_DUPFD_CLOEXEC, 3));
-	}
-}
-
-static void
-send_conf(struct procs *p, struct proc *pr)
-{
-	(void)ipc_call_begin(&pr->conf_call, pr->chan, IPC_CONF);
-	/* the descriptor goes with the frame; ipc_call_send would end it without one */
-	ipc_call_send_fd(&pr->conf_call, fcntl(images_for(p->images, pr->role), F_DUPFD_CLOEXEC, 3), CONF_TIMEOUT);
-}
-
-static void
-send_peer(struct proc *pr, enum role role, unsigned index, int fd)
-{
-	struct buf *b = ipc_begin(pr->chan, IPC_PEER, 0);
-	buf_put_u8(b, (uint8_t)role);
-	buf_put_u32(b, index);
-	ipc_send_fd(pr->chan, fd);
-}
-
-/* A channel between two of them, if both live. */
-static void
-pair(struct proc *a, struct proc *b, int type)
-{
-	int sv[2];
-	if (a == b || a->chan == NULL || b->chan == NULL)
-		return;
-	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, sv) != 0) {
-		log_error(NULL, "socketpair: %s", strerror(errno));
-		return;
-	}
-	send_peer(a, b->role, b->index, sv[0]);
-	send_peer(b, a->role, a->index, sv[1]);
-}
-
-static void
-connect_to_siblings(struct procs *p, struct proc *pr)
-{
-	for (size_t i = 0; i < p->count; i++)
-		for (size_t k = 0; k < NELEMS(pairs); k++) {
-			struct proc *other = &p->proc[i];
-			if ((pairs[k].role == pr->role && (pairs[k].others & other->role) != 0) ||
-			    (pairs[k].role == other->role && (pairs[k].others & pr->role) != 0))
-				pair(pr, other, pairs[k].type);
-		}
-}
 
 /* ---- life of a process ---- */
 
@@ -213,7 +95,7 @@ on_restart(struct timer *t)
 	if (pr->is_anew && pr->pid > 0)
 		kill(pr->pid, SIGKILL); /* it said that it would go */
 	if (!all->stopping && pr->is_wanted && pr->pid == 0)
-		spawn(pr);
+		proc_spawn(pr);
 }
 
 static void
@@ -342,8 +224,8 @@ become(struct proc *pr, int fd)
 	_exit(111);
 }
 
-static void
-spawn(struct proc *pr)
+void
+proc_spawn(struct proc *pr)
 {
 	int sv[2];
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) != 0) {
@@ -368,12 +250,7 @@ spawn(struct proc *pr)
 	pr->last_error[0] = '\0';
 	pr->chan = ipc_chan_new(sv[0], ROLE_MASTER, pr->role, pr->index, &chan_ops, pr);
 	ipc_call_init(&pr->conf_call, &pr->ops, on_conf_answer);
-	send_log(all, pr);
-	send_conf(all, pr);
-	send_limits(all, pr);
-	send_tickets(all, pr);
-	send_listeners(all, pr);
-	connect_to_siblings(all, pr);
+	proc_tell_all(all, pr);
 }
 
 static void
@@ -406,7 +283,7 @@ filters_are_there(struct procs *p)
 	timer_clear(&p->filters_patience);
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].chan != NULL && p->proc[i].state != PROC_DRAINING)
-			send_listeners(p, &p->proc[i]);
+			proc_tell_listeners(p, &p->proc[i]);
 }
 
 static void
@@ -422,7 +299,20 @@ procs_filter_listens(struct procs *p)
 	if (filterprocs_listening())
 		filters_are_there(p);
 	if (!filterprocs_coming())
-		reload_go(p);
+		procs_reload_go(p);
+}
+
+/* Without it each edge process counts for itself. */
+static void
+make_limits(struct procs *p)
+{
+	p->limits = memfd_create("limits", MFD_CLOEXEC);
+	if (p->limits >= 0 && ftruncate(p->limits, (off_t)limits_table_size()) == 0)
+		return;
+	log_warn(NULL, "no memory file for client limits: %s", strerror(errno));
+	if (p->limits >= 0)
+		close(p->limits);
+	p->limits = -1;
 }
 
 void
@@ -434,7 +324,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	tickets_begin(&p->tickets, clock_wall());
 	p->proc = mem_calloc(p->count, sizeof *p->proc);
 	timer_init(&p->filters_patience, on_filters_patience);
-	timer_init(&p->reload_patience, on_reload_patience);
+	procs_reload_init(p);
 	init_proc(&p->proc[0], ROLE_QUEUE, 0);
 	for (unsigned i = 0; i < relays; i++)
 		init_proc(&p->proc[1 + i], ROLE_RELAY, i);
@@ -450,7 +340,7 @@ procs_start(struct procs *p, unsigned edges, unsigned relays)
 	await_filters(p);
 	for (size_t i = 0; i < p->count; i++)
 		if (p->proc[i].is_wanted)
-			spawn(&p->proc[i]);
+			proc_spawn(&p->proc[i]);
 }
 
 struct proc *
@@ -460,150 +350,6 @@ procs_find(struct procs *p, enum role role, unsigned index)
 		if (p->proc[i].role == role && p->proc[i].index == index)
 			return &p->proc[i];
 	return NULL;
-}
-
-/* ---- reload ---- */
-
-struct reload_call {
-	struct op_owner ops;
-	struct ipc_call call;
-	struct procs_reload *reload;
-	struct proc *proc;
-	struct grave grave;
-};
-
-static void
-dig_reload_call(struct grave *g)
-{
-	struct reload_call *rc = container_of(g, struct reload_call, grave);
-	mem_free(&rc);
-}
-
-static void reload_answered(struct procs_reload *r);
-
-static void
-on_reload_answer(struct op *op)
-{
-	struct reload_call *rcall = container_of(op, struct reload_call, call.op);
-	struct procs_reload *r = rcall->reload;
-	struct cur rd = cur_of(buf_span(&rcall->call.reply));
-	uint8_t rc = cur_u8(&rd);
-	struct span why = cur_block(&rd);
-	bool is_ok = op->rc == RC_OK && cur_done(&rd) && rc == RC_OK;
-	if (op->rc == RC_OK && !is_ok) { /* a role that died meanwhile starts with the new one anyway */
-		r->ok = false;
-		snprintf(r->why, sizeof r->why, "%s: %.*s", role_name(rcall->proc->role), (int)why.n, (const char *)why.p);
-	}
-	ipc_call_fini(&rcall->call);
-	loop_bury(&rcall->grave, dig_reload_call);
-	reload_answered(r);
-}
-
-/* Those have to be there before the others get a configuration that needs them. One that is just ending comes back by itself. */
-static void
-want_optional(struct procs *p)
-{
-	for (size_t i = 0; i < NELEMS(optional); i++) {
-		struct proc *pr = procs_find(p, optional[i].role, 0);
-		if (!optional[i].is_wanted(p->conf))
-			continue;
-		pr->is_wanted = true;
-		if (pr->pid == 0 && !pr->restart.armed)
-			spawn(pr);
-	}
-}
-
-void
-procs_trim(struct procs *p)
-{
-	for (size_t i = 0; i < NELEMS(optional); i++) {
-		struct proc *pr = procs_find(p, optional[i].role, 0);
-		if (optional[i].is_wanted(p->conf))
-			continue;
-		pr->is_wanted = false;
-		timer_clear(&pr->restart);
-		if (pr->chan == NULL)
-			continue;
-		pr->state = PROC_DRAINING;
-		ipc_send(pr->chan, IPC_DRAIN, 0, SPAN_EMPTY, -1);
-	}
-	filterprocs_apply(p);
-}
-
-static void
-reload_one(struct procs_reload *r, struct proc *pr)
-{
-	struct procs *p = r->procs;
-	if (pr->chan == NULL || pr->state == PROC_DRAINING || !procs_wants(p->conf, pr->role))
-		return; /* one that is not needed keeps what it has until all have switched */
-	struct reload_call *rcall = mem_zalloc(sizeof *rcall);
-	rcall->reload = r;
-	rcall->proc = pr;
-	op_owner_init(&rcall->ops);
-	ipc_call_init(&rcall->call, &rcall->ops, on_reload_answer);
-	send_log(p, pr);
-	(void)ipc_call_begin(&rcall->call, pr->chan, IPC_CONF);
-	ipc_call_send_fd(&rcall->call, fcntl(images_for(p->images, pr->role), F_DUPFD_CLOEXEC, 3), CONF_TIMEOUT);
-	send_listeners(p, pr);
-	r->pending++;
-}
-
-/* One that has ended meanwhile starts with the new configuration anyway. */
-static void
-reload_others(struct procs_reload *r)
-{
-	r->is_second = true;
-	for (size_t i = 0; r->ok && i < r->procs->count; i++)
-		if (r->procs->proc[i].role != ROLE_KEYS)
-			reload_one(r, &r->procs->proc[i]);
-}
-
-static void
-reload_answered(struct procs_reload *r)
-{
-	if (--r->pending > 0)
-		return;
-	if (!r->is_second) {
-		r->pending = 1;
-		reload_others(r);
-		r->pending--;
-	}
-	if (r->pending == 0)
-		r->done(r);
-}
-
-static void
-reload_go(struct procs *p)
-{
-	struct procs_reload *r = p->reload_waits;
-	if (r == NULL)
-		return;
-	p->reload_waits = NULL;
-	timer_clear(&p->reload_patience);
-	reload_one(r, procs_find(p, ROLE_KEYS, 0));
-	reload_answered(r);
-}
-
-static void
-on_reload_patience(struct timer *t)
-{
-	reload_go(container_of(t, struct procs, reload_patience));
-}
-
-void
-procs_reload_start(struct procs *p, struct procs_reload *r)
-{
-	want_optional(p);
-	filterprocs_want(p);
-	r->procs = p;
-	r->pending = 1;
-	r->ok = true;
-	r->is_second = false;
-	p->reload_waits = r;
-	if (filterprocs_coming()) /* edges ask it from the first moment they have this configuration */
-		timer_set(&p->reload_patience, FILTERS_PATIENCE);
-	else
-		reload_go(p);
 }
 
 /* ---- stop ---- */
