@@ -175,15 +175,18 @@ def outbound(say):
         world = World(dns.port, 0, lambda ports: '', 'transport_maps = texthash:$config_directory/transport\ndns_query_timeout = 1s\ndns_tries = 2\n'
                       'default_destination_recipient_limit = 1\nbounce_notice_recipient = x@x.test\nnotify_classes =\n', 'test', {'transport': table})
         since = world.gateway.log_size()
-        for n, domain in enumerate(expected):
-            got = send_one(world.port, f'x@{domain}')
-            if not got.startswith('250 '):
-                raise rig.Broken(f'{domain}: {got}')
         wants = {'yes': 'sent', 'no': 'bounced', 'later': 'deferred'}
 
         def fates():
             return dict(re.findall(r'to=<x@([^>]+)>, .*?status=(\w+)', world.gateway.log_text(since)))
-        rig.wait_for('a word about each message', lambda: len(fates()) == len(expected), 25, 0.2)
+        # first what is answered: a question over TCP ends with the connection that another one spoils
+        answered = [d for d, outcome in expected.items() if outcome != 'later']
+        for domains in (answered, [d for d in expected if d not in answered]):
+            for domain in domains:
+                got = send_one(world.port, f'x@{domain}')
+                if not got.startswith('250 '):
+                    raise rig.Broken(f'{domain}: {got}')
+            rig.wait_for('a word about each message', lambda domains=domains: set(domains) <= set(fates()), 25, 0.2)
         wrong = [f'{d} ({expected[d]}): {fate}' for d, fate in fates().items() if fate != wants[expected[d]]]
         for text in wrong:
             say(text)
