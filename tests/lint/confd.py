@@ -53,6 +53,8 @@ def check(files):
         for name, text in files.items():
             text = text.replace('/etc/dogana', where)
             (d / name).write_text(text)
+        with open(d / '00-place.cf', 'w') as f:  # tables are made there; the one by default is the administrator's
+            f.write(f'data_directory = {where}/data\n')
         for named in re.findall(r'(?:/etc/dogana|\$config_directory)/([\w.-]+)', '\n'.join(files.values())):
             if (CONF / named).exists():
                 shutil.copy(CONF / named, d)

@@ -77,6 +77,9 @@ def milter_program(kind, where):
     Milter.runmilter(f'test-{kind}', where, 60)
 
 
+USER_ID = 'UserID root\n' if os.geteuid() == 0 else ''  # who is not cannot become anybody
+
+
 # ---- the world ----
 
 class World:
@@ -245,7 +248,7 @@ def opendkim(w):
     public = subprocess.run(['openssl', 'rsa', '-in', key, '-pubout'], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
     p = ''.join(line for line in public.splitlines() if '-' not in line[:1])
     (d / 'dns').write_text(f'sel._domainkey.client.test v=DKIM1; k=rsa; p={p}\n')
-    common = f'Syslog no\nUserID root\nRequireSafeKeys false\nTestDNSData file:{d}/dns\n'
+    common = f'Syslog no\n{USER_ID}RequireSafeKeys false\nTestDNSData file:{d}/dns\n'
     (d / 'sign.conf').write_text(common + f'Mode s\nDomain client.test\nSelector sel\nKeyFile {key}\nCanonicalization relaxed/simple\n'
                                  f'Socket inet:{w.milter["dkim"]}@127.0.0.1\nInternalHosts 127.0.0.0/8\nBackground no\nOversignHeaders From\n')
     (d / 'verify.conf').write_text(common + 'Mode v\n')
@@ -270,7 +273,7 @@ def opendmarc(w):
     d = w.dir / 'dmarc'
     d.mkdir()
     (d / 'hosts').write_text('192.0.2.1\n')
-    (d / 'conf').write_text(f'Socket inet:{w.milter["dmarc"]}@127.0.0.1\nSyslog false\nUserID root\nRequiredHeaders true\nRejectFailures true\n'
+    (d / 'conf').write_text(f'Socket inet:{w.milter["dmarc"]}@127.0.0.1\nSyslog false\n{USER_ID}RequiredHeaders true\nRejectFailures true\n'
                             f'IgnoreHosts {d}/hosts\nBackground false\n')
     w.start('dmarc', [program, '-f', '-c', d / 'conf'])
     try:
@@ -292,7 +295,7 @@ def clamav(w):
         (d / 'clamd.conf').write_text(f'LocalSocket {sock}\nDatabaseDirectory {d}/db\nForeground yes\nUser root\nTemporaryDirectory {d}\nLogFile {d}/clamd.log\n')
         (d / 'milter.conf').write_text(f'MilterSocket inet:{w.milter["clamav"]}@127.0.0.1\nClamdSocket unix:{sock}\nForeground yes\nUser root\nOnInfected Reject\n'
                                        f'RejectMsg found %v\nAddHeader Replace\nTemporaryDirectory {d}\nLogFile {d}/milter.log\n')
-        w.start('clamd', [clamd, '-c', d / 'clamd.conf'], sock.exists)
+        w.start('clamd', [clamd, '-c', d / 'clamd.conf'], lambda: rig.listens_at(sock))
         w.start('clamav', [milter, '-c', d / 'milter.conf'])
         _, head, _ = w.get('clamav', message('clean', more='X-Virus-Status: forged\n'))
         assert starts(head, 'X-Virus-Status:') == ['X-Virus-Status: Clean'], head
