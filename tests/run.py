@@ -174,7 +174,7 @@ def kill():
 
 def peers():
     return [(counted, name, [TOP / 'tests/peers' / f'{program}.py'], seconds) for name, program, seconds in (
-        ('virus', 'virus', 300), ('peers', 'run', 300), ('chain', 'chain', 200), ('tls', 'tls', 150), ('milters', 'milters', 150), ('filters', 'filters', 150),
+        ('virus', 'virus', 300), ('peers', 'run', 300), ('chain', 'chain', 200), ('tls', 'tls', 300), ('milters', 'milters', 150), ('filters', 'filters', 150),
         ('provider', 'provider', 100), ('sasl', 'sasl', 120))]
 
 

@@ -174,7 +174,7 @@ def testssl_at(w, port, starttls, *what):
     env = dict(os.environ, PATH=f'{PEERS}/bin:' + os.environ['PATH'], TESTSSL_INSTALL_DIR=str(where), MAX_SOCKET_FAIL='5')
     subprocess.run([peer('testssl'), '--quiet', '--color', '0', '--warnings', 'batch', '--jsonfile', report, '--add-ca', str(w.certs / 'ca.pem'), *what,
                     *(['-t', 'smtp'] if starttls else []), f'127.0.0.1:{port}'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                   env=env, timeout=900 if FULL else 60)
+                   env=env, timeout=900 if FULL else 180)
     rows = json.loads(report.read_text())
     assert len(rows) > 5, rows
     # what concerns the certificate of this test (its CA is nobody's, its name no host's) or testssl's own program
