@@ -2,7 +2,7 @@
 #include "admin/check.h"
 
 #include "admin/check_routes.h"
-#include "admin/filterprocs.h"
+#include "admin/filterprogram.h"
 #include "admin/logfile.h"
 #include "admin/procs.h"
 #include "base/mem.h"
@@ -140,7 +140,7 @@ check_all(struct conf *c, enum conf_severity rows)
 		check_user(c, "keys_user", conf_params(c)->p_keys_user);
 	if (procs_wants(c, ROLE_AUTH))
 		check_user(c, "auth_user", conf_params(c)->p_auth_user);
-	filterprocs_check(c);
+	filterprogram_check(c);
 	virus_conf_check(c);
 	if (bundled_is_on(c, BUNDLED_VIRUS) || bundled_is_on(c, BUNDLED_ATTACHMENTS))
 		check_user(c, "filter_user", conf_params(c)->p_filter_user);

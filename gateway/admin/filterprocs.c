@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "admin/filterprocs.h"
 
+#include "admin/filterprogram.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/rights.h"
-#include "conf/param.h"
-#include "filters/bundled.h"
 #include "filters/program.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,7 +17,7 @@
 
 static const uint64_t RESTART_FIRST = 50 * 1000, RESTART_MOST = 10 * USEC_PER_SEC, HEALTHY_AFTER = 30 * USEC_PER_SEC;
 static const uint64_t FINISH_USEC = 120 * USEC_PER_SEC; /* an old one may still be at a large message */
-enum { OLD_MAX = 4, FIRST_FREE_FD = 10 };
+enum { OLD_MAX = 4 };
 
 enum filter_state { FILTER_STARTING = 0, FILTER_LISTENING, FILTER_READY, FILTER_FINISHING };
 static const char *const state_words[] = { "starting", "loading", "ready", "stopping" };
@@ -57,120 +53,6 @@ static struct {
 	struct slot slot[BUNDLED_COUNT];
 	bool stopping;
 } fs;
-
-/* ---- programs and directories ---- */
-
-/* Beside our own program, or in ../lib/dogana of it. */
-static bool
-find_program(const char *own, enum bundled which, struct buf *path)
-{
-	static const char *const places[] = { "/", "/../lib/dogana/" };
-	struct span self = span_str(own);
-	size_t slash = span_rchr(self, '/');
-	for (size_t i = 0; slash != SIZE_MAX && i < NELEMS(places); i++) {
-		buf_reset(path);
-		buf_put(path, span_head(self, slash));
-		buf_puts(path, places[i]);
-		buf_printf(path, "dogana-%s", bundled_name(which));
-		if (access(buf_cstr(path), X_OK) == 0)
-			return true;
-	}
-	return false;
-}
-
-void
-filterprocs_check(struct conf *c)
-{
-	char own[4096];
-	ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
-	if (n <= 0)
-		return;
-	own[n] = '\0';
-	struct buf path;
-	buf_init(&path, sizeof own + 64);
-	for (int i = 0; i < BUNDLED_COUNT; i++)
-		if (bundled_is_on(c, (enum bundled)i) && !find_program(own, (enum bundled)i, &path))
-			conf_problem(c, CONF_ERROR, NULL, bundled_switch((enum bundled)i), "%s is set, but its program dogana-%s is neither beside %s nor in ../lib/dogana of it",
-			    bundled_switch((enum bundled)i), bundled_name((enum bundled)i), own);
-	buf_fini(&path);
-}
-
-/* The directory of the sockets: the filters' user makes them, the edge's group passes. -1: the log has the reason. */
-static int
-open_directory(const struct conf *c)
-{
-	struct buf path;
-	struct rights filter, edge;
-	const struct params *p = conf_params(c);
-	buf_init(&path, 4096);
-	bundled_directory(c, &path);
-	const char *dir = buf_cstr(&path);
-	(void)mkdir(dir, 0700);
-	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	bool ok = fd >= 0;
-	if (ok && geteuid() == 0)
-		ok = rights_find(p->p_filter_user, false, &filter) && rights_find(p->p_edge_user, false, &edge) && fchown(fd, filter.uid, edge.gid) == 0 &&
-		    fchmod(fd, 0710) == 0;
-	if (!ok) {
-		log_error(NULL, "%s: %s", dir, strerror(errno));
-		if (fd >= 0)
-			close(fd);
-		fd = -1;
-	}
-	buf_fini(&path);
-	return fd;
-}
-
-/* Sockets that an earlier master's filters left. */
-static void
-sweep_directory(const struct conf *c)
-{
-	int fd = open_directory(c);
-	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-	if (d == NULL) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	for (const struct dirent *e; (e = readdir(d)) != NULL;)
-		if (strstr(e->d_name, ".sock") != NULL)
-			(void)unlinkat(dirfd(d), e->d_name, 0);
-	closedir(d);
-}
-
-/* ---- which parameters a filter depends on ---- */
-
-static uint64_t
-mix(uint64_t h, struct span s)
-{
-	return (h ^ span_hash(s)) * UINT64_C(0x9e3779b97f4a7c15) + (h >> 29);
-}
-
-static void
-mix_file(void *arg, const char *path, const struct conf_version *v)
-{
-	uint64_t *sum = arg;
-	*sum += mix(span_hash(span_str(path)), span_of(v, sizeof *v)); /* they come in no order */
-}
-
-/* The virus filter reads its own parameters; the attachment filter asks tables and address classes, too. */
-static uint64_t
-fingerprint(const struct conf *c, enum bundled which)
-{
-	static const char *const common[] = { "filter_user", "syslog_name", "queue_directory", "data_directory" };
-	uint64_t h = (uint64_t)which + 1;
-	for (size_t i = 0; i < param_count(); i++) {
-		const char *name = param_at(i)->name;
-		bool concerns = which != BUNDLED_VIRUS || strncmp(name, "virus_", 6) == 0;
-		for (size_t k = 0; k < NELEMS(common) && !concerns; k++)
-			concerns = strcmp(name, common[k]) == 0;
-		if (concerns)
-			h = mix(h, span_str(conf_value(c, NULL, name)));
-	}
-	if (which != BUNDLED_VIRUS)
-		conf_watched_each(c, mix_file, &h);
-	return h;
-}
 
 /* ---- end of one ---- */
 
@@ -251,7 +133,7 @@ static void
 take_name(struct filterproc *f)
 {
 	char name[64];
-	int dir = open_directory(fs.procs->conf);
+	int dir = filterprogram_directory(fs.procs->conf);
 	snprintf(name, sizeof name, "%s.sock", bundled_name(f->slot->which));
 	f->is_named = dir >= 0 && renameat(dir, f->socket, dir, name) == 0;
 	if (dir >= 0 && !f->is_named)
@@ -347,58 +229,17 @@ on_control(struct watch *w, short what)
 
 /* ---- start ---- */
 
-NORETURN static void
-become(const char *program, char *const *argv, int control, int image, int log_fd)
-{
-	int fds[3] = { control, image, log_fd };
-	for (int i = 0; i < 3; i++)
-		if ((fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD)) < 0)
-			_exit(111);
-	if (dup2(fds[0], PROGRAM_CONTROL_FD) < 0 || dup2(fds[1], PROGRAM_IMAGE_FD) < 0 || dup2(fds[2], PROGRAM_LOG_FD) < 0)
-		_exit(111);
-	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL);
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	execv(program, argv);
-	_exit(111);
-}
-
-static pid_t
-start_program(struct filterproc *f, const char *path, int control)
-{
-	struct buf listen;
-	char name[64], target[8], format[8];
-	char own[] = "-m", p[] = "-p", t[] = "-t", ff[] = "-f";
-	buf_init(&listen, 4096);
-	buf_puts(&listen, "unix:");
-	bundled_directory(fs.procs->conf, &listen);
-	buf_printf(&listen, "/%s", f->socket);
-	snprintf(name, sizeof name, "dogana-%s", bundled_name(f->slot->which));
-	snprintf(target, sizeof target, "%u", fs.procs->log_target);
-	snprintf(format, sizeof format, "%u", fs.procs->log_format);
-	(void)buf_cstr(&listen);
-	char *argv[] = { name, own, p, (char *)listen.p + listen.at, t, target, ff, format, NULL };
-	log_flush(); /* or the child would write our gathered lines again */
-	pid_t pid = fork();
-	if (pid == 0)
-		become(path, argv, control, images_for(fs.procs->images, ROLE_MASTER), fs.procs->log_fd);
-	buf_fini(&listen);
-	return pid;
-}
-
 /* NULL: not now, the log has the reason. */
 static struct filterproc *
 start(struct slot *s)
 {
-	int sv[2], dir = open_directory(fs.procs->conf);
+	int sv[2], dir = filterprogram_directory(fs.procs->conf);
 	struct buf path;
 	if (dir < 0)
 		return NULL;
 	close(dir);
 	buf_init(&path, 8192);
-	if (!find_program(fs.procs->program, s->which, &path)) {
+	if (!filterprogram_find(fs.procs->program, s->which, &path)) {
 		log_error(NULL, "the program dogana-%s is not there", bundled_name(s->which));
 		buf_fini(&path);
 		return NULL;
@@ -412,7 +253,7 @@ start(struct slot *s)
 	f->slot = s;
 	list_init(&f->link);
 	snprintf(f->socket, sizeof f->socket, "%s.sock.%d.%u", bundled_name(s->which), (int)getpid(), s->generation++);
-	f->pid = start_program(f, buf_cstr(&path), sv[1]);
+	f->pid = filterprogram_run(fs.procs, s->which, buf_cstr(&path), f->socket, sv[1]);
 	buf_fini(&path);
 	close(sv[1]);
 	if (f->pid < 0) {
@@ -444,7 +285,7 @@ restart_delay(const struct slot *s)
 static void
 fill(struct slot *s)
 {
-	uint64_t now = fingerprint(fs.procs->conf, s->which);
+	uint64_t now = filterprogram_fingerprint(fs.procs->conf, s->which);
 	bool is_other = now != s->fingerprint;
 	if (fs.stopping || !s->is_wanted || s->restart.armed)
 		return;
@@ -481,7 +322,7 @@ begin(struct procs *p)
 	buf_init(&dir, 4096);
 	bundled_directory(p->conf, &dir);
 	if (access(buf_cstr(&dir), F_OK) == 0)
-		sweep_directory(p->conf);
+		filterprogram_sweep(p->conf);
 	buf_fini(&dir);
 }
 
@@ -538,7 +379,7 @@ filterprocs_apply(struct procs *p)
 			retire(s->now);
 			continue;
 		}
-		uint64_t wanted = fingerprint(p->conf, s->which);
+		uint64_t wanted = filterprogram_fingerprint(p->conf, s->which);
 		if (wanted != s->fingerprint && s->restart.armed) { /* other parameters deserve a try at once */
 			timer_clear(&s->restart);
 			s->failures = 0;

@@ -11,9 +11,6 @@
 
 #include "admin/procs.h"
 
-/* Adds an error for a filter that is switched on and whose program is not there. */
-void filterprocs_check(struct conf *c);
-
 /* Starts what p->conf switches on and is not running. */
 void filterprocs_want(struct procs *p);
 /* p->conf is in force: the log is handed on, what has other parameters is replaced, what is switched off ends. */
