@@ -68,7 +68,7 @@ struct quar {
 	bool index_is_bad;               /* the reader says so */
 	bool was_opened;                 /* the index, or it was tried */
 	struct quar_news news;
-	uint64_t min_free;
+	uint64_t reserve_bytes;
 	/* threads */
 	pthread_t writer_thread, reader_thread;
 };

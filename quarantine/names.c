@@ -66,7 +66,7 @@ quar_settings_read(const struct conf *c, struct quar_settings *out, struct err *
 {
 	const struct params *p = conf_params(c);
 	*out = (struct quar_settings){ .dir = p->p_quarantine_directory, .size_limit = (uint64_t)p->p_quarantine_size_limit,
-		.min_free = (uint64_t)p->p_quarantine_minfree, .allow_limit = (uint32_t)p->p_quarantine_allow_limit };
+		.reserve_bytes = (uint64_t)p->p_quarantine_minfree, .allow_limit = (uint32_t)p->p_quarantine_allow_limit };
 	if (quar_retention_parse(span_str(p->p_quarantine_retention), out->retention, e) != RC_OK)
 		return err_prefix(e, "quarantine_retention");
 	if (out->dir[0] != '/')

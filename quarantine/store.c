@@ -578,7 +578,7 @@ quar_open(struct quar **out, const struct quar_settings *s, const struct quar_op
 	q->owner = owner;
 	q->set = *s;
 	q->set.dir = NULL;
-	q->min_free = s->min_free;
+	q->reserve_bytes = s->reserve_bytes;
 	q->corrupt_fd = q->bell = -1;
 	q->dir_fd = make_dir(AT_FDCWD, s->dir, s, e);
 	if (q->dir_fd >= 0)
@@ -627,7 +627,7 @@ void
 quar_reconfigure(struct quar *q, const struct quar_settings *s)
 {
 	pthread_mutex_lock(&q->lock);
-	q->min_free = s->min_free;
+	q->reserve_bytes = s->reserve_bytes;
 	pthread_mutex_unlock(&q->lock);
 	q->set = *s;
 	q->set.dir = NULL;

@@ -29,7 +29,7 @@ struct quar_settings {
 	const char *dir;                         /* quarantine_directory; made when missing (its parent is there) */
 	uint64_t retention[HELD_CLASSES];        /* usec; 0: for ever */
 	uint64_t size_limit;                     /* bytes of files, 0: none (quarantine_size_limit) */
-	uint64_t min_free;                       /* bytes of the file system (quarantine_minfree) */
+	uint64_t reserve_bytes;                  /* bytes of the file system (quarantine_minfree) */
 	uint32_t allow_limit;                    /* rows of the allow table (quarantine_allow_limit) */
 	uint32_t uid, gid;                       /* 0: as they come; else what is made is given to them (needs root) */
 };
@@ -56,7 +56,7 @@ void quar_reconfigure(struct quar *q, const struct quar_settings *s);    /* relo
 /* Finishes what writes, stops the threads. No request may be pending. NULL inside is fine. */
 void quar_close(struct quar **qp);
 
-/* New mail to be held cannot be taken now: less than min_free, the disk fails, or too much waits. No question, cheap. */
+/* New mail to be held cannot be taken now: less than reserve_bytes, the disk fails, or too much waits. No question, cheap. */
 bool quar_is_full(const struct quar *q);
 /* Why, for the log. */
 const char *quar_why_full(const struct quar *q);

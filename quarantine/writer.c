@@ -351,12 +351,12 @@ look_at_space(struct quar_writer *w)
 	pthread_mutex_lock(&q->lock);
 	bool was = q->news.low_space;
 	uint64_t free_bytes = known ? (uint64_t)v.f_bavail * v.f_frsize : 0;
-	q->news.low_space = known && (free_bytes < q->min_free || v.f_favail == 0);
+	q->news.low_space = known && (free_bytes < q->reserve_bytes || v.f_favail == 0);
 	if (v.f_files == 0 && known)
-		q->news.low_space = free_bytes < q->min_free; /* a file system without a number of files */
+		q->news.low_space = free_bytes < q->reserve_bytes; /* a file system without a number of files */
 	if (q->news.low_space)
 		snprintf(q->news.why, sizeof q->news.why, "%llu bytes free, quarantine_minfree is %llu", (unsigned long long)free_bytes,
-		    (unsigned long long)q->min_free);
+		    (unsigned long long)q->reserve_bytes);
 	if (was != q->news.low_space)
 		quar_ring(q);
 	pthread_mutex_unlock(&q->lock);

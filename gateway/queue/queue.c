@@ -229,7 +229,7 @@ spool_settings_of(const struct conf *c, char dir[PATH_MAX])
 		.segments_min = (unsigned)p->p_spool_segments_min,
 		.segments_max = (unsigned)p->p_spool_segments_max,
 		.inline_max = (uint64_t)p->p_spool_inline_limit,
-		.min_free = (uint64_t)p->p_queue_minfree,
+		.reserve_bytes = (uint64_t)p->p_queue_minfree,
 	};
 }
 

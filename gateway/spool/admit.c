@@ -15,7 +15,7 @@ admit_look(struct spool *s)
 		/* no names left is no room left, where the file system counts them */
 		if (v.f_files > 0 && v.f_favail == 0)
 			s->free_bytes = 0;
-		if (s->free_bytes > s->set.min_free && segments_size(s) > 0)
+		if (s->free_bytes > s->set.reserve_bytes && segments_size(s) > 0)
 			s->disk_refuses = s->disk_refuses && spool_io->now() < s->make_after;
 	}
 	admit_update(s);
@@ -24,7 +24,7 @@ admit_look(struct spool *s)
 static bool
 judge(struct spool *s)
 {
-	if (s->retry_after != 0 || s->free_bytes < s->set.min_free || s->free_bytes == 0)
+	if (s->retry_after != 0 || s->free_bytes < s->set.reserve_bytes || s->free_bytes == 0)
 		return false;
 	if (s->blocked_since != 0 && spool_io->now() - s->blocked_since >= BLOCKED_USEC)
 		return false;

@@ -92,7 +92,7 @@ uint64_t
 segments_size(const struct spool *s)
 {
 	uint64_t size = s->set.segment_bytes, least = size < SMALLEST ? size : SMALLEST;
-	uint64_t room = s->free_bytes > s->set.min_free ? s->free_bytes - s->set.min_free : 0;
+	uint64_t room = s->free_bytes > s->set.reserve_bytes ? s->free_bytes - s->set.reserve_bytes : 0;
 	if (size > room / PIECES)
 		size = room / PIECES / SMALLEST * SMALLEST;
 	if (size < least)

@@ -56,7 +56,7 @@ struct spool_settings {
 	unsigned segments_min;   /* made at start; recycled for ever */
 	unsigned segments_max;   /* then the oldest messages move to files */
 	uint64_t inline_max;     /* spool_inline_limit: larger content goes through a draft */
-	uint64_t min_free;       /* bytes of the file system that stay free (queue_minfree) */
+	uint64_t reserve_bytes;  /* bytes of the file system that stay free (queue_minfree) */
 	uint32_t uid, gid;       /* 0: as they come; else what spool_open makes is given to them (needs root) */
 };
 

@@ -58,7 +58,7 @@ static struct rig {
 	struct timer timer, watchdog;
 	char dir[200];
 	bool may_damage;         /* the journal was cut or flipped: messages may be missing */
-	bool full;               /* spool_settings.min_free makes it refuse */
+	bool full;               /* spool_settings.reserve_bytes makes it refuse */
 	uint64_t removed[RIG_LIVE];
 } rig;
 

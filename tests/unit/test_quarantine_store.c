@@ -408,7 +408,7 @@ full(void **state)
 {
 	(void)state;
 	assert_int_equal(w_put(&three), RC_OK);
-	w.set.min_free = UINT64_MAX;
+	w.set.reserve_bytes = UINT64_MAX;
 	quar_reconfigure(w.q, &w.set);
 	struct w_mail m = three;
 	m.i = 2;
@@ -419,7 +419,7 @@ full(void **state)
 	/* what is there can be seen, released and deleted */
 	assert_int_equal(w_get(1), RC_OK);
 	assert_int_equal(release(1, NULL, false, &copy1), RC_OK);
-	w.set.min_free = 0;
+	w.set.reserve_bytes = 0;
 	quar_reconfigure(w.q, &w.set);
 	assert_int_equal(w_put(&m), RC_OK);
 	assert_false(quar_is_full(w.q));
