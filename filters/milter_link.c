@@ -8,8 +8,8 @@
 
 #include <errno.h>
 
-/* QUIT_AFTER: as long a session that ended waits for the next one, so that one write tells of both. */
-enum { QUIT_AFTER = 100 * 1000 };
+/* As long what ended waits for what begins next, so that one write tells of both. */
+enum { QUIT_AFTER = 100 * 1000, ABORT_AFTER = QUIT_AFTER };
 enum { LINK_MAGIC = 0x3117e411, OUT_MAX = 4 * 1024 * 1024, SYMLIST_MAX = 64 * 1024, STUCK = 4096, LOST_IDLE_MAX = 3 };
 
 static struct list servers = { &servers, &servers };
@@ -157,11 +157,28 @@ pay_quit(struct milter_link *l)
 	l->owes_quit = false;
 }
 
+static void
+pay_abort(struct milter_link *l)
+{
+	if (l->owes_abort)
+		mw_simple(conn_out(&l->conn), SMFIC_ABORT);
+	l->owes_abort = false;
+}
+
 struct buf *
 milter_link_out(struct milter_link *l)
 {
 	pay_quit(l);
+	pay_abort(l);
 	return conn_out(&l->conn);
+}
+
+void
+milter_link_abort(struct milter_link *l)
+{
+	l->owes_abort = true;
+	l->stand = MSTAND_MIDDLE;
+	conn_deadline(&l->conn, ABORT_AFTER);
 }
 
 static bool
@@ -308,6 +325,10 @@ on_ended(struct conn *c, enum conn_end why, int err)
 		link_end(l);
 		return;
 	}
+	if (why == CONN_TIMEOUT && l->owes_abort) {
+		pay_abort(l);
+		return;
+	}
 	if (why == CONN_TIMEOUT && l->is_kept && !l->has_heard && l->server->lost_idle < LOST_IDLE_MAX) {
 		/* it took SMFIC_QUIT_NC, and cannot do it */
 		l->server->lost_idle = LOST_IDLE_MAX;
@@ -411,7 +432,9 @@ milter_link_put(struct milter_link **lp, bool is_clean)
 		link_rest(l);
 		return;
 	}
+	pay_abort(l);
 	mw_simple(conn_out(&l->conn), SMFIC_QUIT);
+	l->conn.is_parting = true;
 	link_end(l);
 }
 

@@ -120,6 +120,7 @@ struct milter_link {
 	bool is_kept;                /* came from the idle ones */
 	bool is_between;             /* of a bundled filter, which may be replaced: it has said nothing since its last message ended */
 	bool owes_quit;              /* SMFIC_QUIT_NC goes with what the next session says, or a little later */
+	bool owes_abort;             /* SMFIC_ABORT, likewise */
 	bool wants_more;             /* some of the replies that are awaited have come */
 	bool has_heard;              /* a packet came since it was taken */
 	unsigned char waits_for;     /* command whose reply is awaited, for the log; 0: none */
@@ -138,6 +139,8 @@ bool milter_link_is_unheard(const struct milter_link *l);
 struct milter_link *milter_link_get(struct milter_server *s, struct milter_link_user *user, uint64_t connect_timeout, bool fresh);
 /* What is said goes here. */
 struct buf *milter_link_out(struct milter_link *l);
+/* The transaction is over without its end, and nothing is awaited: told with what is said next, or a little later. */
+void milter_link_abort(struct milter_link *l);
 /* is_clean: nothing is awaited on it; kept if the milter can do that. */
 void milter_link_put(struct milter_link **lp, bool is_clean);
 /* The user found an error himself: nothing more is said. */
@@ -325,7 +328,7 @@ void milter_calm_lost(struct milter_slot *s, unsigned char cmd);
 void milter_turn_init(struct milter_run *r);
 /* true: wait, the op is pending. */
 bool milter_turn_begin(struct milter_run *r, enum milter_event ev);
-void milter_turn_dial(struct milter_slot *s);       /* ahead of it */
+void milter_turn_dial(struct milter_slot *s, enum milter_event ev); /* ahead of its turn, when it will be told of ev at once */
 void milter_turn_pass(struct milter_slot *s);       /* it lets the event pass */
 void milter_turn_said(struct milter_slot *s);       /* its own verdict */
 void milter_turn_fault(struct milter_slot *s);      /* its default action */

@@ -398,7 +398,7 @@ static void
 on_drained(struct milter_link_user *u)
 {
 	struct milter_slot *s = container_of(u, struct milter_slot, user);
-	if (s->waits_for == 0)
+	if (s->waits_for == 0 && !s->link->owes_abort)
 		conn_deadline(&s->link->conn, 0);
 	if (s->state == MSLOT_ENVELOPE && s->content != MCON_NONE)
 		milter_slot_pump(s);

@@ -95,7 +95,7 @@ milter_run_abort(struct milter_run *r)
 		if (s->link != NULL && (s->waits_for != 0 || (s->link->state == MLINK_READY && conn_unsent(&s->link->conn) > UNSENT_MAX)))
 			milter_link_drop(&s->link); /* a reply to what is over would be taken for another */
 		else if (s->link != NULL && s->in_transaction)
-			mw_simple(milter_slot_out(s), SMFIC_ABORT);
+			milter_link_abort(s->link);
 		if (s->link == NULL)
 			milter_slot_forget(s);
 		s->in_transaction = s->is_final = s->said_mail = s->owes_data = false;
@@ -134,7 +134,7 @@ milter_run_connect(struct milter_run *r, struct span client_name, const struct i
 	r->event = MEV_CONNECT;
 	for (size_t i = 0; i < r->nslots; i++) { /* all at once; they are told one after the other */
 		r->slots[i].def->server->sessions++;
-		milter_turn_dial(&r->slots[i]);
+		milter_turn_dial(&r->slots[i], MEV_CONNECT);
 	}
 	return milter_turn_begin(r, MEV_CONNECT);
 }
@@ -167,6 +167,9 @@ milter_run_mail(struct milter_run *r, const struct span *argv, size_t n)
 	r->is_late = false;
 	put_args(&r->mail_data, argv, n);
 	r->in_mail = true;
+	r->event = MEV_MAIL;
+	for (size_t i = 0; i < r->nslots; i++)
+		milter_turn_dial(&r->slots[i], MEV_MAIL);
 	return milter_turn_begin(r, MEV_MAIL);
 }
 

@@ -331,8 +331,8 @@ milter_turn_init(struct milter_run *r)
 }
 
 void
-milter_turn_dial(struct milter_slot *s)
+milter_turn_dial(struct milter_slot *s, enum milter_event ev)
 {
-	if (s->link == NULL && s->state == MSLOT_ENVELOPE && !milter_puts_off(s, MEV_CONNECT))
+	if (s->link == NULL && s->state == MSLOT_ENVELOPE && !milter_puts_off(s, ev))
 		(void)slot_dial(s);
 }

@@ -101,6 +101,19 @@ on_connect(struct watch *w, short what)
 	try_next(d);
 }
 
+/* RC_NONE: under way. A server on this machine answers before the first call returns, which does not say so: the second does. */
+static enum rc
+connect_tcp(int fd, const struct sockaddr *to, socklen_t len)
+{
+	if (connect(fd, to, len) == 0)
+		return RC_OK;
+	if (errno != EINPROGRESS)
+		return RC_TEMP;
+	if (connect(fd, to, len) == 0 || errno == EISCONN)
+		return RC_OK;
+	return errno == EALREADY || errno == EINPROGRESS ? RC_NONE : RC_TEMP;
+}
+
 static void
 try_next(struct dial *d)
 {
@@ -111,7 +124,12 @@ try_next(struct dial *d)
 		d->fd = socket(to->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 		if (d->fd >= 0)
 			(void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-		if (d->fd >= 0 && (connect(d->fd, to, len) == 0 || errno == EINPROGRESS)) {
+		enum rc rc = d->fd >= 0 ? connect_tcp(d->fd, to, len) : RC_TEMP;
+		if (rc == RC_OK) {
+			end(d, RC_OK);
+			return;
+		}
+		if (rc == RC_NONE) {
 			watch_init(&d->watch, d->fd, on_connect);
 			watch_want(&d->watch, EV_WRITE);
 			return;

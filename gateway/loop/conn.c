@@ -85,7 +85,7 @@ conn_send_clear(struct conn *c, size_t most)
 {
 	while (most > 0) {
 		struct span s = span_head(buf_span(&c->out), most);
-		ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL);
+		ssize_t n = send(c->fd, s.p, s.n, MSG_NOSIGNAL | (c->is_parting ? MSG_MORE : 0));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)

@@ -53,6 +53,7 @@ struct conn {
 	size_t in_max;              /* reading stops while this much is unconsumed */
 	bool paused, eof, connecting, broken, want_drained;
 	bool sparing;               /* set by the owner: never more than in_max is read, the rest stays with the kernel */
+	bool is_parting;            /* set by the owner right before conn_close(): the last words and the end leave in one packet. What was not read loses them */
 	bool eager_eof;             /* set by the owner: while paused the end of input is told at once; what came before it is not wanted any more */
 	uint64_t bytes_in, bytes_out; /* as the owner sees them, inside TLS */
 };

@@ -589,6 +589,88 @@ test_spill(void **state)
 	}
 }
 
+/* What is written once for all of them: whoever wants it in another way gets it so, and a header that was changed is written anew. */
+static void
+test_shared(void **state)
+{
+	(void)state;
+	enum { N = 5 };
+	static const uint32_t steps[N] = { 0, SMFIP_HDR_LEADSPC, SMFIP_NR_HDR, SMFIP_HDR_LEADSPC, 0 };
+	struct fake f[N];
+	struct play p;
+	struct buf text;
+	buf_init(&text, 1000);
+	for (int i = 0; i < N; i++) {
+		fake_open(&f[i]);
+		f[i].steps = steps[i];
+		f[i].no_reply['L'] = (steps[i] & SMFIP_NR_HDR) != 0;
+		f[i].actions = i == 2 ? SMFIF_CHGHDRS : 0;
+		buf_printf(&text, "inet:127.0.0.1:%u ", f[i].port);
+	}
+	mw_be32(&f[1].options, MST_RCPT);
+	buf_put(&f[1].options, span_of("j", 2));
+	struct buf *b = fake_rule(&f[2], 'E', 0, DO_REPLY);
+	put_indexed(b, 'm', 1, "Subject", "other");
+	mw_simple(b, 'c');
+	struct milter_set *set = set_of(milter_conf, buf_cstr(&text));
+	play_one(&p, set);
+	assert_span(buf_span(&p.said), ALL_OK);
+	for (int i = 0; i < N; i++) {
+		const char *log = buf_cstr(&f[i].log), *blank = (steps[i] & SMFIP_HDR_LEADSPC) != 0 ? " " : "";
+		char want[200];
+		snprintf(want, sizeof want, "L From=[%sa@b.example]\nL Subject=[%s]\nL X-A=[%s1]\nL X-A=[%s2]\nL To=[c@d.example]\n", blank,
+		    i > 2 ? (*blank != '\0' ? " other" : "other") : *blank != '\0' ? " one\n two" : "one\n two", blank, blank);
+		if (strstr(log, want) == NULL)
+			fail_msg("milter %d wants %s: %s", i, want, log);
+		assert_int_equal(f[i].seen['L'], 5);
+		assert_true((strstr(log, "D Rj,mx.example.com,\nR <c@") != NULL) == (i == 1));
+		assert_non_null(strstr(log, "D Mi,QID1,{mail_addr},a@b.example,"));
+	}
+	play_fini(&p);
+	milter_set_free(&set);
+	buf_fini(&text);
+	for (int i = 0; i < N; i++)
+		fake_close(&f[i]);
+}
+
+/* That a transaction is over: with what is said next, or soon by itself. */
+static void
+test_abort(void **state)
+{
+	(void)state;
+	for (int waits = 0; waits < 2; waits++) {
+		struct fake f;
+		struct play p;
+		fake_open(&f);
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		play_begin(&p, set);
+		p.stops_at = PLAY_RCPT2;
+		play_go(&p);
+		for (unsigned k = 0; k < 2000 && p.step != PLAY_RCPT2; k++)
+			world_turns(1000);
+		assert_int_equal(f.seen['R'], 1);
+		milter_run_abort(p.run);
+		for (unsigned k = 0; waits && k < 2000 && f.aborts == 0; k++)
+			world_turns(1000);
+		assert_int_equal(f.aborts, waits);
+		p.step = PLAY_MAIL;
+		p.stops_at = 0;
+		play_go(&p);
+		play_wait();
+		for (unsigned k = 0; k < 2000 && f.quits == 0; k++)
+			world_turns(1000);
+		assert_span(buf_span(&p.said), "connect=ok helo=ok mail=ok rcpt=ok mail=ok rcpt=ok rcpt=ok data=ok end=ok");
+		assert_int_equal(f.aborts, 1);
+		const char *abort = strstr(buf_cstr(&f.log), "\nA\n");
+		assert_non_null(abort);
+		assert_non_null(strstr(abort, "\nM <a@b.example>"));
+		assert_int_equal(f.connects, 1);
+		play_fini(&p);
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+}
+
 /* A milter that asks for its own macros, 10 kB of them, and for a stage that there is not. */
 static void
 test_symlist(void **state)
@@ -691,7 +773,7 @@ main(void)
 		cmocka_unit_test_teardown(test_grammar, milter_world_clean), cmocka_unit_test_teardown(test_dialogue, milter_world_clean), cmocka_unit_test_teardown(test_steps, milter_world_clean),
 		cmocka_unit_test_teardown(test_replies, milter_world_clean), cmocka_unit_test_teardown(test_accept, milter_world_clean), cmocka_unit_test_teardown(test_put_off, milter_world_clean), cmocka_unit_test_teardown(test_headers, milter_world_clean),
 		cmocka_unit_test_teardown(test_bad_edits, milter_world_clean), cmocka_unit_test_teardown(test_envelope, milter_world_clean), cmocka_unit_test_teardown(test_body, milter_world_clean),
-		cmocka_unit_test_teardown(test_chain, milter_world_clean), cmocka_unit_test_teardown(test_stream, milter_world_clean), cmocka_unit_test_teardown(test_spill, milter_world_clean),
+		cmocka_unit_test_teardown(test_chain, milter_world_clean), cmocka_unit_test_teardown(test_shared, milter_world_clean), cmocka_unit_test_teardown(test_abort, milter_world_clean), cmocka_unit_test_teardown(test_stream, milter_world_clean), cmocka_unit_test_teardown(test_spill, milter_world_clean),
 		cmocka_unit_test_teardown(test_symlist, milter_world_clean), cmocka_unit_test_teardown(test_negotiation, milter_world_clean),
 	};
 	milter_world_conf = CONF;
