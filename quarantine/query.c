@@ -5,12 +5,14 @@
  */
 #include "base/clock.h"
 #include "base/ipaddr.h"
+#include "msg/partsum.h"
 #include "quarantine/job.h"
 #include "quarantine/rows.h"
+#include "spool/io.h"
 
 #include <unistd.h>
 
-enum { WORDS_MAX = 16, PREFIX_MIN = 3, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000 };
+enum { WORDS_MAX = 16, PREFIX_MIN = 3, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000, PIECE = 64 << 10 };
 
 /* Bound values of a list's text. */
 enum { AT_HIGH = 1, AT_LOW, AT_MATCH, AT_SENDER, AT_RCPT, AT_CLIENT, AT_CLASS, AT_STATE, AT_SENDER_DOMAIN, AT_RCPT_DOMAIN, AT_ROUND };
@@ -298,6 +300,42 @@ list(struct qdb *d, struct quar_job *j)
 
 /* ---- one message ---- */
 
+/* Sizes and sums of the parts, from the content. The edge said where they are: a part that lies elsewhere has none, and octets are read once. */
+static void
+sum_parts(struct quar_job *j, int fd, uint64_t content)
+{
+	struct held *h = &j->res.held;
+	struct held_part *parts = arena_zalloc(&j->arena, (h->nparts + 1u) * sizeof *parts);
+	struct part_sum sum;
+	struct buf b;
+	uint64_t at = 0;
+	if (parts == NULL)
+		return;
+	part_sum_init(&sum);
+	buf_init(&b, PIECE);
+	unsigned char *p = buf_reserve(&b, PIECE);
+	for (uint32_t i = 0; i < h->nparts; i++) {
+		parts[i] = h->parts[i];
+		if (parts[i].is_summed || parts[i].at < at || parts[i].at > content || parts[i].length > content - parts[i].at)
+			continue;
+		uint64_t end = parts[i].at + parts[i].length;
+		size_t got = 0;
+		part_sum_begin(&sum, parts[i].how);
+		for (at = parts[i].at; at < end; at += got) {
+			size_t n = end - at < PIECE ? (size_t)(end - at) : PIECE;
+			if (io_read(fd, p, n, at, &got) != 0 || got == 0)
+				break;
+			part_sum_put(&sum, span_of(p, got));
+		}
+		if (at == end)
+			part_sum_end(&sum, &parts[i]);
+		at = end;
+	}
+	buf_fini(&b);
+	part_sum_fini(&sum);
+	h->parts = parts;
+}
+
 static enum rc
 get(struct qdb *d, struct qfiles *files, struct quar_job *j)
 {
@@ -324,10 +362,14 @@ get(struct qdb *d, struct qfiles *files, struct quar_job *j)
 	/* envelope, trace and parts are in the file; without it the row still says something */
 	struct qview v;
 	struct err why;
-	if (qfile_view(files, &j->id, &j->tail, &j->arena, &v, NULL, NULL, &why) == RC_OK) {
+	int fd = -1;
+	if (qfile_view(files, &j->id, &j->tail, &j->arena, &v, NULL, &fd, &why) == RC_OK) {
 		r->env = v.env;
 		if (held_get(v.env.held, &j->arena, &r->held) != RC_OK)
 			r->held = (struct held){ .class = HELD_NONE };
+		else if (j->flag)
+			sum_parts(j, fd, v.c.length);
+		close(fd);
 	} else {
 		(void)err_set(&j->why, RC_OK, "%s", why.why);
 	}

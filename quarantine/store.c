@@ -229,6 +229,15 @@ quar_get(struct quar *q, struct quar_req *r, const struct spool_id *id)
 }
 
 void
+quar_show(struct quar *q, struct quar_req *r, const struct spool_id *id)
+{
+	struct quar_job *j = job_for(q, r, QJOB_GET);
+	j->id = *id;
+	j->flag = true;
+	give(q, j);
+}
+
+void
 quar_content(struct quar *q, struct quar_req *r, const struct spool_id *id)
 {
 	ask(q, r, QJOB_CONTENT, id);

@@ -204,6 +204,8 @@ void quar_put(struct quar *q, struct quar_req *r, const struct quar_new *n);
 /* ---- looking ---- */
 
 void quar_get(struct quar *q, struct quar_req *r, const struct spool_id *id);
+/* The same, with size and sum of each part, for which its content is read. */
+void quar_show(struct quar *q, struct quar_req *r, const struct spool_id *id);
 void quar_list(struct quar *q, struct quar_req *r, const struct quar_filter *f);
 void quar_content(struct quar *q, struct quar_req *r, const struct spool_id *id);
 void quar_stats(struct quar *q, struct quar_req *r);

@@ -366,7 +366,10 @@ put_parts(struct buf *out, const struct held *h)
 		pad(out, at, indent);
 		escape_text(out, p->type.n > 0 ? p->type : SPAN("(no type)"), SHOWN_MAX);
 		pad(out, at, 40);
-		buf_printf(out, " %9llu  ", (unsigned long long)p->size);
+		if (p->is_summed)
+			buf_printf(out, " %9llu  ", (unsigned long long)p->size);
+		else
+			buf_puts(out, "         ?  ");
 		if (p->size > 0)
 			put_hash(out, p->sha256);
 		else
@@ -451,9 +454,11 @@ view_message_json(struct buf *out, const struct quar_req *req, struct span heade
 		const struct held_part *p = &req->held.parts[i];
 		buf_printf(out, "%s{\"depth\": %u, \"type\": ", i > 0 ? ", " : "", (unsigned)p->depth);
 		escape_json(out, p->type, SHOWN_MAX);
-		buf_printf(out, ", \"size\": %llu, \"sha256\": \"", (unsigned long long)p->size);
-		put_hash(out, p->sha256);
-		buf_putc(out, '"');
+		if (p->is_summed) { /* not when its content cannot be read */
+			buf_printf(out, ", \"size\": %llu, \"sha256\": \"", (unsigned long long)p->size);
+			put_hash(out, p->sha256);
+			buf_putc(out, '"');
+		}
 		json_text(out, "name", p->name);
 		const char *class;
 		struct span finding = finding_of(&req->held, i, &class);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "msg/held.h"
 
-enum { VERSION = 1, PART_BYTES_MIN = 4 + 4 + 4 + 8 + 32 };
+#include "msg/words.h"
+
+/* Version 1 had size and sum of each part in the place of where it is. */
+enum { VERSION = 2, VERSION_SUMS = 1, PART_BYTES_MIN = 4 + 4 + 4 + 8 + 8 + 1, PART_SUMS_MIN = 4 + 4 + 4 + 8 + 32 };
 
 static const char *const names[HELD_CLASSES] = {
 	[HELD_POLICY] = "policy", [HELD_CONTENT] = "content", [HELD_MILTER] = "milter", [HELD_VIRUS] = "virus",
@@ -49,8 +52,9 @@ held_put(struct buf *b, const struct held *h)
 		buf_put_u32(b, p->depth);
 		buf_put_block(b, p->type);
 		buf_put_block(b, p->name);
-		buf_put_u64(b, p->size);
-		buf_put(b, span_of(p->sha256, sizeof p->sha256));
+		buf_put_u64(b, p->at);
+		buf_put_u64(b, p->length);
+		buf_put_u8(b, p->how);
 	}
 }
 
@@ -76,17 +80,26 @@ trace_is_clean(struct span trace)
 }
 
 static bool
-get_part(struct cur *rd, struct held_part *p)
+get_part(struct cur *rd, unsigned version, struct held_part *p)
 {
 	p->depth = cur_u32(rd);
 	p->type = cur_block(rd);
 	p->name = cur_block(rd);
-	p->size = cur_u64(rd);
-	struct span hash = cur_take(rd, sizeof p->sha256);
-	if (rd->bad)
-		return false;
-	memcpy(p->sha256, hash.p, sizeof p->sha256);
-	return is_clean(p->type, HELD_TEXT_MAX) && is_clean(p->name, HELD_TEXT_MAX);
+	if (version == VERSION) {
+		p->at = cur_u64(rd);
+		p->length = cur_u64(rd);
+		p->how = cur_u8(rd);
+		if (p->how > DECODE_QP)
+			return false;
+	} else {
+		p->size = cur_u64(rd);
+		struct span hash = cur_take(rd, sizeof p->sha256);
+		if (rd->bad)
+			return false;
+		memcpy(p->sha256, hash.p, sizeof p->sha256);
+		p->is_summed = true;
+	}
+	return !rd->bad && is_clean(p->type, HELD_TEXT_MAX) && is_clean(p->name, HELD_TEXT_MAX);
 }
 
 enum rc
@@ -97,7 +110,8 @@ held_get(struct span in, struct arena *a, struct held *out)
 	struct held_part *parts = NULL;
 	*out = (struct held){ .class = HELD_NONE };
 	texts_of(out, text);
-	if (in.n > HELD_BYTES_MAX || cur_u8(&rd) != VERSION)
+	unsigned version = cur_u8(&rd);
+	if (in.n > HELD_BYTES_MAX || (version != VERSION && version != VERSION_SUMS))
 		return RC_PERM;
 	unsigned class = cur_u8(&rd);
 	if (class == HELD_NONE || class >= HELD_CLASSES)
@@ -109,12 +123,12 @@ held_get(struct span in, struct arena *a, struct held *out)
 		if (!is_clean(*text[i], HELD_TEXT_MAX))
 			return RC_PERM;
 	out->nparts = cur_u32(&rd);
-	if (rd.bad || !trace_is_clean(out->trace) || out->nparts > HELD_PARTS_MAX || out->nparts > cur_left(&rd) / PART_BYTES_MIN)
+	if (rd.bad || !trace_is_clean(out->trace) || out->nparts > HELD_PARTS_MAX || out->nparts > cur_left(&rd) / (version == VERSION ? PART_BYTES_MIN : PART_SUMS_MIN))
 		return RC_PERM;
 	if (out->nparts > 0 && (parts = arena_zalloc(a, out->nparts * sizeof *parts)) == NULL)
 		return RC_PERM;
 	for (uint32_t i = 0; i < out->nparts; i++)
-		if (!get_part(&rd, &parts[i]))
+		if (!get_part(&rd, version, &parts[i]))
 			return RC_PERM;
 	out->parts = parts;
 	return cur_done(&rd) ? RC_OK : RC_PERM;

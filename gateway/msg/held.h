@@ -33,10 +33,15 @@ enum {
 	HELD_BYTES_MAX = 256 * 1024, /* of an encoding */
 };
 
+/* Where it is; its sum is made when somebody looks (msg/partsum.h), because most of what is held nobody ever looks at. */
 struct held_part {
 	uint32_t depth;          /* 0: the message itself */
 	struct span type;        /* "image/png", lower case */
 	struct span name;        /* file name as mail clients show it; may be empty */
+	uint64_t at, length;     /* its octets in the content, as they stand there; parts are in order and share none */
+	uint8_t how;             /* what they are encoded in: DECODE_... of msg/words.h */
+	/* not in the encoding but for those that old files have (at, length: 0) */
+	bool is_summed;
 	uint64_t size;           /* octets, decoded */
 	unsigned char sha256[32];/* of the decoded octets */
 };
@@ -56,7 +61,7 @@ struct held {
 };
 
 void held_put(struct buf *b, const struct held *h);
-/* Spans point into in, parts into the arena. RC_PERM: not an encoding, or a text that is not clean. */
+/* Spans point into in, parts into the arena. RC_PERM: not an encoding, or a text that is not clean. Where parts are is not checked. */
 enum rc held_get(struct span in, struct arena *a, struct held *out) MUST_CHECK;
 
 #endif

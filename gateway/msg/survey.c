@@ -3,9 +3,7 @@
 
 #include "base/mem.h"
 
-#include <openssl/evp.h>
-
-enum { PIECE = 16 * 1024, TYPE_MAX = 128, ID_MAX = 500, SURVEY_ARENA = 512 * 1024, EDGE_DEPTH = 1000 };
+enum { TYPE_MAX = 128, ID_MAX = 500, SURVEY_ARENA = 512 * 1024, EDGE_DEPTH = 1000 };
 
 void
 survey_init(struct survey *s)
@@ -16,7 +14,6 @@ survey_init(struct survey *s)
 	buf_init(&s->subject, HELD_TEXT_MAX);
 	buf_init(&s->from, HELD_TEXT_MAX);
 	buf_init(&s->message_id, HELD_TEXT_MAX);
-	buf_init(&s->decoded, 2 * PIECE);
 	arena_init(&s->arena, SURVEY_ARENA);
 	mime_reader_init(&s->reader, &conf);
 }
@@ -24,14 +21,10 @@ survey_init(struct survey *s)
 void
 survey_fini(struct survey *s)
 {
-	if (s->digest != NULL)
-		EVP_MD_CTX_free(s->digest);
-	s->digest = NULL;
 	mime_reader_fini(&s->reader);
 	buf_fini(&s->subject);
 	buf_fini(&s->from);
 	buf_fini(&s->message_id);
-	buf_fini(&s->decoded);
 	arena_fini(&s->arena);
 	mem_free(&s->parts);
 }
@@ -105,40 +98,13 @@ on_header(struct survey *s, const struct mime_item *it)
 
 /* ---- parts ---- */
 
+/* end: behind its last octet. */
 static void
-add_octets(struct survey *s, struct span in)
+end_part(struct survey *s, uint64_t end)
 {
-	struct span out = in;
-	if (s->decode.how != DECODE_AS_IS) {
-		buf_reset(&s->decoded);
-		decode_put(&s->decode, in, &s->decoded);
-		out = buf_span(&s->decoded);
-	}
-	s->size += out.n;
-	if (out.n > 0)
-		(void)EVP_DigestUpdate(s->digest, out.p, out.n);
-}
-
-static void
-end_part(struct survey *s)
-{
-	if (!s->in_part)
-		return;
+	if (s->in_part && s->left_out == 0 && s->nparts > 0 && end > s->parts[s->nparts - 1].at)
+		s->parts[s->nparts - 1].length = end - s->parts[s->nparts - 1].at;
 	s->in_part = false;
-	buf_reset(&s->decoded);
-	decode_end(&s->decode, &s->decoded);
-	struct span out = buf_span(&s->decoded);
-	s->size += out.n;
-	if (out.n > 0)
-		(void)EVP_DigestUpdate(s->digest, out.p, out.n);
-	struct held_part *p = s->left_out == 0 && s->nparts > 0 ? &s->parts[s->nparts - 1] : NULL;
-	unsigned n = 0;
-	unsigned char sum[EVP_MAX_MD_SIZE] = { 0 };
-	(void)EVP_DigestFinal_ex(s->digest, sum, &n);
-	if (p == NULL)
-		return;
-	p->size = s->size;
-	memcpy(p->sha256, sum, sizeof p->sha256);
 }
 
 static void
@@ -154,18 +120,9 @@ begin_part(struct survey *s, const struct mime_item *it)
 	if (it->type == MIME_MULTIPART)
 		s->depth_of[level] = depth;
 	s->last_depth = depth;
-	if (s->digest == NULL)
-		s->digest = EVP_MD_CTX_new();
-	/* looked up once: it costs as much as the sum of a short part */
-	static EVP_MD *sha256;
-	if (sha256 == NULL)
-		sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	BUG_ON(sha256 == NULL);
-	(void)EVP_DigestInit_ex(s->digest, sha256, NULL);
 	bool composed = it->type == MIME_MULTIPART || it->type == MIME_MESSAGE;
-	s->decode = (struct decode){ .how = composed ? DECODE_AS_IS : it->encoding == MIME_BASE64 ? DECODE_BASE64 : it->encoding == MIME_QP ? DECODE_QP : DECODE_AS_IS };
-	s->size = 0;
-	s->npending = 0;
+	uint8_t how = composed ? DECODE_AS_IS : it->encoding == MIME_BASE64 ? DECODE_BASE64 : it->encoding == MIME_QP ? DECODE_QP : DECODE_AS_IS;
+	s->line_end = 0;
 	s->in_part = true;
 	if (s->nparts == HELD_PARTS_MAX) {
 		s->left_out++;
@@ -174,49 +131,22 @@ begin_part(struct survey *s, const struct mime_item *it)
 			s->cap = s->cap > 0 ? 4 * s->cap : 4;
 			s->parts = mem_reallocarray(s->parts, s->cap, sizeof *s->parts);
 		}
-		s->parts[s->nparts++] = (struct held_part){ .depth = depth, .type = s->type.n > 0 ? s->type : SPAN("text/plain"), .name = s->name };
+		s->parts[s->nparts++] = (struct held_part){ .depth = depth, .type = s->type.n > 0 ? s->type : SPAN("text/plain"), .name = s->name,
+			.at = s->at, .how = how };
 	}
 	s->type = s->name = SPAN_EMPTY;
 	s->name_is_file = false;
 }
 
-/* The line end in front of a boundary is the boundary's. */
+/* The line end in front of a boundary is the boundary's: how long the one is that the body has ended with so far. */
 static void
 on_body(struct survey *s, struct span in)
 {
 	if (!s->in_part || in.n == 0)
 		return;
-	if (s->npending > 0) {
-		bool half = s->npending == 1 && s->pending[0] == '\r' && in.p[0] == '\n';
-		if (half) {
-			s->pending[s->npending++] = '\n';
-			in = span_from(in, 1);
-			if (in.n == 0)
-				return;
-		}
-		add_octets(s, span_of(s->pending, s->npending));
-		s->npending = 0;
-	}
-	size_t tail = 0;
-	if (in.p[in.n - 1] == '\n')
-		tail = in.n > 1 && in.p[in.n - 2] == '\r' ? 2 : 1;
-	else if (in.p[in.n - 1] == '\r')
-		tail = 1;
-	memcpy(s->pending, in.p + in.n - tail, tail);
-	s->npending = (unsigned)tail;
-	in = span_head(in, in.n - tail);
-	for (; in.n > PIECE; in = span_from(in, PIECE))
-		add_octets(s, span_head(in, PIECE));
-	if (in.n > 0)
-		add_octets(s, in);
-}
-
-static void
-flush_pending(struct survey *s)
-{
-	if (s->in_part && s->npending > 0)
-		add_octets(s, span_of(s->pending, s->npending));
-	s->npending = 0;
+	bool behind_cr = in.n > 1 ? in.p[in.n - 2] == '\r' : s->line_end == 1 && s->last_cr;
+	s->last_cr = in.p[in.n - 1] == '\r';
+	s->line_end = in.p[in.n - 1] == '\n' ? (behind_cr ? 2 : 1) : s->last_cr;
 }
 
 /* ---- the walk ---- */
@@ -225,19 +155,20 @@ static void
 walk(struct survey *s)
 {
 	struct mime_item it;
-	while (mime_reader_next(&s->reader, &it) != MIME_MORE)
+	while (mime_reader_next(&s->reader, &it) != MIME_MORE) {
+		uint64_t from = s->at;
+		s->at += it.text.n; /* the texts are the message, octet for octet */
 		switch (it.event) {
 		case MIME_HEADER:
+			end_part(s, from); /* of a message inside: what stands around it is over */
 			on_header(s, &it);
 			break;
 		case MIME_HEADER_END:
-			flush_pending(s);
-			end_part(s);
+			end_part(s, from);
 			begin_part(s, &it);
 			break;
 		case MIME_BOUNDARY:
-			s->npending = 0;
-			end_part(s);
+			end_part(s, from - s->line_end);
 			break;
 		case MIME_BODY:
 			on_body(s, it.text);
@@ -246,6 +177,7 @@ walk(struct survey *s)
 		case MIME_MORE:
 			break;
 		}
+	}
 }
 
 void
@@ -260,6 +192,5 @@ survey_end(struct survey *s)
 {
 	mime_reader_end(&s->reader);
 	walk(s);
-	flush_pending(s);
-	end_part(s);
+	end_part(s, s->at);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * survey.h - what people want to know of a message that is held: subject, from, message-id, and its parts with their names, decoded
- * sizes and SHA-256. On the walker of msg/mime.h: incremental, linear, bounded memory; texts are clean (msg/words.h).
+ * survey.h - what people want to know of a message that is held: subject, from, message-id, and its parts with their names and where they
+ * are (partsum.h makes sums of them). On the walker of msg/mime.h: incremental, linear, bounded memory; texts are clean (msg/words.h).
  *
  *	survey_init(&s); while (...) survey_put(&s, piece); survey_end(&s); ... s.parts ...; survey_fini(&s);
  */
@@ -24,13 +24,9 @@ struct survey {
 	struct arena arena;
 	struct span type, name;                  /* of the header at hand; in the arena */
 	bool has_subject, has_from, has_id, name_is_file;
-	void *digest;                            /* of the part at hand */
-	bool in_part;
-	struct decode decode;
-	struct buf decoded;
-	uint64_t size;
-	unsigned char pending[2];                /* a line end that belongs to the boundary, if one follows */
-	unsigned npending;
+	uint64_t at;                             /* octets looked at */
+	bool in_part, last_cr;
+	uint8_t line_end;                        /* octets of the line end the body has ended with: the boundary's, if one follows */
 	uint32_t depth_of[SURVEY_NESTING + 2];   /* of the multipart at each level */
 	uint32_t last_depth;
 };

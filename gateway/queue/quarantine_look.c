@@ -96,7 +96,7 @@ on_show(struct op *op)
 void
 asking_show(struct asking *a)
 {
-	quar_get(a->store, asking_again(a, &a->req, on_show), &a->id);
+	quar_show(a->store, asking_again(a, &a->req, on_show), &a->id);
 }
 
 static void

@@ -163,6 +163,7 @@ struct holding_look {
 	struct timer timer;
 	struct op op;
 	uint64_t at;                 /* of the body */
+	uint64_t front, body_at;     /* where the body begins: in what the survey was given, in the content */
 	bool has_header;
 };
 
@@ -204,6 +205,8 @@ look_on(struct holding_look *k, struct content *c)
 	struct span header, body;
 	struct buf b;
 	if (content_in_memory(c, &header, &body)) { /* little enough for one turn */
+		k->front = header.n + 2;
+		k->body_at = c->body_at;
 		survey_put(&k->survey, header);
 		survey_put(&k->survey, SPAN("\r\n"));
 		survey_put(&k->survey, body);
@@ -215,6 +218,8 @@ look_on(struct holding_look *k, struct content *c)
 		k->has_header = true;
 		buf_init(&b, 8 * c->limits.header_total + RECEIVED_MAX);
 		rc = content_read_header(c, &b);
+		k->front = buf_len(&b) + 2;
+		k->body_at = c->body_at;
 		survey_put(&k->survey, buf_span(&b));
 		survey_put(&k->survey, SPAN("\r\n"));
 		buf_fini(&b);
@@ -253,6 +258,8 @@ look(struct sess *s, struct holding_look **place)
 		return STEP_AGAIN;
 	}
 	survey_end(&k->survey);
+	for (uint32_t i = 0; i < k->survey.nparts; i++)
+		k->survey.parts[i].at += k->body_at - k->front;
 	if (rc != RC_NONE)
 		tx_note(tx, "content", NULL, SPAN("could not be read to the end for the list of its parts"));
 	if (k->survey.left_out > 0)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Property: pieces and whole say the same; whatever a message says, what is told of it can be kept (clean, bounded: held_get() takes it). */
+/* Property: pieces and whole say the same; whatever a message says, what is told of it can be kept (clean, bounded: held_get() takes it). Parts are
+ * in order, inside of it, and have the same sums in pieces and whole. */
+#include "msg/partsum.h"
 #include "msg/survey.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -20,10 +22,21 @@ run(struct span in, size_t piece, struct buf *out)
 	held_put(out, &h);
 	arena_init(&a, 1 << 20);
 	BUG_ON(held_get(buf_span(out), &a, &again) != RC_OK);
-	uint64_t total = 0;
-	for (uint32_t i = 0; i < again.nparts; i++)
-		total += again.parts[i].size;
-	BUG_ON(total > in.n);
+	struct part_sum sum;
+	part_sum_init(&sum);
+	for (uint64_t i = 0, end = 0; i < again.nparts; i++) { /* in order, none shares octets with another, all are of the message */
+		struct held_part p = again.parts[i];
+		BUG_ON(p.at < end || p.at > in.n || p.length > in.n - p.at);
+		end = p.at + p.length;
+		struct span octets = span_head(span_from(in, (size_t)p.at), (size_t)p.length);
+		part_sum_begin(&sum, p.how);
+		for (size_t at = 0; at < octets.n; at += piece)
+			part_sum_put(&sum, span_head(span_from(octets, at), piece));
+		part_sum_end(&sum, &p);
+		BUG_ON(p.size > p.length);
+		buf_put(out, span_of(p.sha256, sizeof p.sha256));
+	}
+	part_sum_fini(&sum);
 	arena_fini(&a);
 	survey_fini(&s);
 }

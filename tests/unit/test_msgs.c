@@ -566,7 +566,8 @@ static void
 held(void **state)
 {
 	(void)state;
-	const struct held_part part[2] = { { .type = SPAN("multipart/mixed"), .size = 9 }, { .depth = 1, .type = SPAN("image/png"), .name = SPAN("a.png"), .sha256 = { 7 } } };
+	const struct held_part part[2] = { { .type = SPAN("multipart/mixed"), .at = 9 }, { .depth = 1, .type = SPAN("image/png"), .name = SPAN("a.png"),
+		.at = 20, .length = 300, .how = 1 } };
 	struct held h = { .class = HELD_VIRUS, .reason = SPAN("Eicar"), .subject = SPAN("Grüße"), .trace = SPAN("one\ntwo\n"), .nparts = 2, .parts = part }, out;
 	struct buf b;
 	struct arena a;
@@ -578,7 +579,8 @@ held(void **state)
 	assert_span(out.reason, "Eicar");
 	assert_span(out.trace, "one\ntwo\n");
 	assert_span(out.parts[1].name, "a.png");
-	assert_int_equal(out.parts[1].sha256[0], 7);
+	assert_int_equal(out.parts[0].at, 9);
+	assert_true(out.parts[1].at == 20 && out.parts[1].length == 300 && out.parts[1].how == 1 && !out.parts[1].is_summed);
 	arena_fini(&a);
 	only_whole(&b, read_held);
 
@@ -589,6 +591,25 @@ held(void **state)
 		held_put(&b, &h);
 		assert_int_equal(read_held(buf_span(&b)), RC_PERM);
 	}
+	/* what version 1 wrote is in files for as long as they are kept: a part had its size and sum */
+	buf_reset(&b);
+	buf_put_u8(&b, 1);
+	buf_put_u8(&b, HELD_VIRUS);
+	for (unsigned i = 0; i < 14; i++)
+		buf_put_block(&b, i == 0 ? SPAN("Eicar") : SPAN_EMPTY);
+	buf_put_u32(&b, 1);
+	buf_put_u32(&b, 1);
+	buf_put_block(&b, SPAN("image/png"));
+	buf_put_block(&b, SPAN("a.png"));
+	buf_put_u64(&b, 512);
+	for (unsigned i = 0; i < 32; i++)
+		buf_put_u8(&b, (uint8_t)(i + 7));
+	arena_init(&a, 10000);
+	assert_int_equal(held_get(buf_span(&b), &a, &out), RC_OK);
+	assert_span(out.reason, "Eicar");
+	assert_true(out.parts[0].is_summed && out.parts[0].size == 512 && out.parts[0].sha256[31] == 38 && out.parts[0].length == 0);
+	arena_fini(&a);
+	only_whole(&b, read_held);
 	buf_fini(&b);
 	for (unsigned c = HELD_NONE + 1; c < HELD_CLASSES; c++)
 		assert_int_equal(held_class_of(span_str(held_class_name((enum held_class)c))), c);

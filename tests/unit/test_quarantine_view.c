@@ -21,8 +21,8 @@ held_message(void)
 	rcpts[1] = (struct quar_rcpt){ .addr = SPAN("b b@here.test"), .orig = SPAN("info@here.test"), .state = QUAR_RELEASED, .copy = { AT + 1, 7 },
 		.changed = AT + USEC_PER_SEC, .by = SPAN("root(anna)") };
 	rcpts[2] = (struct quar_rcpt){ .addr = SPAN("abuse@here.test"), .state = QUAR_DELIVERED, .added = true };
-	parts[0] = (struct held_part){ .depth = 0, .type = SPAN("multipart/mixed"), .size = 900 };
-	parts[1] = (struct held_part){ .depth = 1, .type = SPAN("application/zip"), .name = SPAN("x\xe2\x80\xae" "piz.exe"), .size = 512, .sha256 = { 0xab } };
+	parts[0] = (struct held_part){ .depth = 0, .type = SPAN("multipart/mixed"), .is_summed = true, .size = 900 };
+	parts[1] = (struct held_part){ .depth = 1, .type = SPAN("application/zip"), .name = SPAN("x\xe2\x80\xae" "piz.exe"), .is_summed = true, .size = 512, .sha256 = { 0xab } };
 	row = (struct quar_row){ .id = { AT, 7 }, .arrival = AT, .size = 1234, .expires = AT + 86400 * USEC_PER_SEC, .class = HELD_VIRUS,
 		.reason = SPAN("Eicar"), .signature = SPAN("Eicar\x1b[2J"), .client_name = SPAN("mail.x.test"), .client_addr = SPAN("192.0.2.1"),
 		.helo = SPAN("mail"), .sender = SPAN("a@x.test"), .subject = SPAN("Hello \x9b \"you\"\r\nX: y"), .from = SPAN("A <a@x.test>"), .nrcpt = 30, .nshown = 3,

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "msg/partsum.h"
 #include "msg/survey.h"
 
 #include "unit.h"
@@ -88,14 +89,23 @@ told(const char *text, size_t piece, struct buf *out)
 	buf_putc(out, '|');
 	buf_put(out, buf_span(&s.message_id));
 	buf_putc(out, '\n');
+	struct part_sum sum;
+	part_sum_init(&sum);
 	for (uint32_t i = 0; i < s.nparts; i++) {
-		const struct held_part *p = &s.parts[i];
+		struct held_part *p = &s.parts[i];
+		struct span octets = span_head(span_from(in, (size_t)p->at), (size_t)p->length);
+		assert_int_equal(octets.n, p->length);
+		part_sum_begin(&sum, p->how);
+		for (size_t at = 0; at < octets.n; at += piece)
+			part_sum_put(&sum, span_head(span_from(octets, at), piece));
+		part_sum_end(&sum, p);
 		buf_printf(out, "%u ", p->depth);
 		buf_put(out, p->type);
 		buf_putc(out, ' ');
 		buf_put(out, p->name);
 		buf_printf(out, " %llu %02x%02x%02x%02x\n", (unsigned long long)p->size, p->sha256[0], p->sha256[1], p->sha256[2], p->sha256[3]);
 	}
+	part_sum_fini(&sum);
 	survey_fini(&s);
 	survey_fini(&s);
 }
@@ -148,7 +158,7 @@ test_many(void **state)
 	survey_end(&s);
 	assert_int_equal(s.nparts, HELD_PARTS_MAX);
 	assert_int_equal(s.left_out, 10001 - HELD_PARTS_MAX);
-	assert_int_equal(s.parts[HELD_PARTS_MAX - 1].size, 3);
+	assert_int_equal(s.parts[HELD_PARTS_MAX - 1].length, 3);
 	survey_fini(&s);
 	survey_init(&s);
 	for (unsigned i = 0; i < 300; i++) {
