@@ -50,7 +50,7 @@ struct quar_job {
 	struct span other;               /* OUTCOME: the address behind an alias is who, this is the one that was asked for */
 	size_t naddrs;
 	bool flag;                       /* BEGIN: add; OUTCOME: delivered; GET: sums of parts, too */
-	struct qfile_new file;           /* PUT; envelope, numbers and content are the job's, fd too */
+	struct qfile_new file;           /* PUT; envelope, numbers and content are the job's, fd its user's */
 	struct envelope env;
 	struct held held;                /* env.held, once the writer has read it */
 	struct buf bytes;                /* PUT: content */

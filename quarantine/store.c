@@ -37,8 +37,6 @@ qjob_free(struct quar_job **jp)
 	struct quar_job *j = *jp;
 	if (j == NULL)
 		return;
-	if (j->file.fd >= 0)
-		close(j->file.fd);
 	if (j->res.fd >= 0)
 		close(j->res.fd);
 	arena_fini(&j->arena);
@@ -197,11 +195,7 @@ quar_put(struct quar *q, struct quar_req *r, const struct quar_new *n)
 		return;
 	}
 	if (n->fd >= 0) {
-		j->file.fd = fcntl(n->fd, F_DUPFD_CLOEXEC, 0);
-		if (j->file.fd < 0) {
-			refuse(q, j, RC_TEMP, strerrordesc_np(errno));
-			return;
-		}
+		j->file.fd = n->fd;
 	} else {
 		buf_put(&j->bytes, n->content);
 		j->file.content = buf_span(&j->bytes);

@@ -191,7 +191,7 @@ struct quar_new {
 	const struct envelope *env;      /* with env->held; recipients: those who are held (see rcpt) */
 	const uint32_t *rcpt;            /* numbers in env->rcpt; NULL: all of them */
 	uint32_t nrcpt;
-	/* content: octets at offset of fd, or in memory (fd -1). A descriptor is duplicated; what it says must stay as it is until the
+	/* content: octets at offset of fd, or in memory (fd -1). A descriptor is borrowed: it stays open, and what it says as it is, until the
 	 * request has ended or was cancelled (cancelling waits for a copy under way: milliseconds). Memory is copied. */
 	int fd;
 	uint64_t offset, length;

@@ -26,6 +26,7 @@ struct held_put {
 	struct attempt *a;
 	struct quar_req req;
 	uint32_t first;              /* chain in a->next */
+	int own;                     /* the message's file; -1: its content is in the journal, which the pin keeps open */
 };
 
 /* ---- life ---- */
@@ -130,6 +131,8 @@ put_free(struct held_put *p)
 {
 	list_remove(&p->link);
 	quar_req_fini(&p->req);
+	if (p->own >= 0)
+		close(p->own);
 	mem_free(&p);
 }
 
@@ -350,6 +353,7 @@ quarantine_put(struct attempt *a)
 	struct held_put *p = mem_zalloc(sizeof *p);
 	p->a = a;
 	p->first = first;
+	p->own = own;
 	list_init(&p->link);
 	list_append(&q->quarantine.puts, &p->link);
 	quar_req_init(&p->req, &q->ops, on_put);
@@ -358,8 +362,6 @@ quarantine_put(struct attempt *a)
 	a->jobs++;
 	quar_put(q->quarantine.store, &p->req, &new);
 	mem_free(&numbers);
-	if (own >= 0)
-		close(own);
 }
 
 void

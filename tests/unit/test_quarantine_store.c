@@ -108,8 +108,8 @@ put_from_file(void **state)
 	struct envelope env = { .arrival = 1, .held = buf_span(&held), .nrcpt = 1, .rcpt = &rcpt };
 	struct quar_new n = { .id = w_id(1), .env = &env, .fd = fd, .offset = 100, .length = len };
 	quar_put(w.q, &w.r, &n);
-	close(fd);
 	assert_int_equal(w_wait(), RC_OK);
+	close(fd);
 	quar_content(w.q, &w.r, &n.id);
 	assert_int_equal(w_wait(), RC_OK);
 	assert_int_equal(w.r.length, len);
@@ -121,10 +121,30 @@ put_from_file(void **state)
 	n.fd = fd;
 	n.length = len + 1;
 	quar_put(w.q, &w.r, &n);
-	close(fd);
 	assert_int_equal(w_wait(), RC_TEMP);
+	close(fd);
 	assert_int_not_equal(access(w_file(2), F_OK), 0);
 	assert_int_equal(w_get(2), RC_NONE);
+	/* its user does not wait any more and takes the descriptor along: whole, or not at all */
+	for (uint32_t i = 3; i < 40; i++) {
+		fd = open(path, O_RDONLY);
+		n.id = w_id(i);
+		n.fd = fd;
+		n.length = 300000;
+		quar_put(w.q, &w.r, &n);
+		usleep(i % 10 * 50);
+		op_cancel(&w.r.op);
+		close(fd);
+		quar_told_begin(w.q, &w.r); /* behind it in the writer's row */
+		assert_int_equal(w_wait(), RC_OK);
+		enum rc rc = w_get(i);
+		assert_true(rc == RC_OK || rc == RC_NONE);
+		assert_int_equal(access(w_file(i), F_OK) == 0, rc == RC_OK);
+		if (rc != RC_OK)
+			continue;
+		quar_content(w.q, &w.r, &n.id);
+		assert_int_equal(w_wait(), RC_OK);
+	}
 	buf_fini(&held);
 	mem_free(&p);
 	mem_free(&got);
