@@ -6,6 +6,7 @@
 #include "admin/logfile.h"
 #include "admin/procs.h"
 #include "base/mem.h"
+#include "conf/ports.h"
 #include "deliver/nexthop.h"
 #include "deliver/outset.h"
 #include "dns/dns.h"
@@ -21,7 +22,6 @@
 #include "smtp/service.h"
 #include "tls/key.h"
 
-#include <netdb.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -32,9 +32,8 @@ check_port(struct conf *c, const struct service *sv)
 	struct span name = span_str(sv->name);
 	size_t colon = span_rchr(name, ':');
 	struct span port = colon != SIZE_MAX ? span_from(name, colon + 1) : name;
-	uint64_t n;
-	bool ok = span_u64(port, UINT16_MAX, &n) ? n > 0 : getservbyname((const char *)port.p, "tcp") != NULL;
-	if (!ok)
+	uint16_t n;
+	if (port_find(port, sv->params->p_known_tcp_ports, &n) != RC_OK)
 		conf_problem(c, CONF_ERROR, sv, NULL, "service \"%s\" (inet): there is no port \"%.*s\"", sv->name, (int)port.n, (const char *)port.p);
 }
 

@@ -2,6 +2,7 @@
 #include "admin/listen.h"
 
 #include "base/mem.h"
+#include "conf/ports.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -94,7 +95,7 @@ static enum rc
 add_service(struct listen_set *set, struct listen_set *old, const struct conf *conf, unsigned row, struct err *e)
 {
 	const struct service *sv = conf_service(conf, row);
-	char host[256] = "", port[64];
+	char host[256] = "", port[8];
 	struct span name = span_str(sv->name);
 	size_t colon = span_rchr(name, ':');
 	struct span h = colon != SIZE_MAX ? span_head(name, colon) : SPAN_EMPTY;
@@ -102,7 +103,11 @@ add_service(struct listen_set *set, struct listen_set *old, const struct conf *c
 		h = span_head(span_from(h, 1), h.n - 2);
 	if (h.n > 0)
 		snprintf(host, sizeof host, "%.*s", (int)h.n, (const char *)h.p);
-	snprintf(port, sizeof port, "%s", colon != SIZE_MAX ? sv->name + colon + 1 : sv->name);
+	uint16_t number;
+	struct span named = colon != SIZE_MAX ? span_from(name, colon + 1) : name;
+	if (port_find(named, sv->params->p_known_tcp_ports, &number) != RC_OK)
+		return err_set(e, RC_PERM, "%s:%d: service %s: there is no port \"%.*s\"", sv->file, sv->line, sv->name, (int)named.n, (const char *)named.p);
+	snprintf(port, sizeof port, "%u", (unsigned)number);
 	if (host[0] != '\0')
 		return add_host(set, old, conf, row, host, port, e);
 	struct span rest = span_str(sv->params->p_inet_interfaces), item;

@@ -1,37 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "deliver/nexthop.h"
 
+#include "conf/ports.h"
+
 static const char separators[] = ", \t\r\n";
-
-/* "lmtp=24, smtp=25, smtps=submissions=465": all names before the last '=' have the number behind it. */
-static bool
-known_port(struct span name, const char *known_ports, uint64_t *out)
-{
-	struct span list = span_str(known_ports), item;
-	while (span_word(&list, separators, &item)) {
-		size_t last = span_rchr(item, '=');
-		struct span names = span_head(item, last == SIZE_MAX ? 0 : last), one;
-		while (span_word(&names, "=", &one))
-			if (span_caseeq(one, name))
-				return span_u64(span_from(item, last + 1), 65535, out);
-	}
-	return false;
-}
-
-enum rc
-port_parse(struct span s, const char *known_ports, uint16_t *out)
-{
-	uint64_t n = 0;
-	if (!span_u64(s, 65535, &n) && !known_port(s, known_ports, &n)) {
-		/* what every list begins with, should a configuration have emptied it */
-		if (span_caseeq_str(s, "smtp"))
-			n = 25;
-		else if (span_caseeq_str(s, "lmtp"))
-			n = 24;
-	}
-	*out = (uint16_t)n;
-	return n > 0 ? RC_OK : RC_PERM;
-}
 
 /* "host", "host:port", "[host]", "[host]:port"; false: syntax. */
 static bool
@@ -99,7 +71,7 @@ nexthop_next(struct span *rest, bool lmtp, const char *default_port, const char 
 		return refuse(e, word, "bad next hop");
 	if (port.n == 0)
 		port = span_str(default_port);
-	if (port_parse(port, known_ports, &out->port) != RC_OK)
+	if (port_known(port, known_ports, &out->port) != RC_OK)
 		return refuse(e, word, "unknown service or bad port in next hop");
 	return RC_OK;
 }

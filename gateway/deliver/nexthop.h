@@ -25,7 +25,4 @@ struct nexthop {
 enum rc nexthop_next(struct span *rest, bool lmtp, const char *default_port, const char *known_ports, struct nexthop *out,
     struct err *e) MUST_CHECK;
 
-/* "25", "smtp": RC_PERM when it is no port and no known name. */
-enum rc port_parse(struct span s, const char *known_ports, uint16_t *out) MUST_CHECK;
-
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/ipaddr.h"
 #include "base/mem.h"
+#include "conf/ports.h"
 
 #include <netdb.h>
 #include <netinet/in.h>
@@ -94,12 +95,17 @@ add_address(struct endpoint *ep, const struct ipaddr *a, uint16_t port)
 
 /* "port address address ...": how a name is noted for the roles. */
 static void
-resolve(struct span host, struct span port, struct buf *out, struct err *e)
+resolve(struct span host, struct span port, const char *known_ports, struct buf *out, struct err *e)
 {
-	char h[HOST_MAX + 1], p[64];
+	uint16_t number;
+	char h[HOST_MAX + 1], p[8];
 	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM }, *list = NULL;
 	snprintf(h, sizeof h, "%.*s", (int)host.n, (const char *)host.p);
-	snprintf(p, sizeof p, "%.*s", (int)port.n, (const char *)port.p);
+	if (port_find(port, known_ports, &number) != RC_OK) {
+		(void)err_set(e, RC_PERM, "there is no port \"%.*s\"", (int)span_head(port, 40).n, (const char *)port.p);
+		return;
+	}
+	snprintf(p, sizeof p, "%u", (unsigned)number);
 	int err = getaddrinfo(host.n > 0 ? h : "localhost", p, &hints, &list);
 	if (err != 0) {
 		(void)err_set(e, RC_TEMP, "%s:%s: %s", h, p, gai_strerror(err));
@@ -160,7 +166,7 @@ open_inet(struct conf *c, const struct service *s, const char *parameter, const 
 	buf_init(&noted, KEY_MAX);
 	(void)note_key(&key, "dial inet ", text);
 	if (conf_is_loader(c) && conf_attached(c, buf_cstr(&key)) == NULL) {
-		resolve(t->host, t->port, &noted, &why);
+		resolve(t->host, t->port, conf_params(c)->p_known_tcp_ports, &noted, &why);
 		if (buf_len(&noted) == 0)
 			conf_problem(c, CONF_WARNING, s, parameter, "%s: %s: until a reload finds it, this server does not answer", parameter,
 			    why.why[0] != '\0' ? why.why : "no address");

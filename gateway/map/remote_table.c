@@ -3,12 +3,12 @@
 
 #include "base/mem.h"
 #include "conf/param.h"
+#include "conf/ports.h"
 #include "map/remote.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
-#include <netdb.h>
 #include <unistd.h>
 
 enum { ARENA_MAX = 1 << 20 };
@@ -16,29 +16,9 @@ static const char tables_key[] = "remote tables";
 
 /* ---- tcp and socketmap ---- */
 
-static enum rc
-port_of(struct span text, uint16_t *out, struct err *e)
-{
-	uint64_t n;
-	char name[32];
-	if (span_u64(text, UINT16_MAX, &n) && n > 0) {
-		*out = (uint16_t)n;
-		return RC_OK;
-	}
-	if (text.n == 0 || text.n >= sizeof name || (text.p[0] >= '0' && text.p[0] <= '9'))
-		return err_set(e, RC_PERM, "bad port \"%.*s\"", (int)span_head(text, 40).n, (const char *)text.p);
-	memcpy(name, text.p, text.n);
-	name[text.n] = '\0';
-	const struct servent *s = getservbyname(name, "tcp");
-	if (s == NULL)
-		return err_set(e, RC_PERM, "unknown port \"%s\"", name);
-	*out = ntohs((uint16_t)s->s_port);
-	return RC_OK;
-}
-
 /* host:port, [address]:port */
 static enum rc
-host_of(struct span arg, struct arena *a, struct remote_place *out, struct err *e)
+host_of(struct span arg, const char *known_ports, struct arena *a, struct remote_place *out, struct err *e)
 {
 	size_t colon = span_rchr(arg, ':');
 	struct span host = colon == SIZE_MAX ? SPAN_EMPTY : span_head(arg, colon);
@@ -51,7 +31,10 @@ host_of(struct span arg, struct arena *a, struct remote_place *out, struct err *
 	out->host = arena_cstr(a, host);
 	if (out->host == NULL)
 		return err_set(e, RC_PERM, "bad host name");
-	return port_of(span_from(arg, colon + 1), &out->port, e);
+	struct span port = span_from(arg, colon + 1);
+	if (port_find(port, known_ports, &out->port) == RC_OK)
+		return RC_OK;
+	return err_set(e, RC_PERM, "there is no port \"%.*s\"", (int)span_head(port, 40).n, (const char *)port.p);
 }
 
 static enum rc
@@ -74,20 +57,20 @@ path_of(struct span path, const char *base, struct arena *a, struct remote_place
 }
 
 enum rc
-remote_place_parse(enum remote_kind kind, struct span arg, const char *base, struct arena *a, struct remote_place *out, struct err *e)
+remote_place_parse(enum remote_kind kind, struct span arg, const struct params *p, struct arena *a, struct remote_place *out, struct err *e)
 {
 	*out = (struct remote_place){ 0 };
 	if (kind == REMOTE_TCP)
-		return host_of(arg, a, out, e);
+		return host_of(arg, p->p_known_tcp_ports, a, out, e);
 	size_t colon = span_rchr(arg, ':');
 	struct span server = colon == SIZE_MAX ? SPAN_EMPTY : span_head(arg, colon);
 	out->map = colon == SIZE_MAX ? SPAN_EMPTY : arena_span(a, span_from(arg, colon + 1));
 	if (out->map.n == 0)
 		return err_set(e, RC_PERM, "expecting inet:host:port:name or unix:path:name");
 	if (span_starts(server, SPAN("inet:")))
-		return host_of(span_from(server, 5), a, out, e);
+		return host_of(span_from(server, 5), p->p_known_tcp_ports, a, out, e);
 	if (span_starts(server, SPAN("unix:")))
-		return path_of(span_from(server, 5), base, a, out, e);
+		return path_of(span_from(server, 5), p->p_queue_directory, a, out, e);
 	return err_set(e, RC_PERM, "expecting inet:host:port:name or unix:path:name");
 }
 
@@ -274,7 +257,7 @@ remote_table_open(const struct map_ctx *ctx, enum remote_kind kind, struct span 
 		return err_set(e, RC_PERM, "bad table name");
 	if (kind == REMOTE_SQLITE)
 		return open_sqlite(t, ctx, arg, e);
-	return remote_place_parse(kind, arg, conf_params(ctx->conf)->p_queue_directory, &t->arena, &t->place, e);
+	return remote_place_parse(kind, arg, conf_params(ctx->conf), &t->arena, &t->place, e);
 }
 
 void

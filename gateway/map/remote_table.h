@@ -39,9 +39,9 @@ struct remote_table {
 	struct matchlist *domain;    /* NULL: all */
 };
 
-/* What stands behind tcp: and socketmap:. base: for relative paths of sockets. RC_PERM with the reason. Pure but for
- * names of services. */
-enum rc remote_place_parse(enum remote_kind kind, struct span arg, const char *base, struct arena *a, struct remote_place *out, struct err *e)
+/* What stands behind tcp: and socketmap:; p: the queue directory of relative paths, known_tcp_ports. RC_PERM with the reason. Pure but for
+ * names of ports that are not among those. */
+enum rc remote_place_parse(enum remote_kind kind, struct span arg, const struct params *p, struct arena *a, struct remote_place *out, struct err *e)
     MUST_CHECK;
 
 /* Opens by the full name, in a process that asks; problems go to ctx. Free with remote_table_free. */

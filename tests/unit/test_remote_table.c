@@ -130,6 +130,7 @@ static const struct {
 } places[] = {
 	{ REMOTE_TCP, "127.0.0.1:99", "127.0.0.1", 99, "" },
 	{ REMOTE_TCP, "host.example:smtp", "host.example", 25, "" },
+	{ REMOTE_TCP, "host.example:of-our-own", "host.example", 99, "" },
 	{ REMOTE_TCP, "[::1]:99", "::1", 99, "" },
 	{ REMOTE_TCP, "::1:99", NULL, 0, NULL },
 	{ REMOTE_TCP, "host", NULL, 0, NULL },
@@ -155,13 +156,16 @@ static const struct {
 static void
 place_names(void **state)
 {
+	static struct params params;
 	(void)state;
+	params.p_queue_directory = "/base";
+	params.p_known_tcp_ports = "smtp=25, of-our-own=99";
 	for (size_t i = 0; i < NELEMS(places); i++) {
 		struct arena a;
 		struct remote_place p;
 		struct err e = { 0 };
 		arena_init(&a, 10000);
-		enum rc rc = remote_place_parse(places[i].kind, span_str(places[i].arg), "/base", &a, &p, &e);
+		enum rc rc = remote_place_parse(places[i].kind, span_str(places[i].arg), &params, &a, &p, &e);
 		if ((rc == RC_OK) != (places[i].host != NULL))
 			fail_msg("row %zu %s: %d %s", i, places[i].arg, (int)rc, e.why);
 		if (rc == RC_OK) {
