@@ -118,7 +118,7 @@ struct milter_link {
 	bool has_symlist[MW_STAGES];
 	enum milter_stand stand;
 	bool is_kept;                /* came from the idle ones */
-	bool is_between;             /* of a bundled filter, which may be replaced: it has said nothing since its last message ended */
+	bool is_between;             /* of a bundled filter, which may be replaced: it has said nothing since its last message ended, or at all */
 	bool owes_quit;              /* SMFIC_QUIT_NC goes with what the next session says, or a little later */
 	bool owes_abort;             /* SMFIC_ABORT, likewise */
 	bool wants_more;             /* some of the replies that are awaited have come */

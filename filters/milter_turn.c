@@ -86,6 +86,7 @@ slot_dial(struct milter_slot *s)
 		s->said_rcpts = 0;
 	}
 	s->link = milter_link_get(s->def->server, &s->user, s->def->connect_timeout, fresh);
+	s->link->is_between = s->def->is_bundled && !fresh; /* before its first message, too */
 	s->has_options = s->link->state == MLINK_READY;
 	return s->has_options ? TURN_PASS : TURN_WAIT;
 }
