@@ -121,7 +121,7 @@ put_recipients(struct buf *out, const struct quar_row *r)
 		buf_puts(out, i > 0 ? ", " : "");
 		view_address(out, r->rcpt[i].addr);
 		if (r->rcpt[i].state != QUAR_HELD)
-			buf_printf(out, " (%s)", state_name(r->rcpt[i].state));
+			buf_printf(out, " (%s%s)", state_name(r->rcpt[i].state), r->rcpt[i].is_gone ? ", has left the queue" : "");
 	}
 	if (r->nrcpt > r->nshown)
 		buf_printf(out, " and %u more", (unsigned)(r->nrcpt - r->nshown));

@@ -13,6 +13,17 @@ enum { LIST_DEFAULT = 50 /* messages of a list without --limit */, PIECE = 64 * 
 
 static void list_page(struct asking *a);
 
+/* A process that died between a delivery and its record: the queue knows that the copy is not in it any more, only the log what became of it. */
+static void
+mark_gone(struct asking *a)
+{
+	for (size_t i = 0; i < a->req.nrows; i++)
+		for (uint32_t k = 0; k < a->req.rows[i].nshown; k++) {
+			struct quar_rcpt *r = &a->req.rows[i].rcpt[k];
+			r->is_gone = r->state == QUAR_RELEASED && r->copy.usec != 0 && spool_find(a->q->spool, &r->copy) == NULL;
+		}
+}
+
 static void
 on_list(struct op *op)
 {
@@ -22,6 +33,8 @@ on_list(struct op *op)
 		asking_end(a, asking_trouble(&a->req));
 		return;
 	}
+	if (op->rc == RC_OK)
+		mark_gone(a);
 	for (size_t i = 0; op->rc == RC_OK && i < a->req.nrows; i++)
 		(json ? view_row_json : view_row)(asking_out(a), &a->req.rows[i]);
 	a->done += op->rc == RC_OK ? a->req.nrows : 0;
@@ -85,11 +98,7 @@ on_show(struct op *op)
 		asking_end(a, asking_trouble(&a->req));
 		return;
 	}
-	/* a process that died between a delivery and its record: only the log knows what became of the copy */
-	for (uint32_t i = 0; a->req.nrows > 0 && i < a->req.rows[0].nshown; i++) {
-		struct quar_rcpt *r = &a->req.rows[0].rcpt[i];
-		r->is_gone = r->state == QUAR_RELEASED && r->copy.usec != 0 && spool_find(a->q->spool, &r->copy) == NULL;
-	}
+	mark_gone(a);
 	quar_content(a->store, asking_again(a, &a->content, on_show_content), &a->id);
 }
 
