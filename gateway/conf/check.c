@@ -109,33 +109,12 @@ report_undefined(void *arg, struct span name)
 
 /* ---- one setting ---- */
 
-/* What the setting asks for would protect mail, and we do not do it: to run all the same is not an answer. */
-static bool
-is_guarding(struct conf *c, const struct setting *s, const struct param *row)
-{
-	static const char *const harmless[] = { "", "no", "none", "may", "dane" };
-	struct view v = { .c = c };
-	struct err e;
-	const char *value;
-	if ((row->flags & P_GUARD) == 0)
-		return false;
-	if (snap_expand(&v, span_str(s->value), &value, &e) != RC_OK)
-		return true;
-	for (size_t i = 0; i < NELEMS(harmless); i++)
-		if (span_caseeq_str(span_trim(span_str(value)), harmless[i]))
-			return false;
-	return true;
-}
-
 static void
 check_known(struct conf *c, const struct setting *s, const struct param *row)
 {
 	if ((row->flags & P_OLD) != 0)
 		snap_problem(c, CONF_WARNING, s->file, s->line, "%s: %s", s->name, row->doc);
-	if (is_guarding(c, s, row))
-		snap_problem(c, CONF_ERROR, s->file, s->line, "%s: known, not supported yet: mail would pass unprotected; take it out to run without it",
-		    s->name);
-	else if ((row->flags & P_KNOWN) != 0)
+	if ((row->flags & P_KNOWN) != 0)
 		snap_problem(c, CONF_WARNING, s->file, s->line, "%s: known, not supported yet", s->name);
 	if ((row->flags & P_IGNORED) != 0)
 		snap_problem(c, CONF_NOTE, s->file, s->line, "%s: has no effect here", s->name);

@@ -17,7 +17,6 @@ enum param_flags {
 	P_KNOWN = 2,   /* Postfix's meaning is known, nothing reads it yet           */
 	P_IGNORED = 4, /* concerns files or processes we do not have: no effect here */
 	P_OLD = 8,     /* another name is used today                                 */
-	P_GUARD = 16,  /* with P_KNOWN: running without it would leave mail unprotected */
 };
 
 struct param {
