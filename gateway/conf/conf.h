@@ -71,7 +71,7 @@ struct conf_problem {
 /* The release whose defaults we follow, as compatibility_level counts. */
 #define CONF_LEVEL "3.10"
 
-/* Reads DIR (DESIGN section 2). In the conf.d form (no main.cf) compatibility_level is the release's own
+/* Reads DIR. In the conf.d form (no main.cf) compatibility_level is the release's own
  * unless set: such a directory was never an old Postfix's. Problems are kept in the snapshot; RC_PERM when at least one is an
  * error, and then *out is still given (for its problems) unless NULL. Reference count 1. */
 enum rc conf_load(const char *dir, struct conf **out, struct err *e) MUST_CHECK;

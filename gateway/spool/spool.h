@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * spool.h - durable storage of messages: a journal that commits many at once, and files for what
- * is large or outlives its segment. DESIGN section 5.
+ * is large or outlives its segment.
  *
  * Knows no SMTP: a message is an id, an envelope (opaque bytes), content, and a state (opaque bytes,
  * replaced as a whole). Runs in: queue. The loop gathers records; one commit thread writes them and calls

@@ -6,7 +6,7 @@
 
 Clients send numbered messages all the time; every now and then one role (never the same reason twice) gets
 kill -9, every tenth time the whole gateway does and is started again. At the end everything must have arrived. A
-message may arrive twice only if its delivery ended less than WINDOW before a kill (DESIGN section 5), or if
+message may arrive twice only if its delivery ended less than WINDOW before a kill, or if
 the client never saw an answer and tried again. Prints the figures; exit status 1 for a loss or a duplicate too many.
 """
 

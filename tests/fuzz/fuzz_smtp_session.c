@@ -17,6 +17,7 @@
 #include "ipc/msgs.h"
 #include "sasl/cyrus.h"
 #include "smtp/session.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,6 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
 static struct edge edge;
-static struct timer stopper;
 
 #define AUTH_SETTINGS \
 	"smtpd_error_sleep_time = 0\nsmtpd_hard_error_limit = 10000\nsmtpd_junk_command_limit = 10000\nsmtpd_forbid_unauth_pipelining = no\n" \
@@ -335,17 +335,9 @@ on_down(struct ipc_chan *c)
 static const struct ipc_chan_ops queue_ops = { on_frame, on_down };
 
 static void
-stop(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
 turn(void)
 {
-	timer_set(&stopper, 0);
-	loop_run();
+	turn_once();
 	auth_turn();
 	if (is_auth_conf())
 		check_auth_session();
@@ -370,7 +362,6 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	BUG_ON(mkdtemp(dir) == NULL);
 	log_open(LOG_TO_FD, open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_POSTFIX, "dogana", "edge");
 	loop_init();
-	timer_init(&stopper, stop);
 	edge_init(&edge, 0);
 	write_file(dir, "master.cf", "smtp inet n - n - - smtpd\n");
 	for (size_t i = 0; i < NELEMS(settings); i++) {

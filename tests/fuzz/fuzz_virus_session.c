@@ -15,6 +15,7 @@
 #include "filters/virus/pool.h"
 #include "filters/virus/session.h"
 #include "filters/virus/wire.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,7 +34,6 @@ static const struct virus_conf confs[] = {
 };
 static struct virus_conf conf;
 static struct front_counts counts;
-static struct timer stopper;
 
 /* ---- the engine ---- */
 
@@ -130,17 +130,9 @@ engine_turn(void)
 }
 
 static void
-stop(struct timer *t)
-{
-	(void)t;
-	loop_stop();
-}
-
-static void
 turn(void)
 {
-	timer_set(&stopper, 0);
-	loop_run();
+	turn_once();
 	engine_turn();
 }
 
@@ -327,7 +319,6 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argc, (void)argv;
 	log_open(LOG_TO_FD, open("/dev/null", O_WRONLY | O_CLOEXEC), LOG_POSTFIX, "dogana", "virus");
 	loop_init();
-	timer_init(&stopper, stop);
 	conf = confs[0];
 	pool_init(&conf);
 	examine_init(&conf, &counts, NULL, NULL);
