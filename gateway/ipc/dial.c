@@ -125,8 +125,9 @@ try_next(struct dial *d)
 		if (d->fd >= 0)
 			(void)setsockopt(d->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 		enum rc rc = d->fd >= 0 ? connect_tcp(d->fd, to, len) : RC_TEMP;
-		if (rc == RC_OK) {
-			end(d, RC_OK);
+		if (rc == RC_OK) { /* said from the loop, and whoever cancels it before has nothing left of it */
+			d->is_there = true;
+			timer_set(&d->timer, 0);
 			return;
 		}
 		if (rc == RC_NONE) {
@@ -146,6 +147,10 @@ static void
 on_timeout(struct timer *t)
 {
 	struct dial *d = container_of(t, struct dial, timer);
+	if (d->is_there) {
+		end(d, RC_OK);
+		return;
+	}
 	(void)err_set(&d->why, RC_TEMP, "%s", strerror(ETIMEDOUT));
 	end(d, RC_TEMP);
 }
@@ -196,6 +201,7 @@ dial_start(struct dial *d, const struct endpoint *ep, uint64_t timeout_usec)
 	hang_up(d);
 	d->ep = ep;
 	d->next = 0;
+	d->is_there = false;
 	d->why = (struct err){ 0 };
 	op_pend(&d->op, &provider);
 	if (ep->path != NULL) {

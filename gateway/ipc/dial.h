@@ -35,6 +35,7 @@ struct dial {
 	struct op_owner ops;
 	struct ipc_call call;
 	bool has_call;
+	bool is_there;               /* connected, and not yet said */
 };
 
 void dial_init(struct dial *d, struct op_owner *owner, op_fn *done);
