@@ -316,6 +316,8 @@ void milter_slot_heard(struct milter_slot *s);      /* a packet came */
 void milter_slot_between(struct milter_slot *s);
 /* A kept connection turned out to be closed before anything was heard on it. true: what it may have to hear again is held. */
 bool milter_slot_hold_again(struct milter_slot *s);
+/* What is held goes to another connection, which begins with the session. */
+void milter_slot_session_first(struct milter_slot *s);
 /* More may be sent although replies are outstanding. */
 bool milter_slot_sends_ahead(const struct milter_slot *s);
 /* A milter that never had an objection to connections, HELO, MAIL, RCPT or DATA hears of them together with what comes next, at last with the

@@ -391,6 +391,8 @@ on_ready(struct milter_link_user *u)
 		milter_slot_fault(s, "it wants to hear other things than before", false);
 		return;
 	}
+	if (s->held_rcpts > 0)
+		milter_slot_session_first(s);
 	milter_turn_again(s);
 }
 

@@ -95,6 +95,45 @@ milter_slot_hold_again(struct milter_slot *s)
 	return true;
 }
 
+/* Those of the packets that are not about the session. */
+static void
+put_transaction(struct span packets, struct buf *b)
+{
+	struct mw_frame f;
+	for (uint32_t n; mw_next(packets, &f, &n) == MW_FRAME; packets = span_from(packets, f.used)) {
+		unsigned char about = f.cmd == SMFIC_MACRO && f.data.n > 0 ? f.data.p[0] : f.cmd;
+		if (!milter_is_of_session(about))
+			buf_put(b, span_head(packets, f.used));
+	}
+}
+
+void
+milter_slot_session_first(struct milter_slot *s)
+{
+	struct milter_run *r = s->run;
+	struct buf rest = s->held;
+	unsigned char rest_for[MILTER_HELD];
+	unsigned nrest = s->nheld;
+	enum milter_event asked = s->asked;
+	memcpy(rest_for, s->held_for, nrest);
+	buf_init(&s->held, EVENT_MAX);
+	s->nheld = 0;
+	s->holds = true;
+	s->said_connect = r->has_connect;
+	s->said_helo = r->has_helo;
+	if (s->said_connect)
+		(void)milter_slot_say(s, MEV_CONNECT, buf_span(&r->connect_data));
+	if (s->said_helo)
+		(void)milter_slot_say(s, MEV_HELO, buf_span(&r->helo_data));
+	s->asked = asked;
+	put_transaction(buf_span(&rest), &s->held);
+	s->held.over |= rest.over;
+	for (unsigned i = 0; i < nrest; i++)
+		if (!milter_is_of_session(rest_for[i]))
+			s->held_for[s->nheld++] = rest_for[i];
+	buf_fini(&rest);
+}
+
 bool
 milter_slot_sends_ahead(const struct milter_slot *s)
 {

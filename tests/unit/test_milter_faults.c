@@ -320,6 +320,16 @@ test_kept_content(void **state)
 	fake_close(&f);
 }
 
+/* A new connection begins with the session. */
+static void
+hears_of_session(struct fake *f)
+{
+	const char *c = strstr(buf_cstr(&f->log), "C client.example"), *h = strstr(buf_cstr(&f->log), "H helo.example"), *m = strstr(buf_cstr(&f->log), "M <a@b.example>");
+	bool wants_connect = (f->steps & SMFIP_NOCONNECT) == 0;
+	if (wants_connect && (c == NULL || h == NULL || m == NULL || c > h || h > m || strstr(c + 1, "C client.example") != NULL))
+		fail_msg("not told of the session, once and first: %s", buf_cstr(&f->log));
+}
+
 /* A bundled filter is replaced by a reload: the old one hangs up, in the middle of sessions, on messages it has not read. Nobody is to notice. */
 static void
 test_replaced(void **state)
@@ -363,9 +373,11 @@ test_replaced(void **state)
 				for (unsigned k = 0; k < turns % 3; k++)
 					world_turns(2000);
 				p.stops_at = 0;
+				buf_reset(&f.log);
 				play_go(&p);
 				play_wait();
 				assert_span(buf_span(&p.said), before ? two : ALL_OK);
+				hears_of_session(&f);
 				assert_int_equal(f.seen['E'], taken + 1);
 				play_fini(&p);
 			}
