@@ -98,7 +98,7 @@ send_whole_header(struct milter_slot *s)
 		r->header_steps = steps;
 		m->is_made = true;
 	}
-	if (m->octets.over || (is_awaited && s->nbehind + 1 + r->nheader_frames >= MILTER_AHEAD))
+	if (m->octets.over || (is_awaited && s->nheld + s->nbehind + 1 + r->nheader_frames >= MILTER_AHEAD))
 		return false;
 	buf_put(milter_slot_out(s), buf_span(&m->octets));
 	for (unsigned i = 0; is_awaited && i < r->nheader_frames; i++)

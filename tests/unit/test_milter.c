@@ -247,6 +247,45 @@ test_put_off(void **state)
 	}
 }
 
+/* An envelope that waits, of as many recipients as may, and a header with nearly as many lines as may be sent ahead: together more than that. */
+static void
+test_put_off_much(void **state)
+{
+	(void)state;
+	static const struct span rcpt[] = { { (const unsigned char *)"<c@d.example>", 13 } };
+	struct buf header;
+	buf_init(&header, 10000);
+	buf_puts(&header, PLAY_HEADER);
+	for (unsigned lines = 8; lines < MILTER_AHEAD + 8; lines++) {
+		struct fake f;
+		struct play p;
+		fake_open(&f);
+		f.steps = SMFIP_NODATA;
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		for (unsigned ev = 0; ev < MEV_COUNT; ev++)
+			set->def[0].server->calm[ev] = 1000;
+		buf_printf(&header, "X-%u: y\r\n", lines);
+		play_begin(&p, set);
+		p.header = buf_cstr(&header);
+		p.stops_at = PLAY_RCPT2;
+		play_go(&p);
+		for (unsigned k = 0; k < 2000 && p.step != PLAY_RCPT2; k++)
+			world_turns(1000);
+		for (unsigned k = 0; k < MILTER_HELD && set->def[0].server->nlinks == 1 && p.run->slots[0].nheld + 5 <= MILTER_HELD; k++)
+			assert_false(milter_run_rcpt(p.run, rcpt, 1));
+		assert_true(p.run->slots[0].nheld > MILTER_HELD - 8);
+		p.stops_at = 0;
+		play_go(&p);
+		play_wait();
+		assert_span(buf_span(&p.said), ALL_OK);
+		assert_int_equal(f.connects, 1);
+		play_fini(&p);
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+	buf_fini(&header);
+}
+
 static void
 put_indexed(struct buf *b, unsigned char cmd, uint32_t index, const char *name, const char *value)
 {
@@ -771,7 +810,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_grammar, milter_world_clean), cmocka_unit_test_teardown(test_dialogue, milter_world_clean), cmocka_unit_test_teardown(test_steps, milter_world_clean),
-		cmocka_unit_test_teardown(test_replies, milter_world_clean), cmocka_unit_test_teardown(test_accept, milter_world_clean), cmocka_unit_test_teardown(test_put_off, milter_world_clean), cmocka_unit_test_teardown(test_headers, milter_world_clean),
+		cmocka_unit_test_teardown(test_replies, milter_world_clean), cmocka_unit_test_teardown(test_accept, milter_world_clean), cmocka_unit_test_teardown(test_put_off, milter_world_clean), cmocka_unit_test_teardown(test_put_off_much, milter_world_clean), cmocka_unit_test_teardown(test_headers, milter_world_clean),
 		cmocka_unit_test_teardown(test_bad_edits, milter_world_clean), cmocka_unit_test_teardown(test_envelope, milter_world_clean), cmocka_unit_test_teardown(test_body, milter_world_clean),
 		cmocka_unit_test_teardown(test_chain, milter_world_clean), cmocka_unit_test_teardown(test_shared, milter_world_clean), cmocka_unit_test_teardown(test_abort, milter_world_clean), cmocka_unit_test_teardown(test_stream, milter_world_clean), cmocka_unit_test_teardown(test_spill, milter_world_clean),
 		cmocka_unit_test_teardown(test_symlist, milter_world_clean), cmocka_unit_test_teardown(test_negotiation, milter_world_clean),
