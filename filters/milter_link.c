@@ -160,8 +160,10 @@ pay_quit(struct milter_link *l)
 static void
 pay_abort(struct milter_link *l)
 {
-	if (l->owes_abort)
-		mw_simple(conn_out(&l->conn), SMFIC_ABORT);
+	if (!l->owes_abort)
+		return;
+	mw_simple(conn_out(&l->conn), SMFIC_ABORT);
+	conn_deadline(&l->conn, 0); /* what is said with it may want no answer */
 	l->owes_abort = false;
 }
 
