@@ -282,11 +282,18 @@ any_status(const struct attempt *a, enum rcpt_state s)
 	return false;
 }
 
+/* A report that milters gave a sender is a report still: two such would be answers to each other without an end. */
+static bool
+has_sender(const struct attempt *a)
+{
+	return a->env.sender.n > 0 && (a->env.flags & MSGF_INTERNAL) == 0;
+}
+
 static void
 report_failure(struct attempt *a)
 {
 	const struct queue_settings *set = &a->q->set;
-	if (a->env.sender.n > 0) {
+	if (has_sender(a)) {
 		tell_sender(a, DSN_FAILED, NOTICE_FAILED);
 		if (set->notices & NOTICE_BOUNCE)
 			tell_postmaster(a, DSN_FAILED, set->bounce_recipient);
@@ -361,12 +368,12 @@ report_start(struct attempt *a)
 		return;
 	if (failed)
 		report_failure(a);
-	if (well && a->env.sender.n > 0)
+	if (well && has_sender(a))
 		tell_sender(a, DSN_SUCCEEDED, NOTICE_SUCCEEDED);
 	if (late) {
 		a->m->flags |= MF_DELAY_WARNED;
 		a->warned = a->changed = true;
-		if (a->env.sender.n > 0)
+		if (has_sender(a))
 			tell_sender(a, DSN_DELAYED, NOTICE_DELAYED);
 		if (q->set.notices & NOTICE_DELAY)
 			tell_postmaster(a, DSN_DELAYED, q->set.delay_recipient);
