@@ -104,7 +104,7 @@ virus_conf_check(struct conf *c)
 	} else if (!v.is_clamd && stat(v.database, &st) != 0) {
 		conf_problem(c, CONF_WARNING, NULL, "virus_database", "virus_database: %s is not there: until it is, no mail is scanned, and virus_unavailable applies", v.database);
 	} else if (v.is_clamd) {
-		conf_problem(c, CONF_WARNING, NULL, "virus_engine", "virus_engine: clamd sees what its libclamav reads and nothing else: ZIP archives that contradict themselves, what is inside S/MIME "
+		conf_problem(c, CONF_NOTE, NULL, "virus_engine", "virus_engine: clamd sees what its libclamav reads and nothing else: ZIP archives that contradict themselves, what is inside S/MIME "
 		    "signatures, and odd encodings (yEnc, base64 in plain text) are looked into by the embedded engine alone%s",
 		    conf_params(c)->p_attachment_rules[0] == '\0' ? "; attachment_rules would see names and kinds of files in the first two" : "");
 	}

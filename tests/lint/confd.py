@@ -18,7 +18,7 @@ import tempfile
 TOP = pathlib.Path(__file__).resolve().parents[2]
 CONF = TOP / 'conf.d'
 # About this machine, not about the configuration: no users, certificate, signatures, logins; no mailboxes when the file that says so is not there.
-FINE = re.compile(r'_user: user dogana-|no server certificate|/var/lib/clamav is not there|there is no smtpd.conf|sasldb_path|there are no mailboxes|using backwards-compat')
+FINE = re.compile(r'_user: user dogana-|no server certificate|/var/lib/clamav is not there|there is no smtpd.conf|sasldb_path|there are no mailboxes|clamd sees what|using backwards-compat')
 
 
 def program():
