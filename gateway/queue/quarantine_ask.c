@@ -201,6 +201,16 @@ start_allow_list(struct asking *a)
 }
 
 static void
+log_allow(const struct asking *a, bool removes)
+{
+	const struct log_ctx ctx = { .service = "quarantine" };
+	const struct log_field f[3] = { F_SPAN(from, a->ask.ids[0]), F_SPAN(reason, a->who), F_SPAN(to, a->ask.to) };
+	bool has_to = a->ask.to.n > 0;
+	enum log_event_id adds = has_to ? EV_quarantine_allowed : EV_quarantine_allowed_all;
+	log_event(removes ? EV_quarantine_disallowed : adds, &ctx, f, has_to ? 3 : 2);
+}
+
+static void
 on_allow_changed(struct op *op)
 {
 	struct asking *a = asking_of_content(op);
@@ -209,7 +219,7 @@ on_allow_changed(struct op *op)
 		asking_end(a, op->rc == RC_NONE ? "not in the table" : asking_trouble(&a->content));
 		return;
 	}
-	asking_log(a, NULL, removes ? "no longer allowed" : "allowed", a->ask.ids[0], 0);
+	log_allow(a, removes);
 	struct buf *b = asking_out(a);
 	buf_puts(b, "mail of ");
 	escape_text(b, a->ask.ids[0], ASK_VALUE_MAX);
