@@ -162,6 +162,14 @@ data_refuse(struct sess *s, enum reply_id id)
 	return data_done(s);
 }
 
+enum step
+data_no_room(struct sess *s, bool is_held)
+{
+	metric_add(M_smtpd_spool_temp, 1);
+	sess_refuse_by(s, REPLY_NO_SPACE, is_held && !s->edge->holding ? "quarantine" : NULL); /* its queue says so before it answers */
+	return data_done(s);
+}
+
 static enum step
 bare_lf_message(struct sess *s)
 {
@@ -320,10 +328,8 @@ end_submit(struct sess *s)
 		metric_add(M_smtpd_spool_temp, 1);
 		return data_refuse(s, REPLY_NO_QUEUE);
 	}
-	if (tx_is_held(tx) && !s->edge->holding) {
-		metric_add(M_smtpd_spool_temp, 1);
-		return data_refuse(s, REPLY_NO_SPACE);
-	}
+	if (tx_is_held(tx) && !s->edge->holding)
+		return data_no_room(s, true);
 	content_close(&tx->content);
 	if (tx->content.fault != CONTENT_FINE)
 		return data_fault(s);
@@ -347,8 +353,7 @@ end_submitted(struct sess *s)
 	case SUBMIT_OK:
 		return message_accepted(s);
 	case SUBMIT_FULL:
-		metric_add(M_smtpd_spool_temp, 1);
-		return data_refuse(s, REPLY_NO_SPACE);
+		return data_no_room(s, tx_is_held(tx));
 	case SUBMIT_FAILED:
 	case SUBMIT_REFUSED:
 		break;

@@ -410,6 +410,8 @@ end_kept(struct sess *s)
 		a.outcome = SUBMIT_FAILED;
 	if (a.outcome == SUBMIT_OK)
 		return STEP_NEXT;
+	if (a.outcome == SUBMIT_FULL)
+		return data_no_room(s, true);
 	metric_add(M_smtpd_spool_temp, 1);
-	return data_refuse(s, a.outcome == SUBMIT_FULL ? REPLY_NO_SPACE : REPLY_NO_QUEUE);
+	return data_refuse(s, REPLY_NO_QUEUE);
 }

@@ -196,17 +196,30 @@ sess_log_refusal(struct sess *s, enum log_event_id ev, struct span text)
 	f->rcpt = rcpt;
 }
 
-void
-sess_refuse_code(struct sess *s, enum reply_id id, unsigned code)
+static void
+refuse(struct sess *s, enum reply_id id, unsigned code, const char *rule)
 {
+	const struct verdict v = { .rule = rule };
 	if (!sess_is_alive(s))
 		return;
 	struct buf *out = conn_out(&s->conn);
 	size_t from = put_reply(s, id, code, SPAN_EMPTY, 0);
 	struct span said = span_from(buf_span(out), from);
 	if (said.n > 2)
-		log_refusal(s, EV_smtpd_reject, span_head(said, said.n - 2), NULL);
+		log_refusal(s, EV_smtpd_reject, span_head(said, said.n - 2), &v);
 	add_footer(s, out, from, is_softened(s, id, code));
+}
+
+void
+sess_refuse_code(struct sess *s, enum reply_id id, unsigned code)
+{
+	refuse(s, id, code, NULL);
+}
+
+void
+sess_refuse_by(struct sess *s, enum reply_id id, const char *rule)
+{
+	refuse(s, id, 0, rule);
 }
 
 void

@@ -191,6 +191,7 @@ void sess_log_proxied(struct sess *s, bool accepted, struct span reply);
 /* Reply and reject line. */
 void sess_refuse(struct sess *s, enum reply_id id);
 void sess_refuse_code(struct sess *s, enum reply_id id, unsigned code);
+void sess_refuse_by(struct sess *s, enum reply_id id, const char *rule); /* the log says which, the client does not hear of it */
 /* A line of the log as that of a refusal, with what is known of the command. */
 void sess_log_refusal(struct sess *s, enum log_event_id ev, struct span text);
 /* The op of a step that returned STEP_WAIT is done: goes on at the next row. */
@@ -300,6 +301,8 @@ void data_log_message_id(struct sess *s);
 enum step data_done(struct sess *s);
 /* The message is refused, the transaction over. */
 enum step data_refuse(struct sess *s, enum reply_id id);
+/* There is no room for it; of what is to be held, whether in the quarantine or in the spool: the log says so. */
+enum step data_no_room(struct sess *s, bool is_held);
 /* A held message is looked at, for the people who look after it (holding.c). */
 enum step end_survey(struct sess *s);
 /* The same of the content as it is now, for the message that is kept as it came (tx->holding.first). */
