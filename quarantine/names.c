@@ -31,6 +31,12 @@ quar_flaw_name(enum quar_flaw f)
 	return f > QUAR_FLAW_NONE && f < QUAR_FLAWS ? flaws[f] : "";
 }
 
+const char *
+quar_flaw_mend(enum quar_flaw f)
+{
+	return f == QUAR_FLAW_NO_FILE ? "removed from the index" : f == QUAR_FLAW_DAMAGED ? "moved to corrupt/" : "mended";
+}
+
 enum { RETENTION_DAYS = 30 };
 
 enum rc

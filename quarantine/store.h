@@ -142,6 +142,7 @@ enum quar_flaw {
 	QUAR_FLAWS
 };
 const char *quar_flaw_name(enum quar_flaw f);
+const char *quar_flaw_mend(enum quar_flaw f); /* what repairing it does; of a message that is lost no "mended" */
 struct quar_finding {
 	enum quar_flaw flaw;
 	struct span name;        /* queue id, or path below the directory; clean */

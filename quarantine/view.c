@@ -570,5 +570,5 @@ view_finding(struct buf *out, const struct quar_finding *f)
 		buf_puts(out, ": ");
 		escape_text(out, f->detail, SHOWN_MAX);
 	}
-	buf_puts(out, f->repaired ? " (mended)\n" : "\n");
+	buf_printf(out, f->repaired ? " (%s)\n" : "\n", quar_flaw_mend(f->flaw));
 }

@@ -175,6 +175,17 @@ check_slice(struct asking *a)
 	quar_check(a->store, &a->req, QUAR_CHECK_SUMS | (ask_has(&a->ask, OPT_REPAIR) ? QUAR_CHECK_REPAIR : 0), a->cursor);
 }
 
+/* Somebody may look for the message. */
+static void
+log_repair(const struct asking *a, const struct quar_finding *f)
+{
+	struct spool_id id;
+	char text[80];
+	snprintf(text, sizeof text, "%s, %s", quar_flaw_name(f->flaw), quar_flaw_mend(f->flaw));
+	if (spool_id_parse(f->name, &id) == RC_OK)
+		asking_log(a, &id, text, SPAN_EMPTY, 0);
+}
+
 static void
 on_check(struct op *op)
 {
@@ -185,9 +196,12 @@ on_check(struct op *op)
 		return;
 	}
 	for (size_t i = 0; i < a->req.n; i++) {
-		view_finding(asking_out(a), &a->req.findings[i]);
+		const struct quar_finding *f = &a->req.findings[i];
+		view_finding(asking_out(a), f);
+		if (f->repaired)
+			log_repair(a, f);
 		a->flaws++;
-		a->failed += !a->req.findings[i].repaired;
+		a->failed += !f->repaired;
 	}
 	a->done += a->req.seen;
 	if (a->req.more) {

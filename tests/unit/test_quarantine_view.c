@@ -178,11 +178,34 @@ test_numbers(void **state)
 	buf_fini(&b);
 }
 
+/* A message that is lost is not "mended". */
+static void
+test_repairs(void **state)
+{
+	(void)state;
+	static const struct {
+		struct quar_finding f;
+		const char *want;
+	} rows[] = {
+		{ { QUAR_FLAW_NO_ROW, SPAN("id"), SPAN(""), true }, "id: no-row (mended)\n" },
+		{ { QUAR_FLAW_NO_FILE, SPAN("id"), SPAN(""), true }, "id: no-file (removed from the index)\n" },
+		{ { QUAR_FLAW_NO_FILE, SPAN("id"), SPAN(""), false }, "id: no-file\n" },
+		{ { QUAR_FLAW_DAMAGED, SPAN("id"), SPAN("its end is damaged"), true }, "id: damaged: its end is damaged (moved to corrupt/)\n" },
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct buf b;
+		buf_init(&b, 1000);
+		view_finding(&b, &rows[i].f);
+		assert_span(buf_span(&b), rows[i].want);
+		buf_fini(&b);
+	}
+}
+
 int
 main(void)
 {
 	setenv("TZ", "UTC", 1);
 	tzset();
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_row), cmocka_unit_test(test_message), cmocka_unit_test(test_findings), cmocka_unit_test(test_numbers) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_row), cmocka_unit_test(test_message), cmocka_unit_test(test_findings), cmocka_unit_test(test_repairs), cmocka_unit_test(test_numbers) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
