@@ -55,16 +55,16 @@ put(struct quar_writer *w, struct quar_job *j)
 		j->rc = err_set(&j->why, RC_PERM, "its envelope or why it was held cannot be read");
 		return;
 	}
+	bool has_room = writer_has_room(w, j->file.length);
 	pthread_mutex_lock(&q->lock);
-	bool is_low = q->news.low_space;
 	if (j->req != NULL || j->file.fd < 0)
 		q->copying = j;
 	bool is_wanted = q->copying == j;
 	pthread_mutex_unlock(&q->lock);
 	if (!is_wanted)
 		j->rc = err_set(&j->why, RC_TEMP, "cancelled");
-	else if (is_low)
-		j->rc = err_set(&j->why, RC_TEMP, "less than quarantine_minfree is free");
+	else if (!has_room)
+		j->rc = err_set(&j->why, RC_TEMP, "less than quarantine_minfree would be free");
 	else
 		j->rc = qfile_put(&w->files, &j->file, &w->scratch, &j->arena, &j->view, &j->is_new, &j->size, &j->why);
 	pthread_mutex_lock(&q->lock);

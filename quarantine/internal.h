@@ -47,7 +47,8 @@ struct quar {
 	int dir_fd, corrupt_fd, bell;
 	char path[VFS_PATH_MAX];         /* SQLite's name of the index */
 	/* the loop's */
-	bool started, is_full;
+	bool started;
+	enum full_for { FULL_NOT = 0, FULL_SPACE, FULL_FAILING, FULL_WAITING } full_for;
 	char why_full[200];
 	struct watch watch;
 	struct timer tick;
@@ -81,6 +82,7 @@ struct quar_writer {
 	bool failing;                    /* a sync or a transaction failed last time */
 	uint64_t retry_at;               /* opening the index */
 	uint64_t next_batch;             /* of nothing but puts, not before */
+	uint64_t room;                   /* octets that can be written before free space is looked at again */
 	struct spool_id *gone;           /* rows that went; their files are to be removed once that is durable */
 	size_t ngone, gone_cap;
 	struct allow_table saved;        /* of a damaged index, for the next one */
@@ -95,6 +97,8 @@ struct quar_writer {
 
 /* writer.c */
 void *writer_main(void *arg);
+/* Whether a message of so many octets leaves free what has to stay free; then it is counted. */
+bool writer_has_room(struct quar_writer *w, uint64_t length);
 /* A transaction made durable: commit, sync, then files that have to go. RC_TEMP: rolled back, or (committed) not known
  * to be durable. */
 enum rc writer_begin(struct quar_writer *w, struct err *e) MUST_CHECK;

@@ -473,14 +473,14 @@ finish(struct quar *q, struct quar_job *j)
 static void
 tell_full(struct quar *q, const struct quar_news *n)
 {
-	bool is_full = n->low_space || n->failing || q->waiting >= WAITING_FULL;
-	if (is_full)
-		snprintf(q->why_full, sizeof q->why_full, "%s", n->low_space || n->failing ? n->why : "too many messages wait to be stored");
-	if (is_full == q->is_full)
+	enum full_for why = n->low_space ? FULL_SPACE : n->failing ? FULL_FAILING : q->waiting >= WAITING_FULL ? FULL_WAITING : FULL_NOT;
+	if (why != FULL_NOT)
+		snprintf(q->why_full, sizeof q->why_full, "%s", why != FULL_WAITING ? n->why : "too many messages wait to be stored");
+	if (why == q->full_for)
 		return;
-	q->is_full = is_full;
+	q->full_for = why;
 	if (q->ops->full != NULL)
-		q->ops->full(q->owner, is_full);
+		q->ops->full(q->owner, why != FULL_NOT);
 }
 
 static void
@@ -682,13 +682,13 @@ quar_close(struct quar **qp)
 bool
 quar_is_full(const struct quar *q)
 {
-	return q->is_full;
+	return q->full_for != FULL_NOT;
 }
 
 const char *
 quar_why_full(const struct quar *q)
 {
-	return q->is_full ? q->why_full : "";
+	return quar_is_full(q) ? q->why_full : "";
 }
 
 uint64_t

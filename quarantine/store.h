@@ -41,7 +41,7 @@ struct conf;
 enum rc quar_settings_read(const struct conf *c, struct quar_settings *out, struct err *e) MUST_CHECK;
 
 struct quar_ops {                                /* from the loop; each may be NULL */
-	void (*full)(void *owner, bool is_full); /* quar_is_full() changed */
+	void (*full)(void *owner, bool is_full); /* quar_is_full() changed, or why */
 	/* Finished removing what was due or over the size limit, some messages at a time; for the log. */
 	void (*expired)(void *owner, uint64_t messages, uint64_t bytes, bool for_size);
 	/* The index was damaged or missing and is made anew (begins), or it is complete again. For the log. */

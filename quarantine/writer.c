@@ -13,7 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { RETRY_USEC = 2000000, GATHER_USEC = 100000, FEW = 4, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20 };
+enum { RETRY_USEC = 2000000, GATHER_USEC = 100000, FEW = 4, IDLE_USEC = 1000000, GONE_SLICE = 500, SCRATCH_MAX = 128 << 20, SCRATCH_KEEP = 4 << 20, INDEX_ROOM = 8 << 20, ROW_BYTES = 8192 };
 
 /* ---- transactions ---- */
 
@@ -342,6 +342,14 @@ open_index(struct quar_writer *w)
 
 /* ---- batches ---- */
 
+/* What stays free whatever quarantine_minfree says: where the index has no room to note that something goes, nothing can be deleted. */
+static uint64_t
+index_room(const struct statvfs *v)
+{
+	uint64_t part = (uint64_t)v->f_blocks * v->f_frsize / 16;
+	return part < INDEX_ROOM ? part : INDEX_ROOM;
+}
+
 static void
 look_at_space(struct quar_writer *w)
 {
@@ -351,15 +359,28 @@ look_at_space(struct quar_writer *w)
 	pthread_mutex_lock(&q->lock);
 	bool was = q->news.low_space;
 	uint64_t free_bytes = known ? (uint64_t)v.f_bavail * v.f_frsize : 0;
-	q->news.low_space = known && (free_bytes < q->reserve_bytes || v.f_favail == 0);
+	uint64_t reserve = known && index_room(&v) > q->reserve_bytes ? index_room(&v) : q->reserve_bytes;
+	q->news.low_space = known && (free_bytes < reserve || v.f_favail == 0);
 	if (v.f_files == 0 && known)
-		q->news.low_space = free_bytes < q->reserve_bytes; /* a file system without a number of files */
+		q->news.low_space = free_bytes < reserve; /* a file system without a number of files */
+	w->room = !known ? UINT64_MAX : free_bytes > reserve ? free_bytes - reserve : 0;
 	if (q->news.low_space)
 		snprintf(q->news.why, sizeof q->news.why, "%llu bytes free, quarantine_minfree is %llu", (unsigned long long)free_bytes,
-		    (unsigned long long)q->reserve_bytes);
+		    (unsigned long long)reserve);
 	if (was != q->news.low_space)
 		quar_ring(q);
 	pthread_mutex_unlock(&q->lock);
+}
+
+bool
+writer_has_room(struct quar_writer *w, uint64_t length)
+{
+	uint64_t need = length + ROW_BYTES;
+	if (need > w->room)
+		look_at_space(w);
+	bool fits = need <= w->room;
+	w->room -= fits && w->room != UINT64_MAX ? need : 0;
+	return fits;
 }
 
 static void

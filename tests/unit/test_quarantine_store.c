@@ -3,6 +3,9 @@
 #include "unit.h"
 
 #include "quarantine_world.h"
+#include "spool/io.h"
+
+#include <sys/statvfs.h>
 
 static int
 set_up(void **state)
@@ -446,6 +449,77 @@ full(void **state)
 	assert_int_equal(w.fulls, 2);
 }
 
+static uint64_t free_is;
+
+static int
+little_room(int fd, struct statvfs *out)
+{
+	int r = fstatvfs(fd, out);
+	out->f_frsize = 4096;
+	out->f_blocks = (1 << 30) / 4096;
+	out->f_bavail = out->f_bfree = free_is / 4096;
+	out->f_files = 0;
+	return r;
+}
+
+static int
+no_sync(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+/* The last 8 MB are the index's, whatever quarantine_minfree says: deleting has to be written down, too. And why it is full is said again
+ * when it is for something else. */
+static void
+last_room(void **state)
+{
+	(void)state;
+	static struct spool_io io;
+	const struct spool_io *before = spool_io;
+	char *large = mem_zalloc(3 << 20);
+	memset(large, 'x', (3 << 20) - 1);
+	struct w_mail m = three;
+	io = *before;
+	io.fstatvfs = little_room;
+	free_is = 10 << 20;
+	w_close();
+	spool_io = &io;
+	w_open();
+	assert_int_equal(w_put(&m), RC_OK);
+	m.i = 2;
+	m.content = large; /* it would leave seven */
+	assert_int_equal(w_put(&m), RC_TEMP);
+	assert_non_null(strstr(w.r.why.why, "minfree"));
+	free_is = 8 << 20;
+	m.content = NULL;
+	assert_int_equal(w_put(&m), RC_TEMP);
+	assert_true(w.full);
+	struct spool_id id = w_id(1);
+	quar_delete(w.q, &w.r, &id, NULL, 0, SPAN("root"));
+	assert_int_equal(w_wait(), RC_OK);
+	assert_int_equal(w_get(1), RC_NONE);
+	free_is = 100 << 20;
+	assert_int_equal(w_put(&m), RC_OK);
+	assert_false(w.full);
+	unsigned fulls = w.fulls;
+	io.syncfs = no_sync;
+	m.i = 3;
+	assert_int_equal(w_put(&m), RC_TEMP);
+	assert_int_equal(w.fulls, fulls + 1);
+	assert_null(strstr(quar_why_full(w.q), "minfree"));
+	io.syncfs = before->syncfs;
+	free_is = 1 << 20;
+	assert_int_equal(w_put(&m), RC_TEMP);
+	assert_int_equal(w.fulls, fulls + 2);
+	assert_non_null(strstr(quar_why_full(w.q), "minfree"));
+	w_close();
+	spool_io = before;
+	w_open();
+	mem_free(&large);
+}
+
 static void
 allow(void **state)
 {
@@ -617,6 +691,6 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = { T(put_and_get), T(put_again), T(put_from_file), T(bad_puts), T(release_once), T(release_undone), T(release_elsewhere),
-		T(delete_some), T(filters), T(more_filters), T(expiry), T(full), T(allow), T(told), T(late), T(cancelled) };
+		T(delete_some), T(filters), T(more_filters), T(expiry), T(full), T(last_room), T(allow), T(told), T(late), T(cancelled) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
