@@ -331,6 +331,7 @@ void milter_turn_init(struct milter_run *r);
 /* true: wait, the op is pending. */
 bool milter_turn_begin(struct milter_run *r, enum milter_event ev);
 void milter_turn_dial(struct milter_slot *s, enum milter_event ev); /* ahead of its turn, when it will be told of ev at once */
+bool milter_turn_is_its(const struct milter_slot *s);  /* an event is about it, now */
 void milter_turn_pass(struct milter_slot *s);       /* it lets the event pass */
 void milter_turn_said(struct milter_slot *s);       /* its own verdict */
 void milter_turn_fault(struct milter_slot *s);      /* its default action */

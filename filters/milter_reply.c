@@ -86,7 +86,7 @@ on_failed(struct milter_link_user *u, const char *why, bool is_stale)
 	unsigned far = s->has_options ? how_far(s) : MFAR_OPTIONS;
 	s->link = NULL;
 	unsigned lost = s->said_rcpts - s->held_rcpts; /* nobody could say them again, but the one at hand */
-	if (is_stale && (lost == 0 || (lost == 1 && s->run->event == MEV_RCPT))) {
+	if (is_stale && (lost == 0 || (lost == 1 && s->run->event == MEV_RCPT && milter_turn_is_its(s)))) {
 		/* it had been closed before we said a word: begin anew */
 		s->waits_for = 0;
 		s->nbehind = 0;

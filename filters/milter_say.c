@@ -86,10 +86,16 @@ milter_slot_hold_again(struct milter_slot *s)
 	if (s->held_rcpts == 0)
 		return false;
 	if (buf_len(&s->unheard) > 0) {
-		buf_reset(&s->held);
+		/* what was held since then follows */
+		struct buf since = s->held;
+		BUG_ON(s->nunheard > 0 && s->nheld > 0); /* not before the answers: a packet */
+		buf_init(&s->held, EVENT_MAX);
 		buf_put(&s->held, buf_span(&s->unheard));
+		buf_put(&s->held, buf_span(&since));
+		s->held.over |= s->unheard.over || since.over;
+		buf_fini(&since);
 		buf_fini(&s->unheard);
-		s->nheld = s->nunheard;
+		s->nheld += s->nunheard;
 		s->nunheard = 0;
 	}
 	return true;
@@ -126,6 +132,7 @@ milter_slot_session_first(struct milter_slot *s)
 	if (s->said_helo)
 		(void)milter_slot_say(s, MEV_HELO, buf_span(&r->helo_data));
 	s->asked = asked;
+	s->holds = false;
 	put_transaction(buf_span(&rest), &s->held);
 	s->held.over |= rest.over;
 	for (unsigned i = 0; i < nrest; i++)

@@ -61,8 +61,8 @@ said_turn(struct milter_slot *s)
 
 /* ---- one milter ---- */
 
-static bool
-is_its_turn(const struct milter_slot *s)
+bool
+milter_turn_is_its(const struct milter_slot *s)
 {
 	const struct milter_run *r = s->run;
 	return r->is_waiting && r->at < r->nslots && &r->slots[r->at] == s;
@@ -253,28 +253,28 @@ resume(struct milter_slot *s, enum turn t)
 void
 milter_turn_pass(struct milter_slot *s)
 {
-	if (is_its_turn(s))
+	if (milter_turn_is_its(s))
 		resume(s, TURN_PASS);
 }
 
 void
 milter_turn_said(struct milter_slot *s)
 {
-	if (is_its_turn(s))
+	if (milter_turn_is_its(s))
 		resume(s, said_turn(s));
 }
 
 void
 milter_turn_fault(struct milter_slot *s)
 {
-	if (is_its_turn(s))
+	if (milter_turn_is_its(s))
 		resume(s, fault_turn(s));
 }
 
 void
 milter_turn_again(struct milter_slot *s)
 {
-	if (is_its_turn(s))
+	if (milter_turn_is_its(s))
 		resume(s, slot_turn(s));
 }
 

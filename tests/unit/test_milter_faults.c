@@ -425,6 +425,50 @@ test_replaced(void **state)
 	fake_close(&f);
 }
 
+/* More recipients than wait for the message: some went to a filter that was replaced then. It hears of all of them, or the message waits. */
+static void
+test_replaced_many(void **state)
+{
+	(void)state;
+	enum { LONG = 1000, MOST = 24 };
+	static unsigned char text[LONG];
+	for (unsigned more = 0; more < MOST; more++) {
+		struct fake f;
+		struct play p;
+		fake_open(&f);
+		f.steps = SMFIP_NR_CONN | SMFIP_NR_HELO | SMFIP_NR_MAIL | SMFIP_NR_RCPT | SMFIP_NR_DATA;
+		for (const char *c = "CHMRT"; *c != '\0'; c++)
+			f.no_reply[(unsigned char)*c] = true;
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		set->def[0].is_bundled = true;
+		play_begin(&p, set);
+		p.stops_at = PLAY_RCPT2;
+		play_go(&p);
+		for (unsigned k = 0; k < 2000 && p.step != PLAY_RCPT2; k++)
+			world_turns(1000);
+		memset(text, 'x', sizeof text);
+		for (unsigned i = 0; i < more; i++) {
+			struct span rcpt = span_of(text, sizeof text);
+			assert_false(milter_run_rcpt(p.run, &rcpt, 1));
+		}
+		world_turns(2000);
+		fake_forget(&f);
+		while (!list_empty(&f.conns))
+			fake_end(list_entry(f.conns.next, struct fake_conn, link));
+		world_turns(2000);
+		p.stops_at = 0;
+		play_go(&p);
+		play_wait();
+		bool waits = strstr(buf_cstr(&p.said), "=451 4.7.1") != NULL;
+		assert_true(waits || more < MOST / 2);
+		if (!waits)
+			assert_int_equal(f.seen['R'], 2 + more);
+		play_fini(&p);
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+}
+
 /* ---- the breaker ---- */
 
 static void
@@ -611,7 +655,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_breaker, milter_world_clean), cmocka_unit_test_teardown(test_table, milter_world_clean), cmocka_unit_test_teardown(test_unreachable, milter_world_clean),
-		cmocka_unit_test_teardown(test_unasked, milter_world_clean), cmocka_unit_test_teardown(test_bundled, milter_world_clean), cmocka_unit_test_teardown(test_kept, milter_world_clean), cmocka_unit_test_teardown(test_kept_where, milter_world_clean), cmocka_unit_test_teardown(test_kept_content, milter_world_clean), cmocka_unit_test_teardown(test_replaced, milter_world_clean),
+		cmocka_unit_test_teardown(test_unasked, milter_world_clean), cmocka_unit_test_teardown(test_bundled, milter_world_clean), cmocka_unit_test_teardown(test_kept, milter_world_clean), cmocka_unit_test_teardown(test_kept_where, milter_world_clean), cmocka_unit_test_teardown(test_kept_content, milter_world_clean), cmocka_unit_test_teardown(test_replaced, milter_world_clean), cmocka_unit_test_teardown(test_replaced_many, milter_world_clean),
 		cmocka_unit_test_teardown(test_out_of_use, milter_world_clean), cmocka_unit_test_teardown(test_lines, milter_world_clean), cmocka_unit_test_teardown(test_deadline, milter_world_clean),
 		cmocka_unit_test_teardown(test_gone, milter_world_clean),
 	};
