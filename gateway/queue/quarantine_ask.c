@@ -16,6 +16,7 @@ static void
 dig(struct grave *g)
 {
 	struct asking *a = container_of(g, struct asking, grave);
+	mem_free(&a->each.ones);
 	mem_poison(a, sizeof *a);
 	mem_free(&a);
 }
@@ -29,6 +30,7 @@ on_over(struct answer *answer)
 	quar_req_fini(&a->req);
 	quar_req_fini(&a->content);
 	quarantine_order_fini(&a->order); /* it is carried out all the same */
+	asking_each_fini(a);
 	answer_fini(&a->answer);
 	arena_fini(&a->arena);
 	arena_fini(&a->each.arena);
@@ -123,9 +125,9 @@ asking_trouble(const struct quar_req *r)
 }
 
 const char *
-asking_order_trouble(const struct asking *a, const char *none)
+asking_order_trouble(const struct quarantine_order *o, const char *none)
 {
-	return trouble(a->order.op.rc, &a->order.why, none);
+	return trouble(o->op.rc, &o->why, none);
 }
 
 struct buf *
@@ -162,7 +164,7 @@ on_expired(struct op *op)
 	struct asking *a = asking_of_order(op);
 	uint32_t n = a->order.n;
 	if (op->rc != RC_OK && op->rc != RC_NONE) {
-		asking_end(a, asking_order_trouble(a, NULL));
+		asking_end(a, asking_order_trouble(&a->order, NULL));
 		return;
 	}
 	buf_printf(asking_out(a), "%u message%s deleted\n", (unsigned)n, n == 1 ? "" : "s");
@@ -249,7 +251,7 @@ on_allowed(struct op *op)
 {
 	struct asking *a = asking_of_order(op);
 	if (op->rc != RC_OK) {
-		asking_end(a, asking_order_trouble(a, "no such message"));
+		asking_end(a, asking_order_trouble(&a->order, "no such message"));
 		return;
 	}
 	struct buf *b = asking_say_id(a);

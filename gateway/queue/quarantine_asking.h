@@ -2,7 +2,7 @@
 /*
  * quarantine_asking.h - a question of an administrator while it is answered: what the files of quarantine_ask.h share.
  * quarantine_ask.c: its life, and what is one request to the store; quarantine_look.c: lists, messages, check; quarantine_each.c: release
- * and delete, one id after the other.
+ * and delete, some at a time.
  */
 #ifndef QUEUE_QUARANTINE_ASKING_H
 #define QUEUE_QUARANTINE_ASKING_H
@@ -13,7 +13,22 @@
 #include "queue/quarantine.h"
 #include "queue/queue.h"
 
-enum { ASKING_PAGE = 100 /* messages of one question to the store */ };
+enum {
+	ASKING_PAGE = 100,               /* messages of one question to the store */
+	ASKING_WIDE = 32,                /* orders under way: the store and the spool write down at once what comes together */
+};
+
+/* One of the messages that are released or deleted. */
+struct asking_one {
+	struct asking *a;
+	struct quar_req look;
+	struct quarantine_order order;
+	struct arena arena;
+	struct spool_id id;
+	struct span *addrs;              /* who are meant; none: all */
+	size_t naddrs;
+	bool busy;
+};
 
 struct asking {
 	unsigned magic;
@@ -36,15 +51,15 @@ struct asking {
 	uint64_t done, failed;           /* messages; list: shown; check: looked at, flaws that stay */
 	uint64_t offset;                 /* export */
 	uint64_t flaws;                  /* check */
-	/* one id after the other: those of the question, or of a page */
+	/* releasing and deleting: ids of the question, or of a page */
 	struct {
 		struct arena arena;      /* of the page */
 		struct spool_id *ids;
 		size_t n, at;
-		bool more;               /* pages */
-		struct span *addrs;      /* of the message at hand, who are meant; none: all */
-		size_t naddrs;
-		void (*act)(struct asking *);
+		bool more, paging;       /* pages; one is asked for */
+		struct asking_one *ones; /* ASKING_WIDE; NULL: it is about none */
+		unsigned busy;
+		void (*act)(struct asking_one *);
 	} each;
 };
 
@@ -68,7 +83,7 @@ struct quarantine_order *asking_order(struct asking *a, op_fn *done);
 void asking_end(struct asking *a, const char *why);
 /* Why a request, or the order, did not end well; none: what RC_NONE means. */
 const char *asking_trouble(const struct quar_req *r);
-const char *asking_order_trouble(const struct asking *a, const char *none);
+const char *asking_order_trouble(const struct quarantine_order *o, const char *none);
 /* How it went with the id at hand begins so. */
 struct buf *asking_say_id(struct asking *a);
 /* id: NULL if it is about none; to: empty, nrcpt 0: not said. */
@@ -81,5 +96,7 @@ void asking_stats(struct asking *a);
 void asking_check(struct asking *a);
 void asking_release(struct asking *a);
 void asking_delete(struct asking *a);
+/* Nobody hears of the orders any more (they are carried out all the same). Their memory goes with the question's. */
+void asking_each_fini(struct asking *a);
 
 #endif

@@ -5,6 +5,7 @@
 #include "map/map.h"
 #include "queue/quarantine.h"
 #include "queue/wish.h"
+#include "spool/io.h"
 
 static char quar_dir[96];
 static unsigned given;           /* messages handed over */
@@ -505,10 +506,60 @@ teardown(void **state)
 	return world_teardown(state);
 }
 
+static const struct spool_io *real_io;
+static _Atomic unsigned syncs;
+
+static int
+count_sync(int fd)
+{
+	syncs++;
+	return real_io->syncfs(fd);
+}
+
+static size_t
+lines_with(const char *text, const char *what)
+{
+	size_t n = 0;
+	for (; (text = strstr(text, what)) != NULL; text += strlen(what))
+		n++;
+	return n;
+}
+
+/* An order about many is carried out for some at a time: what comes together is written down together. */
+static void
+test_many(void **state)
+{
+	(void)state;
+	enum { MANY = 230, SYNCS = MANY / 4 };
+	static struct spool_io io;
+	world_relay(0);
+	for (unsigned i = 0; i < MANY; i++)
+		submit_held("a@remote.test", i % 2 == 0 ? "!one@local.test !two@local.test" : "!two@local.test", HELD_POLICY, 0, SPAN(TEXT));
+	RUN_UNTIL(table_empty);
+	real_io = spool_io;
+	io = *real_io;
+	io.syncfs = count_sync;
+	spool_io = &io;
+	syncs = 0;
+	const char *said = ask("quarantine release ALL recipient=one+40local.test");
+	assert_int_equal(lines_with(said, ": released as "), MANY / 2);
+	assert_int_equal(lines_with(said, ", 1 recipient\n"), MANY / 2);
+	assert_non_null(strstr(said, "\ndone\n"));
+	assert_true(syncs < SYNCS);
+	syncs = 0;
+	said = ask("quarantine delete ALL until=4102444800000000");
+	assert_int_equal(lines_with(said, ": deleted, "), MANY);
+	assert_non_null(strstr(said, "\ndone\n"));
+	assert_true(syncs < SYNCS);
+	assert_non_null(strstr(ask("quarantine delete ALL until=4102444800000000"), "Nothing in the quarantine fits"));
+	spool_io = real_io;
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_whole_message, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_of_three, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
