@@ -156,11 +156,12 @@ is_of_content(const struct milter_slot *s, unsigned char replied)
 	return s->content != MCON_NONE && replied != SMFIC_BODYEOB;
 }
 
-/* About a recipient who has been answered. */
+/* The reply that is awaited is about a recipient who has been answered: the one at hand is the last. */
 static bool
-is_late(const struct milter_slot *s, unsigned char replied)
+is_late(const struct milter_slot *s)
 {
-	return replied == SMFIC_RCPT && s->run->event != MEV_RCPT && s->run->event != MEV_RCPT_REFUSED;
+	enum milter_event ev = s->run->event;
+	return s->waits_for == SMFIC_RCPT && ((ev != MEV_RCPT && ev != MEV_RCPT_REFUSED) || memchr(s->behind, SMFIC_RCPT, s->nbehind) != NULL);
 }
 
 /* The awaited reply lets it go on: with its content, with what it has to hear before the event, or it is the next one's turn. */
@@ -200,13 +201,13 @@ goes_on(struct milter_slot *s, unsigned char replied)
 
 /* It refuses, or throws away. */
 static void
-decided(struct milter_slot *s, unsigned char replied)
+decided(struct milter_slot *s, unsigned char replied, bool late)
 {
 	if (milter_is_of_session(replied))
 		s->state = MSLOT_REJECT_CON;
-	if (is_late(s, replied) && s->said_rcpts > 1 && s->kind == MILTER_REFUSE) /* the others are wanted: next time it is asked in time */
+	if (late && s->said_rcpts > 1 && s->kind == MILTER_REFUSE) /* the others are wanted: next time it is asked in time */
 		refuse(s, 451, SPAN("451 4.7.1 Service unavailable - try again later"));
-	if (is_of_content(s, replied) || is_late(s, replied)) {
+	if (is_of_content(s, replied) || late) {
 		s->is_final = true; /* told when its turn comes */
 		s->content = MCON_DONE;
 	}
@@ -218,7 +219,7 @@ decided(struct milter_slot *s, unsigned char replied)
 		milter_server_worked(s->def->server, MFAR_END);
 		milter_edit_forget(s->run);
 	}
-	if (s->run->event == MEV_RCPT_REFUSED || (is_late(s, replied) && s->run->event == MEV_UNKNOWN))
+	if (s->run->event == MEV_RCPT_REFUSED || (late && s->run->event == MEV_UNKNOWN))
 		milter_turn_pass(s);
 	else
 		milter_turn_said(s);
@@ -305,6 +306,7 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 	struct milter_slot *s = container_of(u, struct milter_slot, user);
 	static const struct log_ctx smtpd = { .service = "smtpd" };
 	unsigned char replied = s->waits_for;
+	bool late = is_late(s);
 	milter_slot_heard(s);
 	if (replied == 0)
 		return unexpected(s, cmd);
@@ -350,17 +352,17 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		s->code = 0;
 		s->close = false;
 		buf_reset(&s->reply);
-		decided(s, replied);
+		decided(s, replied, late);
 		break;
 	case SMFIR_REJECT:
 		answered_for_good(s, replied);
 		refuse(s, 550, SPAN("550 5.7.1 Command rejected"));
-		decided(s, replied);
+		decided(s, replied, late);
 		break;
 	case SMFIR_TEMPFAIL:
 		answered_for_good(s, replied);
 		refuse(s, 451, SPAN("451 4.7.1 Service unavailable - try again later"));
-		decided(s, replied);
+		decided(s, replied, late);
 		break;
 	case SMFIR_CONN_FAIL: /* nobody sends it to us; Postfix does not know it either */
 		return unexpected(s, cmd);
@@ -368,13 +370,13 @@ on_frame(struct milter_link_user *u, unsigned char cmd, struct span data)
 		answered_for_good(s, replied);
 		refuse(s, 421, SPAN("421 4.7.0 Server closing connection"));
 		s->state = MSLOT_REJECT_CON;
-		decided(s, replied);
+		decided(s, replied, late);
 		break;
 	case SMFIR_REPLYCODE:
 		if (!take_text(s, data))
 			return false;
 		answered_for_good(s, replied);
-		decided(s, replied);
+		decided(s, replied, late);
 		break;
 	default:
 		return take_edit(s, cmd, data);

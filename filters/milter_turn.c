@@ -131,8 +131,9 @@ slot_turn(struct milter_slot *s)
 {
 	struct milter_run *r = s->run;
 	enum turn t;
-	if (r->event == MEV_END && s->is_final)
-		return said_turn(s);
+	bool is_told = r->event == MEV_END || (s->kind == MILTER_REFUSE && (r->event == MEV_RCPT || r->event == MEV_DATA));
+	if (s->is_final)
+		return is_told ? said_turn(s) : TURN_PASS;
 	if (r->event == MEV_MAIL && s->is_bypassed && !s->def->server->breaker.is_open) {
 		s->is_bypassed = false; /* it is back */
 		s->state = MSLOT_ENVELOPE;

@@ -286,6 +286,53 @@ test_put_off_much(void **state)
 	buf_fini(&header);
 }
 
+/* The envelope waits for as many recipients as it may; the next one brings the milter's objection to another: that is no answer about the one
+ * at hand, and the message is not for those who remain. */
+static void
+test_put_off_late(void **state)
+{
+	(void)state;
+	static const struct span rcpt[] = { { (const unsigned char *)"<c@d.example>", 13 } };
+	static const struct {
+		unsigned nth;
+		char reply;
+		const char *want;
+	} rows[] = {
+		{ 1, 'r', " rcpt=451 4.7.1 Service unavailable - try again later data=451 4.7.1 Service unavailable - try again later" },
+		{ 5, 'r', " rcpt=451 4.7.1 Service unavailable - try again later data=451 4.7.1 Service unavailable - try again later" },
+		{ 5, 'a', " rcpt=ok data=ok end=ok" },
+		{ 5, 'd', " rcpt=discard data=ok end=discard" },
+		{ 0, 'c', " rcpt=ok data=ok end=ok" },
+		{ MILTER_HELD, 'r', NULL }, /* the one at hand */
+	};
+	for (size_t i = 0; i < NELEMS(rows); i++) {
+		struct fake f;
+		struct play p;
+		fake_open(&f);
+		struct milter_set *set = set_for(&f, "default_action=tempfail");
+		for (unsigned ev = 0; ev < MEV_COUNT; ev++)
+			set->def[0].server->calm[ev] = 1000;
+		play_begin(&p, set);
+		p.stops_at = PLAY_RCPT2;
+		play_go(&p);
+		for (unsigned k = 0; k < 2000 && p.step != PLAY_RCPT2; k++)
+			world_turns(1000);
+		unsigned n = 1;
+		for (; p.run->slots[0].nheld + 4 <= MILTER_HELD; n++)
+			assert_false(milter_run_rcpt(p.run, rcpt, 1));
+		fake_packet(fake_rule(&f, 'R', rows[i].want == NULL ? n + 1 : rows[i].nth, DO_REPLY), (unsigned char)rows[i].reply, "", 0);
+		p.stops_at = 0;
+		play_go(&p);
+		play_wait();
+		char want[300];
+		snprintf(want, sizeof want, "connect=ok helo=ok mail=ok rcpt=ok%s", rows[i].want != NULL ? rows[i].want : " rcpt=" NO " data=ok end=ok");
+		assert_span(buf_span(&p.said), want);
+		play_fini(&p);
+		milter_set_free(&set);
+		fake_close(&f);
+	}
+}
+
 static void
 put_indexed(struct buf *b, unsigned char cmd, uint32_t index, const char *name, const char *value)
 {
@@ -820,7 +867,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(test_grammar, milter_world_clean), cmocka_unit_test_teardown(test_dialogue, milter_world_clean), cmocka_unit_test_teardown(test_steps, milter_world_clean),
-		cmocka_unit_test_teardown(test_replies, milter_world_clean), cmocka_unit_test_teardown(test_accept, milter_world_clean), cmocka_unit_test_teardown(test_put_off, milter_world_clean), cmocka_unit_test_teardown(test_put_off_much, milter_world_clean), cmocka_unit_test_teardown(test_headers, milter_world_clean),
+		cmocka_unit_test_teardown(test_replies, milter_world_clean), cmocka_unit_test_teardown(test_accept, milter_world_clean), cmocka_unit_test_teardown(test_put_off, milter_world_clean), cmocka_unit_test_teardown(test_put_off_much, milter_world_clean), cmocka_unit_test_teardown(test_put_off_late, milter_world_clean), cmocka_unit_test_teardown(test_headers, milter_world_clean),
 		cmocka_unit_test_teardown(test_bad_edits, milter_world_clean), cmocka_unit_test_teardown(test_envelope, milter_world_clean), cmocka_unit_test_teardown(test_body, milter_world_clean),
 		cmocka_unit_test_teardown(test_chain, milter_world_clean), cmocka_unit_test_teardown(test_shared, milter_world_clean), cmocka_unit_test_teardown(test_abort, milter_world_clean), cmocka_unit_test_teardown(test_stream, milter_world_clean), cmocka_unit_test_teardown(test_spill, milter_world_clean),
 		cmocka_unit_test_teardown(test_symlist, milter_world_clean), cmocka_unit_test_teardown(test_negotiation, milter_world_clean),
