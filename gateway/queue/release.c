@@ -208,7 +208,9 @@ static void
 give_up(struct release *r, const char *what, const char *why)
 {
 	(void)!err_set(&r->why, RC_TEMP, "%s: %s", what, why);
-	log_warn(NULL, "quarantine: a release is taken back: %s: %s", what, why);
+	char id[SPOOL_ID_TEXT];
+	const struct log_ctx ctx = { .qid = span_of(id, spool_id_text(&r->id, id)) };
+	log_warn(&ctx, "quarantine: a release is taken back: %s: %s", what, why);
 	close_files(r);
 	answer(r, RC_TEMP);
 	undo(r);

@@ -3,6 +3,7 @@
 #include "queue_world.h"
 
 #include "map/map.h"
+#include "quarantine/files.h"
 #include "queue/quarantine.h"
 #include "queue/wish.h"
 #include "spool/io.h"
@@ -506,6 +507,28 @@ teardown(void **state)
 	return world_teardown(state);
 }
 
+/* A release that fails names its message. */
+static void
+test_damaged(void **state)
+{
+	(void)state;
+	char text[SPOOL_ID_TEXT], path[200];
+	world_relay(0);
+	submit_held("a@remote.test", "!one@local.test", HELD_POLICY, 0, SPAN(TEXT));
+	RUN_UNTIL(table_empty);
+	(void)spool_id_text(&w.last_id, text);
+	unsigned leaf = qfile_leaf(&w.last_id);
+	snprintf(path, sizeof path, "%s/%x/%02x/%s", quar_dir, leaf / 256, leaf % 256, text);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, "!", 1, 3), 1);
+	close(fd);
+	assert_int_equal(release(&w.last_id, NULL, NULL, false), RC_TEMP);
+	snprintf(path, sizeof path, "%s: warning: quarantine: a release is taken back: the content: ", text);
+	assert_true(logged(path));
+	comes_to(&w.last_id, "policy: one@local.test=held");
+}
+
 static const struct spool_io *real_io;
 static _Atomic unsigned syncs;
 
@@ -560,6 +583,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_whole_message, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_of_three, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
