@@ -11,7 +11,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-enum { LEAF_SECONDS = 256, LOWER = 256, CHUNK = 1 << 20, END_BYTES = 64 << 10, TAIL_MAX = 64 << 20 };
+enum { LEAF_SECONDS = 256, LOWER = 256, CHUNK = 1 << 20, END_BYTES = 64 << 10, END_GROWS = 32, TAIL_MAX = 64 << 20 };
 
 void
 qfiles_init(struct qfiles *f, int dir_fd, int corrupt_fd)
@@ -98,15 +98,23 @@ failed(struct err *e, const char *what, int error)
 static enum rc
 read_tail(int fd, uint64_t size, const struct spool_id *id, struct buf *tail, struct err *e)
 {
-	size_t n = size < END_BYTES ? (size_t)size : END_BYTES, got;
+	size_t n, got;
 	uint64_t length;
+	unsigned char *p;
+	int error;
 	buf_reset(tail);
-	unsigned char *p = buf_reserve(tail, n);
-	int error = io_read(fd, p, n, size - n, &got);
-	if (error != 0)
-		return failed(e, "read", error);
-	if (got < n || qrec_find_length(span_of(p, n), size, id, &length) != RC_OK)
-		return err_set(e, RC_PERM, "its end is damaged");
+	/* a trailer of many recipients or parts is longer than most */
+	for (size_t want = END_BYTES;; want *= END_GROWS) {
+		n = size < want ? (size_t)size : want;
+		p = buf_reserve(tail, n);
+		error = io_read(fd, p, n, size - n, &got);
+		if (error != 0)
+			return failed(e, "read", error);
+		if (got == n && qrec_find_length(span_of(p, n), size, id, &length) == RC_OK)
+			break;
+		if (got < n || n == size || want >= TAIL_MAX)
+			return err_set(e, RC_PERM, "its end is damaged");
+	}
 	uint64_t at = qrec_at(length);
 	if (size - at <= n) {
 		buf_commit(tail, n);

@@ -268,7 +268,8 @@ qview_get(struct span tail, const struct spool_id *id, struct arena *a, struct q
 enum rc
 qrec_find_length(struct span end_, uint64_t size, const struct spool_id *id, uint64_t *length_out)
 {
-	/* records end at multiples of 8 */
+	/* records end at multiples of 8. Content that is full of what looks like records costs no more than to be summed a few times */
+	uint64_t budget = 4 * (uint64_t)end_.n;
 	if (size < end_.n)
 		return RC_PERM;
 	for (size_t cut = (size_t)(size % QREC_ALIGN); end_.n >= cut + QREC_HEAD + QREC_END; cut += QREC_ALIGN) {
@@ -279,7 +280,13 @@ qrec_find_length(struct span end_, uint64_t size, const struct spool_id *id, uin
 		size_t used;
 		if (bytes < QREC_HEAD + QREC_END || bytes > n)
 			continue;
-		if (qrec_get(span_from(span_head(end_, n), n - bytes), &rec, &used) != RC_OK || used != bytes || rec.c.id.usec != id->usec ||
+		struct span found = span_from(span_head(end_, n), n - bytes);
+		if (!span_starts(found, span_of(magic, sizeof magic)))
+			continue;
+		if (bytes > budget)
+			return RC_PERM;
+		budget -= bytes;
+		if (qrec_get(found, &rec, &used) != RC_OK || used != bytes || rec.c.id.usec != id->usec ||
 		    rec.c.id.serial != id->serial || qrec_at(rec.c.length) > size - cut - bytes)
 			continue;
 		*length_out = rec.c.length;

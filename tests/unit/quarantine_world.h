@@ -6,11 +6,13 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "loop/loop.h"
+#include "msg/survey.h"
 #include "quarantine/store.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,6 +164,9 @@ struct w_mail {
 	const char *rcpt[8];
 	const uint32_t *numbers;
 	uint32_t nnumbers;
+	bool survey;                     /* its parts are looked for, as the edge does */
+	const struct held_part *parts;   /* or are said to be these */
+	uint32_t nparts;
 };
 
 static void UNUSED
@@ -169,11 +174,20 @@ w_put_start(struct quar_req *r, const struct w_mail *m)
 {
 	struct held h = { .class = m->class != HELD_NONE ? m->class : HELD_POLICY, .reason = SPAN("because"), .client_addr = span_str(m->client != NULL ? m->client : "192.0.2.1"),
 		.client_name = SPAN("client.example"), .subject = span_str(m->subject != NULL ? m->subject : "no subject"), .from = SPAN("\"Some One\" <one@example.org>"),
-		.trace = SPAN("first: no\nsecond: yes") };
+		.trace = SPAN("first: no\nsecond: yes"), .parts = m->parts, .nparts = m->nparts };
+	struct survey s = { .nparts = 0 };
+	if (m->survey) {
+		survey_init(&s);
+		survey_put(&s, span_str(m->content));
+		survey_end(&s);
+		h.parts = s.parts;
+		h.nparts = s.nparts;
+	}
 	struct env_rcpt rcpt[8] = { { .notify = 0 } };
 	struct buf held;
 	buf_init(&held, HELD_BYTES_MAX);
 	held_put(&held, &h);
+	survey_fini(&s);
 	for (uint32_t k = 0; k < m->nrcpt; k++)
 		rcpt[k].addr = span_str(m->rcpt[k]);
 	struct spool_id id = w_id(m->i);
@@ -218,6 +232,20 @@ w_file(uint32_t i)
 	unsigned leaf = (unsigned)(id.usec / 1000000 / 256 % 4096);
 	snprintf(path, sizeof path, "%s/%x/%02x/%s", w.path, leaf / 256, leaf % 256, name);
 	return path;
+}
+
+/* SQL for the index of a store that is closed. */
+static void UNUSED
+w_edit(const char *sql)
+{
+	char path[200];
+	sqlite3 *db;
+	snprintf(path, sizeof path, "%s/index.db", w.path);
+	if (sqlite3_open(path, &db) != SQLITE_OK || sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK) {
+		fprintf(stderr, "%s: %s\n", sql, sqlite3_errmsg(db));
+		abort();
+	}
+	sqlite3_close(db);
 }
 
 /* A whole check; findings of one flaw. */

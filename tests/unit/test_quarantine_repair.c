@@ -298,18 +298,6 @@ half_allowed(void **state)
 	close(log);
 }
 
-/* The store is closed. */
-static void
-edit_index(const char *sql)
-{
-	char path[200];
-	sqlite3 *db;
-	snprintf(path, sizeof path, "%s/index.db", w.path);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
-}
-
 /* SQL that is not ours: a trigger that would empty the store, a view, another column. */
 static void
 hostile_index(void **state)
@@ -319,7 +307,7 @@ hostile_index(void **state)
 		"ALTER TABLE msg ADD COLUMN x", "PRAGMA user_version=99", "DROP INDEX rcpt_addr" };
 	for (unsigned i = 0; i < NELEMS(sql); i++) {
 		w_close();
-		edit_index(sql[i]);
+		w_edit(sql[i]);
 		unsigned before = w.rebuilds_begun;
 		w_open();
 		assert_int_equal(w_check(QUAR_CHECK_SUMS, f), 0);
@@ -338,7 +326,7 @@ false_number(void **state)
 	static const char *const sql[] = { "UPDATE msg SET nrcpt=100000", "UPDATE msg SET nrcpt=0" };
 	for (unsigned i = 0; i < NELEMS(sql); i++) {
 		w_close();
-		edit_index(sql[i]);
+		w_edit(sql[i]);
 		w_open();
 		assert_int_equal(w_get(1), RC_OK);
 		assert_int_equal(w.r.rows[0].nshown, 2);

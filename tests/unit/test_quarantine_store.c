@@ -650,6 +650,27 @@ late(void **state)
 	digest(round_of_digests(), "");
 }
 
+/* So many parts with long names that what stands behind the content is longer than most. */
+static void
+long_trailer(void **state)
+{
+	(void)state;
+	static struct held_part parts[HELD_PARTS_MAX];
+	static char name[HELD_TEXT_MAX];
+	memset(name, 'n', sizeof name);
+	for (unsigned i = 0; i < HELD_PARTS_MAX; i++)
+		parts[i] = (struct held_part){ .type = SPAN("a/b"), .name = span_of(name, sizeof name), .at = 20 };
+	struct w_mail m = { .i = 1, .nrcpt = 1, .rcpt = { "a@example.com" }, .parts = parts, .nparts = HELD_PARTS_MAX };
+	assert_int_equal(w_put(&m), RC_OK);
+	assert_int_equal(w_get(1), RC_OK);
+	assert_int_equal(w.r.held.nparts, HELD_PARTS_MAX);
+	struct spool_id id = w_id(1);
+	quar_begin_release(w.q, &w.r, &id, NULL, 0, false, &copy1, SPAN("root"));
+	assert_int_equal(w_wait(), RC_OK);
+	unsigned flaws[QUAR_FLAWS];
+	assert_int_equal(w_check(QUAR_CHECK_SUMS, flaws), 0);
+}
+
 static unsigned answered;
 static void
 count(struct op *op)
@@ -691,6 +712,6 @@ main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = { T(put_and_get), T(put_again), T(put_from_file), T(bad_puts), T(release_once), T(release_undone), T(release_elsewhere),
-		T(delete_some), T(filters), T(more_filters), T(expiry), T(full), T(last_room), T(allow), T(told), T(late), T(cancelled) };
+		T(delete_some), T(filters), T(more_filters), T(expiry), T(full), T(last_room), T(allow), T(told), T(late), T(long_trailer), T(cancelled) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
