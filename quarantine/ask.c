@@ -10,7 +10,7 @@ enum { SHOWN_MAX = 40 };                 /* octets of a word in a reason */
 
 #define O(name) (1u << OPT_##name)
 enum {
-	O_FILTERS = O(SINCE) | O(UNTIL) | O(SENDER) | O(RECIPIENT) | O(SUBJECT) | O(REASON) | O(CLIENT) | O(TEXT) | O(STATE),
+	O_FILTERS = O(SINCE) | O(UNTIL) | O(SENDER) | O(RECIPIENT) | O(SUBJECT) | O(REASON) | O(CLIENT) | O(TEXT) | O(ATTACHMENT) | O(STATE),
 };
 
 static const struct ask_row {
@@ -31,7 +31,7 @@ static const struct {
 } options[ASK_OPTIONS] = {
 	[OPT_SINCE] = { "since", true }, [OPT_UNTIL] = { "until", true }, [OPT_SENDER] = { "sender", true }, [OPT_RECIPIENT] = { "recipient", true },
 	[OPT_SUBJECT] = { "subject", true }, [OPT_REASON] = { "reason", true }, [OPT_CLIENT] = { "client", true }, [OPT_TEXT] = { "text", true },
-	[OPT_STATE] = { "state", true }, [OPT_JSON] = { "json", false }, [OPT_LIMIT] = { "limit", true }, [OPT_AFTER] = { "after", true },
+	[OPT_ATTACHMENT] = { "attachment", true }, [OPT_STATE] = { "state", true }, [OPT_JSON] = { "json", false }, [OPT_LIMIT] = { "limit", true }, [OPT_AFTER] = { "after", true },
 	[OPT_TO] = { "to", true }, [OPT_AS_ATTACHMENT] = { "as-attachment", false }, [OPT_SENDER_ONLY] = { "sender", false },
 	[OPT_PAIR] = { "sender-recipient", false }, [OPT_REPAIR] = { "repair", false },
 	[OPT_SUDO] = { "sudo", true },
@@ -73,7 +73,7 @@ void
 ask_filter(const struct ask *a, uint32_t limit, struct quar_filter *out)
 {
 	*out = (struct quar_filter){ .since = a->since, .until = a->until, .sender = a->sender, .recipient = a->recipient, .client = a->client,
-		.subject = a->subject, .text = a->text, .class = a->reason, .state = a->state, .limit = limit, .after = a->after };
+		.subject = a->subject, .text = a->text, .attachment = a->attachment, .class = a->reason, .state = a->state, .limit = limit, .after = a->after };
 }
 
 /* ---- one value ---- */
@@ -88,7 +88,7 @@ static struct span *
 text_of(struct ask *a, enum ask_option o)
 {
 	struct span *const at[ASK_OPTIONS] = { [OPT_SENDER] = &a->sender, [OPT_RECIPIENT] = &a->recipient, [OPT_SUBJECT] = &a->subject,
-		[OPT_CLIENT] = &a->client, [OPT_TEXT] = &a->text, [OPT_TO] = &a->to, [OPT_SUDO] = &a->sudo };
+		[OPT_CLIENT] = &a->client, [OPT_TEXT] = &a->text, [OPT_ATTACHMENT] = &a->attachment, [OPT_TO] = &a->to, [OPT_SUDO] = &a->sudo };
 	return at[o];
 }
 

@@ -22,7 +22,7 @@ enum ask_kind {
 };
 
 enum ask_option {
-	OPT_SINCE, OPT_UNTIL, OPT_SENDER, OPT_RECIPIENT, OPT_SUBJECT, OPT_REASON, OPT_CLIENT, OPT_TEXT, OPT_STATE, /* filters */
+	OPT_SINCE, OPT_UNTIL, OPT_SENDER, OPT_RECIPIENT, OPT_SUBJECT, OPT_REASON, OPT_CLIENT, OPT_TEXT, OPT_ATTACHMENT, OPT_STATE, /* filters */
 	OPT_JSON, OPT_LIMIT, OPT_AFTER, OPT_TO, OPT_AS_ATTACHMENT, OPT_SENDER_ONLY, OPT_PAIR, OPT_REPAIR,
 	OPT_SUDO,                /* not of a command line: whom sudo let be root, says the command */
 	ASK_OPTIONS
@@ -39,7 +39,7 @@ struct ask {
 	enum ask_kind kind;
 	unsigned given;          /* bit per enum ask_option */
 	uint64_t since, until;   /* wall clock, usec: since <= t < until */
-	struct span sender, recipient, subject, client, text, to, sudo;
+	struct span sender, recipient, subject, client, text, attachment, to, sudo;
 	enum held_class reason;
 	enum quar_state state;   /* QUAR_HELD when not given; QUAR_NONE: all */
 	uint64_t limit, after;

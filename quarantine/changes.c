@@ -36,6 +36,8 @@ put_row(struct quar_writer *w, struct quar_job *j)
 	if (rc != RC_NONE)
 		return rc;
 	rc = rows_insert(&w->db, j->n, &j->view, j->is_new ? &j->held : NULL, j->size, e);
+	if (rc == RC_OK)
+		rc = j->is_new ? attach_put(w, j->n, &j->id, j->view.c.length, &j->held, e) : attach_put_view(w, j->n, &j->view, e);
 	if (rc != RC_OK || !w->has_gone)
 		return rc;
 	/* deleted before, and its file not yet gone: it is a message again */

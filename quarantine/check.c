@@ -123,6 +123,17 @@ compare(struct look *k, uint64_t n, const struct qview *v, struct arena *a, bool
 }
 
 static void
+check_attachments(struct look *k, uint64_t n, const struct qview *v, int fd, struct span shown)
+{
+	bool same;
+	k->rc = attach_compare(k->w, n, v, (k->j->flags & QUAR_CHECK_SUMS) ? fd : -1, &same, &k->j->why);
+	if (k->rc == RC_PERM) /* why it was held cannot be read: nothing to compare with */
+		k->rc = RC_OK;
+	else if (k->rc == RC_OK && !same)
+		found(k, QUAR_FLAW_ATTACHMENTS, shown, may_repair(k) && (k->rc = attach_again(k->w, n, v, &k->j->why)) == RC_OK, "");
+}
+
+static void
 check_row(struct look *k, uint64_t n, const struct spool_id *id, struct buf *tail)
 {
 	struct arena a;
@@ -136,8 +147,6 @@ check_row(struct look *k, uint64_t n, const struct spool_id *id, struct buf *tai
 	enum rc rc = qfile_view(&k->w->files, id, tail, &a, &v, &st, &fd, &e);
 	if (rc == RC_OK && (k->j->flags & QUAR_CHECK_SUMS))
 		rc = qfile_sum(fd, &v, &e);
-	if (fd >= 0)
-		close(fd);
 	if (rc == RC_NONE || rc == RC_PERM) {
 		bool repaired = false;
 		const char *detail = rc == RC_NONE ? "" : e.why;
@@ -161,8 +170,12 @@ check_row(struct look *k, uint64_t n, const struct spool_id *id, struct buf *tai
 			bool repaired = is_later && may_settle(k) && (k->rc = rows_merge(&k->w->db, n, &v, true, &changed, &k->j->why)) == RC_OK;
 			found(k, QUAR_FLAW_STATES, shown, repaired, what);
 		}
+		if (k->rc == RC_OK)
+			check_attachments(k, n, &v, fd, shown);
 		check_mode(k, qfile_leaf_fd(&k->w->files, qfile_leaf(id), false), name, shown, &st);
 	}
+	if (fd >= 0)
+		close(fd);
 	arena_fini(&a);
 }
 

@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-enum { VERSION = 2, APPLICATION = 0x44674e51, BUSY_MSEC = 2000, CACHE_KIB = 8192, CHECKPOINT_PAGES = 2000 };
+enum { VERSION = 3, APPLICATION = 0x44674e51, BUSY_MSEC = 2000, CACHE_KIB = 8192, CHECKPOINT_PAGES = 2000 };
 
 static const char *const sql_of[SQL_STATEMENTS] = {
 #define STATEMENT(name, sql) [SQL_##name] = sql,
@@ -38,6 +38,13 @@ static const char *const steps[VERSION] = {
 	/* stored after the round of digests that was to announce it (at: of that round); the next one does */
 	"CREATE TABLE late(addr TEXT NOT NULL COLLATE NOCASE, n INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(addr, n)) WITHOUT ROWID;"
 	"CREATE INDEX late_n ON late(n);",
+	/* sha256: NULL as long as it is owed, empty when there can be none. names: one row for a message, of parts of three letters. What was stored
+	 * before comes from the files */
+	"CREATE TABLE attachment(n INTEGER NOT NULL, i INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL, sha256 BLOB,"
+	" PRIMARY KEY(n, i)) WITHOUT ROWID;"
+	"CREATE INDEX attachment_sha256 ON attachment(sha256, n);"
+	"CREATE VIRTUAL TABLE names USING fts5(name, content='', columnsize=0, tokenize='trigram');"
+	"INSERT OR REPLACE INTO meta(k, v) VALUES('rebuild', 1 + (SELECT count(*) FROM (SELECT 1 FROM msg LIMIT 1)));",
 };
 
 enum rc
@@ -79,6 +86,12 @@ qdb_text(sqlite3_stmt *s, int at, struct span v)
 	(void)sqlite3_bind_text64(s, at, v.n > 0 ? (const char *)v.p : "", v.n, SQLITE_STATIC, SQLITE_UTF8);
 }
 
+void
+qdb_blob(sqlite3_stmt *s, int at, struct span v)
+{
+	(void)sqlite3_bind_blob64(s, at, v.n > 0 ? (const void *)v.p : "", v.n, SQLITE_STATIC);
+}
+
 enum rc
 qdb_step(struct qdb *d, sqlite3_stmt *s, struct err *e)
 {
@@ -115,6 +128,14 @@ struct span
 qdb_column_text(sqlite3_stmt *s, int at)
 {
 	const unsigned char *p = sqlite3_column_text(s, at);
+	int n = sqlite3_column_bytes(s, at);
+	return p == NULL || n <= 0 ? SPAN_EMPTY : span_of(p, (size_t)n);
+}
+
+struct span
+qdb_column_blob(sqlite3_stmt *s, int at)
+{
+	const unsigned char *p = sqlite3_column_blob(s, at);
 	int n = sqlite3_column_bytes(s, at);
 	return p == NULL || n <= 0 ? SPAN_EMPTY : span_of(p, (size_t)n);
 }

@@ -38,12 +38,14 @@ void qdb_close(struct qdb *d);
 sqlite3_stmt *qdb_stmt(struct qdb *d, enum qdb_statement which, struct err *e);
 void qdb_int(sqlite3_stmt *s, int at, uint64_t v);
 void qdb_text(sqlite3_stmt *s, int at, struct span v);   /* borrowed until the statement is reset */
+void qdb_blob(sqlite3_stmt *s, int at, struct span v);   /* the same */
 /* RC_OK: a row; RC_NONE: the end; RC_TEMP: failed, e says why (and is_bad). */
 enum rc qdb_step(struct qdb *d, sqlite3_stmt *s, struct err *e) MUST_CHECK;
 /* For a statement without rows. */
 enum rc qdb_run(struct qdb *d, sqlite3_stmt *s, struct err *e) MUST_CHECK;
 uint64_t qdb_column(sqlite3_stmt *s, int at);
 struct span qdb_column_text(sqlite3_stmt *s, int at);    /* borrowed until the next step */
+struct span qdb_column_blob(sqlite3_stmt *s, int at);    /* the same */
 /* Turns SQLite's result into ours. */
 enum rc qdb_failed(struct qdb *d, int result, struct err *e);
 

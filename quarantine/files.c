@@ -163,6 +163,15 @@ qfile_view(struct qfiles *f, const struct spool_id *id, struct buf *tail, struct
 	return rc;
 }
 
+int
+qfile_content_fd(struct qfiles *f, const struct spool_id *id)
+{
+	char name[SPOOL_ID_TEXT];
+	spool_id_text(id, name);
+	int dir = qfile_leaf_fd(f, qfile_leaf(id), false);
+	return dir < 0 ? -1 : io_open(dir, name, O_RDONLY);
+}
+
 enum rc
 qfile_sum(int fd, const struct qview *v, struct err *e)
 {

@@ -52,6 +52,8 @@ enum rc qfile_put(struct qfiles *f, const struct qfile_new *n, struct buf *scrat
  * the descriptor is given on RC_OK. */
 enum rc qfile_view(struct qfiles *f, const struct spool_id *id, struct buf *tail, struct arena *a, struct qview *v, struct stat *st_out,
     int *fd_out, struct err *e) MUST_CHECK;
+/* Descriptor of a file, to read its content; -1 and errno. */
+int qfile_content_fd(struct qfiles *f, const struct spool_id *id);
 /* Appends a note behind the good records, unsynced, and applies it to v. */
 enum rc qfile_note(struct qfiles *f, struct qview *v, struct arena *a, const struct qnote *note, struct err *e) MUST_CHECK;
 /* RC_PERM: the content's sum is wrong. */

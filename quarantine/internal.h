@@ -15,7 +15,7 @@
 #include <dirent.h>
 #include <pthread.h>
 
-enum { BATCH_MAX = 512, WAITING_MAX = 4096, WAITING_FULL = 3072, SLICE = 200, REBUILD_SLICE = 200 };
+enum { BATCH_MAX = 512, WAITING_MAX = 4096, WAITING_FULL = 3072, SLICE = 200, REBUILD_SLICE = 200, SUM_ROOM = 4 << 20 };
 #define WAITING_BYTES_MAX (UINT64_C(64) << 20)
 
 struct allow_table {
@@ -93,6 +93,11 @@ struct quar_writer {
 	unsigned leaf;
 	DIR *dir;
 	uint64_t rebuilt;
+	/* sums of attachments */
+	uint64_t sum_room;               /* octets that may still be read for them in this transaction */
+	bool sums_owed, sums_failed;     /* rows may wait for theirs; some could not be read */
+	uint64_t sums_after, sums_retry_at;
+	struct attach_later *later;      /* the message at hand; NULL: none */
 };
 
 /* writer.c */
@@ -108,6 +113,18 @@ void writer_rollback(struct quar_writer *w);
 enum rc writer_find(struct quar_writer *w, const struct spool_id *id, uint64_t *n_out, struct err *e) MUST_CHECK;
 /* Removes a message: its rows now, its file after the commit. */
 enum rc writer_remove(struct quar_writer *w, uint64_t n, const struct spool_id *id, struct err *e) MUST_CHECK;
+
+/* attach.c */
+/* The attachments of a message that has just got its row, if any: length octets of content stand in its file. */
+enum rc attach_put(struct quar_writer *w, uint64_t n, const struct spool_id *id, uint64_t length, const struct held *h, struct err *e) MUST_CHECK;
+enum rc attach_put_view(struct quar_writer *w, uint64_t n, const struct qview *v, struct err *e) MUST_CHECK;
+/* Does the index say of them what the file says? fd: the file, for sums of a few octets, too; -1: without. */
+enum rc attach_compare(struct quar_writer *w, uint64_t n, const struct qview *v, int fd, bool *same_out, struct err *e) MUST_CHECK;
+/* From the file once more. */
+enum rc attach_again(struct quar_writer *w, uint64_t n, const struct qview *v, struct err *e) MUST_CHECK;
+/* Some octets for sums that are owed, outside of a transaction; true: there is more. */
+bool attach_later(struct quar_writer *w);
+void attach_later_reset(struct quar_writer *w);
 
 /* changes.c: one job each, inside a transaction. Sets rc; RC_TEMP with w->db broken ends the batch. */
 void change_run(struct quar_writer *w, struct quar_job *j);

@@ -8,7 +8,7 @@
 static const char *const states[QUAR_STATES] = { [QUAR_HELD] = "held", [QUAR_RELEASING] = "releasing", [QUAR_RELEASED] = "released",
 	[QUAR_DELIVERED] = "delivered", [QUAR_RETURNED] = "returned", [QUAR_DELETED] = "deleted" };
 static const char *const flaws[QUAR_FLAWS] = { [QUAR_FLAW_NO_ROW] = "no-row", [QUAR_FLAW_NO_FILE] = "no-file", [QUAR_FLAW_DAMAGED] = "damaged",
-	[QUAR_FLAW_STATES] = "states", [QUAR_FLAW_MODE] = "mode", [QUAR_FLAW_ALIEN] = "alien", [QUAR_FLAW_INDEX] = "index" };
+	[QUAR_FLAW_STATES] = "states", [QUAR_FLAW_ATTACHMENTS] = "attachments", [QUAR_FLAW_MODE] = "mode", [QUAR_FLAW_ALIEN] = "alien", [QUAR_FLAW_INDEX] = "index" };
 
 const char *
 quar_state_name(enum quar_state s)

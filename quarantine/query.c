@@ -5,23 +5,25 @@
  */
 #include "base/clock.h"
 #include "base/ipaddr.h"
-#include "msg/partsum.h"
+#include "quarantine/attachments.h"
 #include "quarantine/job.h"
 #include "quarantine/rows.h"
-#include "spool/io.h"
+#include "quarantine/sums.h"
 
 #include <unistd.h>
 
-enum { WORDS_MAX = 16, PREFIX_MIN = 3, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000, PIECE = 64 << 10 };
+enum { WORDS_MAX = 16, PREFIX_MIN = 3, FILTER_TEXT_MAX = 256, PAGE_USEC = 300000, LOOK_EVERY = 64, COLUMN_OK = 20, PENDING_MAX = 10000 };
 
 /* Bound values of a list's text. */
-enum { AT_HIGH = 1, AT_LOW, AT_MATCH, AT_SENDER, AT_RCPT, AT_CLIENT, AT_CLASS, AT_STATE, AT_SENDER_DOMAIN, AT_RCPT_DOMAIN, AT_ROUND };
+enum { AT_HIGH = 1, AT_LOW, AT_MATCH, AT_SENDER, AT_RCPT, AT_CLIENT, AT_CLASS, AT_STATE, AT_SENDER_DOMAIN, AT_RCPT_DOMAIN, AT_ROUND, AT_ATTACHMENT };
 
 struct plan {
-	struct buf sql, match, sender_domain, rcpt_domain;
+	struct buf sql, match, sender_domain, rcpt_domain, name;
+	unsigned char sha256[32];
 	struct span client;
 	bool client_is_name, null_sender;
 	bool by_sender_domain, by_rcpt_domain;
+	bool by_name, by_sum;            /* of an attachment */
 };
 
 /* Something a word can begin with: a phrase without any finds nothing. */
@@ -79,6 +81,24 @@ domain_of(struct span s, struct buf *out)
 	return true;
 }
 
+/* Part of a file name as an expression of FTS5: one string, whose pieces of three letters stand in a row. */
+static enum rc
+set_name(struct buf *out, struct span text, struct err *e)
+{
+	size_t letters = 0;
+	if (text.n > FILTER_TEXT_MAX - 1 || !span_is_printable(text))
+		return err_set(e, RC_PERM, "the file name is too long, or has control characters");
+	buf_putc(out, '"');
+	for (size_t i = 0; i < text.n; i++) {
+		letters += (text.p[i] & 0xc0) != 0x80;
+		if (text.p[i] == '"')
+			buf_putc(out, '"');
+		buf_putc(out, text.p[i]);
+	}
+	buf_putc(out, '"');
+	return letters >= PREFIX_MIN ? RC_OK : err_set(e, RC_PERM, "less than %d letters of a file name", (int)PREFIX_MIN);
+}
+
 static enum rc
 match_of(struct plan *p, const struct quar_filter *f, struct err *e)
 {
@@ -91,6 +111,8 @@ match_of(struct plan *p, const struct quar_filter *f, struct err *e)
 		rc = add_words(&p->match, "sender : ", buf_span(&p->sender_domain), e);
 	if (rc == RC_OK && p->by_rcpt_domain)
 		rc = add_words(&p->match, "rcpt : ", buf_span(&p->rcpt_domain), e);
+	if (rc == RC_OK && p->by_name)
+		rc = set_name(&p->name, f->attachment, e);
 	return rc;
 }
 
@@ -105,12 +127,15 @@ put_text(struct plan *p, const struct quar_filter *f)
 	bool by_rcpt = f->recipient.n > 0 && !p->by_rcpt_domain, by_sender = (f->sender.n > 0 && !p->by_sender_domain) || p->null_sender;
 	bool by_state = f->state != QUAR_NONE;
 	const char *client = p->client_is_name ? "m.client_name=?6 COLLATE NOCASE" : "m.client_addr=?6 COLLATE NOCASE";
-	enum { BY_WORDS, BY_RCPT, BY_SENDER, BY_CLIENT, BY_STATE, BY_CLASS, BY_TIME } driver = buf_len(&p->match) > 0 ? BY_WORDS :
-	    by_rcpt ? BY_RCPT : by_sender ? BY_SENDER : p->client.n > 0 ? BY_CLIENT : by_state && f->state != QUAR_HELD ? BY_STATE :
+	bool has_words = buf_len(&p->match) > 0;
+	enum { BY_SUM, BY_NAME, BY_WORDS, BY_RCPT, BY_SENDER, BY_CLIENT, BY_STATE, BY_CLASS, BY_TIME } driver = p->by_sum ? BY_SUM : p->by_name ? BY_NAME :
+	    has_words ? BY_WORDS : by_rcpt ? BY_RCPT : by_sender ? BY_SENDER : p->client.n > 0 ? BY_CLIENT : by_state && f->state != QUAR_HELD ? BY_STATE :
 	    f->class != HELD_NONE ? BY_CLASS : BY_TIME;
 	buf_puts(b, "SELECT m.n, m.serial, m.arrival, m.class, m.size, m.nrcpt, m.sender, m.client_addr, m.client_name, m.subject, m.sender_from, "
 	    "m.message_id, m.reason, m.filter, m.rule, m.signature, m.score, m.helo, m.tls, m.login, (1");
 	/* what the walk does not see to */
+	if (has_words && driver != BY_WORDS)
+		buf_puts(b, " AND EXISTS(SELECT 1 FROM words WHERE words MATCH ?3 AND words.rowid=m.n)");
 	if (by_sender && driver != BY_SENDER)
 		buf_puts(b, " AND " SENDER_IS);
 	if (p->by_sender_domain)
@@ -127,6 +152,12 @@ put_text(struct plan *p, const struct quar_filter *f)
 		buf_puts(b, " AND EXISTS(SELECT 1 FROM rcpt z WHERE z.n=m.n AND z.state=?8)");
 	buf_puts(b, ") FROM ");
 	switch (driver) {
+	case BY_SUM:
+		buf_puts(b, "attachment t INDEXED BY attachment_sha256 CROSS JOIN msg m ON m.n=t.n WHERE t.sha256=?12 AND t.n<?1 AND t.n>=?2 ORDER BY t.n DESC");
+		break;
+	case BY_NAME:
+		buf_puts(b, "names CROSS JOIN msg m ON m.n=names.rowid WHERE names MATCH ?12 AND names.rowid<?1 AND names.rowid>=?2 ORDER BY names.rowid DESC");
+		break;
 	case BY_WORDS:
 		buf_puts(b, "words CROSS JOIN msg m ON m.n=words.rowid WHERE words MATCH ?3 AND words.rowid<?1 AND words.rowid>=?2 ORDER BY words.rowid DESC");
 		break;
@@ -210,6 +241,22 @@ get_shown(struct qdb *d, struct quar_job *j, uint64_t n, struct quar_row *r)
 	return rc == RC_TEMP ? RC_TEMP : RC_OK;
 }
 
+static enum rc
+get_attachments(struct qdb *d, struct quar_job *j, uint64_t n, struct quar_row *r)
+{
+	struct attachments a;
+	enum rc rc = attachments_get(d, n, &j->arena, &a, &j->why);
+	if (rc != RC_OK || a.n == 0)
+		return rc;
+	struct held_part *list_ = arena_zalloc(&j->arena, a.n * sizeof *list_);
+	if (list_ == NULL)
+		return err_set(&j->why, RC_TEMP, "the page is too large");
+	memcpy(list_, a.part, a.n * sizeof *list_);
+	r->attachments = list_;
+	r->nattachments = a.n;
+	return RC_OK;
+}
+
 static void
 bind(sqlite3_stmt *s, const struct plan *p, const struct quar_filter *f)
 {
@@ -225,6 +272,10 @@ bind(sqlite3_stmt *s, const struct plan *p, const struct quar_filter *f)
 	qdb_text(s, AT_RCPT_DOMAIN, buf_span(&p->rcpt_domain));
 	if (f->round != 0)
 		qdb_int(s, AT_ROUND, f->round);
+	if (p->by_sum)
+		qdb_blob(s, AT_ATTACHMENT, span_of(p->sha256, sizeof p->sha256));
+	else if (p->by_name)
+		qdb_text(s, AT_ATTACHMENT, buf_span(&p->name));
 }
 
 static enum rc
@@ -244,7 +295,7 @@ walk(struct qdb *d, struct quar_job *j, sqlite3_stmt *s)
 		if (!is_again && qdb_column(s, COLUMN_OK) != 0) {
 			struct quar_row *row = &r->rows[r->nrows++];
 			get_row(s, &j->arena, j->retention, row);
-			if ((rc = get_shown(d, j, n, row)) != RC_OK)
+			if ((rc = get_shown(d, j, n, row)) != RC_OK || (j->filter.round == 0 && (rc = get_attachments(d, j, n, row)) != RC_OK))
 				break;
 		}
 		if (r->nrows == j->limit || (seen % LOOK_EVERY == 0 && clock_mono() > until)) {
@@ -269,10 +320,13 @@ list(struct qdb *d, struct quar_job *j)
 	buf_init(&p.match, 8192);
 	buf_init(&p.sender_domain, 1024);
 	buf_init(&p.rcpt_domain, 1024);
+	buf_init(&p.name, 1024);
 	p.null_sender = span_eq_str(f->sender, "<>");
 	p.by_sender_domain = !p.null_sender && domain_of(f->sender, &p.sender_domain);
 	p.by_rcpt_domain = domain_of(f->recipient, &p.rcpt_domain);
 	p.client_is_name = f->client.n > 0 && ipaddr_parse(f->client, &ip) != RC_OK;
+	p.by_sum = attachment_is_sum(f->attachment, p.sha256);
+	p.by_name = f->attachment.n > 0 && !p.by_sum;
 	j->limit = f->limit == 0 ? 1 : f->limit > QUAR_PAGE_MAX ? QUAR_PAGE_MAX : f->limit;
 	enum rc rc = match_of(&p, f, &j->why);
 	if (rc == RC_OK) {
@@ -295,45 +349,47 @@ list(struct qdb *d, struct quar_job *j)
 	buf_fini(&p.match);
 	buf_fini(&p.sender_domain);
 	buf_fini(&p.rcpt_domain);
+	buf_fini(&p.name);
 	return rc;
 }
 
 /* ---- one message ---- */
 
-/* Sizes and sums of the parts, from the content. The edge said where they are: a part that lies elsewhere has none, and octets are read once. */
-static void
-sum_parts(struct quar_job *j, int fd, uint64_t content)
+/* Sizes and sums of the parts: those the index has, the others from the content. Then what the row shows of attachments is as complete. */
+static enum rc
+sum_parts(struct qdb *d, struct quar_job *j, uint64_t n, int fd, uint64_t content)
 {
 	struct held *h = &j->res.held;
+	struct quar_row *r = j->res.rows;
 	struct held_part *parts = arena_zalloc(&j->arena, (h->nparts + 1u) * sizeof *parts);
-	struct part_sum sum;
-	struct buf b;
-	uint64_t at = 0;
-	if (parts == NULL)
-		return;
-	part_sum_init(&sum);
-	buf_init(&b, PIECE);
-	unsigned char *p = buf_reserve(&b, PIECE);
-	for (uint32_t i = 0; i < h->nparts; i++) {
-		parts[i] = h->parts[i];
-		if (parts[i].is_summed || parts[i].at < at || parts[i].at > content || parts[i].length > content - parts[i].at)
-			continue;
-		uint64_t end = parts[i].at + parts[i].length;
-		size_t got = 0;
-		part_sum_begin(&sum, parts[i].how);
-		for (at = parts[i].at; at < end; at += got) {
-			size_t n = end - at < PIECE ? (size_t)(end - at) : PIECE;
-			if (io_read(fd, p, n, at, &got) != 0 || got == 0)
-				break;
-			part_sum_put(&sum, span_of(p, got));
-		}
-		if (at == end)
-			part_sum_end(&sum, &parts[i]);
-		at = end;
-	}
-	buf_fini(&b);
-	part_sum_fini(&sum);
+	struct attachments a;
+	struct sums s;
+	enum rc rc = attachments_get(d, n, &j->arena, &a, &j->why);
+	if (parts == NULL || rc != RC_OK)
+		return RC_TEMP;
+	if (h->nparts > 0)
+		memcpy(parts, h->parts, h->nparts * sizeof *parts);
 	h->parts = parts;
+	for (uint32_t i = 0; i < a.n; i++) {
+		struct held_part *p = a.number[i] < h->nparts ? &parts[a.number[i]] : NULL;
+		if (p == NULL || p->is_summed || !a.part[i].is_summed || !span_eq(p->name, a.part[i].name))
+			continue;
+		p->is_summed = true;
+		p->size = a.part[i].size;
+		memcpy(p->sha256, a.part[i].sha256, sizeof p->sha256);
+	}
+	sums_begin(&s, parts, h->nparts, content);
+	if (sums_some(&s, fd, UINT64_MAX) != RC_OK)
+		(void)err_set(&j->why, RC_OK, "its content cannot be read");
+	sums_fini(&s);
+	attachments_of(&a, parts, h->nparts);
+	struct held_part *list_ = arena_zalloc(&j->arena, (a.n + 1u) * sizeof *list_);
+	if (list_ == NULL)
+		return RC_TEMP;
+	memcpy(list_, a.part, a.n * sizeof *list_);
+	r->attachments = list_;
+	r->nattachments = a.n;
+	return RC_OK;
 }
 
 static enum rc
@@ -357,6 +413,8 @@ get(struct qdb *d, struct qfiles *files, struct quar_job *j)
 	(void)sqlite3_reset(s);
 	if (r->rows == NULL || (rc = rows_rcpt(d, n, &j->arena, QUAR_RCPT_MAX * 2, &r->rows->rcpt, NULL, &r->rows->nshown, &j->why)) != RC_OK)
 		return r->rows == NULL ? RC_TEMP : rc;
+	if ((rc = get_attachments(d, j, n, r->rows)) != RC_OK)
+		return rc;
 	r->rcpt = r->rows->rcpt;
 	r->nrcpt = r->rows->nrcpt = r->rows->nshown; /* all there are, whatever a damaged row says */
 	/* envelope, trace and parts are in the file; without it the row still says something */
@@ -368,12 +426,12 @@ get(struct qdb *d, struct qfiles *files, struct quar_job *j)
 		if (held_get(v.env.held, &j->arena, &r->held) != RC_OK)
 			r->held = (struct held){ .class = HELD_NONE };
 		else if (j->flag)
-			sum_parts(j, fd, v.c.length);
+			rc = sum_parts(d, j, n, fd, v.c.length);
 		close(fd);
 	} else {
 		(void)err_set(&j->why, RC_OK, "%s", why.why);
 	}
-	return RC_OK;
+	return rc;
 }
 
 static enum rc

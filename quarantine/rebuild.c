@@ -55,8 +55,15 @@ rebuild_file(struct quar_writer *w, const struct spool_id *id, bool *changed_out
 		if (rc == RC_NONE) {
 			rc = rows_insert(&w->db, n, &v, NULL, (uint64_t)st.st_size, e);
 			*changed_out = rc == RC_OK;
-		} else if (rc == RC_OK) {
-			rc = rows_merge(&w->db, n, &v, true, changed_out, e);
+			if (rc == RC_OK)
+				rc = attach_put_view(w, n, &v, e);
+		} else if (rc == RC_OK && (rc = rows_merge(&w->db, n, &v, true, changed_out, e)) == RC_OK) {
+			/* an index of an older version has none of them */
+			bool same;
+			if ((rc = attach_compare(w, n, &v, -1, &same, e)) == RC_OK && !same) {
+				*changed_out = true;
+				rc = attach_again(w, n, &v, e);
+			}
 		}
 	}
 	arena_fini(&a);

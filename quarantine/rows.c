@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "quarantine/rows.h"
 
+#include "quarantine/attachments.h"
+
 enum rc
 rows_find(struct qdb *d, const struct spool_id *id, uint64_t *n_out, struct err *e)
 {
@@ -363,7 +365,7 @@ rows_delete(struct qdb *d, uint64_t n, const struct spool_id *id, struct err *e)
 		return rc;
 	uint64_t class = qdb_column(s, 0), bytes = qdb_column(s, 1);
 	(void)sqlite3_reset(s);
-	if ((rc = put_words(d, SQL_WORDS_DELETE, n, NULL, NULL, e)) != RC_OK)
+	if ((rc = put_words(d, SQL_WORDS_DELETE, n, NULL, NULL, e)) != RC_OK || (rc = attachments_delete(d, n, e)) != RC_OK)
 		return rc;
 	static const enum qdb_statement goes[] = { SQL_RCPT_DELETE, SQL_LATE_DELETE, SQL_MSG_DELETE };
 	for (unsigned i = 0; i < NELEMS(goes) && rc == RC_OK; i++) {

@@ -20,7 +20,7 @@ enum rc rows_insert(struct qdb *d, uint64_t n, const struct qview *v, const stru
 enum rc rows_merge(struct qdb *d, uint64_t n, const struct qview *v, bool repair, bool *changed_out, struct err *e) MUST_CHECK;
 /* What a note says, for the recipients it names; one who is added gets a row. */
 enum rc rows_set(struct qdb *d, uint64_t n, const struct qnote *note, struct err *e) MUST_CHECK;
-/* Row and recipients go, the file's name is kept until the file is gone. */
+/* Row, recipients and attachments go, the file's name is kept until the file is gone. */
 enum rc rows_delete(struct qdb *d, uint64_t n, const struct spool_id *id, struct err *e) MUST_CHECK;
 /* All recipients, with texts in the arena. cap: at most so many. */
 enum rc rows_rcpt(struct qdb *d, uint64_t n, struct arena *a, uint32_t cap, struct quar_rcpt **out, uint32_t **numbers_out, uint32_t *count_out,

@@ -254,7 +254,8 @@ quar_list(struct quar *q, struct quar_req *r, const struct quar_filter *f)
 {
 	struct quar_job *j = job_for(q, r, QJOB_LIST);
 	j->filter = *f;
-	struct span *const texts[] = { &j->filter.sender, &j->filter.recipient, &j->filter.client, &j->filter.subject, &j->filter.text };
+	struct span *const texts[] = { &j->filter.sender, &j->filter.recipient, &j->filter.client, &j->filter.subject, &j->filter.text,
+		&j->filter.attachment };
 	for (unsigned i = 0; i < NELEMS(texts); i++) {
 		if (texts[i]->n > ADDR_MAX || !span_is_printable(*texts[i]) || !span_is_utf8(*texts[i])) {
 			refuse(q, j, RC_PERM, "a filter is too long, or no clean text");

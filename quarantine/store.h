@@ -99,6 +99,8 @@ struct quar_row {                        /* a message in a list */
 	uint32_t nrcpt;                  /* all of them */
 	uint32_t nshown;                 /* lists: at most QUAR_PAGE_RCPT, those a filter asked for first; get: all */
 	struct quar_rcpt *rcpt;
+	uint32_t nattachments;           /* the first 64 */
+	const struct held_part *attachments; /* name, type and, when is_summed, size and sum */
 };
 
 struct quar_filter {                     /* an empty or zero member matches everything; spans are copied */
@@ -108,6 +110,7 @@ struct quar_filter {                     /* an empty or zero member matches ever
 	struct span client;              /* IP address, or host name */
 	struct span subject;             /* words, all of them in the subject; "wor*": begins with it, three letters at least */
 	struct span text;                /* the same in subject, From, sender and recipients */
+	struct span attachment;          /* part of a file name, three letters at least, or 64 hexadecimal digits: SHA-256 of one */
 	enum held_class class;
 	enum quar_state state;           /* of some recipient (of the one in recipient, when that is given) */
 	uint32_t limit;                  /* rows of a page, 1 to QUAR_PAGE_MAX */
@@ -136,6 +139,7 @@ enum quar_flaw {
 	QUAR_FLAW_NO_FILE,       /* a row whose file is gone */
 	QUAR_FLAW_DAMAGED,       /* trailer or sum wrong; repair: goes to corrupt/ */
 	QUAR_FLAW_STATES,        /* file and row disagree about a recipient; repair: the one that is further counts */
+	QUAR_FLAW_ATTACHMENTS,   /* the index names other attachments than the file, or has other sums */
 	QUAR_FLAW_MODE,          /* owner or mode */
 	QUAR_FLAW_ALIEN,         /* what we did not make: links, other names; never followed, never removed */
 	QUAR_FLAW_INDEX,         /* SQLite finds the index damaged; repair: made anew */
@@ -205,7 +209,7 @@ void quar_put(struct quar *q, struct quar_req *r, const struct quar_new *n);
 /* ---- looking ---- */
 
 void quar_get(struct quar *q, struct quar_req *r, const struct spool_id *id);
-/* The same, with size and sum of each part, for which its content is read. */
+/* The same, with size and sum of each part; for those that the index has not, its content is read. */
 void quar_show(struct quar *q, struct quar_req *r, const struct spool_id *id);
 void quar_list(struct quar *q, struct quar_req *r, const struct quar_filter *f);
 void quar_content(struct quar *q, struct quar_req *r, const struct spool_id *id);

@@ -127,6 +127,21 @@ put_recipients(struct buf *out, const struct quar_row *r)
 		buf_printf(out, " and %u more", (unsigned)(r->nrcpt - r->nshown));
 }
 
+static void
+put_attachments(struct buf *out, const struct quar_row *r)
+{
+	enum { SHOWN = 5 };
+	for (uint32_t i = 0; i < r->nattachments && i < SHOWN; i++) {
+		const struct held_part *p = &r->attachments[i];
+		buf_puts(out, i > 0 ? ", " : "    files:   ");
+		escape_text(out, p->name.n > 0 ? p->name : p->type, SUBJECT_MAX);
+	}
+	if (r->nattachments > SHOWN)
+		buf_printf(out, " and %u more", (unsigned)(r->nattachments - SHOWN));
+	if (r->nattachments > 0)
+		buf_putc(out, '\n');
+}
+
 void
 view_row(struct buf *out, const struct quar_row *r)
 {
@@ -147,7 +162,9 @@ view_row(struct buf *out, const struct quar_row *r)
 	put_recipients(out, r);
 	buf_puts(out, "\n    subject: ");
 	escape_text(out, r->subject, SUBJECT_MAX);
-	buf_puts(out, "\n\n");
+	buf_putc(out, '\n');
+	put_attachments(out, r);
+	buf_putc(out, '\n');
 }
 
 void
@@ -202,6 +219,17 @@ json_rcpt(struct buf *out, const struct quar_rcpt *r)
 	buf_putc(out, '}');
 }
 
+/* Not when its content cannot be read, or not yet. */
+static void
+json_sum(struct buf *out, const struct held_part *p)
+{
+	if (!p->is_summed)
+		return;
+	buf_printf(out, ", \"size\": %llu, \"sha256\": \"", (unsigned long long)p->size);
+	put_hash(out, p->sha256);
+	buf_putc(out, '"');
+}
+
 /* All members, without the closing brace. */
 static void
 json_row(struct buf *out, const struct quar_row *r)
@@ -228,6 +256,15 @@ json_row(struct buf *out, const struct quar_row *r)
 		json_rcpt(out, &r->rcpt[i]);
 	}
 	buf_putc(out, ']');
+	for (uint32_t i = 0; i < r->nattachments; i++) {
+		const struct held_part *p = &r->attachments[i];
+		buf_puts(out, i > 0 ? ", {\"type\": " : ", \"attachments\": [{\"type\": ");
+		escape_json(out, p->type, SHOWN_MAX);
+		json_text(out, "name", p->name);
+		json_sum(out, p);
+		buf_putc(out, '}');
+	}
+	buf_puts(out, r->nattachments > 0 ? "]" : "");
 }
 
 void
@@ -454,11 +491,7 @@ view_message_json(struct buf *out, const struct quar_req *req, struct span heade
 		const struct held_part *p = &req->held.parts[i];
 		buf_printf(out, "%s{\"depth\": %u, \"type\": ", i > 0 ? ", " : "", (unsigned)p->depth);
 		escape_json(out, p->type, SHOWN_MAX);
-		if (p->is_summed) { /* not when its content cannot be read */
-			buf_printf(out, ", \"size\": %llu, \"sha256\": \"", (unsigned long long)p->size);
-			put_hash(out, p->sha256);
-			buf_putc(out, '"');
-		}
+		json_sum(out, p);
 		json_text(out, "name", p->name);
 		const char *class;
 		struct span finding = finding_of(&req->held, i, &class);

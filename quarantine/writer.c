@@ -20,6 +20,7 @@ enum { RETRY_USEC = 2000000, GATHER_USEC = 100000, FEW = 4, IDLE_USEC = 1000000,
 enum rc
 writer_begin(struct quar_writer *w, struct err *e)
 {
+	w->sum_room = SUM_ROOM;
 	return w->db.db != NULL ? qdb_begin(&w->db, e) : err_set(e, RC_TEMP, "the index is not open");
 }
 
@@ -282,6 +283,7 @@ set_aside(struct quar_writer *w, const char *why)
 		allow_table_fini(&w->saved);
 		w->saved = t;
 	}
+	attach_later_reset(w);
 	/* what the reader has open is a file without a name soon; it opens the new one */
 	qdb_close(&w->db);
 	uint64_t now = clock_wall();
@@ -314,7 +316,7 @@ open_index(struct quar_writer *w)
 			break;
 		}
 		qdb_text(s, 1, SPAN("rebuild"));
-		bool is_due = qdb_step(&w->db, s, &why) == RC_OK && qdb_column(s, 0) != 0;
+		uint64_t due = qdb_step(&w->db, s, &why) == RC_OK ? qdb_column(s, 0) : 0;
 		(void)sqlite3_reset(s);
 		qdb_text(s, 1, SPAN("round"));
 		if (qdb_step(&w->db, s, &why) == RC_OK)
@@ -324,9 +326,9 @@ open_index(struct quar_writer *w)
 			w->db.newest = qdb_column(s, 1);
 			(void)sqlite3_reset(s);
 		}
-		if (is_due && !w->rebuilding)
-			rebuild_begin(w, "the index is new");
-		w->drop_gone = w->has_gone = true;
+		if (due != 0 && !w->rebuilding)
+			rebuild_begin(w, due == 1 ? "the index is new" : "the index is of an older version");
+		w->drop_gone = w->has_gone = w->sums_owed = true;
 		load_allow(w);
 		tell_opened(w, true);
 		return true;
@@ -575,7 +577,7 @@ background(struct quar_writer *w)
 		drop_gone(w);
 	if (w->rebuilding)
 		return rebuild_step(w);
-	return w->drop_gone;
+	return w->drop_gone || (w->sums_owed && attach_later(w));
 }
 
 /* Lock held. */
@@ -642,6 +644,7 @@ writer_main(void *arg)
 	}
 	if (w->dir != NULL)
 		closedir(w->dir);
+	attach_later_reset(w);
 	qdb_close(&w->db);
 	qfiles_fini(&w->files);
 	buf_fini(&w->scratch);

@@ -33,7 +33,7 @@ enum {
 	HELD_BYTES_MAX = 256 * 1024, /* of an encoding */
 };
 
-/* Where it is; its sum is made when somebody looks (msg/partsum.h), because most of what is held nobody ever looks at. */
+/* Where it is; its sum is made by the store or when somebody looks (msg/partsum.h), never by the edge. */
 struct held_part {
 	uint32_t depth;          /* 0: the message itself */
 	struct span type;        /* "image/png", lower case */

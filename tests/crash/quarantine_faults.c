@@ -13,6 +13,7 @@
 #include "quarantine/store.h"
 
 #include <dirent.h>
+#include <openssl/evp.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -96,6 +97,13 @@ content_of(uint32_t i, unsigned char **out)
 	return n;
 }
 
+/* Two of three messages are a file. */
+static bool
+is_file(uint32_t i)
+{
+	return i % 3 != 0;
+}
+
 static void
 start_put(struct quar_req *r, uint32_t i)
 {
@@ -104,13 +112,18 @@ start_put(struct quar_req *r, uint32_t i)
 	char addr[RCPTS][40];
 	struct buf held;
 	unsigned char *p;
+	char name[40];
+	size_t n = content_of(i, &p);
+	snprintf(name, sizeof name, "file-%u.bin", i);
+	const struct held_part part = { .type = SPAN("application/octet-stream"), .name = span_str(name), .length = n };
+	h.parts = &part;
+	h.nparts = is_file(i);
 	buf_init(&held, HELD_BYTES_MAX);
 	held_put(&held, &h);
 	for (unsigned k = 0; k < RCPTS; k++) {
 		address(i, k, addr[k]);
 		rcpt[k].addr = span_str(addr[k]);
 	}
-	size_t n = content_of(i, &p);
 	struct envelope env = { .arrival = id_of(i).usec, .sender = SPAN("s@example.org"), .held = buf_span(&held), .nrcpt = RCPTS, .rcpt = rcpt };
 	struct quar_new new = { .id = id_of(i), .env = &env, .fd = -1, .content = span_of(p, n) };
 	quar_put(rig.q, r, &new);
@@ -333,6 +346,33 @@ check_content(uint32_t i)
 	mem_free(&got);
 }
 
+/* The row names what is in the file, with its sum: at once, or soon, if it could not be read before. */
+static void
+check_files(uint32_t i)
+{
+	struct spool_id id = id_of(i);
+	unsigned char *content, want[EVP_MAX_MD_SIZE];
+	char name[40];
+	snprintf(name, sizeof name, "file-%u.bin", i);
+	for (;;) {
+		quar_get(rig.q, &rig.one, &id);
+		if (wait_one() != RC_OK || rig.one.rows[0].nattachments != is_file(i))
+			wrong("other attachments", i);
+		if (!is_file(i))
+			return;
+		if (!span_eq_str(rig.one.rows[0].attachments[0].name, name))
+			wrong("the name of another attachment", i);
+		if (rig.one.rows[0].attachments[0].is_summed)
+			break;
+		usleep(2000); /* sums are made in the background; the watchdog ends this */
+	}
+	size_t n = content_of(i, &content);
+	if (EVP_Digest(content, n, want, NULL, EVP_sha256(), NULL) != 1 || rig.one.rows[0].attachments[0].size != n ||
+	    memcmp(rig.one.rows[0].attachments[0].sha256, want, 32) != 0)
+		wrong("another sum", i);
+	mem_free(&content);
+}
+
 static void
 compare(uint32_t i, bool index_lost, bool power)
 {
@@ -368,6 +408,7 @@ compare(uint32_t i, bool index_lost, bool power)
 	}
 	m->presence = PRESENT;
 	check_content(i);
+	check_files(i);
 }
 
 /* What the queue does after a crash: messages it was not told of are stored again, releases in the middle are taken back. */

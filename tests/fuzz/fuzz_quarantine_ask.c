@@ -18,7 +18,7 @@ LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 	if (n <= ASK_LINE_MAX && ask_get(span_of(p, n), &arena, &a, &e) == RC_OK) {
 		for (uint32_t i = 0; i < a.nids; i++)
 			BUG_ON(a.kind != ASK_ALLOW_REMOVE && !ask_id_valid(a.ids[i]));
-		const struct span values[] = { a.sender, a.recipient, a.subject, a.client, a.text, a.to };
+		const struct span values[] = { a.sender, a.recipient, a.subject, a.client, a.text, a.attachment, a.to };
 		for (size_t i = 0; i < NELEMS(values); i++)
 			BUG_ON(!span_is_printable(values[i]) || !span_is_utf8(values[i]));
 		ask_put(&line, &a);

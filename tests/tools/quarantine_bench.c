@@ -5,11 +5,13 @@
  *	quarantine_bench DIR [ROWS [PUTS]]       makes DIR, prints a table of "name value unit" lines, leaves DIR for others to remove
  *
  * Storing: PUTS messages of 10 kB from a file, 200 at a time, through the store as the queue uses it. Searching: ROWS rows are written into the
- * index in large transactions (without files), then the store is asked, cold and warm.
+ * index in large transactions (without files; every second one has an attachment), then the store is asked, cold and warm.
  */
 #include "base/clock.h"
 #include "base/mem.h"
 #include "loop/loop.h"
+#include "msg/words.h"
+#include "quarantine/attachments.h"
 #include "quarantine/rows.h"
 #include "quarantine/vfs.h"
 
@@ -42,7 +44,8 @@ skewed(uint64_t n)
 }
 
 struct sample {
-	char sender[64], rcpt[64], client[32], subject[128], from[96];
+	char sender[64], rcpt[64], client[32], subject[128], from[96], file[64];
+	struct held_part part;
 	struct held held;
 	struct env_rcpt r;
 	struct buf held_bytes;
@@ -50,7 +53,7 @@ struct sample {
 };
 
 static void
-sample_make(struct sample *s, uint64_t usec)
+sample_make(struct sample *s, uint64_t usec, bool has_file)
 {
 	unsigned a = (unsigned)skewed(SENDERS), b = (unsigned)rnd(RCPTS), c = (unsigned)skewed(CLIENTS);
 	snprintf(s->sender, sizeof s->sender, "user%u@domain%u.example", a, a % 5000);
@@ -63,6 +66,13 @@ sample_make(struct sample *s, uint64_t usec)
 		.filter = SPAN("virus"), .client_addr = span_str(s->client), .client_name = SPAN("unknown"), .helo = SPAN("mail.domain.example"),
 		.subject = span_str(s->subject), .from = span_str(s->from), .message_id = SPAN("<1234.5678@domain.example>"),
 		.trace = SPAN("smtpd_recipient_restrictions: permit\nmilter virus: quarantine") };
+	if (has_file) {
+		static const char *const ends[] = { "pdf", "docx", "zip", "xlsx", "html", "exe" };
+		snprintf(s->file, sizeof s->file, "%s-%06u.%s", words[rnd(NELEMS(words))], (unsigned)rnd(1000000), ends[rnd(NELEMS(ends))]);
+		s->part = (struct held_part){ .type = SPAN("application/octet-stream"), .name = span_str(s->file), .at = 2000, .length = 8000, .how = DECODE_BASE64 };
+		s->held.parts = &s->part;
+		s->held.nparts = 1;
+	}
 	buf_reset(&s->held_bytes);
 	held_put(&s->held_bytes, &s->held);
 	s->r = (struct env_rcpt){ .addr = span_str(s->rcpt) };
@@ -100,6 +110,7 @@ static struct putter {
 } putters[OUTSTANDING];
 static unsigned left, under_way, failures;
 static int content_fd;
+static bool put_files;
 static uint64_t next_usec = UINT64_C(1750000000000000), waits[4000000], nwaits;
 static struct sample one;
 
@@ -114,7 +125,7 @@ put_next(struct putter *p)
 	left--;
 	under_way++;
 	next_usec += 500;
-	sample_make(&one, next_usec);
+	sample_make(&one, next_usec, put_files);
 	struct quar_new n = { .id = { next_usec, 5 }, .env = &one.env, .fd = content_fd, .offset = rnd(64) * 1000, .length = CONTENT };
 	p->began = clock_mono();
 	quar_put(q, &p->r, &n);
@@ -165,6 +176,27 @@ bench_puts(unsigned n, unsigned at_once, const char *what)
 
 /* ---- filling ---- */
 
+static char middle_file[64];
+
+/* Nothing like a sum, but as evenly spread. */
+static void
+sum_of(uint64_t i, unsigned char out[32])
+{
+	for (unsigned k = 0; k < 32; k++) {
+		i = i * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		out[k] = (unsigned char)(i >> 56);
+	}
+}
+
+static void
+hex_of(uint64_t i, char out[65])
+{
+	unsigned char sum[32];
+	sum_of(i, sum);
+	for (unsigned k = 0; k < 32; k++)
+		snprintf(out + 2 * k, 3, "%02x", sum[k]);
+}
+
 static bool
 fill(const char *dir, uint64_t rows)
 {
@@ -179,7 +211,8 @@ fill(const char *dir, uint64_t rows)
 		if (i % BATCH == 0 && (rc = qdb_begin(&d, &e)) != RC_OK)
 			break;
 		usec += 10000000 + rnd(5000000);
-		sample_make(&one, usec);
+		bool has_file = i % 2 != 0;
+		sample_make(&one, usec, has_file);
 		struct qrec_common c = { .id = { usec, 5 }, .length = CONTENT };
 		struct arena a;
 		struct qview v;
@@ -189,6 +222,17 @@ fill(const char *dir, uint64_t rows)
 			rc = RC_TEMP;
 		if (rc == RC_OK && (rc = rows_find(&d, &c.id, &n, &e)) == RC_NONE)
 			rc = rows_insert(&d, n, &v, NULL, CONTENT + 600, &e);
+		if (rc == RC_OK && has_file) {
+			static struct attachments files;
+			attachments_of(&files, &one.part, 1);
+			files.is_owed[0] = false;
+			files.part[0].is_summed = true;
+			files.part[0].size = 6000;
+			sum_of(i < 1000 ? 0 : i, files.part[0].sha256);
+			rc = attachments_insert(&d, n, &files, &e);
+			if (i == rows / 2 + 1)
+				snprintf(middle_file, sizeof middle_file, "%s", one.file);
+		}
 		arena_fini(&a);
 		if (rc == RC_OK && (i % BATCH == BATCH - 1 || i + 1 == rows)) {
 			bool did;
@@ -319,11 +363,25 @@ main(int argc, char **argv)
 	LIST("subject_none", .subject = SPAN("zebra"));
 	LIST("text_two", .text = SPAN("invoice user1"));
 	LIST("subject_and_class_rare", .subject = SPAN("invoice"), .class = HELD_POLICY);
+	char hex[65];
+	hex_of(rows / 2 + 1, hex);
+	LIST("attachment_sum", .attachment = span_str(hex));
+	hex_of(0, hex);
+	LIST("attachment_sum_many", .attachment = span_str(hex));
+	LIST("attachment_sum_none", .attachment = SPAN("0000000000000000000000000000000000000000000000000000000000000000"));
+	LIST("attachment_name", .attachment = span_str(middle_file));
+	LIST("attachment_part_common", .attachment = SPAN("invoice"));
+	LIST("attachment_part_end", .attachment = SPAN(".exe"));
+	LIST("attachment_part_rare", .attachment = SPAN("ice-12345"));
+	LIST("attachment_part_none", .attachment = SPAN("invoice.xlsx"));
+	LIST("subject_and_attachment", .attachment = SPAN("invoice"), .subject = SPAN("invoice"));
 	LIST("page_of_1000", .limit = 1000);
 	printf("rss_before_lists %ld KiB\nrss_after_lists %ld KiB\n", before, rss_kib());
 	quar_req_fini(&req);
 	bench_puts(puts_, OUTSTANDING, "at_million");
 	bench_puts(puts_ / 20 + 1, 1, "single");
+	put_files = true;
+	bench_puts(puts_, OUTSTANDING, "with_file_at_million");
 	printf("rss_end %ld KiB\n", rss_kib());
 	quar_close(&q);
 	loop_fini();

@@ -72,6 +72,35 @@ test_row(void **state)
 	buf_fini(&b);
 }
 
+/* Files in lists: names escaped, the first of many, no sum as long as there is none. */
+static void
+test_files(void **state)
+{
+	(void)state;
+	static struct held_part files[7];
+	struct quar_req r = held_message();
+	struct buf b;
+	for (unsigned i = 0; i < NELEMS(files); i++)
+		files[i] = (struct held_part){ .type = SPAN("a/b"), .name = SPAN("\x1b[2J\"\r\nx") };
+	files[1].is_summed = true;
+	files[1].size = 3;
+	files[1].sha256[31] = 0xcd;
+	files[2].name = SPAN_EMPTY;
+	r.rows[0].attachments = files;
+	r.rows[0].nattachments = NELEMS(files);
+	buf_init(&b, 65536);
+	view_row(&b, &r.rows[0]);
+	assert_true(span_find(buf_span(&b), SPAN("\n    files:   \\x1b[2J\"\\x0d\\x0ax, \\x1b[2J\"\\x0d\\x0ax, a/b, \\x1b[2J\"\\x0d\\x0ax, \\x1b[2J\"\\x0d\\x0ax and 2 more\n\n")) != SIZE_MAX);
+	buf_reset(&b);
+	r.rows[0].nattachments = 3;
+	view_row_json(&b, &r.rows[0]);
+	assert_true(span_find(buf_span(&b), SPAN("], \"attachments\": [{\"type\": \"a/b\", \"name\": \"\\u001b[2J\\\"\\u000d\\u000ax\"}, {\"type\": \"a/b\", "
+	    "\"name\": \"\\u001b[2J\\\"\\u000d\\u000ax\", \"size\": 3, \"sha256\": \"00000000000000000000000000000000000000000000000000000000000000cd\"}, "
+	    "{\"type\": \"a/b\"}]}\n")) != SIZE_MAX);
+	assert_int_equal(span_chr(buf_span(&b), '\n'), buf_len(&b) - 1);
+	buf_fini(&b);
+}
+
 /* What was found is shown at the part it was found in, and nothing a stranger wrote looks like it. */
 static void
 test_findings(void **state)
@@ -206,6 +235,6 @@ main(void)
 {
 	setenv("TZ", "UTC", 1);
 	tzset();
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_row), cmocka_unit_test(test_message), cmocka_unit_test(test_findings), cmocka_unit_test(test_repairs), cmocka_unit_test(test_numbers) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_row), cmocka_unit_test(test_files), cmocka_unit_test(test_message), cmocka_unit_test(test_findings), cmocka_unit_test(test_repairs), cmocka_unit_test(test_numbers) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
