@@ -218,12 +218,13 @@ turned(struct spool *s, struct job *j)
 		trouble(s, "reuse a journal segment", j->error);
 		return;
 	}
-	s->turning = NULL;
 	if (j->kind == JOB_RETIRE) {
-		retired(s, seg);
+		retired(s, seg); /* who is told of it still finds it */
+		s->turning = NULL;
 		admit_look(s);
 		return;
 	}
+	s->turning = NULL;
 	seg->head = j->seg_head;
 	seg->pos = SEG_HEADER;
 	seg->gone = false;

@@ -25,6 +25,7 @@ struct rig_model {               /* of one message; written before the spool is 
 	bool done, done_sure, refused_sure;
 	uint32_t state_issued, state_sure;
 	uint64_t done_at, refused_at; /* sequence numbers of requests */
+	uint64_t ended_in;       /* done: the segment with its last state */
 	uint32_t length;
 };
 struct rig_shared {
@@ -353,6 +354,7 @@ rig_finish(struct rig_msg *x)
 	rig.pending -= (x->op.state != OP_IDLE) + (x->state_op.state != OP_IDLE);
 	ops_cancel_all(&x->owner);
 	m->done_at = rig.shared->sequence++;
+	m->ended_in = x->m.last_segment;
 	m->done = true;
 	rig.shared->done++;
 	spool_done(rig.spool, &x->m);
@@ -422,6 +424,29 @@ rig_stuck(struct timer *t)
 	_exit(RIG_STUCK);
 }
 
+/* No room anywhere for an end: the states of messages that have ended may go before it (segments.c, is_spent). */
+static void
+rig_let_go(uint64_t segment)
+{
+	for (uint32_t i = 0; i < rig.shared->next; i++)
+		if (rig.shared->m[i].done && rig.shared->m[i].ended_in == segment)
+			rig.shared->m[i].state_sure = 0;
+}
+
+/* A pinned segment is told to be gone when it is unpinned, which the end of the process comes before. */
+static void
+rig_let_go_pinned(void)
+{
+	const struct spool *s = rig.spool;
+	if (shim.plan.how != SHIM_FAIL)
+		return;
+	for (uint64_t g = 1; g < s->next_generation; g++) {
+		const struct segment *seg = segment_find(s, g);
+		if (seg != NULL && seg->readers > 0 && seg->ending > 0)
+			rig_let_go(g);
+	}
+}
+
 static void
 rig_segment_gone(void *owner, uint64_t segment)
 {
@@ -429,6 +454,9 @@ rig_segment_gone(void *owner, uint64_t segment)
 	for (unsigned i = 0; i < rig.nlive; i++)
 		if (rig.live[i]->m.pins > 0 && rig.live[i]->m.segment == segment)
 			rig_wrong("its segment goes while it is pinned", rig.live[i]->index);
+	const struct segment *seg = segment_find(rig.spool, segment);
+	if (seg != NULL && seg->ending > 0)
+		rig_let_go(segment);
 }
 
 static const struct spool_ops rig_ops = { .recovered = rig_recovered, .describe = rig_describe, .segment_gone = rig_segment_gone };
@@ -511,6 +539,7 @@ rig_child(const struct shim_plan *plan, unsigned steps, bool shimmed_recovery)
 	timer_clear(&rig.watchdog);
 	while (rig.nlive > 0 && rig.live[0]->m.pins > 0)
 		spool_unpin(rig.spool, &rig.live[0]->m);
+	rig_let_go_pinned();
 	spool_close(&rig.spool);
 	while (rig.nlive > 0)
 		rig_drop(rig.live[0]);
